@@ -1,0 +1,62 @@
+// Lint with types, and the rooms of the house (docs/architecture.md): who may import whom.
+import nx from '@nx/eslint-plugin';
+import tseslint from 'typescript-eslint';
+
+const onlyIn = (room, patterns) => ({ group: patterns, message: `Only ${room} imports this.` });
+const nats = onlyIn('libs/jetstream', ['@nats-io/*', 'nats']);
+const postgres = onlyIn('libs/database', ['pg', 'pg/*', '@prisma/*']);
+const restrict = (...groups) => ({
+  'no-restricted-imports': 'off',
+  '@typescript-eslint/no-restricted-imports': ['error', { patterns: groups }],
+});
+
+export default tseslint.config(
+  {
+    ignores: ['**/dist', '**/out-tsc', '**/node_modules', '**/generated', '.nx', '.ironflow'],
+  },
+  ...tseslint.configs.recommendedTypeChecked,
+  {
+    languageOptions: { parserOptions: { projectService: true } },
+    linterOptions: { reportUnusedDisableDirectives: 'error' },
+  },
+  {
+    files: ['**/*.ts'],
+    plugins: { '@nx': nx },
+    rules: {
+      '@nx/enforce-module-boundaries': [
+        'error',
+        {
+          enforceBuildableLibDependency: true,
+          banTransitiveDependencies: false,
+          allow: [],
+          depConstraints: [
+            { sourceTag: 'pure', onlyDependOnLibsWithTags: ['pure'] },
+            { sourceTag: 'type:lib', onlyDependOnLibsWithTags: ['type:lib'] },
+            { sourceTag: 'type:service', onlyDependOnLibsWithTags: ['type:lib'] },
+            { sourceTag: 'type:tool', onlyDependOnLibsWithTags: ['type:lib', 'type:service', 'type:tool'] },
+          ],
+        },
+      ],
+      '@typescript-eslint/consistent-type-imports': 'error',
+      '@typescript-eslint/no-explicit-any': 'error',
+      '@typescript-eslint/no-floating-promises': 'error',
+      '@typescript-eslint/switch-exhaustiveness-check': [
+        'error',
+        { considerDefaultExhaustiveForUnions: true },
+      ],
+      '@typescript-eslint/no-unused-vars': ['error', { argsIgnorePattern: '^_', varsIgnorePattern: '^_' }],
+      '@typescript-eslint/require-await': 'off',
+      'max-lines-per-function': ['error', { max: 90, skipBlankLines: true, skipComments: true }],
+      'no-console': 'error',
+      eqeqeq: 'error',
+      ...restrict(nats, postgres),
+    },
+  },
+  { files: ['libs/jetstream/**/*.ts'], rules: restrict(postgres) },
+  { files: ['libs/database/**/*.ts'], rules: restrict(nats) },
+  // The launcher of the local PostgreSQL has to ask it whether it is up; nothing else of libs/testing speaks SQL.
+  { files: ['libs/testing/src/postgres.ts'], rules: restrict(nats) },
+  { files: ['tools/**/*.ts'], rules: { 'no-console': 'off' } },
+  { files: ['**/*.test.ts'], rules: { 'max-lines-per-function': 'off' } },
+  { files: ['**/*.mjs', '**/*.js'], ...tseslint.configs.disableTypeChecked },
+);

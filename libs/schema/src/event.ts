@@ -1,0 +1,76 @@
+/** An event: as a client emits it, as it travels, and as it is stored. */
+import { z } from 'zod';
+import { emittedEventNameSchema, eventNameSchema, scopeSchema, uuidSchema } from './identifiers.js';
+import { limits } from './limits.js';
+
+/** Any JSON; its size is checked on its text, once, by whoever parsed it. */
+export const eventDataSchema = z.unknown();
+
+export const emittedEventSchema = z.strictObject({
+  name: emittedEventNameSchema,
+  data: eventDataSchema.optional(),
+  /** The same key within 24 hours answers the first event's id and stores nothing. */
+  idempotencyKey: z
+    .string()
+    .min(1)
+    .refine(
+      (key) => Buffer.byteLength(key) <= limits.idempotencyKeyBytesMax,
+      `must be at most ${limits.idempotencyKeyBytesMax} bytes`,
+    )
+    .optional(),
+  /** The version of the event's own schema. */
+  version: z.string().max(64).optional(),
+  /** Ties events and runs together; by default the root event's id. */
+  correlationId: z.string().min(1).max(128).optional(),
+});
+export type EmittedEvent = z.infer<typeof emittedEventSchema>;
+
+export const eventSources = ['http', 'invoke', 'cron', 'nats'] as const;
+export type EventSource = (typeof eventSources)[number];
+
+/** A stored event on its way to the scheduler. `data` is JSON text, never parsed on the way. */
+export const storedEventSchema = z.object({
+  id: uuidSchema,
+  scope: scopeSchema,
+  name: eventNameSchema,
+  data: z.string(),
+  version: z.string().optional(),
+  source: z.enum(eventSources),
+  receivedAtMs: z.number().int().nonnegative(),
+  correlationId: z.string(),
+  causationId: z.string().optional(),
+  traceparent: z.string().optional(),
+  /** Somebody waits for the runs it starts: say which they are. */
+  awaited: z.boolean().optional(),
+});
+export type StoredEvent = z.infer<typeof storedEventSchema>;
+
+/** An event that is not in Postgres yet. Its id is its maker's, so that making it twice stores it once. */
+export const ingestMessageSchema = z.object({
+  id: uuidSchema,
+  environmentId: uuidSchema,
+  name: eventNameSchema,
+  data: z.string(),
+  source: z.enum(eventSources),
+  correlationId: z.string().optional(),
+  causationId: z.string().optional(),
+  traceparent: z.string().optional(),
+});
+export type IngestMessage = z.infer<typeof ingestMessageSchema>;
+
+/** Names of the platform's own events; each matches one function only. */
+export const systemEventNames = {
+  cron: (functionId: string) => `ironflow.cron.${functionId}`,
+  invoke: (functionId: string) => `ironflow.invoke.${functionId}`,
+} as const;
+
+/** The event as the tenant's function and its CEL expressions see it. */
+export interface FunctionEvent {
+  id: string;
+  name: string;
+  data: unknown;
+  version?: string;
+  /** ISO 8601. */
+  receivedAt: string;
+  correlationId: string;
+}

@@ -1,0 +1,110 @@
+/** What an app registers: its functions, their triggers and their retry policy. A bad one is refused naming the field. */
+import { z } from 'zod';
+import { defaultRetryPolicy } from '@ironflow/retry-policy';
+import { appIdSchema, eventPatternSchema, functionIdSchema, reservedEventPrefix } from './identifiers.js';
+import { limits } from './limits.js';
+
+const expression = z
+  .string()
+  .min(1)
+  .refine(
+    (text) => Buffer.byteLength(text) <= limits.expressionBytesMax,
+    `must be at most ${limits.expressionBytesMax} bytes`,
+  );
+
+export const eventTriggerSchema = z.strictObject({
+  event: eventPatternSchema.refine(
+    (pattern) => !pattern.startsWith(reservedEventPrefix),
+    `must not begin with "${reservedEventPrefix}", which is reserved for the platform`,
+  ),
+  /** CEL over `event`; the run starts only if it is true. */
+  if: expression.optional(),
+});
+export const cronTriggerSchema = z.strictObject({
+  /** 5 or 6 fields (with seconds). */
+  cron: z.string().min(1).max(256),
+  /** IANA name. */
+  timezone: z.string().max(64).default('UTC'),
+});
+export const triggerSchema = z.union([eventTriggerSchema, cronTriggerSchema], {
+  error: 'must be { event, if? } or { cron, timezone? }',
+});
+export type EventTrigger = z.infer<typeof eventTriggerSchema>;
+export type CronTrigger = z.infer<typeof cronTriggerSchema>;
+export type Trigger = z.infer<typeof triggerSchema>;
+
+export function isCronTrigger(trigger: Trigger): trigger is CronTrigger {
+  return 'cron' in trigger;
+}
+
+export const retryPolicySchema = z.strictObject({
+  attempts: z.number().int().min(1).max(100).default(defaultRetryPolicy.attempts),
+  initialDelayMs: z.number().int().min(0).max(86_400_000).default(defaultRetryPolicy.initialDelayMs),
+  factor: z.number().min(1).max(100).default(defaultRetryPolicy.factor),
+  maxDelayMs: z.number().int().min(0).max(86_400_000).default(defaultRetryPolicy.maxDelayMs),
+});
+
+export const functionConfigSchema = z.strictObject({
+  id: functionIdSchema,
+  name: z.string().min(1).max(256).optional(),
+  triggers: z.array(triggerSchema).max(limits.triggersPerFunctionMax),
+  retries: retryPolicySchema.default(defaultRetryPolicy),
+});
+/** With every default filled in. */
+export type FunctionConfig = z.infer<typeof functionConfigSchema>;
+
+export const appManifestSchema = z
+  .strictObject({
+    id: appIdSchema,
+    mode: z.enum(['push', 'pull']),
+    /** Where a push app is called. */
+    url: z
+      .url({ protocol: /^https?$/ })
+      .max(2_048)
+      .optional(),
+    /** `<language>/<version>` of the SDK. */
+    sdk: z.string().max(64).optional(),
+    functions: z.array(functionConfigSchema).max(limits.functionsPerAppMax),
+  })
+  .superRefine((app, context) => {
+    if ((app.mode === 'push') !== (app.url !== undefined)) {
+      const message = app.mode === 'push' ? 'a push app needs its url' : 'a pull app has no url';
+      context.addIssue({ code: 'custom', path: ['url'], message });
+    }
+    const seen = new Set<string>();
+    for (const [index, { id }] of app.functions.entries()) {
+      if (seen.has(id)) {
+        context.addIssue({
+          code: 'custom',
+          path: ['functions', index, 'id'],
+          message: `"${id}" is registered twice`,
+        });
+      }
+      seen.add(id);
+    }
+  });
+export type AppManifest = z.infer<typeof appManifestSchema>;
+
+/** A function as services see it. */
+export interface RegisteredFunction {
+  appId: string;
+  config: FunctionConfig;
+  /** Of its configuration; every run records the one it started with. */
+  hash: string;
+  /** Schedules fire no time before this. */
+  registeredAtMs: number;
+}
+
+export interface RegisteredApp {
+  id: string;
+  mode: 'push' | 'pull';
+  url: string | undefined;
+}
+
+/** The registry of one environment at one version; archived functions are not in it. */
+export interface Registry {
+  environmentId: string;
+  version: number;
+  apps: ReadonlyMap<string, RegisteredApp>;
+  functions: ReadonlyMap<string, RegisteredFunction>;
+}

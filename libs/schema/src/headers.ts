@@ -1,0 +1,17 @@
+/** Message headers of the platform, and the version of what is inside. */
+export const headerNames = {
+  traceparent: 'traceparent',
+  correlationId: 'Ironflow-Correlation-Id',
+  causationId: 'Ironflow-Causation-Id',
+  schemaVersion: 'Ironflow-Schema-Version',
+} as const;
+
+/** `major.minor`: readers ignore fields they do not know; a newer major is put back, never dead-lettered. */
+export const schemaVersion = '1.0';
+export const schemaMajor = 1;
+
+/** Whether this build can read a message of that version; absent means the first. */
+export function canRead(version: string | undefined): boolean {
+  if (version === undefined || version === '') return true;
+  return Number.parseInt(version, 10) <= schemaMajor;
+}

@@ -1,0 +1,156 @@
+export { activationSchema } from './activation.js';
+export type { Activation } from './activation.js';
+export { circuitKey, circuitStateSchema, defaultCircuitPolicy } from './circuit-breaker.js';
+export type { CircuitPolicy, CircuitState } from './circuit-breaker.js';
+export { deadLetterReasons, deadLetterSchema } from './dead-letter.js';
+export type { DeadLetter } from './dead-letter.js';
+export {
+  emittedEventSchema,
+  eventDataSchema,
+  eventSources,
+  ingestMessageSchema,
+  storedEventSchema,
+  systemEventNames,
+} from './event.js';
+export type { EmittedEvent, EventSource, FunctionEvent, IngestMessage, StoredEvent } from './event.js';
+export { failureSchema } from './failure.js';
+export type { Failure } from './failure.js';
+export {
+  appManifestSchema,
+  cronTriggerSchema,
+  eventTriggerSchema,
+  functionConfigSchema,
+  isCronTrigger,
+  retryPolicySchema,
+  triggerSchema,
+} from './function.js';
+export type {
+  AppManifest,
+  CronTrigger,
+  EventTrigger,
+  FunctionConfig,
+  RegisteredApp,
+  RegisteredFunction,
+  Registry,
+  Trigger,
+} from './function.js';
+export { canRead, headerNames, schemaMajor, schemaVersion } from './headers.js';
+export {
+  appIdSchema,
+  emittedEventNameSchema,
+  eventNameSchema,
+  eventPatternSchema,
+  functionIdSchema,
+  matchesEventPattern,
+  reservedEventPrefix,
+  scopeSchema,
+  slugSchema,
+  uuidSchema,
+} from './identifiers.js';
+export type { Scope } from './identifiers.js';
+export { createId, deriveFiringEventId, deriveRunId, idTimeMs, lowestIdAt } from './ids.js';
+export {
+  callOutcomeSchema,
+  compareWriters,
+  journalEntrySchema,
+  journalMessageSchema,
+  runEntrySchema,
+  writerSchema,
+} from './journal.js';
+export type {
+  CallOutcome,
+  EndingRunEntry,
+  JournalEntry,
+  JournalMessage,
+  RunEntry,
+  Writer,
+} from './journal.js';
+export { limits } from './limits.js';
+export { eventRoutedNoticeSchema, runNoticeSchema } from './notice.js';
+export type { EventRoutedNotice, RunNotice } from './notice.js';
+export {
+  deliveredEventSchema,
+  executorMessageSchema,
+  invocationSchema,
+  outcomeSchema,
+  protocolVersion,
+  pushAnswerSchema,
+  signatureHeaders,
+  signatureToleranceSeconds,
+  workerMessageSchema,
+  workerPath,
+} from './protocol.js';
+export type {
+  DeliveredEvent,
+  ExecutorMessage,
+  Invocation,
+  Outcome,
+  PushAnswer,
+  WorkerMessage,
+} from './protocol.js';
+export {
+  appSchema,
+  emitAnswerSchema,
+  emitBodySchema,
+  errorBodySchema,
+  eventDetailSchema,
+  eventSchema,
+  eventsPageSchema,
+  eventsQuerySchema,
+  functionSchema,
+  invokeBodySchema,
+  registerAnswerSchema,
+  runDetailSchema,
+  runResultSchema,
+  runSchema,
+  runsPageSchema,
+  runsQuerySchema,
+  stepSchema,
+  waitSchema,
+} from './resources.js';
+export type {
+  App,
+  EmitAnswer,
+  Event,
+  EventDetail,
+  EventsPage,
+  EventsQuery,
+  FunctionResource,
+  RegisterAnswer,
+  Run,
+  RunDetail,
+  RunResult,
+  RunsPage,
+  RunsQuery,
+  Step,
+} from './resources.js';
+export { isTerminal, runStatusSchema, runStatuses } from './run.js';
+export type { RunStatus } from './run.js';
+export { sign, signingKeyPrefix, verifySignature } from './signature.js';
+export type { SignatureCheck, SignedMessage } from './signature.js';
+export {
+  completedStepSchema,
+  failedStepSchema,
+  memoizedStepSchema,
+  retryingStepSchema,
+  stepIdSchema,
+  stepRecordSchema,
+  stepStatuses,
+  stepTypes,
+  waitingStepSchema,
+} from './step.js';
+export type { MemoizedStep, StepRecord, StepStatus, StepType } from './step.js';
+export { ackWaitMs, buckets, consumers, pullConsumer, resultsTrim, streams } from './streams.js';
+export type {
+  BucketDefinition,
+  BucketName,
+  ConsumerDefinition,
+  StreamDefinition,
+  StreamName,
+} from './streams.js';
+export { parseSubject, runNoticeKinds, subjectFilters, subjects } from './subjects.js';
+export type { ParsedSubject, RunMode, RunNoticeKind } from './subjects.js';
+export { formatTraceparent, parseTraceparent, runSpanId } from './trace.js';
+export type { TraceContext } from './trace.js';
+export { workerPresenceKey, workerPresenceSchema } from './worker-presence.js';
+export type { WorkerPresence } from './worker-presence.js';

@@ -1,0 +1,82 @@
+/**
+ * A run's journal: what its executor appends to RESULTS. One message is one atomic append of one or more entries, in
+ * their order; a `run` entry, if any, is the last. Its subject ends in `run` if it holds a run entry, else in `step`.
+ */
+import { z } from 'zod';
+import { failureSchema } from './failure.js';
+import { uuidSchema } from './identifiers.js';
+import { limits } from './limits.js';
+import { stepRecordSchema } from './step.js';
+
+/** How a call of the function went, for the circuit breaker. */
+export const callOutcomeSchema = z.object({
+  /** The URL for push, `worker` for pull; hashed in keys, never a metric label. */
+  endpoint: z.string(),
+  succeeded: z.boolean(),
+  /** Set on the one call that a half-open breaker let through. */
+  probe: z.boolean().optional(),
+});
+export type CallOutcome = z.infer<typeof callOutcomeSchema>;
+
+/** `runs.wake` as the executor had read it when it began: what this activation has served once it ends. */
+const served = z.number().int().nonnegative();
+const ending = { served, call: callOutcomeSchema.optional() };
+const retrySchema = z.object({
+  /** The attempt that failed, from 1; consecutive ones without progress are counted. */
+  attempt: z.number().int().min(1),
+  inMs: z.number().int().nonnegative(),
+  error: failureSchema,
+});
+
+export const runEntrySchema = z.discriminatedUnion('kind', [
+  /** The activation goes on without having recorded anything yet: the run shows as running. */
+  z.object({ kind: z.literal('started') }),
+  /** Nothing to do until a timer; with `retry` the function itself threw and will be called again. */
+  z.object({ kind: z.literal('yielded'), ...ending, retry: retrySchema.optional() }),
+  /** The function could not be called or was lost: unreachable, 5xx, timed out, worker gone. */
+  z.object({ kind: z.literal('call_failed'), ...ending, retry: retrySchema }),
+  /** The breaker is open: the run waits and no attempt is used. */
+  z.object({ kind: z.literal('deferred'), served, inMs: z.number().int().nonnegative(), reason: z.string() }),
+  z.object({
+    kind: z.literal('completed'),
+    ...ending,
+    output: z.string().max(limits.stepOutputBytesMax).optional(),
+  }),
+  z.object({ kind: z.literal('failed'), ...ending, error: failureSchema }),
+]);
+export type RunEntry = z.infer<typeof runEntrySchema>;
+export type EndingRunEntry = Exclude<RunEntry, { kind: 'started' }>;
+
+export const journalEntrySchema = z.discriminatedUnion('type', [
+  z.object({ type: z.literal('step'), step: stepRecordSchema }),
+  z.object({ type: z.literal('run'), run: runEntrySchema }),
+]);
+export type JournalEntry = z.infer<typeof journalEntrySchema>;
+
+/** Who appends: compared on a conflict to tell older from newer. */
+export const writerSchema = z.object({
+  /** Sequence of the activation in STEPS; grows for ever, also over a wipe of NATS. */
+  activation: z.number().int().positive(),
+  /** Its delivery count. */
+  delivery: z.number().int().positive(),
+  executor: z.string(),
+});
+export type Writer = z.infer<typeof writerSchema>;
+
+export const journalMessageSchema = z.object({
+  environmentId: uuidSchema,
+  runId: uuidSchema,
+  functionId: z.string(),
+  /** The last entry on Postgres' chain as the writer knows it; 0 if none. */
+  prev: z.number().int().nonnegative(),
+  writer: writerSchema,
+  /** When the activation called the function, for `started_at` and the trace. */
+  activatedAtMs: z.number().int().nonnegative(),
+  entries: z.array(journalEntrySchema).min(1),
+});
+export type JournalMessage = z.infer<typeof journalMessageSchema>;
+
+/** Negative when `a` is of an older activation or delivery than `b`, 0 when they are the same writer. */
+export function compareWriters(a: Writer, b: Writer): number {
+  return a.activation - b.activation || a.delivery - b.delivery;
+}

@@ -1,0 +1,23 @@
+/** Every limit a user can meet, once. Byte limits count UTF-8. */
+export const limits = {
+  eventNameTokensMax: 8,
+  eventNameBytesMax: 256,
+  eventDataBytesMax: 512 * 1024,
+  eventsPerRequestMax: 1_000,
+  requestBodyBytesMax: 16 * 1024 * 1024,
+  idempotencyKeyBytesMax: 256,
+  /** Fits one NATS message with its envelope; larger outputs come with the claim check. */
+  stepOutputBytesMax: 512 * 1024,
+  stepNameBytesMax: 256,
+  stepsPerRunMax: 1_000,
+  functionsPerAppMax: 1_000,
+  triggersPerFunctionMax: 20,
+  expressionBytesMax: 4 * 1024,
+  /** An activation carries its event up to here; above, the executor reads it from Postgres. */
+  activationEventBytesMax: 256 * 1024,
+  /** A notice carries a run's output up to here; above, a reader asks Postgres. */
+  noticeOutputBytesMax: 64 * 1024,
+  errorMessageBytesMax: 8 * 1024,
+  pageSizeMax: 200,
+  waitSecondsMax: 60,
+} as const;

@@ -1,0 +1,37 @@
+/** Notices say what Postgres has accepted; nobody acts on an entry before. At most once: whoever needs one also sweeps. */
+import { z } from 'zod';
+import { failureSchema } from './failure.js';
+import { scopeSchema, uuidSchema } from './identifiers.js';
+import { runStatusSchema } from './run.js';
+import { stepStatuses } from './step.js';
+
+export const runNoticeSchema = z.object({
+  scope: scopeSchema,
+  runId: uuidSchema,
+  eventId: uuidSchema,
+  functionId: z.string(),
+  appId: z.string(),
+  mode: z.enum(['push', 'pull']),
+  status: runStatusSchema,
+  journalSeq: z.number(),
+  wake: z.number(),
+  served: z.number(),
+  /** Steps accepted with this notice. */
+  steps: z.array(z.object({ id: z.string(), attempt: z.number(), status: z.enum(stepStatuses) })),
+  /** How long from acceptance until the earliest timer that came with it. */
+  nextDueInMs: z.number().optional(),
+  /** JSON text; absent when there is none or `outputOmitted`. */
+  output: z.string().optional(),
+  /** It is larger than a notice carries: read it from the run. */
+  outputOmitted: z.boolean().optional(),
+  error: failureSchema.optional(),
+});
+export type RunNotice = z.infer<typeof runNoticeSchema>;
+
+/** Every disposition of an event that somebody waits for: its runs, and skips with their reason. */
+export const eventRoutedNoticeSchema = z.object({
+  scope: scopeSchema,
+  eventId: uuidSchema,
+  runs: z.array(z.object({ id: uuidSchema, functionId: z.string(), status: runStatusSchema })),
+});
+export type EventRoutedNotice = z.infer<typeof eventRoutedNoticeSchema>;

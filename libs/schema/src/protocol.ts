@@ -1,0 +1,119 @@
+/**
+ * What an SDK and an executor say to each other: by HTTP (push) or over a WebSocket (pull). Public and versioned: fields
+ * are only ever added, both sides ignore what they do not know, and the suite beside this file keeps old messages valid.
+ */
+import { z } from 'zod';
+import { failureSchema } from './failure.js';
+import { uuidSchema } from './identifiers.js';
+import { writerSchema } from './journal.js';
+import { memoizedStepSchema, stepRecordSchema } from './step.js';
+
+export const protocolVersion = 1;
+
+/** Paths below the one IRONFLOW_URL. */
+export const workerPath = '/v1/workers';
+
+/** The event as it is handed to the function; `data` is JSON text. */
+export const deliveredEventSchema = z.object({
+  id: uuidSchema,
+  name: z.string(),
+  data: z.string(),
+  version: z.string().optional(),
+  receivedAtMs: z.number(),
+  correlationId: z.string(),
+});
+export type DeliveredEvent = z.infer<typeof deliveredEventSchema>;
+
+/** Everything an SDK needs to drive a run from where it is. */
+export const invocationSchema = z.object({
+  v: z.number().int(),
+  run: z.object({
+    id: uuidSchema,
+    functionId: z.string(),
+    /** Calls of the function without progress so far, plus one. */
+    attempt: z.number().int().min(1),
+  }),
+  event: deliveredEventSchema,
+  memo: z.array(memoizedStepSchema),
+  /** The user's own spans go below the run's. */
+  traceparent: z.string().optional(),
+  /** Push only: the SDK aborts when so much time has passed since it got the call. */
+  deadlineMs: z.number().int().positive().optional(),
+});
+export type Invocation = z.infer<typeof invocationSchema>;
+
+export const outcomeSchema = z.discriminatedUnion('kind', [
+  /** Push only: new steps were recorded and the function would go on: call again. */
+  z.object({ kind: z.literal('continue') }),
+  /** Everything that could run has run; a timer will wake the run. */
+  z.object({ kind: z.literal('yielded') }),
+  /** The function itself threw (not a step); `retryInMs` is absent when it is not to be called again. */
+  z.object({
+    kind: z.literal('threw'),
+    error: failureSchema,
+    retryInMs: z.number().int().nonnegative().optional(),
+  }),
+  /** `output` is JSON text. */
+  z.object({ kind: z.literal('completed'), output: z.string().optional() }),
+]);
+export type Outcome = z.infer<typeof outcomeSchema>;
+
+/** The answer of a push endpoint. */
+export const pushAnswerSchema = z.object({
+  v: z.number().int(),
+  records: z.array(stepRecordSchema),
+  outcome: outcomeSchema,
+});
+export type PushAnswer = z.infer<typeof pushAnswerSchema>;
+
+/** Frames are JSON arrays of messages: what accumulates within one turn of the event loop goes out as one. */
+const lease = z.object({ runId: uuidSchema, writer: writerSchema });
+
+export const workerMessageSchema = z.discriminatedUnion('type', [
+  z.object({
+    type: z.literal('hello'),
+    v: z.number().int(),
+    sdk: z.string(),
+    appId: z.string(),
+    /** Activations it takes at once. */
+    slots: z.number().int().min(1).max(10_000),
+  }),
+  /** Steps that ended (or began to wait); answered by `recorded` with the same `sequence` once they are durable. */
+  z.object({
+    type: z.literal('record'),
+    ...lease.shape,
+    sequence: z.number().int().nonnegative(),
+    records: z.array(stepRecordSchema).min(1),
+  }),
+  /** The activation is over; it may carry last records. Its slot is free again. */
+  z.object({
+    type: z.literal('end'),
+    ...lease.shape,
+    records: z.array(stepRecordSchema),
+    outcome: outcomeSchema,
+  }),
+  /** The worker drains: it finishes what it has and takes nothing new. */
+  z.object({ type: z.literal('drain') }),
+]);
+export type WorkerMessage = z.infer<typeof workerMessageSchema>;
+
+export const executorMessageSchema = z.discriminatedUnion('type', [
+  z.object({ type: z.literal('welcome'), v: z.number().int(), executor: z.string() }),
+  z.object({ type: z.literal('activate'), writer: writerSchema, invocation: invocationSchema }),
+  z.object({ type: z.literal('recorded'), ...lease.shape, sequence: z.number().int().nonnegative() }),
+  /** The lease is over for this worker: abort the function, send nothing more of it. */
+  z.object({ type: z.literal('abort'), ...lease.shape, reason: z.string() }),
+  /** The connection is refused; it is closed after this. */
+  z.object({ type: z.literal('refused'), code: z.string(), message: z.string() }),
+]);
+export type ExecutorMessage = z.infer<typeof executorMessageSchema>;
+
+/** Names of the headers of a signed call (Standard Webhooks, standardwebhooks.com). */
+export const signatureHeaders = {
+  id: 'webhook-id',
+  timestamp: 'webhook-timestamp',
+  signature: 'webhook-signature',
+} as const;
+
+/** How far a signature's timestamp may be off. */
+export const signatureToleranceSeconds = 300;

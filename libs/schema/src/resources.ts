@@ -1,0 +1,168 @@
+/** What the HTTP API answers and takes: the source of its validation, of OpenAPI and of the typed client. */
+import { z } from 'zod';
+import { emittedEventSchema, eventSources } from './event.js';
+import { failureSchema } from './failure.js';
+import { appIdSchema, functionIdSchema, uuidSchema } from './identifiers.js';
+import { functionConfigSchema } from './function.js';
+import { limits } from './limits.js';
+import { runStatuses, runStatusSchema } from './run.js';
+import { stepStatuses, stepTypes } from './step.js';
+
+const timestamp = z.iso.datetime();
+const json = z.unknown().describe('any JSON');
+
+export const errorBodySchema = z.object({
+  error: z.object({ code: z.string(), message: z.string(), field: z.string().optional() }),
+});
+
+/** `30s`, `500ms`, `1m` or plain seconds; at most a minute. */
+export const waitSchema = z
+  .string()
+  .regex(/^\d+(ms|s|m)?$/, 'must be a duration such as "30s"')
+  .transform((text) => {
+    const amount = Number.parseInt(text, 10);
+    return text.endsWith('ms') ? amount : amount * (text.endsWith('m') ? 60_000 : 1_000);
+  })
+  .pipe(z.number().max(limits.waitSecondsMax * 1_000, `must be at most ${limits.waitSecondsMax} seconds`));
+
+export const emitBodySchema = z.union([
+  emittedEventSchema,
+  z
+    .array(emittedEventSchema)
+    .min(1)
+    .max(limits.eventsPerRequestMax, `at most ${limits.eventsPerRequestMax} events go into one request`),
+]);
+
+export const runResultSchema = z.object({
+  id: uuidSchema,
+  functionId: functionIdSchema,
+  status: runStatusSchema,
+  output: json.optional(),
+  error: failureSchema.optional(),
+});
+export type RunResult = z.infer<typeof runResultSchema>;
+
+export const emitAnswerSchema = z.object({
+  ids: z
+    .array(uuidSchema)
+    .describe('the ids of the events, in their order; of the first event for a repeated key'),
+  runs: z
+    .array(runResultSchema)
+    .optional()
+    .describe('with `wait`: the runs they started, at their end or the deadline'),
+});
+export type EmitAnswer = z.infer<typeof emitAnswerSchema>;
+
+export const invokeBodySchema = z.strictObject({
+  function: functionIdSchema,
+  data: json.optional(),
+  idempotencyKey: emittedEventSchema.shape.idempotencyKey,
+});
+
+export const runSchema = z.object({
+  id: uuidSchema,
+  appId: appIdSchema,
+  functionId: functionIdSchema,
+  functionHash: z.string(),
+  mode: z.enum(['push', 'pull']),
+  status: runStatusSchema,
+  skipReason: z.string().optional(),
+  eventId: uuidSchema,
+  eventName: z.string(),
+  correlationId: z.string(),
+  output: json.optional(),
+  error: failureSchema.optional(),
+  traceId: z.string().optional(),
+  createdAt: timestamp,
+  startedAt: timestamp.optional(),
+  endedAt: timestamp.optional(),
+});
+export type Run = z.infer<typeof runSchema>;
+
+/** One attempt of one step. */
+export const stepSchema = z.object({
+  id: z.string(),
+  name: z.string(),
+  type: z.enum(stepTypes),
+  attempt: z.number().int(),
+  status: z.enum(stepStatuses),
+  output: json.optional(),
+  error: failureSchema.optional(),
+  startedAt: timestamp,
+  endedAt: timestamp.optional(),
+  dueAt: timestamp.optional().describe('when a sleep or a retry is due'),
+});
+export type Step = z.infer<typeof stepSchema>;
+
+export const runDetailSchema = runSchema.extend({ steps: z.array(stepSchema) });
+export type RunDetail = z.infer<typeof runDetailSchema>;
+
+export const eventSchema = z.object({
+  id: uuidSchema,
+  name: z.string(),
+  data: json,
+  version: z.string().optional(),
+  source: z.enum(eventSources),
+  correlationId: z.string(),
+  causationId: z.string().optional(),
+  receivedAt: timestamp,
+});
+export type Event = z.infer<typeof eventSchema>;
+
+export const eventDetailSchema = eventSchema.extend({ runs: z.array(runResultSchema) });
+export type EventDetail = z.infer<typeof eventDetailSchema>;
+
+export const functionSchema = functionConfigSchema.extend({
+  appId: appIdSchema,
+  mode: z.enum(['push', 'pull']),
+  hash: z.string(),
+  status: z.enum(['active', 'archived']),
+  registeredAt: timestamp,
+});
+export type FunctionResource = z.infer<typeof functionSchema>;
+
+export const appSchema = z.object({
+  id: appIdSchema,
+  mode: z.enum(['push', 'pull']),
+  url: z.string().optional(),
+  sdk: z.string().optional(),
+  functions: z.number().int(),
+  registeredAt: timestamp,
+});
+export type App = z.infer<typeof appSchema>;
+
+export const registerAnswerSchema = z.object({
+  appId: appIdSchema,
+  registered: z.array(functionIdSchema).describe('new or changed'),
+  unchanged: z.array(functionIdSchema),
+  archived: z.array(functionIdSchema).describe('no longer in the app; their runs go on to their end'),
+});
+export type RegisterAnswer = z.infer<typeof registerAnswerSchema>;
+
+const pageQuery = {
+  limit: z.coerce.number().int().min(1).max(limits.pageSizeMax).default(50),
+  cursor: z.string().max(512).optional().describe('`nextCursor` of the page before'),
+  from: timestamp.optional().describe('received or created at or after'),
+  to: timestamp.optional().describe('received or created before'),
+};
+
+export const runsQuerySchema = z.strictObject({
+  ...pageQuery,
+  status: z.enum(runStatuses).optional(),
+  function: functionIdSchema.optional(),
+  event: uuidSchema.optional().describe('an event id'),
+  correlation: z.string().max(128).optional(),
+});
+export type RunsQuery = z.infer<typeof runsQuerySchema>;
+
+export const eventsQuerySchema = z.strictObject({
+  ...pageQuery,
+  name: z.string().max(256).optional(),
+  correlation: z.string().max(128).optional(),
+});
+export type EventsQuery = z.infer<typeof eventsQuerySchema>;
+
+export const runsPageSchema = z.object({ runs: z.array(runSchema), nextCursor: z.string().optional() });
+export const eventsPageSchema = z.object({ events: z.array(eventSchema), nextCursor: z.string().optional() });
+export type RunsPage = z.infer<typeof runsPageSchema>;
+export type EventsPage = z.infer<typeof eventsPageSchema>;

@@ -1,0 +1,166 @@
+/** The one table of streams, durable consumers and buckets. libs/jetstream provisions from it; nothing else declares one. */
+
+const mebibyte = 1024 * 1024;
+const hourMs = 3_600_000;
+const dayMs = 24 * hourMs;
+
+export interface StreamDefinition {
+  name: StreamName;
+  subjects: string[];
+  retention: 'limits' | 'workqueue';
+  /** 0: no limit. */
+  maxAgeMs: number;
+  maxBytes: number;
+  /** `refuse` answers publishers with an error, `drop-oldest` makes room: only where Postgres has the data. */
+  whenFull: 'refuse' | 'drop-oldest';
+  maxMessagesPerSubject?: number;
+  /** Consumers beyond the server's default of 1,000. */
+  maxConsumers?: number;
+  /** Sequences begin at the time in microseconds since 1970, so that none is used twice after NATS was wiped. */
+  sequenceFromTime?: boolean;
+  duplicateWindowMs: number;
+}
+
+export type StreamName = 'INGEST' | 'EVENTS' | 'STEPS' | 'RESULTS' | 'CANCEL' | 'PUBSUB' | 'DLQ';
+
+const duplicateWindowMs = 120_000;
+
+export const streams: Record<StreamName, StreamDefinition> = {
+  INGEST: {
+    name: 'INGEST',
+    subjects: ['ironflow.*.*.ingest.>'],
+    retention: 'workqueue',
+    maxAgeMs: dayMs,
+    maxBytes: 128 * mebibyte,
+    whenFull: 'refuse',
+    duplicateWindowMs,
+  },
+  EVENTS: {
+    name: 'EVENTS',
+    subjects: ['ironflow.*.*.events.>'],
+    retention: 'limits',
+    maxAgeMs: 7 * dayMs,
+    maxBytes: 512 * mebibyte,
+    whenFull: 'drop-oldest',
+    duplicateWindowMs,
+  },
+  STEPS: {
+    name: 'STEPS',
+    subjects: ['ironflow.*.*.steps.>'],
+    retention: 'workqueue',
+    maxAgeMs: dayMs,
+    maxBytes: 512 * mebibyte,
+    whenFull: 'refuse',
+    maxMessagesPerSubject: 1,
+    maxConsumers: 10_000,
+    sequenceFromTime: true,
+    duplicateWindowMs,
+  },
+  RESULTS: {
+    name: 'RESULTS',
+    subjects: ['ironflow.*.*.results.>'],
+    retention: 'limits',
+    // No age: an entry leaves when the collector trims it, which is never before Postgres has it.
+    maxAgeMs: 0,
+    maxBytes: 1024 * mebibyte,
+    whenFull: 'refuse',
+    sequenceFromTime: true,
+    duplicateWindowMs,
+  },
+  CANCEL: {
+    name: 'CANCEL',
+    subjects: ['ironflow.*.*.cancel.>'],
+    retention: 'limits',
+    maxAgeMs: hourMs,
+    maxBytes: 64 * mebibyte,
+    whenFull: 'drop-oldest',
+    duplicateWindowMs,
+  },
+  PUBSUB: {
+    name: 'PUBSUB',
+    subjects: ['public.>'],
+    retention: 'limits',
+    maxAgeMs: 7 * dayMs,
+    maxBytes: 512 * mebibyte,
+    whenFull: 'drop-oldest',
+    duplicateWindowMs,
+  },
+  DLQ: {
+    name: 'DLQ',
+    subjects: ['ironflow.*.*.dlq.>'],
+    retention: 'limits',
+    maxAgeMs: 30 * dayMs,
+    maxBytes: 512 * mebibyte,
+    whenFull: 'drop-oldest',
+    duplicateWindowMs,
+  },
+};
+
+/** What the collector keeps of RESULTS after Postgres has it. */
+export const resultsTrim = { maxAgeMs: hourMs, maxBytes: 128 * mebibyte } as const;
+
+/** How long a delivered message may go without a sign of life before it is delivered to another. */
+export const ackWaitMs = 5_000;
+
+export interface ConsumerDefinition {
+  stream: StreamName;
+  durable: string;
+  filterSubject?: string;
+  maxAckPending: number;
+  /** Removed by the server after this long without a reader. */
+  inactiveThresholdMs?: number;
+}
+
+export const consumers = {
+  ingest: { stream: 'INGEST', durable: 'ingest', maxAckPending: 5_000 },
+  scheduler: { stream: 'EVENTS', durable: 'scheduler', maxAckPending: 10_000 },
+  pushExecutor: {
+    stream: 'STEPS',
+    durable: 'executor-push',
+    filterSubject: 'ironflow.*.*.steps.push.>',
+    maxAckPending: 20_000,
+  },
+  resultCollector: { stream: 'RESULTS', durable: 'result-collector', maxAckPending: 20_000 },
+  circuitBreaker: {
+    stream: 'RESULTS',
+    durable: 'circuit-breaker',
+    filterSubject: 'ironflow.*.*.results.*.run',
+    maxAckPending: 20_000,
+  },
+} as const satisfies Record<string, ConsumerDefinition>;
+
+/** The consumer of one pull app: made when its first worker connects, gone after an hour without one. */
+export function pullConsumer(app: {
+  environmentId: string;
+  appId: string;
+  filterSubject: string;
+}): ConsumerDefinition {
+  return {
+    stream: 'STEPS',
+    durable: `pull_${app.environmentId}_${app.appId}`,
+    filterSubject: app.filterSubject,
+    maxAckPending: 10_000,
+    inactiveThresholdMs: hourMs,
+  };
+}
+
+export type BucketName = 'SYS_functions' | 'SYS_workers' | 'SYS_cron_triggers' | 'SYS_circuit_breakers';
+
+export interface BucketDefinition {
+  name: BucketName;
+  /** Keys vanish after this long; 0: never. */
+  ttlMs: number;
+  maxBytes: number;
+}
+
+/** Live views and markers; the truth of each is Postgres or is rebuilt by whoever holds it. */
+export const buckets: Record<BucketName, BucketDefinition> = {
+  /** `<environment id>` → the version of its registry: the signal to read it again. */
+  SYS_functions: { name: 'SYS_functions', ttlMs: 0, maxBytes: 64 * mebibyte },
+  /** `<environment id>.<app id>.<executor id>` while that executor holds a worker's socket of that app. */
+  SYS_workers: { name: 'SYS_workers', ttlMs: 15_000, maxBytes: 64 * mebibyte },
+  /** `<firing's event id>`: the first `create` fires it, the others need not. */
+  SYS_cron_triggers: { name: 'SYS_cron_triggers', ttlMs: dayMs, maxBytes: 64 * mebibyte },
+  /** `<environment id>.<hash of function and endpoint>` → state of that breaker. */
+  SYS_circuit_breakers: { name: 'SYS_circuit_breakers', ttlMs: 7 * dayMs, maxBytes: 64 * mebibyte },
+};

@@ -1,0 +1,107 @@
+/**
+ * The only file that spells a NATS subject. Every builder has its parser; the grammar of the parts is in identifiers.ts,
+ * so no part can contain a dot (event names, always last, excepted) or a wildcard.
+ */
+import type { Scope } from './identifiers.js';
+
+type Place = Pick<Scope, 'project' | 'env'>;
+export type RunMode = 'push' | 'pull';
+
+const prefix = (place: Place): string => `ironflow.${place.project}.${place.env}`;
+
+export const subjects = {
+  ingest: (place: Place, eventName: string) => `${prefix(place)}.ingest.${eventName}`,
+  event: (place: Place, eventName: string) => `${prefix(place)}.events.${eventName}`,
+  activation: (place: Place, run: { mode: RunMode; appId: string; functionId: string; runId: string }) =>
+    `${prefix(place)}.steps.${run.mode}.${run.appId}.${run.functionId}.${run.runId}`,
+  /** Every pull activation of one app: the filter of that app's own consumer. */
+  pullActivationsOf: (place: Place, appId: string) => `${prefix(place)}.steps.pull.${appId}.>`,
+  journal: (place: Place, runId: string, last: 'step' | 'run') => `${prefix(place)}.results.${runId}.${last}`,
+  /** A run's whole journal. Every append expects against exactly this filter: differing ones are not safe on R3. */
+  journalOf: (place: Place, runId: string) => `${prefix(place)}.results.${runId}.>`,
+  deadLetter: (place: Place, tail: string) => `${prefix(place)}.dlq.${tail}`,
+  runNotice: (place: Place, runId: string, what: RunNoticeKind) =>
+    `public.${place.project}.${place.env}.system.run.${runId}.${what}`,
+  eventRoutedNotice: (place: Place, eventId: string) =>
+    `public.${place.project}.${place.env}.system.event.${eventId}.routed`,
+  /** Every notice of one run. */
+  runNoticesOf: (place: Place, runId: string) => `public.${place.project}.${place.env}.system.run.${runId}.*`,
+} as const;
+
+export const subjectFilters = {
+  everyPushActivation: 'ironflow.*.*.steps.push.>',
+  everyRunEntry: 'ironflow.*.*.results.*.run',
+  everyRunNotice: 'public.*.*.system.run.*.*',
+  everyYieldedNotice: 'public.*.*.system.run.*.yielded',
+  everyEventRoutedNotice: 'public.*.*.system.event.*.routed',
+} as const;
+
+export const runNoticeKinds = [
+  'progressed',
+  'yielded',
+  'completed',
+  'failed',
+  'cancelled',
+  'skipped',
+] as const;
+export type RunNoticeKind = (typeof runNoticeKinds)[number];
+
+export type ParsedSubject =
+  | ({ kind: 'ingest' | 'event'; eventName: string } & Place)
+  | ({ kind: 'activation'; mode: RunMode; appId: string; functionId: string; runId: string } & Place)
+  | ({ kind: 'journal'; runId: string; last: 'step' | 'run' } & Place)
+  | ({ kind: 'cancel'; runId: string } & Place)
+  | ({ kind: 'deadLetter'; tail: string } & Place)
+  | ({ kind: 'runNotice'; runId: string; what: RunNoticeKind } & Place)
+  | ({ kind: 'eventRoutedNotice'; eventId: string } & Place);
+
+/** What a subject says, or `undefined` when it is none of ours. */
+export function parseSubject(subject: string): ParsedSubject | undefined {
+  const tokens = subject.split('.');
+  if (tokens.some((token) => token === '')) return undefined;
+  const [root, project, env, kind, ...rest] = tokens;
+  if (project === undefined || env === undefined || rest.length === 0) return undefined;
+  const place = { project, env };
+  if (root === 'public') return kind === 'system' ? parseNotice(place, rest) : undefined;
+  if (root !== 'ironflow') return undefined;
+  return parseMessage(place, kind, rest);
+}
+
+function parseMessage(place: Place, kind: string | undefined, rest: string[]): ParsedSubject | undefined {
+  const [first, second, third, fourth] = rest;
+  switch (kind) {
+    case 'ingest':
+      return { kind: 'ingest', eventName: rest.join('.'), ...place };
+    case 'events':
+      return { kind: 'event', eventName: rest.join('.'), ...place };
+    case 'steps':
+      if (rest.length !== 4 || (first !== 'push' && first !== 'pull')) return undefined;
+      return {
+        kind: 'activation',
+        mode: first,
+        appId: second!,
+        functionId: third!,
+        runId: fourth!,
+        ...place,
+      };
+    case 'results':
+      if (rest.length !== 2 || (second !== 'step' && second !== 'run')) return undefined;
+      return { kind: 'journal', runId: first!, last: second, ...place };
+    case 'cancel':
+      return rest.length === 1 ? { kind: 'cancel', runId: first!, ...place } : undefined;
+    case 'dlq':
+      return { kind: 'deadLetter', tail: rest.join('.'), ...place };
+    default:
+      return undefined;
+  }
+}
+
+function parseNotice(place: Place, rest: string[]): ParsedSubject | undefined {
+  const [noun, id, what] = rest;
+  if (rest.length !== 3 || id === undefined) return undefined;
+  if (noun === 'event' && what === 'routed') return { kind: 'eventRoutedNotice', eventId: id, ...place };
+  const known = runNoticeKinds.find((candidate) => candidate === what);
+  return noun === 'run' && known !== undefined
+    ? { kind: 'runNotice', runId: id, what: known, ...place }
+    : undefined;
+}
