@@ -1,0 +1,112 @@
+/** A key-value bucket: read from the leader, written by compare-and-set, watched without missing a wipe. */
+import { Kvm } from '@nats-io/kv';
+import type { KV } from '@nats-io/kv';
+import { messageOf } from '@ironflow/errors';
+import type { BucketName } from '@ironflow/schema';
+import type { Connection } from './connection.js';
+import type { Provisioner } from './provisioner.js';
+
+export interface BucketEntry {
+  value: string;
+  /** What `update` expects. */
+  revision: number;
+}
+
+export interface Bucket {
+  get(key: string): Promise<BucketEntry | undefined>;
+  keys(): Promise<string[]>;
+  put(key: string, value: string): Promise<void>;
+  /** False if the key exists. */
+  create(key: string, value: string): Promise<boolean>;
+  /** False if the key is no longer at that revision. */
+  update(key: string, value: string, revision: number): Promise<boolean>;
+  delete(key: string): Promise<void>;
+  /**
+   * Tells every key that is there and every one that changes. It says that a key changed, not to what: a watcher that
+   * reads the key afterwards sees the truth, also when a write that was seen was refused. Keys that expire are not told.
+   */
+  watch(onChange: (key: string) => void): Promise<() => void>;
+}
+
+const wrongLastSequence = 10071;
+const noStreamCodes = new Set([10059, 503]);
+
+export function openBucket(connection: Connection, provisioner: Provisioner, name: BucketName): Bucket {
+  let opened: Promise<KV> | undefined;
+  const open = (): Promise<KV> => {
+    opened ??= new Kvm(connection.nats).open(name).catch((error: unknown) => {
+      opened = undefined;
+      throw error;
+    });
+    return opened;
+  };
+  /** Provisions and tries once more when the bucket is missing. */
+  const withBucket = async <T>(work: (bucket: KV) => Promise<T>): Promise<T> => {
+    try {
+      return await work(await open());
+    } catch (error) {
+      if (!isMissing(error)) throw error;
+      opened = undefined;
+      await provisioner.ensure();
+      return work(await open());
+    }
+  };
+  const keys = (): Promise<string[]> =>
+    withBucket(async (bucket) => {
+      const found: string[] = [];
+      for await (const key of await bucket.keys()) found.push(key);
+      return found;
+    });
+  return {
+    keys,
+    get: (key) =>
+      withBucket(async (bucket) => {
+        const entry = await bucket.get(key);
+        if (entry === null || entry.operation !== 'PUT') return undefined;
+        return { value: entry.string(), revision: entry.revision };
+      }),
+    put: (key, value) => withBucket(async (bucket) => void (await bucket.put(key, value))),
+    create: (key, value) => withBucket((bucket) => succeeds(bucket.create(key, value))),
+    update: (key, value, revision) => withBucket((bucket) => succeeds(bucket.update(key, value, revision))),
+    delete: (key) => withBucket((bucket) => bucket.delete(key)),
+    watch: async (onChange) => {
+      // Puts are seen as plain messages. A KV watcher is a consumer, and one that a wipe would end.
+      const prefix = `$KV.${name}.`;
+      const subscription = connection.nats.subscribe(`${prefix}>`, {
+        callback: (error, message) => {
+          if (error === null) onChange(message.subject.slice(prefix.length));
+        },
+      });
+      const tellAll = async (): Promise<void> => {
+        for (const key of await keys()) onChange(key);
+      };
+      const stopListening = connection.onReconnect(() => void tellAll().catch(() => undefined));
+      await tellAll();
+      return () => {
+        stopListening();
+        if (!connection.nats.isClosed()) subscription.unsubscribe();
+      };
+    },
+  };
+}
+
+async function succeeds(write: Promise<number>): Promise<boolean> {
+  try {
+    await write;
+    return true;
+  } catch (error) {
+    if (codeOf(error) === wrongLastSequence) return false;
+    throw error;
+  }
+}
+
+function isMissing(error: unknown): boolean {
+  const code = codeOf(error);
+  if (code !== undefined && noStreamCodes.has(code)) return true;
+  return /no responders|stream not found|bucket not found/i.test(messageOf(error));
+}
+
+function codeOf(error: unknown): number | undefined {
+  if (typeof error !== 'object' || error === null || !('code' in error)) return undefined;
+  return typeof error.code === 'number' ? error.code : undefined;
+}

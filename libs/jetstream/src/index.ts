@@ -1,0 +1,13 @@
+export type { Bucket, BucketEntry } from './bucket.js';
+export type { Connection, ConnectionStatus } from './connection.js';
+export type { PullConsumer } from './consumer.js';
+export type { Delivery } from './delivery.js';
+export { announceService } from './discovery.js';
+export type { ServiceIdentity } from './discovery.js';
+export { connectJetStream } from './jetstream.js';
+export type { JetStream, JetStreamOptions } from './jetstream.js';
+export { JournalUnreadableError } from './journal.js';
+export type { AppendRequest, AppendResult, Journal, StoredJournalMessage } from './journal.js';
+export type { Notices } from './notices.js';
+export type { Provisioner } from './provisioner.js';
+export type { Publication, Publisher, PublishResult } from './publisher.js';

@@ -1,0 +1,58 @@
+/** The door: one connection with everything that services do over it, provisioned and ready. */
+import type { BucketName, ConsumerDefinition } from '@ironflow/schema';
+import { openBucket } from './bucket.js';
+import type { Bucket } from './bucket.js';
+import { connectNats } from './connection.js';
+import type { Connection, ConnectionOptions } from './connection.js';
+import { createConsumer } from './consumer.js';
+import type { ConsumerOptions, PullConsumer } from './consumer.js';
+import { createJournal } from './journal.js';
+import type { Journal } from './journal.js';
+import { createNotices } from './notices.js';
+import type { Notices } from './notices.js';
+import { createProvisioner } from './provisioner.js';
+import type { ProvisionOptions, Provisioner } from './provisioner.js';
+import { createPublisher } from './publisher.js';
+import type { Publisher } from './publisher.js';
+
+export interface JetStreamOptions extends ConnectionOptions, ProvisionOptions {}
+
+export interface JetStream {
+  readonly connection: Connection;
+  readonly provisioner: Provisioner;
+  readonly publisher: Publisher;
+  readonly journal: Journal;
+  readonly notices: Notices;
+  bucket(name: BucketName): Bucket;
+  consume(
+    definition: ConsumerDefinition,
+    owner: Pick<ConsumerOptions, 'capacity' | 'onDelivery'>,
+  ): PullConsumer;
+  isConnected(): boolean;
+  close(): Promise<void>;
+}
+
+export async function connectJetStream(options: JetStreamOptions): Promise<JetStream> {
+  const connection = await connectNats(options);
+  const provisioner = createProvisioner(connection, options);
+  await provisioner.ensure();
+  const publisher = createPublisher(connection, provisioner.request);
+  return {
+    connection,
+    provisioner,
+    publisher,
+    journal: createJournal(connection, publisher, provisioner.request),
+    notices: createNotices(connection),
+    bucket: (name) => openBucket(connection, provisioner, name),
+    consume: (definition, owner) =>
+      createConsumer({
+        connection,
+        provisioner,
+        definition,
+        ...owner,
+        ...(options.log && { log: options.log }),
+      }),
+    isConnected: connection.isConnected,
+    close: connection.close,
+  };
+}

@@ -1,0 +1,156 @@
+/** Makes the streams, consumers and buckets of libs/schema exist: at start, and again whenever one was found missing. */
+import { jetstreamManager } from '@nats-io/jetstream';
+import type { ConsumerConfig, JetStreamManager, StreamConfig } from '@nats-io/jetstream';
+import { messageOf } from '@ironflow/errors';
+import { ackWaitMs, buckets, consumers, streams } from '@ironflow/schema';
+import type { BucketDefinition, ConsumerDefinition, StreamDefinition, StreamName } from '@ironflow/schema';
+import type { Connection } from './connection.js';
+
+export interface ProvisionOptions {
+  /** 1 on a single server, 3 in a cluster. */
+  replicas: number;
+  /** Sizes and ages that differ from the table. */
+  overrides?: Partial<Record<StreamName, { maxBytes?: number; maxAgeMs?: number }>>;
+  log?: (message: string) => void;
+}
+
+export interface Provisioner {
+  /** Calls at the same time share one pass. */
+  ensure(): Promise<void>;
+  ensureConsumer(definition: ConsumerDefinition): Promise<void>;
+  /** Asks for a pass soon; for those who met something missing and go on trying. */
+  request(): void;
+}
+
+const nanosecondsPerMs = 1_000_000;
+const streamNotFound = 10059;
+const minimumPauseMs = 200;
+
+export function createProvisioner(connection: Connection, options: ProvisionOptions): Provisioner {
+  let running: Promise<void> | undefined;
+  let requested = false;
+  const pass = async (): Promise<void> => {
+    const manager = await jetstreamManager(connection.nats, { checkAPI: false });
+    for (const definition of Object.values(streams)) await ensureStream(manager, definition, options);
+    for (const definition of Object.values(buckets)) await ensureBucket(manager, definition, options);
+    for (const definition of Object.values(consumers)) await ensureConsumer(manager, definition, options);
+  };
+  const ensure = (): Promise<void> => {
+    running ??= pass().finally(() => (running = undefined));
+    return running;
+  };
+  return {
+    ensure,
+    ensureConsumer: async (definition) => {
+      await ensureConsumer(await jetstreamManager(connection.nats, { checkAPI: false }), definition, options);
+    },
+    request: () => {
+      if (requested) return;
+      requested = true;
+      const attempt = async (): Promise<void> => {
+        requested = false;
+        await ensure().catch((error: unknown) => options.log?.(`provisioning failed: ${messageOf(error)}`));
+      };
+      setTimeout(() => void attempt(), minimumPauseMs).unref();
+    },
+  };
+}
+
+async function ensureStream(
+  manager: JetStreamManager,
+  definition: StreamDefinition,
+  options: ProvisionOptions,
+): Promise<void> {
+  const config = streamConfig(definition, options);
+  if (!(await streamExists(manager, definition.name))) {
+    const firstSequence = definition.sequenceFromTime === true ? { first_seq: Date.now() * 1_000 } : {};
+    await manager.streams
+      .add({ ...config, ...firstSequence } as StreamConfig)
+      .catch(async (error: unknown) => {
+        // Another service may have been quicker; its stream has another first sequence and is as good.
+        if (!(await streamExists(manager, definition.name))) throw error;
+      });
+    options.log?.(`stream ${definition.name} created`);
+    return;
+  }
+  await manager.streams.update(definition.name, config);
+}
+
+function streamConfig(
+  definition: StreamDefinition,
+  options: ProvisionOptions,
+): Partial<StreamConfig> & { name: string } {
+  const override = options.overrides?.[definition.name];
+  return {
+    name: definition.name,
+    subjects: definition.subjects,
+    retention: definition.retention,
+    storage: 'file',
+    num_replicas: options.replicas,
+    max_age: (override?.maxAgeMs ?? definition.maxAgeMs) * nanosecondsPerMs,
+    max_bytes: override?.maxBytes ?? definition.maxBytes,
+    discard: definition.whenFull === 'refuse' ? 'new' : 'old',
+    duplicate_window: definition.duplicateWindowMs * nanosecondsPerMs,
+    ...(definition.maxMessagesPerSubject === undefined
+      ? {}
+      : { max_msgs_per_subject: definition.maxMessagesPerSubject, discard_new_per_subject: true }),
+    ...(definition.maxConsumers === undefined ? {} : { max_consumers: definition.maxConsumers }),
+  } as Partial<StreamConfig> & { name: string };
+}
+
+async function ensureBucket(
+  manager: JetStreamManager,
+  definition: BucketDefinition,
+  options: ProvisionOptions,
+): Promise<void> {
+  // The configuration that the KV convention (ADR-8) asks for, so that any NATS client can read the bucket.
+  const config = {
+    name: `KV_${definition.name}`,
+    subjects: [`$KV.${definition.name}.>`],
+    storage: 'file',
+    num_replicas: options.replicas,
+    max_age: definition.ttlMs * nanosecondsPerMs,
+    max_bytes: definition.maxBytes,
+    max_msgs_per_subject: 1,
+    discard: 'new',
+    allow_rollup_hdrs: true,
+    deny_delete: true,
+    allow_direct: true,
+    duplicate_window: Math.min(definition.ttlMs || 120_000, 120_000) * nanosecondsPerMs,
+  } as Partial<StreamConfig> & { name: string };
+  if (await streamExists(manager, config.name)) return;
+  await manager.streams.add(config as StreamConfig).catch(async (error: unknown) => {
+    if (!(await streamExists(manager, config.name))) throw error;
+  });
+}
+
+async function ensureConsumer(
+  manager: JetStreamManager,
+  definition: ConsumerDefinition,
+  options: ProvisionOptions,
+): Promise<void> {
+  const config = {
+    durable_name: definition.durable,
+    ack_policy: 'explicit',
+    ack_wait: ackWaitMs * nanosecondsPerMs,
+    max_ack_pending: definition.maxAckPending,
+    max_deliver: -1,
+    num_replicas: options.replicas,
+    ...(definition.filterSubject === undefined ? {} : { filter_subject: definition.filterSubject }),
+    ...(definition.inactiveThresholdMs === undefined
+      ? {}
+      : { inactive_threshold: definition.inactiveThresholdMs * nanosecondsPerMs }),
+  } as Partial<ConsumerConfig>;
+  await manager.consumers.add(definition.stream, config as ConsumerConfig);
+}
+
+async function streamExists(manager: JetStreamManager, name: string): Promise<boolean> {
+  try {
+    await manager.streams.info(name);
+    return true;
+  } catch (error) {
+    if (typeof error === 'object' && error !== null && 'code' in error && error.code === streamNotFound)
+      return false;
+    throw error;
+  }
+}
