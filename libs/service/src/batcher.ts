@@ -1,0 +1,107 @@
+/**
+ * Group commit. Items that arrive within one turn of the event loop share a batch when nothing is in flight; under load a
+ * batch is whatever gathered while the batches before it ran, so batches grow exactly as fast as they need to.
+ */
+import { IronflowError } from '@ironflow/errors';
+import type { Stoppable } from './lifecycle.js';
+
+export interface BatcherOptions<Item, Result> {
+  maxItems: number;
+  maxConcurrent: number;
+  /** Items waiting for a batch; those in flight do not count. Above it `add` rejects with `overloaded`. */
+  maxQueued: number;
+  /** Answers with one result per item, in order. When it rejects, every item of the batch rejects with its error. */
+  run(items: Item[]): Promise<Result[]>;
+}
+
+export interface Batcher<Item, Result> extends Stoppable {
+  add(item: Item): Promise<Result>;
+  /** Items waiting for a batch. */
+  queued(): number;
+  /** Refuses new items and resolves when all that were taken are settled. */
+  stop(): Promise<void>;
+}
+
+interface Waiter<Result> {
+  resolve(result: Result): void;
+  reject(error: unknown): void;
+}
+
+export function createBatcher<Item, Result>(options: BatcherOptions<Item, Result>): Batcher<Item, Result> {
+  let items: Item[] = [];
+  let waiters: Waiter<Result>[] = [];
+  let inFlight = 0;
+  let isScheduled = false;
+  let stopped: { done: Promise<void>; settle(): void } | undefined;
+
+  function add(item: Item): Promise<Result> {
+    if (stopped !== undefined) return Promise.reject(unavailable('stopping', 'the service is stopping'));
+    if (items.length >= options.maxQueued) {
+      return Promise.reject(unavailable('overloaded', 'too much is waiting to be written'));
+    }
+    if (!isScheduled && inFlight < options.maxConcurrent) {
+      isScheduled = true;
+      setImmediate(flushScheduled);
+    }
+    return new Promise((resolve, reject) => {
+      items.push(item);
+      waiters.push({ resolve, reject });
+    });
+  }
+
+  function flushScheduled(): void {
+    isScheduled = false;
+    flush();
+  }
+
+  function flush(): void {
+    while (items.length > 0 && inFlight < options.maxConcurrent) {
+      inFlight += 1;
+      void runBatch(...take());
+    }
+    if (items.length === 0 && inFlight === 0) stopped?.settle();
+  }
+
+  function take(): [Item[], Waiter<Result>[]] {
+    if (items.length > options.maxItems) {
+      return [items.splice(0, options.maxItems), waiters.splice(0, options.maxItems)];
+    }
+    const taken: [Item[], Waiter<Result>[]] = [items, waiters];
+    items = [];
+    waiters = [];
+    return taken;
+  }
+
+  async function runBatch(batch: Item[], batchWaiters: Waiter<Result>[]): Promise<void> {
+    try {
+      const results = await options.run(batch);
+      if (results.length !== batchWaiters.length) {
+        throw new Error(
+          `a batch of ${batchWaiters.length} items was answered with ${results.length} results`,
+        );
+      }
+      batchWaiters.forEach((waiter, index) => waiter.resolve(results[index]!));
+    } catch (error) {
+      for (const waiter of batchWaiters) waiter.reject(error);
+    }
+    inFlight -= 1;
+    flush();
+  }
+
+  function stop(): Promise<void> {
+    if (stopped === undefined) {
+      let settle = () => {};
+      const done = new Promise<void>((resolve) => (settle = resolve));
+      stopped = { done, settle };
+      flush();
+    }
+    return stopped.done;
+  }
+
+  return { add, queued: () => items.length, stop };
+}
+
+/** A second is enough for a queue to drain or for another replica to take over. */
+function unavailable(code: 'overloaded' | 'stopping', message: string): IronflowError {
+  return new IronflowError('unavailable', code, message, { retryAfterSeconds: 1 });
+}

@@ -1,0 +1,69 @@
+import { expect, test } from '@jest/globals';
+import { z } from 'zod';
+import { baseConfigShape, loadConfig, masterKeyConfigShape, tenantDatabaseConfigShape } from './config.js';
+
+const schema = z.object({
+  ...baseConfigShape,
+  ...tenantDatabaseConfigShape,
+  ...masterKeyConfigShape,
+});
+const valid = {
+  DATABASE_URL: 'postgresql://service:pw@db/ironflow',
+  TENANT_DATABASE_URL: 'postgres://tenant:pw@db/ironflow',
+  IRONFLOW_MASTER_KEY: Buffer.alloc(32, 7).toString('base64'),
+};
+
+test('what is absent or empty takes its default', () => {
+  const config = loadConfig(schema, { ...valid, LOG_LEVEL: '', PORT: '', OTEL_EXPORTER_OTLP_ENDPOINT: '' });
+  expect(config).toMatchObject({
+    NATS_URL: 'nats://127.0.0.1:4222',
+    HOST: '127.0.0.1',
+    PORT: 8080,
+    LOG_LEVEL: 'info',
+    OTEL_TRACES_SAMPLER_ARG: 1,
+  });
+  expect(config.OTEL_EXPORTER_OTLP_ENDPOINT).toBeUndefined();
+  expect(config.IRONFLOW_MASTER_KEY).toEqual(Buffer.alloc(32, 7));
+});
+
+test('what is given arrives with its type', () => {
+  const config = loadConfig(schema, {
+    ...valid,
+    PORT: '0',
+    NATS_URL: 'nats://a:4222, tls://b:4222',
+    OTEL_TRACES_SAMPLER_ARG: '0.25',
+    OTEL_EXPORTER_OTLP_ENDPOINT: 'http://collector:4318',
+  });
+  expect(config).toMatchObject({
+    PORT: 0,
+    OTEL_TRACES_SAMPLER_ARG: 0.25,
+    NATS_URL: 'nats://a:4222, tls://b:4222',
+  });
+});
+
+test('every bad variable is named with its rule, and no value is shown', () => {
+  const secrets = {
+    DATABASE_URL: 'mysql://u:hunter2@db/x',
+    IRONFLOW_MASTER_KEY: 'aHVudGVyMg==',
+    PORT: '70000hunter2',
+    LOG_LEVEL: 'hunter2',
+    NATS_URL: 'http://hunter2',
+    OTEL_TRACES_SAMPLER_ARG: '1.5',
+    OTEL_EXPORTER_OTLP_ENDPOINT: 'hunter2',
+  };
+  const message = messageOfFailure(() => loadConfig(schema, secrets));
+  for (const name of Object.keys(secrets)) expect(message).toContain(`${name}: `);
+  expect(message).toContain('TENANT_DATABASE_URL: is required');
+  expect(message).toContain('PORT: must be a port number from 0 to 65535');
+  expect(message).toContain('IRONFLOW_MASTER_KEY: must be 32 bytes in base64');
+  expect(message).not.toMatch(/hunter2|aHVudGVyMg/);
+});
+
+function messageOfFailure(action: () => unknown): string {
+  try {
+    action();
+  } catch (error) {
+    return (error as Error).message;
+  }
+  throw new Error('nothing was thrown');
+}

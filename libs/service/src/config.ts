@@ -1,0 +1,78 @@
+/**
+ * Configuration: one Zod object per service, parsed once from the environment variables. What goes wrong is told by the
+ * name of the variable and the rule it breaks; a value never appears, since it may be a secret.
+ */
+import { IronflowError } from '@ironflow/errors';
+import { z } from 'zod';
+import { logLevels } from './logger.js';
+
+/** Throws one error that lists every bad variable. An empty variable counts as absent: charts like to render `""`. */
+export function loadConfig<Schema extends z.ZodObject>(
+  schema: Schema,
+  env: NodeJS.ProcessEnv = process.env,
+): z.infer<Schema> {
+  const given = Object.fromEntries(
+    Object.keys(schema.shape)
+      .filter((name) => env[name] !== undefined && env[name] !== '')
+      .map((name) => [name, env[name]]),
+  );
+  const parsed = schema.safeParse(given);
+  if (parsed.success) return parsed.data;
+  const problems = parsed.error.issues.map((issue) => {
+    const name = issue.path[0] === undefined ? 'configuration' : String(issue.path[0]);
+    return `${name}: ${given[name] === undefined && issue.path.length > 0 ? 'is required' : issue.message}`;
+  });
+  throw new IronflowError('invalid', 'config_invalid', `bad configuration: ${problems.join('; ')}`);
+}
+
+const url = (protocols: RegExp, rule: string) =>
+  z
+    .string()
+    .refine((text) => URL.canParse(text) && protocols.test(new URL(text).protocol), `must be ${rule}`);
+const postgresUrl = url(/^postgres(ql)?:$/, 'a postgresql:// URL');
+const everyNatsUrl = (text: string) => text.split(',').every((one) => natsUrl.test(one.trim()));
+const natsUrl = /^((nats|tls|wss?):\/\/)?[^\s/:]+(:\d+)?\/?$/;
+
+/** Names a number's rule whatever is wrong with it; Zod's own words differ for text, fractions and ranges. */
+const number = (rule: string, isValid: (value: number) => boolean) =>
+  z
+    .string()
+    .trim()
+    .refine((text) => text !== '' && isValid(Number(text)), `must be ${rule}`)
+    .transform(Number);
+
+/** Every service: `z.object({ ...baseConfigShape, MY_OWN: … })`. */
+export const baseConfigShape = {
+  /** One or several, separated by commas. */
+  NATS_URL: z
+    .string()
+    .refine(everyNatsUrl, 'must be nats:// URLs separated by commas')
+    .default('nats://127.0.0.1:4222'),
+  /** The role that sees every environment. */
+  DATABASE_URL: postgresUrl,
+  LOG_LEVEL: z.enum(logLevels).default('info'),
+  HOST: z.string().default('127.0.0.1'),
+  /** 0 takes any free port. */
+  PORT: number('a port number from 0 to 65535', isPort).default(8080),
+  /** Spans are off when absent. */
+  OTEL_EXPORTER_OTLP_ENDPOINT: url(/^https?:$/, 'an http:// or https:// URL').optional(),
+  /** The share of traces that is recorded. */
+  OTEL_TRACES_SAMPLER_ARG: number('a ratio from 0 to 1', (value) => value >= 0 && value <= 1).default(1),
+};
+
+/** Services that serve tenants (ingest, api): the role bound to one environment by row-level security. */
+export const tenantDatabaseConfigShape = { TENANT_DATABASE_URL: postgresUrl };
+
+const masterKeyRule = 'must be 32 bytes in base64';
+
+/** Services that read or make secrets: arrives as the 32 bytes themselves. */
+export const masterKeyConfigShape = {
+  IRONFLOW_MASTER_KEY: z
+    .string()
+    .regex(/^[A-Za-z0-9+/]{43}=$/, masterKeyRule)
+    .transform((text) => Buffer.from(text, 'base64')),
+};
+
+function isPort(value: number): boolean {
+  return Number.isInteger(value) && value >= 0 && value <= 65_535;
+}

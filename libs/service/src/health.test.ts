@@ -1,0 +1,66 @@
+import { expect, test } from '@jest/globals';
+import type { Clock } from './clock.js';
+import { createHealth } from './health.js';
+
+function createManualClock() {
+  let nowMs = 0;
+  const timers = new Set<{ at: number; callback: () => void }>();
+  const clock: Clock = {
+    now: () => nowMs,
+    setTimeout(callback, delayMs) {
+      const timer = { at: nowMs + delayMs, callback };
+      timers.add(timer);
+      return { cancel: () => timers.delete(timer) };
+    },
+  };
+  const advance = (byMs: number) => {
+    nowMs += byMs;
+    for (const timer of [...timers]) if (timer.at <= nowMs && timers.delete(timer)) timer.callback();
+  };
+  return { clock, advance, timers };
+}
+
+test('ready when every check passes; a failing, throwing or hanging one is named', async () => {
+  const { clock, advance, timers } = createManualClock();
+  const health = createHealth({
+    clock,
+    checks: {
+      good: async () => {},
+      bad: () => Promise.reject(new Error('refused')),
+      worse: () => {
+        throw new Error('at once');
+      },
+      hanging: () => new Promise(() => {}),
+    },
+  });
+  const readiness = health.readiness();
+  await new Promise((resolve) => setImmediate(resolve));
+  advance(1_000);
+  expect(await readiness).toEqual({
+    ready: false,
+    checks: { good: 'ok', bad: 'failed', worse: 'failed', hanging: 'timed out' },
+  });
+  expect(timers.size).toBe(0);
+  expect(await createHealth({ checks: { good: async () => {} } }).readiness()).toMatchObject({ ready: true });
+});
+
+test('probes within a second share one round of checks', async () => {
+  const { clock, advance } = createManualClock();
+  let calls = 0;
+  const health = createHealth({ clock, checks: { nats: async () => (calls += 1) } });
+  await Promise.all([health.readiness(), health.readiness()]);
+  advance(999);
+  await health.readiness();
+  expect(calls).toBe(1);
+  advance(1);
+  await health.readiness();
+  expect(calls).toBe(2);
+});
+
+test('a service that stops is not ready, whatever is cached', async () => {
+  const controller = new AbortController();
+  const health = createHealth({ checks: {}, stopping: controller.signal });
+  expect(await health.readiness()).toMatchObject({ ready: true });
+  controller.abort();
+  expect(await health.readiness()).toMatchObject({ ready: false });
+});

@@ -1,0 +1,179 @@
+/**
+ * From a service's definition to a running service: configuration, logger, connections, HTTP server, readiness. One way
+ * for a process of its own (`runServiceProcess`) and for a guest of the local platform's process (`startService`).
+ */
+import { z } from 'zod';
+import { checkSchemaVersion, createDatabase, createEnvelope } from '@ironflow/database';
+import type { Database, Secrets } from '@ironflow/database';
+import { announceService, connectJetStream } from '@ironflow/jetstream';
+import type { JetStream } from '@ironflow/jetstream';
+import { streams } from '@ironflow/schema';
+import type { StreamName } from '@ironflow/schema';
+import { baseConfigShape, loadConfig, masterKeyConfigShape, tenantDatabaseConfigShape } from './config.js';
+import { createHealth } from './health.js';
+import { createHttpServer } from './http.js';
+import type { HttpServer } from './http.js';
+import type { Lifecycle, Stoppable } from './lifecycle.js';
+import { createLogger } from './logger.js';
+import type { Logger } from './logger.js';
+import { createMetrics } from './metrics.js';
+import type { Metrics } from './metrics.js';
+import { runService } from './run-service.js';
+import { createSpanRecorder } from './telemetry.js';
+import type { SpanRecorder } from './telemetry.js';
+
+export interface ServiceDefinition<Shape extends z.ZodRawShape> {
+  /** As in `services/<name>`. */
+  name: string;
+  /** One line, for `$SRV.INFO`. */
+  description: string;
+  /** `tenant`: the role that row-level security binds to one environment at a time. */
+  databaseRole: 'service' | 'tenant';
+  /** Variables beyond those of every service. */
+  configShape: Shape;
+  /** Builds and starts the service; its routes are added to `runtime.http`. */
+  start(runtime: ServiceRuntime, config: z.infer<z.ZodObject<Shape>>): Promise<Stoppable>;
+}
+
+export interface ServiceRuntime {
+  version: string;
+  logger: Logger;
+  metrics: Metrics;
+  spans: SpanRecorder;
+  jetstream: JetStream;
+  database: Database;
+  secrets: Secrets;
+  http: HttpServer;
+}
+
+export interface StartOptions {
+  env: NodeJS.ProcessEnv;
+  lifecycle: Lifecycle;
+  logger: Logger;
+  /** False for a guest: its host serves requests through `http`. */
+  listen: boolean;
+}
+
+export interface StartedService {
+  name: string;
+  http: HttpServer;
+  /** Absent for a guest. */
+  url?: string;
+}
+
+const commonShape = {
+  ...baseConfigShape,
+  ...masterKeyConfigShape,
+  IRONFLOW_DATABASE_CONNECTIONS: z.coerce.number().int().min(2).max(500).default(10),
+  /** 1 on a single server, 3 in a cluster. */
+  IRONFLOW_STREAM_REPLICAS: z.coerce.number().int().min(1).max(5).default(1),
+  /** JSON such as `{"STEPS": {"maxBytes": 1073741824}}`: sizes and ages that differ from the defaults. */
+  IRONFLOW_STREAMS: z
+    .string()
+    .default('{}')
+    .transform(parseJson)
+    .pipe(
+      z.partialRecord(
+        z.enum(Object.keys(streams) as [StreamName, ...StreamName[]]),
+        z.strictObject({
+          maxBytes: z.number().int().positive().optional(),
+          maxAgeMs: z.number().int().nonnegative().optional(),
+        }),
+      ),
+    ),
+};
+
+/** The version of every package of this repository. */
+export const platformVersion = '0.1.0';
+
+export async function startService<Shape extends z.ZodRawShape>(
+  definition: ServiceDefinition<Shape>,
+  { env, lifecycle, logger, listen }: StartOptions,
+): Promise<StartedService> {
+  const { name } = definition;
+  const common = loadConfig(z.object(commonShape), env);
+  const own = loadConfig(z.object(definition.configShape), env);
+  const metrics = await lifecycle.start(`${name} metrics`, () =>
+    createMetrics({ service: name, version: platformVersion }),
+  );
+  const spans = createSpanRecorder({
+    service: name,
+    endpoint: common.OTEL_EXPORTER_OTLP_ENDPOINT,
+    sampleRatio: common.OTEL_TRACES_SAMPLER_ARG,
+  });
+  lifecycle.onStop(`${name} spans`, () => spans.shutdown());
+  const database = createDatabase({
+    url:
+      definition.databaseRole === 'service'
+        ? common.DATABASE_URL
+        : loadConfig(z.object(tenantDatabaseConfigShape), env).TENANT_DATABASE_URL,
+    applicationName: `ironflow-${name}`,
+    maxConnections: common.IRONFLOW_DATABASE_CONNECTIONS,
+  });
+  lifecycle.onStop(`${name} database`, () => database.close());
+  await checkSchemaVersion(database);
+  const jetstream = await connectJetStream({
+    url: common.NATS_URL,
+    name: `ironflow-${name}`,
+    replicas: common.IRONFLOW_STREAM_REPLICAS,
+    overrides: common.IRONFLOW_STREAMS,
+    log: (message) => logger.info(message),
+    onStatus: (status) => logger.info({ status }, 'NATS'),
+  });
+  lifecycle.onStop(`${name} jetstream`, () => jetstream.close());
+  const http = createHttpServer({
+    logger,
+    metrics,
+    health: createHealth({
+      checks: {
+        nats: () => (jetstream.isConnected() ? Promise.resolve() : Promise.reject(new Error('disconnected'))),
+        postgres: async () => {
+          if (!(await database.isReachable())) throw new Error('unreachable');
+        },
+      },
+      stopping: lifecycle.stopping,
+    }),
+  });
+  const secrets = createEnvelope(common.IRONFLOW_MASTER_KEY.toString('base64'));
+  const withdraw = await announceService(jetstream.connection, {
+    name,
+    version: platformVersion,
+    description: definition.description,
+  });
+  lifecycle.onStop(`${name} announcement`, withdraw);
+  const runtime = { version: platformVersion, logger, metrics, spans, jetstream, database, secrets, http };
+  await lifecycle.start(name, () => definition.start(runtime, own));
+  // Stopped first, so that what still arrives finds everything behind it running.
+  lifecycle.onStop(`${name} http`, () => http.stop());
+  if (!listen) {
+    await http.ready();
+    return { name, http };
+  }
+  const { url } = await http.listen({ host: common.HOST, port: common.PORT });
+  logger.info({ url }, 'listening');
+  return { name, http, url };
+}
+
+/** The whole of a service's `main`. */
+export async function runServiceProcess<Shape extends z.ZodRawShape>(
+  definition: ServiceDefinition<Shape>,
+): Promise<void> {
+  const { LOG_LEVEL } = loadConfig(z.object({ LOG_LEVEL: baseConfigShape.LOG_LEVEL }));
+  const logger = createLogger({ service: definition.name, version: platformVersion, level: LOG_LEVEL });
+  await runService({
+    name: definition.name,
+    logger,
+    start: async (lifecycle) => {
+      await startService(definition, { env: process.env, lifecycle, logger, listen: true });
+    },
+  });
+}
+
+function parseJson(text: string, context: z.RefinementCtx): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    context.addIssue({ code: 'custom', message: 'must be JSON' });
+    return z.NEVER;
+  }
+}

@@ -1,0 +1,15 @@
+export { createManualClock, systemClock } from './clock.js';
+export type { Clock, ManualClock, Timer } from './clock.js';
+export { eventually } from './eventually.js';
+export type { EventuallyOptions } from './eventually.js';
+export { freePort, freePorts, isPortFree } from './free-port.js';
+export { startNatsCluster } from './nats-cluster.js';
+export type { NatsCluster, NatsClusterOptions } from './nats-cluster.js';
+export { startNatsServer } from './nats-server.js';
+export type { NatsClusterMembership, NatsServer, NatsServerOptions } from './nats-server.js';
+export { startPostgres } from './postgres.js';
+export type { PostgresServer, PostgresServerOptions } from './postgres.js';
+export { createScratch } from './scratch.js';
+export type { Scratch } from './scratch.js';
+export { sharedNats, sharedPostgres, startTestServers, stopSharedServers } from './servers.js';
+export type { SharedPostgres, TestServers } from './servers.js';

@@ -1,0 +1,54 @@
+/** One activation that this executor drives: the run, its lease, its journal, and what the function is told. */
+import type { StoredEvent, Scope, Writer, Invocation, MemoizedStep, StepRecord } from '@ironflow/schema';
+import { formatTraceparent, protocolVersion } from '@ironflow/schema';
+import type { TraceContext } from '@ironflow/schema';
+import type { JournalWriter } from './journal-writer.js';
+import type { Lease } from './lease.js';
+import { memoize } from './run-position.js';
+
+export interface ActiveRun {
+  runId: string;
+  scope: Scope;
+  appId: string;
+  functionId: string;
+  writer: Writer;
+  event: Omit<StoredEvent, 'scope' | 'awaited'>;
+  /** `runs.wake` when it was read. */
+  wake: number;
+  /** Failed calls since the function last made progress. */
+  failures: number;
+  memo: Map<string, MemoizedStep>;
+  registryVersion: number;
+  lease: Lease;
+  journal: JournalWriter;
+  activatedAtMs: number;
+  /** Of the activation's span; undefined when the run is not sampled. */
+  trace: TraceContext | undefined;
+  /** The span that published the activation. */
+  causedBy: TraceContext | undefined;
+}
+
+export function toInvocation(run: ActiveRun, deadlineMs?: number): Invocation {
+  const { event } = run;
+  return {
+    v: protocolVersion,
+    run: { id: run.runId, functionId: run.functionId, attempt: run.failures + 1 },
+    event: {
+      id: event.id,
+      name: event.name,
+      data: event.data,
+      ...(event.version === undefined ? {} : { version: event.version }),
+      receivedAtMs: event.receivedAtMs,
+      correlationId: event.correlationId,
+    },
+    memo: [...run.memo.values()],
+    ...(run.trace === undefined ? {} : { traceparent: formatTraceparent(run.trace) }),
+    ...(deadlineMs === undefined ? {} : { deadlineMs }),
+  };
+}
+
+/** Records are durable now: the next call knows them, and the function has made progress. */
+export function remember(run: ActiveRun, records: StepRecord[]): void {
+  for (const record of records) run.memo.set(record.id, memoize(record));
+  if (records.length > 0) run.failures = 0;
+}

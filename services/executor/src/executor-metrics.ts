@@ -1,0 +1,20 @@
+/** What an executor counts. No run, event or tenant is a label. */
+import type { Metrics } from '@ironflow/service';
+
+export type ExecutorMetrics = ReturnType<typeof createExecutorMetrics>;
+
+export function createExecutorMetrics(metrics: Metrics) {
+  return {
+    activations: metrics.counter('activations_total', 'Activations taken, by what was found of their run'),
+    appends: metrics.counter('journal_appends_total', 'Journal appends, by result'),
+    appendSeconds: metrics.histogram(
+      'journal_append_seconds',
+      'From sending an append to its acknowledgement',
+      [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 2],
+    ),
+    steps: metrics.counter('steps_total', 'Step attempts recorded, by status'),
+    calls: metrics.counter('calls_total', 'Calls of functions, by mode and how they ended'),
+    leasesLost: metrics.counter('leases_lost_total', 'Activations that were lost while being driven'),
+    deferred: metrics.counter('activations_deferred_total', 'Activations put off by an open circuit breaker'),
+  };
+}

@@ -1,0 +1,24 @@
+/** How the executor is configured and wired. */
+import { defaultCircuitPolicy, workerPath } from '@ironflow/schema';
+import type { ServiceDefinition } from '@ironflow/service';
+import { executorConfigShape } from './config.js';
+import { createExecutor } from './executor.js';
+
+export const executorService: ServiceDefinition<typeof executorConfigShape> = {
+  name: 'executor',
+  description: 'Drives runs over HTTP or workers’ sockets and writes their journals',
+  databaseRole: 'service',
+  configShape: executorConfigShape,
+  start: async (runtime, config) => {
+    const executor = createExecutor({
+      ...runtime,
+      circuitPolicy: { ...defaultCircuitPolicy, openMs: config.IRONFLOW_BREAKER_OPEN_MS },
+      pushConcurrency: config.IRONFLOW_PUSH_CONCURRENCY,
+      pushDeadlineMs: config.IRONFLOW_PUSH_DEADLINE_MS,
+      drainTimeoutMs: config.IRONFLOW_DRAIN_TIMEOUT_MS,
+    });
+    runtime.http.onUpgrade(workerPath, executor.handleUpgrade);
+    await executor.start();
+    return executor;
+  },
+};

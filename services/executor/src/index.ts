@@ -1,0 +1,1 @@
+export { executorService } from './executor-service.js';

@@ -1,0 +1,62 @@
+import { expect, jest, test } from '@jest/globals';
+import type { Delivery } from '@ironflow/jetstream';
+import { ackWaitMs } from '@ironflow/schema';
+import { createLeaseKeeper } from './lease.js';
+
+/** A delivery whose confirmations the test gives, and clocks that it moves. */
+function setup() {
+  jest.useFakeTimers();
+  const time = { wall: 1_000_000, monotonic: 0 };
+  const sent: string[] = [];
+  let confirms = true;
+  const delivery = {
+    ack: () => sent.push('ack'),
+    nak: () => sent.push('nak'),
+    working: async () => {
+      sent.push('working');
+      return confirms;
+    },
+  } as unknown as Delivery;
+  const keeper = createLeaseKeeper({ wallMs: () => time.wall, monotonicMs: () => time.monotonic });
+  const pass = async (ms: number): Promise<void> => {
+    for (let passed = 0; passed < ms; passed += 250) {
+      time.wall += 250;
+      time.monotonic += 250;
+      await jest.advanceTimersByTimeAsync(250);
+    }
+  };
+  const lease = keeper.grant(delivery);
+  return { lease, time, sent, pass, keeper, deafen: () => (confirms = false) };
+}
+
+test('a lease is held as long as its signs of life are confirmed', async () => {
+  const { lease, sent, pass, keeper } = setup();
+  await pass(4 * ackWaitMs);
+  expect(lease.isHeld()).toBe(true);
+  expect(sent.filter((word) => word === 'working').length).toBeGreaterThanOrEqual(8);
+  lease.finish();
+  expect(sent.at(-1)).toBe('ack');
+  expect(keeper.count()).toBe(0);
+});
+
+test('without a confirmation it is over after one ack wait, for good, and nothing is sent', async () => {
+  const { lease, sent, pass, deafen } = setup();
+  const lost = jest.fn();
+  lease.onLost(lost);
+  deafen();
+  await pass(ackWaitMs + 250);
+  expect(lease.isHeld()).toBe(false);
+  expect(lost).toHaveBeenCalledTimes(1);
+  const words = sent.length;
+  lease.finish();
+  lease.handBack();
+  expect(sent).toHaveLength(words);
+});
+
+test('a process that was stopped for long finds its lease over before it sends anything', async () => {
+  const { lease, time, sent } = setup();
+  time.wall += ackWaitMs + 1; // The monotonic clock stands still over some suspends.
+  lease.finish();
+  expect(sent).toEqual([]);
+  expect(lease.isHeld()).toBe(false);
+});

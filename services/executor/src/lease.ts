@@ -1,0 +1,114 @@
+/**
+ * How long an executor may believe that an activation is its own. NATS does not check who answers a message, so the
+ * executor fences itself: once its last confirmed sign of life was *sent* longer ago than the ack wait, somebody else may
+ * have the message, and nothing of the activation is sent any more, for good.
+ */
+import type { Delivery } from '@ironflow/jetstream';
+import { ackWaitMs } from '@ironflow/schema';
+
+export interface Lease {
+  /** Asked before everything that is sent. */
+  isHeld(): boolean;
+  /** Gives it up without a word: the run is somebody else's. */
+  abandon(reason: string): void;
+  /** Ends it with an ack, if it is still held. */
+  finish(): void;
+  /** Ends it so that the message is delivered again. */
+  handBack(delayMs?: number): void;
+  /** Called once, when the lease is lost (not when it is finished or handed back). */
+  onLost(listener: (reason: string) => void): void;
+  /** Called with every sign of life; the first comes after a third of the ack wait. */
+  onBeat(listener: () => void): void;
+}
+
+/** Two clocks, since either may stand still: the monotonic one over a suspend, the wall clock when it is set back. */
+export interface TimeSource {
+  wallMs(): number;
+  monotonicMs(): number;
+}
+
+export interface LeaseKeeper {
+  grant(delivery: Delivery): Lease;
+  /** Leases that are held. */
+  count(): number;
+  stop(): void;
+}
+
+const beatIntervalMs = ackWaitMs / 3;
+/** One timer looks after every lease. */
+const tickMs = 250;
+
+interface HeldLease {
+  delivery: Delivery;
+  /** When the last sign of life that was confirmed had been sent. */
+  confirmedAt: Instant;
+  beatAt: Instant;
+  state: 'held' | 'over';
+  lostListener: (reason: string) => void;
+  beatListener: () => void;
+}
+
+interface Instant {
+  wallMs: number;
+  monotonicMs: number;
+}
+
+export function createLeaseKeeper(time: TimeSource): LeaseKeeper {
+  const held = new Set<HeldLease>();
+  const now = (): Instant => ({ wallMs: time.wallMs(), monotonicMs: time.monotonicMs() });
+  const since = (instant: Instant): number =>
+    Math.max(time.wallMs() - instant.wallMs, time.monotonicMs() - instant.monotonicMs);
+  const end = (lease: HeldLease): boolean => {
+    if (lease.state === 'over') return false;
+    lease.state = 'over';
+    held.delete(lease);
+    return true;
+  };
+  const lose = (lease: HeldLease, reason: string): void => {
+    if (end(lease)) lease.lostListener(reason);
+  };
+  const isHeld = (lease: HeldLease): boolean => {
+    if (lease.state === 'held' && since(lease.confirmedAt) >= ackWaitMs) lose(lease, 'not confirmed in time');
+    return lease.state === 'held';
+  };
+  const beat = async (lease: HeldLease): Promise<void> => {
+    const sentAt = now();
+    lease.beatAt = sentAt;
+    lease.beatListener();
+    if (await lease.delivery.working()) lease.confirmedAt = sentAt;
+  };
+  const ticker = setInterval(() => {
+    for (const lease of held) {
+      if (isHeld(lease) && since(lease.beatAt) >= beatIntervalMs) void beat(lease);
+    }
+  }, tickMs).unref();
+
+  return {
+    count: () => held.size,
+    stop: () => clearInterval(ticker),
+    grant: (delivery) => {
+      const granted = now();
+      const lease: HeldLease = {
+        delivery,
+        confirmedAt: granted,
+        beatAt: granted,
+        state: 'held',
+        lostListener: () => undefined,
+        beatListener: () => undefined,
+      };
+      held.add(lease);
+      return {
+        isHeld: () => isHeld(lease),
+        abandon: (reason) => lose(lease, reason),
+        finish: () => {
+          if (isHeld(lease) && end(lease)) delivery.ack();
+        },
+        handBack: (delayMs) => {
+          if (isHeld(lease) && end(lease)) delivery.nak(delayMs);
+        },
+        onLost: (listener) => (lease.lostListener = listener),
+        onBeat: (listener) => (lease.beatListener = listener),
+      };
+    },
+  };
+}

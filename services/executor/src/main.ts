@@ -1,0 +1,4 @@
+import { runServiceProcess } from '@ironflow/service';
+import { executorService } from './executor-service.js';
+
+await runServiceProcess(executorService);

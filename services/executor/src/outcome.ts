@@ -1,0 +1,71 @@
+/** What the end of a call means for the journal. Pure: an outcome, the run's position and the retry policy in, entries out. */
+import { decideRetry } from '@ironflow/retry-policy';
+import type { RetryPolicy } from '@ironflow/retry-policy';
+import type { CallOutcome, Failure, JournalEntry, Outcome, StepRecord } from '@ironflow/schema';
+
+export interface CallContext {
+  /** `runs.wake` as it was read before the call. */
+  wake: number;
+  /** Failed calls without progress before this one. */
+  failures: number;
+  call: CallOutcome;
+}
+
+/** A function that could not be called, or was lost in mid-call. */
+export interface CallFailure {
+  error: Failure;
+  /** No retry comes sooner: the lost call may still be running until its deadline. */
+  notBeforeMs?: number;
+  /** The failure says nothing about the function: its first retry follows at once. */
+  retryAtOnce?: boolean;
+}
+
+export function stepEntries(records: StepRecord[]): JournalEntry[] {
+  return records.map((step) => ({ type: 'step', step }));
+}
+
+/** The entry that ends an activation. `continue` never ends one. */
+export function endingEntry(
+  outcome: Exclude<Outcome, { kind: 'continue' }>,
+  context: CallContext,
+): JournalEntry {
+  const ending = { served: context.wake, call: context.call };
+  switch (outcome.kind) {
+    case 'yielded':
+      return { type: 'run', run: { kind: 'yielded', ...ending } };
+    case 'completed':
+      return {
+        type: 'run',
+        run: {
+          kind: 'completed',
+          ...ending,
+          ...(outcome.output === undefined ? {} : { output: outcome.output }),
+        },
+      };
+    case 'threw': {
+      if (outcome.retryInMs === undefined) {
+        return { type: 'run', run: { kind: 'failed', ...ending, error: outcome.error } };
+      }
+      const retry = { attempt: context.failures + 1, inMs: outcome.retryInMs, error: outcome.error };
+      return { type: 'run', run: { kind: 'yielded', ...ending, retry } };
+    }
+  }
+}
+
+export function callFailedEntry(
+  failure: CallFailure,
+  context: CallContext,
+  policy: RetryPolicy,
+  random: number,
+): JournalEntry {
+  const ending = { served: context.wake, call: context.call };
+  const attempt = context.failures + 1;
+  const retryAfterMs = failure.retryAtOnce === true && attempt === 1 ? 0 : undefined;
+  const decision = decideRetry(policy, { attempt, retryable: true, retryAfterMs }, random);
+  if (!decision.retry) return { type: 'run', run: { kind: 'failed', ...ending, error: failure.error } };
+  const inMs = Math.max(decision.delayMs, failure.notBeforeMs ?? 0);
+  return {
+    type: 'run',
+    run: { kind: 'call_failed', ...ending, retry: { attempt, inMs, error: failure.error } },
+  };
+}

@@ -1,0 +1,127 @@
+/** One signed call of a push app's endpoint. How it went is the value; it never rejects. */
+import { Agent, request } from 'undici';
+import type { Dispatcher } from 'undici';
+import { messageOf } from '@ironflow/errors';
+import { formatTraceparent, pushAnswerSchema, sign, signatureHeaders } from '@ironflow/schema';
+import type { Failure, Invocation, PushAnswer, TraceContext } from '@ironflow/schema';
+
+export interface PushCall {
+  url: string;
+  /** Different for every call. */
+  id: string;
+  invocation: Invocation;
+  signingKeys: string[];
+  trace: TraceContext | undefined;
+  deadlineMs: number;
+  signal: AbortSignal;
+}
+
+export type PushResult =
+  | { kind: 'answered'; answer: PushAnswer }
+  /** `mayStillRun`: the endpoint had got the call and did not say that it ended. */
+  | { kind: 'failed'; error: Failure; mayStillRun: boolean }
+  | { kind: 'aborted' };
+
+export interface PushCaller {
+  call(call: PushCall): Promise<PushResult>;
+  close(): Promise<void>;
+}
+
+const answerBytesMax = 16 * 1024 * 1024;
+/** Failures to connect: the endpoint has certainly not begun. */
+const neverSent = new Set([
+  'ECONNREFUSED',
+  'ENOTFOUND',
+  'EAI_AGAIN',
+  'EHOSTUNREACH',
+  'UND_ERR_CONNECT_TIMEOUT',
+]);
+
+export function createPushCaller(): PushCaller {
+  const agent = new Agent({
+    connections: 512,
+    pipelining: 1,
+    keepAliveTimeout: 30_000,
+    connect: { timeout: 5_000 },
+  });
+  return {
+    close: () => agent.destroy(),
+    call: async (call) => {
+      const deadline = AbortSignal.timeout(call.deadlineMs);
+      try {
+        return await send(agent, call, AbortSignal.any([deadline, call.signal]));
+      } catch (error) {
+        if (call.signal.aborted) return { kind: 'aborted' };
+        if (deadline.aborted) {
+          const message = `the endpoint did not answer within ${call.deadlineMs} ms`;
+          return failed('timed_out', message, false);
+        }
+        const code = codeOf(error);
+        return failed(
+          'unreachable',
+          `the call failed: ${code ?? messageOf(error)}`,
+          !neverSent.has(code ?? ''),
+        );
+      }
+    },
+  };
+}
+
+async function send(agent: Dispatcher, call: PushCall, signal: AbortSignal): Promise<PushResult> {
+  const body = JSON.stringify(call.invocation);
+  const timestamp = String(Math.floor(Date.now() / 1_000));
+  const response = await request(call.url, {
+    dispatcher: agent,
+    method: 'POST',
+    signal,
+    headersTimeout: 0,
+    bodyTimeout: 0,
+    headers: {
+      'content-type': 'application/json',
+      'user-agent': 'ironflow-executor',
+      [signatureHeaders.id]: call.id,
+      [signatureHeaders.timestamp]: timestamp,
+      [signatureHeaders.signature]: sign({ id: call.id, timestamp, body }, call.signingKeys),
+      ...(call.trace === undefined ? {} : { traceparent: formatTraceparent(call.trace) }),
+    },
+    body,
+  });
+  const text = await readBounded(response.body);
+  if (response.statusCode !== 200) {
+    return failed('bad_status', `the endpoint answered ${response.statusCode}`, false);
+  }
+  if (text === undefined)
+    return failed('bad_answer', `the answer is larger than ${answerBytesMax} bytes`, false);
+  const parsed = pushAnswerSchema.safeParse(parseJson(text));
+  if (!parsed.success)
+    return failed('bad_answer', 'the answer is not one of the protocol: is it an Ironflow endpoint?', false);
+  return { kind: 'answered', answer: parsed.data };
+}
+
+async function readBounded(body: AsyncIterable<Buffer>): Promise<string | undefined> {
+  const chunks: Buffer[] = [];
+  let size = 0;
+  for await (const chunk of body) {
+    size += chunk.length;
+    if (size > answerBytesMax) return undefined;
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks).toString('utf8');
+}
+
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}
+
+function failed(name: string, message: string, mayStillRun: boolean): PushResult {
+  return { kind: 'failed', error: { name, message }, mayStillRun };
+}
+
+function codeOf(error: unknown): string | undefined {
+  if (typeof error !== 'object' || error === null || !('code' in error)) return undefined;
+  return typeof error.code === 'string' ? error.code : undefined;
+}

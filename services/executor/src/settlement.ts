@@ -1,0 +1,95 @@
+/**
+ * How the driving of an activation is written down and ended; the same for push and pull. Records become durable first;
+ * only then is the caller told, the memo carried on, and the message acknowledged.
+ */
+import type { CallOutcome, JournalEntry, Outcome, StepRecord } from '@ironflow/schema';
+import type { RetryPolicy } from '@ironflow/retry-policy';
+import type { SpanRecorder } from '@ironflow/service';
+import { remember } from './active-run.js';
+import type { ActiveRun } from './active-run.js';
+import { recordActivationSpan, recordStepSpans } from './call-spans.js';
+import type { ExecutorMetrics } from './executor-metrics.js';
+import type { WriteResult } from './journal-writer.js';
+import { callFailedEntry, endingEntry, stepEntries } from './outcome.js';
+import type { CallFailure } from './outcome.js';
+
+export interface SettlementOptions {
+  spans: SpanRecorder;
+  metrics: ExecutorMetrics;
+  now: () => number;
+  random: () => number;
+}
+
+export interface Settlement {
+  /** Makes steps durable. */
+  record(run: ActiveRun, records: StepRecord[]): Promise<WriteResult>;
+  /** Makes the last steps and the end durable, in one append, and acknowledges the activation. */
+  end(
+    run: ActiveRun,
+    records: StepRecord[],
+    outcome: Exclude<Outcome, { kind: 'continue' }>,
+    call: CallOutcome,
+  ): Promise<WriteResult>;
+  endFailedCall(
+    run: ActiveRun,
+    failure: CallFailure,
+    call: CallOutcome,
+    policy: RetryPolicy,
+  ): Promise<WriteResult>;
+  /** The breaker lets no call through: the run waits, and no attempt is used. */
+  defer(run: ActiveRun, inMs: number): Promise<WriteResult>;
+}
+
+export function createSettlement(options: SettlementOptions): Settlement {
+  const { spans, metrics } = options;
+  const noteRecorded = (run: ActiveRun, records: StepRecord[]): void => {
+    remember(run, records);
+    recordStepSpans(spans, run, records);
+    for (const { status } of records) metrics.steps.add(1, { status });
+  };
+  const finish = async (
+    run: ActiveRun,
+    entries: JournalEntry[],
+    records: StepRecord[],
+  ): Promise<WriteResult> => {
+    const result = await run.journal.append(entries);
+    if (result !== 'appended') return result;
+    run.lease.finish();
+    noteRecorded(run, records);
+    const last = entries.at(-1);
+    if (last?.type !== 'run') return result;
+    const failure =
+      'error' in last.run ? last.run.error : 'retry' in last.run ? last.run.retry?.error : undefined;
+    recordActivationSpan(spans, run, {
+      outcome: last.run.kind,
+      atMs: options.now(),
+      ...(failure === undefined ? {} : { error: failure.name }),
+    });
+    return result;
+  };
+  return {
+    record: async (run, records) => {
+      const result = await run.journal.append(stepEntries(records));
+      if (result === 'appended') noteRecorded(run, records);
+      return result;
+    },
+    end: (run, records, outcome, call) => {
+      // Steps that come with the end are progress: failures before them do not count against it.
+      const failures = records.length > 0 ? 0 : run.failures;
+      const ending = endingEntry(outcome, { wake: run.wake, failures, call });
+      return finish(run, [...stepEntries(records), ending], records);
+    },
+    endFailedCall: (run, failure, call, policy) => {
+      const context = { wake: run.wake, failures: run.failures, call };
+      return finish(run, [callFailedEntry(failure, context, policy, options.random())], []);
+    },
+    defer: (run, inMs) => {
+      metrics.deferred.add(1);
+      const entry: JournalEntry = {
+        type: 'run',
+        run: { kind: 'deferred', served: run.wake, inMs: Math.ceil(inMs), reason: 'circuit_open' },
+      };
+      return finish(run, [entry], []);
+    },
+  };
+}

@@ -1,0 +1,12 @@
+/** The function that is measured: three steps that do nothing, so that what is measured is the platform. */
+import { createFunction } from '@ironflow/sdk';
+
+export const threeSteps = (id: string) =>
+  createFunction({ id, triggers: [{ event: `${id}.started` }] }, async ({ step }) => {
+    let sum = 0;
+    for (const name of ['one', 'two', 'three']) sum += await step.run(name, () => 1);
+    return { sum };
+  });
+
+export const pullFunction = 'bench-pull';
+export const pushFunction = 'bench-push';

@@ -1,0 +1,126 @@
+/** Every service as processes of its own, in as many replicas as asked for, behind the gateway. For faults and benchmarks. */
+import { spawn } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { createWriteStream } from 'node:fs';
+import type { WriteStream } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { freePort } from '@ironflow/testing';
+import type { Lifecycle } from '@ironflow/service';
+import { startGateway } from './gateway.js';
+import { serviceNames } from './services.js';
+import type { ServiceName } from './services.js';
+
+export interface FleetOptions {
+  /** The services' environment variables, without PORT. */
+  env: NodeJS.ProcessEnv;
+  lifecycle: Lifecycle;
+  replicas: number;
+  host: string;
+  port: number;
+  /** Where each process writes its log. */
+  logFolder: string;
+}
+
+export interface FleetMember {
+  service: ServiceName;
+  replica: number;
+  readonly pid: number;
+  readonly url: string;
+  /** kill -9. */
+  kill(): Promise<void>;
+  /** SIGTERM, and waits for the end. */
+  stop(): Promise<void>;
+  /** Starts it again, on the same port. */
+  start(): Promise<void>;
+}
+
+export interface Fleet {
+  /** The gateway. */
+  url: string;
+  members: FleetMember[];
+  of(service: ServiceName): FleetMember[];
+}
+
+const workspace = fileURLToPath(new URL('../../../', import.meta.url));
+const readyWithinMs = 30_000;
+
+export async function startFleet(options: FleetOptions): Promise<Fleet> {
+  const log = createWriteStream(join(options.logFolder, 'services.log'), { flags: 'a' });
+  const members: FleetMember[] = [];
+  options.lifecycle.onStop('services', async () => {
+    await Promise.all(members.map((member) => member.stop()));
+    log.end();
+  });
+  for (let replica = 0; replica < options.replicas; replica += 1) {
+    for (const service of serviceNames) {
+      members.push(createMember({ ...options, service, replica, log, ownPort: await freePort() }));
+    }
+  }
+  // The first provisions what the others then find.
+  await members[0]!.start();
+  await Promise.all(members.slice(1).map((member) => member.start()));
+  const of = (service: ServiceName): FleetMember[] => members.filter((member) => member.service === service);
+  const gateway = await startGateway({
+    ...options,
+    replicasOf: (service) => of(service).map((member) => member.url),
+  });
+  return { url: gateway.url, members, of };
+}
+
+interface MemberOptions extends FleetOptions {
+  service: ServiceName;
+  replica: number;
+  ownPort: number;
+  log: WriteStream;
+}
+
+function createMember(options: MemberOptions): FleetMember {
+  const { service, ownPort } = options;
+  const url = `http://127.0.0.1:${ownPort}`;
+  let child: ChildProcess | undefined;
+  const end = async (signal: NodeJS.Signals): Promise<void> => {
+    const running = child;
+    child = undefined;
+    if (running === undefined || running.exitCode !== null || running.signalCode !== null) return;
+    const exited = once(running, 'exit');
+    running.kill(signal);
+    // A paused or stuck process does not end by itself.
+    const timer = setTimeout(() => running.kill('SIGKILL'), 30_000);
+    await exited;
+    clearTimeout(timer);
+  };
+  return {
+    service,
+    replica: options.replica,
+    url,
+    get pid() {
+      return child?.pid ?? 0;
+    },
+    kill: () => end('SIGKILL'),
+    stop: () => end('SIGTERM'),
+    start: async () => {
+      const main = join(workspace, 'services', service, 'dist', 'main.js');
+      child = spawn(process.execPath, ['--enable-source-maps', main], {
+        env: { ...options.env, HOST: '127.0.0.1', PORT: String(ownPort) },
+        stdio: ['ignore', 'pipe', 'pipe'],
+      });
+      child.stdout?.pipe(options.log, { end: false });
+      child.stderr?.pipe(options.log, { end: false });
+      await ready(url, child, service);
+    },
+  };
+}
+
+async function ready(url: string, child: ChildProcess, service: string): Promise<void> {
+  const deadlineMs = performance.now() + readyWithinMs;
+  while (performance.now() < deadlineMs) {
+    if (child.exitCode !== null) throw new Error(`${service} ended while starting: see its log`);
+    const answer = await fetch(`${url}/readyz`).catch(() => undefined);
+    await answer?.arrayBuffer();
+    if (answer?.ok === true) return;
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+  throw new Error(`${service} was not ready within ${readyWithinMs} ms`);
+}

@@ -1,0 +1,135 @@
+/**
+ * One URL in front of services that run as processes of their own, as an ingress is in a cluster: it picks the service by
+ * route and one of its replicas in turn, and tries the next one when a replica cannot be reached.
+ */
+import { Agent, createServer, request as sendRequest } from 'node:http';
+import type { IncomingMessage, Server, ServerResponse } from 'node:http';
+import { connect } from 'node:net';
+import type { AddressInfo } from 'node:net';
+import type { Duplex } from 'node:stream';
+import type { Lifecycle } from '@ironflow/service';
+import { serviceFor } from './services.js';
+
+export interface GatewayOptions {
+  host: string;
+  port: number;
+  lifecycle: Lifecycle;
+  /** URLs of the replicas that are thought to run. */
+  replicasOf: (service: 'ingest' | 'api' | 'executor') => string[];
+}
+
+const bodyBytesMax = 17 * 1024 * 1024;
+
+export async function startGateway(options: GatewayOptions): Promise<{ url: string }> {
+  const agent = new Agent({ keepAlive: true, maxSockets: 1_024 });
+  const turns = { ingest: 0, api: 0, executor: 0 };
+  const candidates = (message: IncomingMessage): string[] => {
+    const service = serviceFor(message.method ?? 'GET', (message.url ?? '').split('?', 1)[0]!);
+    const replicas = options.replicasOf(service);
+    const first = replicas.length === 0 ? 0 : turns[service]++ % replicas.length;
+    return [...replicas.slice(first), ...replicas.slice(0, first)];
+  };
+  const server = createServer((message, response) => void forward(agent, candidates(message), message, response));
+  server.on('upgrade', (message, socket, head) => tunnel(candidates(message), message, socket, head));
+  await listen(server, options);
+  options.lifecycle.onStop('gateway', () => {
+    agent.destroy();
+    server.close();
+    server.closeAllConnections();
+  });
+  return { url: `http://${options.host}:${(server.address() as AddressInfo).port}` };
+}
+
+function listen(server: Server, { host, port }: GatewayOptions): Promise<void> {
+  return new Promise((resolve, reject) => {
+    server.once('error', reject);
+    server.listen(port, host, resolve);
+  });
+}
+
+async function forward(
+  agent: Agent,
+  replicas: string[],
+  message: IncomingMessage,
+  response: ServerResponse,
+): Promise<void> {
+  const body = await readBody(message).catch(() => undefined);
+  if (body === undefined) {
+    response.writeHead(413).end();
+    return;
+  }
+  for (const replica of replicas) {
+    if (await send(agent, replica, body, message, response)) return;
+  }
+  const error = { error: { code: 'unavailable', message: 'no replica of the service can be reached' } };
+  response.writeHead(503, { 'retry-after': '1', 'content-type': 'application/json' }).end(JSON.stringify(error));
+}
+
+/** Answers false when the replica could not be reached and nothing was sent to the client. */
+function send(
+  agent: Agent,
+  replica: string,
+  body: Buffer,
+  message: IncomingMessage,
+  response: ServerResponse,
+): Promise<boolean> {
+  return new Promise((resolve) => {
+    const outgoing = sendRequest(
+      new URL(message.url ?? '/', replica),
+      { agent, method: message.method, headers: message.headers },
+      (incoming) => {
+        response.writeHead(incoming.statusCode ?? 502, incoming.headers);
+        incoming.pipe(response);
+        incoming.once('error', () => response.destroy());
+        resolve(true);
+      },
+    );
+    response.once('close', () => outgoing.destroy());
+    outgoing.once('error', (error: NodeJS.ErrnoException) => {
+      if (error.code === 'ECONNREFUSED') return resolve(false);
+      // It may have been received: only the client knows whether to send it again.
+      if (!response.headersSent) response.writeHead(502);
+      response.end();
+      resolve(true);
+    });
+    outgoing.end(body);
+  });
+}
+
+async function readBody(message: IncomingMessage): Promise<Buffer | undefined> {
+  const chunks: Buffer[] = [];
+  let size = 0;
+  for await (const chunk of message as AsyncIterable<Buffer>) {
+    size += chunk.length;
+    if (size > bodyBytesMax) return undefined;
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks);
+}
+
+function tunnel(replicas: string[], message: IncomingMessage, socket: Duplex, head: Buffer): void {
+  const [replica, ...others] = replicas;
+  if (replica === undefined) {
+    socket.end('HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nConnection: close\r\n\r\n');
+    return;
+  }
+  const { hostname, port } = new URL(replica);
+  const upstream = connect(Number(port), hostname, () => {
+    const lines = [`${message.method} ${message.url} HTTP/1.1`];
+    for (let index = 0; index < message.rawHeaders.length; index += 2) {
+      lines.push(`${message.rawHeaders[index]}: ${message.rawHeaders[index + 1]}`);
+    }
+    upstream.write(`${lines.join('\r\n')}\r\n\r\n`);
+    upstream.write(head);
+    upstream.pipe(socket).pipe(upstream);
+  });
+  let connected = false;
+  upstream.once('connect', () => (connected = true));
+  upstream.on('error', () => {
+    if (connected) socket.destroy();
+    else tunnel(others, message, socket, head);
+  });
+  upstream.once('close', () => connected && socket.destroy());
+  socket.on('error', () => upstream.destroy());
+  socket.once('close', () => upstream.destroy());
+}

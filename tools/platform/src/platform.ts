@@ -1,0 +1,112 @@
+/** The local platform: servers, schema, an environment for its user, and every service. */
+import { randomBytes } from 'node:crypto';
+import { createAuthenticator, createDatabase, createEnvelope, createTenantStore } from '@ironflow/database';
+import type { Database, Secrets } from '@ironflow/database';
+import type { Lifecycle, Logger } from '@ironflow/service';
+import { startBackingServers } from './backing-servers.js';
+import type { BackingServers } from './backing-servers.js';
+import { openDataFolder } from './data-folder.js';
+import type { Credentials, DataFolder } from './data-folder.js';
+import { startFleet } from './fleet.js';
+import type { Fleet } from './fleet.js';
+import { startInProcess } from './in-process.js';
+
+export interface PlatformOptions {
+  /** Where everything is kept. */
+  dataFolder: string;
+  env: NodeJS.ProcessEnv;
+  lifecycle: Lifecycle;
+  logger: Logger;
+  say: (line: string) => void;
+  host?: string;
+  /** 0: any free one. */
+  port: number;
+  /** Absent: all services in this process. */
+  processes?: { replicas: number };
+  syncAlways?: boolean;
+  durable?: boolean;
+}
+
+export interface Platform extends Credentials {
+  url: string;
+  /** What the services were started with. */
+  serviceEnv: NodeJS.ProcessEnv;
+  servers: BackingServers;
+  /** With `processes`. */
+  fleet: Fleet | undefined;
+  /** Another environment, with credentials of its own. */
+  createEnvironment(project: string, env: string): Promise<Credentials & { environmentId: string }>;
+}
+
+export const localEnvironment = { organization: 'local', project: 'local', env: 'dev' } as const;
+
+export async function startPlatform(options: PlatformOptions): Promise<Platform> {
+  const { lifecycle, logger, say, host = '127.0.0.1' } = options;
+  const data = await openDataFolder(options.dataFolder);
+  const servers = await startBackingServers({ ...options, data });
+  const serviceEnv = {
+    ...options.env,
+    NATS_URL: servers.natsUrl,
+    DATABASE_URL: servers.serviceUrl,
+    TENANT_DATABASE_URL: servers.tenantUrl,
+    IRONFLOW_MASTER_KEY: data.secrets.masterKey,
+  };
+  const createEnvironment: Platform['createEnvironment'] = async (project, env) => {
+    const path = { organization: localEnvironment.organization, project, env };
+    const { scope, apiKey, signingKey } = await onboard(servers, data, path);
+    return { environmentId: scope.environmentId, apiKey, signingKey };
+  };
+  const credentials = await localCredentials(servers, data);
+  const started =
+    options.processes === undefined
+      ? { ...(await startInProcess({ env: serviceEnv, lifecycle, logger, host, port: options.port })), fleet: undefined }
+      : await startProcesses({ ...options, ...options.processes, host, env: serviceEnv, logFolder: data.path });
+  say(`Ironflow at ${started.url}`);
+  return { ...credentials, ...started, serviceEnv, servers, createEnvironment };
+}
+
+async function startProcesses(options: Parameters<typeof startFleet>[0]): Promise<{ url: string; fleet: Fleet }> {
+  const fleet = await startFleet(options);
+  return { url: fleet.url, fleet };
+}
+
+/** The environment that a local user works in; its key is kept, as long as this database knows it. */
+async function localCredentials(servers: BackingServers, data: DataFolder): Promise<Credentials> {
+  const kept = await data.readCredentials();
+  const isKnown = await withDatabase(servers, data, async (database, secrets) => {
+    if (kept === undefined) return false;
+    return (await createAuthenticator(database, secrets).authenticate(kept.apiKey)) !== undefined;
+  });
+  if (kept !== undefined && isKnown) return kept;
+  const { apiKey, signingKey } = await onboard(servers, data, localEnvironment);
+  await data.writeCredentials({ apiKey, signingKey });
+  return { apiKey, signingKey };
+}
+
+function onboard(
+  servers: BackingServers,
+  data: DataFolder,
+  path: { organization: string; project: string; env: string },
+) {
+  return withDatabase(servers, data, (database, secrets) =>
+    createTenantStore(database, secrets).createEnvironment(path),
+  );
+}
+
+async function withDatabase<T>(
+  servers: BackingServers,
+  data: DataFolder,
+  work: (database: Database, secrets: Secrets) => Promise<T>,
+): Promise<T> {
+  const database = createDatabase({ url: servers.serviceUrl, applicationName: 'ironflow-platform', maxConnections: 2 });
+  try {
+    return await work(database, createEnvelope(data.secrets.masterKey));
+  } finally {
+    await database.close();
+  }
+}
+
+/** A fresh name, for suites that share a platform. */
+export function uniqueSlug(prefix: string): string {
+  return `${prefix}-${randomBytes(4).toString('hex')}`;
+}

@@ -1,0 +1,32 @@
+/** Every service of the platform, and which of them answers what at the one URL that a user knows. */
+import { apiService } from '@ironflow/api';
+import { circuitBreakerService } from '@ironflow/circuit-breaker';
+import { cronService } from '@ironflow/cron';
+import { executorService } from '@ironflow/executor';
+import { ingestService } from '@ironflow/ingest';
+import { resultCollectorService } from '@ironflow/result-collector';
+import { schedulerService } from '@ironflow/scheduler';
+import { routes, workerPath } from '@ironflow/schema';
+import type { Route } from '@ironflow/schema';
+
+export const services = {
+  ingest: ingestService,
+  scheduler: schedulerService,
+  executor: executorService,
+  'result-collector': resultCollectorService,
+  cron: cronService,
+  'circuit-breaker': circuitBreakerService,
+  api: apiService,
+} as const;
+
+export type ServiceName = keyof typeof services;
+export const serviceNames = Object.keys(services) as ServiceName[];
+
+/** The service that answers a request; the api for whatever is no route, so that it is a 404 like any other. */
+export function serviceFor(method: string, path: string): 'ingest' | 'api' | 'executor' {
+  if (path === workerPath) return 'executor';
+  const everyRoute: Route[] = Object.values(routes);
+  return everyRoute.some((route) => route.service === 'ingest' && route.method === method && route.path === path)
+    ? 'ingest'
+    : 'api';
+}
