@@ -5,7 +5,12 @@ import { join } from 'node:path';
 import { z } from 'zod';
 import { IronflowError, messageOf } from '@ironflow/errors';
 
-const credentialsSchema = z.object({ apiKey: z.string(), signingKey: z.string() });
+const credentialsSchema = z.object({
+  apiKey: z.string(),
+  signingKey: z.string(),
+  /** Where the platform was at its last start. */
+  url: z.string().optional(),
+});
 export type Credentials = z.infer<typeof credentialsSchema>;
 
 const secretsSchema = z.object({

@@ -4,3 +4,5 @@ export { localEnvironment, startPlatform, uniqueSlug } from './platform.js';
 export type { Platform, PlatformOptions } from './platform.js';
 export { serviceNames } from './services.js';
 export type { ServiceName } from './services.js';
+export { runMigrations, runPlatform } from './run-platform.js';
+export type { RunPlatformOptions } from './run-platform.js';

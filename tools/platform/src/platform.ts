@@ -29,6 +29,7 @@ export interface PlatformOptions {
 
 export interface Platform extends Credentials {
   url: string;
+  dataFolder: string;
   /** What the services were started with. */
   serviceEnv: NodeJS.ProcessEnv;
   servers: BackingServers;
@@ -56,13 +57,16 @@ export async function startPlatform(options: PlatformOptions): Promise<Platform>
     const { scope, apiKey, signingKey } = await onboard(servers, data, path);
     return { environmentId: scope.environmentId, apiKey, signingKey };
   };
-  const credentials = await localCredentials(servers, data);
+  const { apiKey, signingKey } = await localCredentials(servers, data);
+  const credentials = { apiKey, signingKey };
   const started =
     options.processes === undefined
       ? { ...(await startInProcess({ env: serviceEnv, lifecycle, logger, host, port: options.port })), fleet: undefined }
       : await startProcesses({ ...options, ...options.processes, host, env: serviceEnv, logFolder: data.path });
+  // The CLI finds the platform by this file.
+  await data.writeCredentials({ ...credentials, url: started.url });
   say(`Ironflow at ${started.url}`);
-  return { ...credentials, ...started, serviceEnv, servers, createEnvironment };
+  return { ...credentials, ...started, dataFolder: data.path, serviceEnv, servers, createEnvironment };
 }
 
 async function startProcesses(options: Parameters<typeof startFleet>[0]): Promise<{ url: string; fleet: Fleet }> {
@@ -79,7 +83,6 @@ async function localCredentials(servers: BackingServers, data: DataFolder): Prom
   });
   if (kept !== undefined && isKnown) return kept;
   const { apiKey, signingKey } = await onboard(servers, data, localEnvironment);
-  await data.writeCredentials({ apiKey, signingKey });
   return { apiKey, signingKey };
 }
 

@@ -1,0 +1,45 @@
+/** A run's timeline as text: one line an attempt, with a bar where it lay in time. Pure. */
+import type { RunDetail, Step } from '@ironflow/sdk';
+
+const barWidth = 32;
+
+export function drawTimeline(run: RunDetail, nowMs: number): string[] {
+  const beginMs = Date.parse(run.createdAt);
+  const endMs = Math.max(beginMs + 1, ...run.steps.map((step) => endOf(step, nowMs)), lastMoment(run, nowMs));
+  const position = (timeMs: number): number =>
+    Math.round(((Math.min(Math.max(timeMs, beginMs), endMs) - beginMs) / (endMs - beginMs)) * barWidth);
+  const steps = [...run.steps].sort((a, b) => Date.parse(a.startedAt) - Date.parse(b.startedAt) || a.attempt - b.attempt);
+  const nameWidth = Math.max(4, ...steps.map((step) => labelOf(step).length));
+  return steps.map((step) => {
+    const from = position(Date.parse(step.startedAt));
+    const to = Math.max(from + 1, position(endOf(step, nowMs)));
+    const bar = `${' '.repeat(from)}${fillOf(step).repeat(to - from)}`.slice(0, barWidth + 1).padEnd(barWidth + 1);
+    const tookMs = endOf(step, nowMs) - Date.parse(step.startedAt);
+    const note = step.error === undefined ? '' : `  ${step.error.name}: ${step.error.message}`;
+    return `${labelOf(step).padEnd(nameWidth)}  |${bar}|  ${step.status.padEnd(9)}  ${formatDuration(tookMs)}${note}`;
+  });
+}
+
+function labelOf(step: Step): string {
+  return step.attempt === 1 ? step.id : `${step.id} (attempt ${step.attempt})`;
+}
+
+function fillOf(step: Step): string {
+  if (step.type === 'sleep') return '·';
+  return step.status === 'completed' ? '█' : '▒';
+}
+
+function endOf(step: Step, nowMs: number): number {
+  return step.endedAt === undefined ? nowMs : Date.parse(step.endedAt);
+}
+
+function lastMoment(run: RunDetail, nowMs: number): number {
+  return run.endedAt === undefined ? nowMs : Date.parse(run.endedAt);
+}
+
+export function formatDuration(durationMs: number): string {
+  if (durationMs < 1_000) return `${Math.round(durationMs)} ms`;
+  if (durationMs < 60_000) return `${(durationMs / 1_000).toFixed(1)} s`;
+  if (durationMs < 3_600_000) return `${(durationMs / 60_000).toFixed(1)} min`;
+  return `${(durationMs / 3_600_000).toFixed(1)} h`;
+}

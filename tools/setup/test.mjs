@@ -1,0 +1,18 @@
+// `npm test`: the set-up scripts' own tests, then every package's. Arguments go to Nx, such as `--projects=@ironflow/sdk`.
+import { spawnSync } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
+
+const workspace = fileURLToPath(new URL('../../', import.meta.url));
+const nx = `${workspace}node_modules/nx/bin/nx.js`;
+
+run(['--test', `${workspace}tools/setup/`]);
+run([nx, 'run-many', '--target=test', '--parallel=2', '--output-style=static', ...process.argv.slice(2)]);
+
+function run(args) {
+  const { status } = spawnSync(process.execPath, args, {
+    cwd: workspace,
+    stdio: 'inherit',
+    env: { ...process.env, NX_DAEMON: 'false', NX_TUI: 'false' },
+  });
+  if (status !== 0) process.exit(status ?? 1);
+}
