@@ -100,6 +100,8 @@ export async function startService<Shape extends z.ZodRawShape>(
     service: name,
     endpoint: common.OTEL_EXPORTER_OTLP_ENDPOINT,
     sampleRatio: common.OTEL_TRACES_SAMPLER_ARG,
+    metrics,
+    logger,
   });
   lifecycle.onStop(`${name} spans`, () => spans.shutdown());
   const database = createDatabase({

@@ -27,10 +27,11 @@ export function createSpanExporter(endpoint: string, signal: AbortSignal): SpanE
       const request = client.request(url, { method: 'POST', agent, headers, signal }, (response) => {
         // Read to the end so that the connection can be used again.
         response.resume();
-        response.on('close', () => resolve(outcomeOf(response)));
+        response.on('end', () => resolve(outcomeOf(response.statusCode ?? 0)));
       });
       request.setTimeout(idleTimeoutMs, () => request.destroy());
       request.on('error', () => resolve('unavailable'));
+      // Changes nothing after an answer: a promise settles once.
       request.on('close', () => resolve('unavailable'));
       request.end(bytes);
     });
@@ -39,7 +40,7 @@ export function createSpanExporter(endpoint: string, signal: AbortSignal): SpanE
   return { post, close: () => agent.destroy() };
 }
 
-function outcomeOf({ complete, statusCode = 0 }: http.IncomingMessage): ExportOutcome {
-  if (!complete || retryableStatuses.has(statusCode)) return 'unavailable';
-  return statusCode >= 200 && statusCode < 300 ? 'sent' : 'refused';
+function outcomeOf(status: number): ExportOutcome {
+  if (retryableStatuses.has(status)) return 'unavailable';
+  return status >= 200 && status < 300 ? 'sent' : 'refused';
 }

@@ -96,7 +96,11 @@ function startChild(name: string, env: NodeJS.ProcessEnv): ChildProcess {
 }
 
 async function measureAll(platform: Platform, children: Record<string, ChildProcess>): Promise<boolean> {
-  const database = createDatabase({ url: platform.servers.ownerUrl, applicationName: 'bench', maxConnections: 2 });
+  const database = createDatabase({
+    url: platform.servers.ownerUrl,
+    applicationName: 'bench',
+    maxConnections: 2,
+  });
   try {
     const durability = await readDurability(platform, database);
     say(`Durability: ${JSON.stringify(durability)}`);
@@ -114,18 +118,22 @@ async function measureAll(platform: Platform, children: Record<string, ChildProc
     for (const functionId of [pullFunction, pushFunction]) {
       await wave(functionId, 64, options.warmUp);
       for (const clients of options.clients) {
-        measurements.push(await measured(`3-step run, emit and wait, ${functionId}`, clients, pids, () =>
-          wave(functionId, clients, options.seconds),
-        ));
+        measurements.push(
+          await measured(`3-step run, emit and wait, ${functionId}`, clients, pids, () =>
+            wave(functionId, clients, options.seconds),
+          ),
+        );
       }
     }
     for (const batch of [1, 100]) {
-      measurements.push(await measured(`${batch} event${batch > 1 ? 's' : ''} a POST`, 64, pids, () =>
-        post(batch), batch));
+      measurements.push(
+        await measured(`${batch} event${batch > 1 ? 's' : ''} a POST`, 64, pids, () => post(batch), batch),
+      );
     }
     const counts = await countRows(database);
     const failures = measurements.reduce((sum, { failures: failed }) => sum + failed, 0);
-    const missing = runs.completed - counts.completedRuns + (counts.completedRuns * 3 - counts.completedSteps);
+    const missing =
+      runs.completed - counts.completedRuns + (counts.completedRuns * 3 - counts.completedSteps);
     const passed = failures === 0 && missing === 0;
     const report = {
       machine: { cpus: cpus().length, model: cpus()[0]?.model, node: process.version },
@@ -184,7 +192,9 @@ async function measured(
     ]),
   );
   const rate =
-    eventsPerRequest === undefined ? { runsPerSecond: perSecond } : { eventsPerSecond: perSecond * eventsPerRequest };
+    eventsPerRequest === undefined
+      ? { runsPerSecond: perSecond }
+      : { eventsPerSecond: perSecond * eventsPerRequest };
   say(`${workload}, ${clients} clients: ${JSON.stringify({ ...rate, ...result })}`);
   return { workload, clients, ...rate, ...result, processes };
 }
@@ -236,9 +246,7 @@ async function countRows(database: Database) {
 function print(report: object & { measurements: Measurement[] }): void {
   if (options.json) console.log(JSON.stringify(report, null, 2));
   else {
-    console.table(
-      report.measurements.map(({ processes: _processes, ...measurement }) => measurement),
-    );
+    console.table(report.measurements.map(({ processes: _processes, ...measurement }) => measurement));
   }
 }
 

@@ -26,7 +26,9 @@ export function openSession(command: Command): Session {
   const url = options.url ?? process.env['IRONFLOW_URL'] ?? local?.url ?? defaultUrl;
   const apiKey = options.key ?? process.env['IRONFLOW_API_KEY'] ?? local?.apiKey;
   if (apiKey === undefined) {
-    throw new Error('no API key: give --key or set IRONFLOW_API_KEY (`npm start` prints that of the local platform)');
+    throw new Error(
+      'no API key: give --key or set IRONFLOW_API_KEY (`npm start` prints that of the local platform)',
+    );
   }
   return { client: createClient({ ironflowUrl: url, apiKey }), url, apiKey, json: options.json };
 }

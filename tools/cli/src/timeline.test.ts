@@ -22,7 +22,15 @@ const run = (steps: RunDetail['steps']): RunDetail => ({
 test('a timeline has a line for each attempt, in the order of time', () => {
   const lines = drawTimeline(
     run([
-      { id: 'b', name: 'b', type: 'run', attempt: 2, status: 'completed', startedAt: at(600), endedAt: at(1_000) },
+      {
+        id: 'b',
+        name: 'b',
+        type: 'run',
+        attempt: 2,
+        status: 'completed',
+        startedAt: at(600),
+        endedAt: at(1_000),
+      },
       {
         id: 'b',
         name: 'b',
@@ -33,7 +41,15 @@ test('a timeline has a line for each attempt, in the order of time', () => {
         endedAt: at(510),
         error: { name: 'Error', message: 'no' },
       },
-      { id: 'a', name: 'a', type: 'sleep', attempt: 1, status: 'completed', startedAt: at(0), endedAt: at(500) },
+      {
+        id: 'a',
+        name: 'a',
+        type: 'sleep',
+        attempt: 1,
+        status: 'completed',
+        startedAt: at(0),
+        endedAt: at(500),
+      },
     ]),
     Date.UTC(2030, 0, 1),
   );

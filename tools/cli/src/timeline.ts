@@ -8,12 +8,16 @@ export function drawTimeline(run: RunDetail, nowMs: number): string[] {
   const endMs = Math.max(beginMs + 1, ...run.steps.map((step) => endOf(step, nowMs)), lastMoment(run, nowMs));
   const position = (timeMs: number): number =>
     Math.round(((Math.min(Math.max(timeMs, beginMs), endMs) - beginMs) / (endMs - beginMs)) * barWidth);
-  const steps = [...run.steps].sort((a, b) => Date.parse(a.startedAt) - Date.parse(b.startedAt) || a.attempt - b.attempt);
+  const steps = [...run.steps].sort(
+    (a, b) => Date.parse(a.startedAt) - Date.parse(b.startedAt) || a.attempt - b.attempt,
+  );
   const nameWidth = Math.max(4, ...steps.map((step) => labelOf(step).length));
   return steps.map((step) => {
     const from = position(Date.parse(step.startedAt));
     const to = Math.max(from + 1, position(endOf(step, nowMs)));
-    const bar = `${' '.repeat(from)}${fillOf(step).repeat(to - from)}`.slice(0, barWidth + 1).padEnd(barWidth + 1);
+    const bar = `${' '.repeat(from)}${fillOf(step).repeat(to - from)}`
+      .slice(0, barWidth + 1)
+      .padEnd(barWidth + 1);
     const tookMs = endOf(step, nowMs) - Date.parse(step.startedAt);
     const note = step.error === undefined ? '' : `  ${step.error.name}: ${step.error.message}`;
     return `${labelOf(step).padEnd(nameWidth)}  |${bar}|  ${step.status.padEnd(9)}  ${formatDuration(tookMs)}${note}`;

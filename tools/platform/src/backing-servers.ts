@@ -37,8 +37,16 @@ export async function startBackingServers(options: BackingServersOptions): Promi
     throw new IronflowError('invalid', 'config_invalid', 'DATABASE_URL: must be a postgresql:// URL');
   }
   const { servicePassword: service, tenantPassword: tenant } = data.secrets;
-  const { applied } = await migrate({ ownerUrl, log: () => undefined, servicePasswords: { service, tenant } });
-  say(applied.length === 0 ? 'Database schema is current' : `Database schema: ${applied.length} migrations applied`);
+  const { applied } = await migrate({
+    ownerUrl,
+    log: () => undefined,
+    servicePasswords: { service, tenant },
+  });
+  say(
+    applied.length === 0
+      ? 'Database schema is current'
+      : `Database schema: ${applied.length} migrations applied`,
+  );
   lifecycle.stopping.throwIfAborted();
   return {
     nats,

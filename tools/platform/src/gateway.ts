@@ -29,7 +29,9 @@ export async function startGateway(options: GatewayOptions): Promise<{ url: stri
     const first = replicas.length === 0 ? 0 : turns[service]++ % replicas.length;
     return [...replicas.slice(first), ...replicas.slice(0, first)];
   };
-  const server = createServer((message, response) => void forward(agent, candidates(message), message, response));
+  const server = createServer(
+    (message, response) => void forward(agent, candidates(message), message, response),
+  );
   server.on('upgrade', (message, socket, head) => tunnel(candidates(message), message, socket, head));
   await listen(server, options);
   options.lifecycle.onStop('gateway', () => {
@@ -62,7 +64,9 @@ async function forward(
     if (await send(agent, replica, body, message, response)) return;
   }
   const error = { error: { code: 'unavailable', message: 'no replica of the service can be reached' } };
-  response.writeHead(503, { 'retry-after': '1', 'content-type': 'application/json' }).end(JSON.stringify(error));
+  response
+    .writeHead(503, { 'retry-after': '1', 'content-type': 'application/json' })
+    .end(JSON.stringify(error));
 }
 
 /** Answers false when the replica could not be reached and nothing was sent to the client. */

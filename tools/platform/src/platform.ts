@@ -61,15 +61,26 @@ export async function startPlatform(options: PlatformOptions): Promise<Platform>
   const credentials = { apiKey, signingKey };
   const started =
     options.processes === undefined
-      ? { ...(await startInProcess({ env: serviceEnv, lifecycle, logger, host, port: options.port })), fleet: undefined }
-      : await startProcesses({ ...options, ...options.processes, host, env: serviceEnv, logFolder: data.path });
+      ? {
+          ...(await startInProcess({ env: serviceEnv, lifecycle, logger, host, port: options.port })),
+          fleet: undefined,
+        }
+      : await startProcesses({
+          ...options,
+          ...options.processes,
+          host,
+          env: serviceEnv,
+          logFolder: data.path,
+        });
   // The CLI finds the platform by this file.
   await data.writeCredentials({ ...credentials, url: started.url });
   say(`Ironflow at ${started.url}`);
   return { ...credentials, ...started, dataFolder: data.path, serviceEnv, servers, createEnvironment };
 }
 
-async function startProcesses(options: Parameters<typeof startFleet>[0]): Promise<{ url: string; fleet: Fleet }> {
+async function startProcesses(
+  options: Parameters<typeof startFleet>[0],
+): Promise<{ url: string; fleet: Fleet }> {
   const fleet = await startFleet(options);
   return { url: fleet.url, fleet };
 }
@@ -101,7 +112,11 @@ async function withDatabase<T>(
   data: DataFolder,
   work: (database: Database, secrets: Secrets) => Promise<T>,
 ): Promise<T> {
-  const database = createDatabase({ url: servers.serviceUrl, applicationName: 'ironflow-platform', maxConnections: 2 });
+  const database = createDatabase({
+    url: servers.serviceUrl,
+    applicationName: 'ironflow-platform',
+    maxConnections: 2,
+  });
   try {
     return await work(database, createEnvelope(data.secrets.masterKey));
   } finally {

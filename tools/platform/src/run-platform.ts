@@ -74,7 +74,11 @@ export async function runMigrations(options: {
   env: NodeJS.ProcessEnv;
   say: (line: string) => void;
 }): Promise<{ applied: string[] }> {
-  const { DATABASE_URL: ownerUrl, IRONFLOW_SERVICE_PASSWORD: service, IRONFLOW_TENANT_PASSWORD: tenant } = options.env;
+  const {
+    DATABASE_URL: ownerUrl,
+    IRONFLOW_SERVICE_PASSWORD: service,
+    IRONFLOW_TENANT_PASSWORD: tenant,
+  } = options.env;
   if (ownerUrl === undefined || !URL.canParse(ownerUrl)) {
     const message = 'DATABASE_URL: set it to the postgresql:// URL of an administrator of the database';
     throw new IronflowError('invalid', 'config_invalid', message);

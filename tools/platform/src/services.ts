@@ -26,7 +26,9 @@ export const serviceNames = Object.keys(services) as ServiceName[];
 export function serviceFor(method: string, path: string): 'ingest' | 'api' | 'executor' {
   if (path === workerPath) return 'executor';
   const everyRoute: Route[] = Object.values(routes);
-  return everyRoute.some((route) => route.service === 'ingest' && route.method === method && route.path === path)
+  return everyRoute.some(
+    (route) => route.service === 'ingest' && route.method === method && route.path === path,
+  )
     ? 'ingest'
     : 'api';
 }

@@ -25,10 +25,11 @@ export async function syncApp(url: string): Promise<RegisterAnswer> {
     throw new Error(`the app at ${url} cannot be reached`, { cause: error });
   });
   const body = (await response.json().catch(() => undefined)) as
-    | (RegisterAnswer & { error?: { message: string } })
-    | undefined;
+    (RegisterAnswer & { error?: { message: string } }) | undefined;
   if (!response.ok || body === undefined) {
-    throw new Error(`the app at ${url} did not register: ${body?.error?.message ?? `it answered ${response.status}`}`);
+    throw new Error(
+      `the app at ${url} did not register: ${body?.error?.message ?? `it answered ${response.status}`}`,
+    );
   }
   return body;
 }

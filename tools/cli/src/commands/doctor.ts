@@ -22,7 +22,9 @@ export function doctorCommand(): Command {
       const json = command.optsWithGlobals<{ json: boolean }>().json;
       const findings = [checkNode(), ...(await checkPlatform(command))];
       if (json) printJson({ ok: findings.every(({ ok }) => ok), findings });
-      else for (const { ok, check, detail } of findings) print(`${ok ? 'ok  ' : 'FAIL'}  ${check.padEnd(10)} ${detail}`);
+      else
+        for (const { ok, check, detail } of findings)
+          print(`${ok ? 'ok  ' : 'FAIL'}  ${check.padEnd(10)} ${detail}`);
       if (findings.some(({ ok }) => !ok)) process.exitCode = 1;
     });
 }
@@ -30,7 +32,11 @@ export function doctorCommand(): Command {
 function checkNode(): Finding {
   const [major = 0, minor = 0] = process.versions.node.split('.').map(Number);
   const ok = major > nodeMinimum[0] || (major === nodeMinimum[0] && minor >= nodeMinimum[1]);
-  return { check: 'node', ok, detail: ok ? process.version : `${process.version}: ${nodeMinimum.join('.')} is needed` };
+  return {
+    check: 'node',
+    ok,
+    detail: ok ? process.version : `${process.version}: ${nodeMinimum.join('.')} is needed`,
+  };
 }
 
 async function checkPlatform(command: Command): Promise<Finding[]> {
@@ -40,11 +46,24 @@ async function checkPlatform(command: Command): Promise<Finding[]> {
   } catch (error) {
     return [{ check: 'key', ok: false, detail: messageOf(error) }];
   }
-  const answer = await fetch(`${session.url}/readyz`, { signal: AbortSignal.timeout(5_000) }).catch(() => undefined);
+  const answer = await fetch(`${session.url}/readyz`, { signal: AbortSignal.timeout(5_000) }).catch(
+    () => undefined,
+  );
   if (answer === undefined) {
-    return [{ check: 'platform', ok: false, detail: `${session.url} cannot be reached: is it running? (npm start)` }];
+    return [
+      {
+        check: 'platform',
+        ok: false,
+        detail: `${session.url} cannot be reached: is it running? (npm start)`,
+      },
+    ];
   }
-  return [await checkReadiness(session, answer), checkClock(answer), await checkKey(session), await checkFunctions(session)];
+  return [
+    await checkReadiness(session, answer),
+    checkClock(answer),
+    await checkKey(session),
+    await checkFunctions(session),
+  ];
 }
 
 async function checkReadiness(session: Session, answer: Response): Promise<Finding> {
@@ -61,7 +80,11 @@ function checkClock(answer: Response): Finding {
   const skewMs = date === null ? 0 : Math.abs(Date.now() - Date.parse(date));
   const ok = skewMs <= clockSkewMsMax;
   const seconds = Math.round(skewMs / 1_000);
-  return { check: 'clock', ok, detail: ok ? 'agrees with the platform' : `${seconds} s off: signatures will be refused` };
+  return {
+    check: 'clock',
+    ok,
+    detail: ok ? 'agrees with the platform' : `${seconds} s off: signatures will be refused`,
+  };
 }
 
 async function checkKey(session: Session): Promise<Finding> {

@@ -59,7 +59,9 @@ function report(answer: EmitAnswer, json: boolean): void {
       run.id,
       run.functionId,
       run.status,
-      run.error === undefined ? (JSON.stringify(run.output) ?? '') : `${run.error.name}: ${run.error.message}`,
+      run.error === undefined
+        ? (JSON.stringify(run.output) ?? '')
+        : `${run.error.name}: ${run.error.message}`,
     ]),
   );
 }

@@ -19,7 +19,9 @@ export function functionCommands(): Command {
           definition.mode,
           definition.status,
           definition.triggers
-            .map((trigger) => ('cron' in trigger ? `cron ${trigger.cron} ${trigger.timezone}` : trigger.event))
+            .map((trigger) =>
+              'cron' in trigger ? `cron ${trigger.cron} ${trigger.timezone}` : trigger.event,
+            )
             .join(', '),
         ]),
       );

@@ -23,7 +23,11 @@ interface DevFlags extends UpFlags {
 export function platformCommands(): Command[] {
   const withPlace = (command: Command): Command =>
     command
-      .option('--port <port>', 'of the platform; default: IRONFLOW_PORT, then 7400', process.env['IRONFLOW_PORT'] ?? '7400')
+      .option(
+        '--port <port>',
+        'of the platform; default: IRONFLOW_PORT, then 7400',
+        process.env['IRONFLOW_PORT'] ?? '7400',
+      )
       .option('--data <folder>', 'where everything is kept', process.env['IRONFLOW_DATA'] ?? '.ironflow');
   const up = withPlace(new Command('up').description('start the platform here, until Ctrl-C')).action(
     async (flags: UpFlags) => {
@@ -34,7 +38,10 @@ export function platformCommands(): Command[] {
   const dev = withPlace(
     new Command('dev')
       .description('start the platform beside your app: the app restarts and registers again on every save')
-      .option('--run <command>', 'starts your app; it gets IRONFLOW_URL, IRONFLOW_API_KEY and IRONFLOW_SIGNING_KEY')
+      .option(
+        '--run <command>',
+        'starts your app; it gets IRONFLOW_URL, IRONFLOW_API_KEY and IRONFLOW_SIGNING_KEY',
+      )
       .option('--app <url>', 'a push app that runs already: it is asked to register again on every save')
       .option('--watch <folder>', 'whose changes count as a save', '.'),
   ).action(async (flags: DevFlags) => {
@@ -90,7 +97,8 @@ function besideApp(flags: DevFlags, platform: AppSurroundings): () => Promise<vo
   const register = async (): Promise<void> => {
     if (flags.app === undefined) return;
     await syncApp(flags.app).then(
-      (answer) => print(`registered: ${[...answer.registered, ...answer.unchanged].join(', ') || 'no functions'}`),
+      (answer) =>
+        print(`registered: ${[...answer.registered, ...answer.unchanged].join(', ') || 'no functions'}`),
       (error: Error) => print(error.message),
     );
   };

@@ -8,7 +8,10 @@ import { drawTimeline, formatDuration } from '../timeline.js';
 export function runCommands(): Command {
   const list = new Command('list')
     .description('runs, newest first')
-    .option('--status <status>', 'queued, running, waiting, waiting_for_worker, completed, failed, cancelled, skipped')
+    .option(
+      '--status <status>',
+      'queued, running, waiting, waiting_for_worker, completed, failed, cancelled, skipped',
+    )
     .option('--function <id>')
     .option('--event <id>')
     .option('--correlation <id>')
@@ -29,7 +32,9 @@ export function runCommands(): Command {
           run.status,
           run.eventName,
           run.createdAt,
-          run.endedAt === undefined ? '' : formatDuration(Date.parse(run.endedAt) - Date.parse(run.createdAt)),
+          run.endedAt === undefined
+            ? ''
+            : formatDuration(Date.parse(run.endedAt) - Date.parse(run.createdAt)),
         ]),
       );
       if (page.nextCursor !== undefined) print(`\nmore: --cursor ${page.nextCursor}`);
@@ -59,7 +64,11 @@ export function runCommands(): Command {
         shown = line;
       }
     });
-  return new Command('runs').description('what runs and what ran').addCommand(list).addCommand(show).addCommand(watch);
+  return new Command('runs')
+    .description('what runs and what ran')
+    .addCommand(list)
+    .addCommand(show)
+    .addCommand(watch);
 }
 
 function queryOf(flags: Record<string, string>): Partial<RunsQuery> {
