@@ -1,0 +1,92 @@
+/**
+ * From a run that has a reason to go on to its activation. A pull app without a worker is not admitted: its runs rest in
+ * Postgres until one connects, so that they fill neither STEPS nor the way of others.
+ *
+ * Presence may change between the look at it and the commit that acts on it, so whoever put a run to rest looks again
+ * afterwards; the sweep covers the rest.
+ */
+import type { RunToActivate, SchedulerStore } from '@ironflow/database';
+import { messageOf } from '@ironflow/errors';
+import type { Logger } from '@ironflow/service';
+import { activationOf } from './activation-message.js';
+import type { Activator, PublishOptions, PublishTally } from './activator.js';
+import type { SchedulerMetrics } from './metrics.js';
+import type { AppRef, WorkerPresence } from './worker-presence.js';
+
+export interface AdmissionOptions {
+  store: Pick<SchedulerStore, 'restForWorker' | 'releaseForWorker'>;
+  activator: Activator;
+  presence: Pick<WorkerPresence, 'isPresent'>;
+  metrics: Pick<SchedulerMetrics, 'swept'>;
+  logger: Logger;
+}
+
+export interface Admission {
+  /** Never rejects: what cannot be done now is left to the sweep. */
+  admit(runs: readonly RunToActivate[], options?: PublishOptions): Promise<PublishTally>;
+  /** Brings runs that rest on their way if their app has a worker by now. Never rejects. */
+  release(app: AppRef): Promise<void>;
+}
+
+/** Small enough that a page's activations fit the pipeline, large enough that the statement is not the cost. */
+const releasePageMax = 500;
+
+export function createAdmission(options: AdmissionOptions): Admission {
+  const { store, activator, presence, metrics, logger } = options;
+  const releasing = new Map<string, Promise<void>>();
+
+  const releasePages = async (app: AppRef): Promise<void> => {
+    try {
+      while (presence.isPresent(app)) {
+        const runs = await store.releaseForWorker(app.environmentId, app.appId, releasePageMax);
+        if (runs.length > 0) metrics.swept('released_runs', runs.length);
+        const { turnedAway } = await activator.publish(runs.map(activationOf));
+        // The released ones are found by the sweep; those that still rest are better off resting.
+        if (runs.length < releasePageMax || turnedAway > 0) return;
+      }
+    } catch (error) {
+      logger.warn({ reason: messageOf(error) }, 'runs cannot be released now; the sweep tries again');
+    }
+  };
+  const release = (app: AppRef): Promise<void> => {
+    if (!presence.isPresent(app)) return Promise.resolve();
+    const key = `${app.environmentId}.${app.appId}`;
+    const before = releasing.get(key) ?? Promise.resolve();
+    // After one that is under way, not instead: it may have read its last page already.
+    const next = before.then(() => releasePages(app));
+    releasing.set(key, next);
+    return next.finally(() => {
+      if (releasing.get(key) === next) releasing.delete(key);
+    });
+  };
+  const rest = async (runs: readonly RunToActivate[]): Promise<void> => {
+    try {
+      await store.restForWorker(runs.map(({ runId }) => runId));
+    } catch (error) {
+      logger.warn({ reason: messageOf(error) }, 'runs cannot be put to rest now; the sweep finds them');
+      return;
+    }
+    for (const app of appsOf(runs)) await release(app);
+  };
+
+  return {
+    admit: async (runs, publishOptions) => {
+      const resting = runs.filter((run) => run.mode === 'pull' && !presence.isPresent(appOf(run)));
+      const admitted = resting.length === 0 ? runs : runs.filter((run) => !resting.includes(run));
+      const [tally] = await Promise.all([
+        activator.publish(admitted.map(activationOf), publishOptions),
+        resting.length === 0 ? undefined : rest(resting),
+      ]);
+      return tally;
+    },
+    release,
+  };
+}
+
+function appOf(run: RunToActivate): AppRef {
+  return { environmentId: run.scope.environmentId, appId: run.appId };
+}
+
+function appsOf(runs: readonly RunToActivate[]): Iterable<AppRef> {
+  return new Map(runs.map((run) => [`${run.scope.environmentId}.${run.appId}`, appOf(run)])).values();
+}

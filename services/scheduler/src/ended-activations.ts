@@ -1,0 +1,37 @@
+/**
+ * What follows when Postgres has accepted the end of an activation: a run with reasons that it has not served goes on at
+ * once, and a new timer is known of before it is due. Notices come at most once; the sweep and the timers' poll make up
+ * for those that do not.
+ */
+import type { Notices } from '@ironflow/jetstream';
+import { isTerminal, subjectFilters } from '@ironflow/schema';
+import type { RunNotice } from '@ironflow/schema';
+import type { Admission } from './admission.js';
+import type { Timers } from './timers.js';
+
+export interface EndedActivationsOptions {
+  notices: Pick<Notices, 'onRun'>;
+  admission: Pick<Admission, 'admit'>;
+  timers: Pick<Timers, 'arm' | 'ask'>;
+}
+
+/** One replica hears each notice. */
+const queueGroup = 'scheduler';
+
+/** Answers how to stop it. */
+export function followEndedActivations(options: EndedActivationsOptions): () => void {
+  const { admission, timers } = options;
+  const onYielded = (notice: RunNotice): void => {
+    if (notice.nextDueInMs !== undefined) timers.arm(notice.nextDueInMs);
+    // Its timer came with an earlier record, whose notice was another.
+    else if (notice.status === 'waiting') timers.ask();
+    if (!needsActivation(notice)) return;
+    const { runId, scope, mode, appId, functionId, eventId } = notice;
+    void admission.admit([{ runId, scope, mode, appId, functionId, eventId }], { replacing: true });
+  };
+  return options.notices.onRun(subjectFilters.everyYieldedNotice, onYielded, queueGroup);
+}
+
+export function needsActivation(notice: Pick<RunNotice, 'wake' | 'served' | 'status'>): boolean {
+  return notice.wake > notice.served && !isTerminal(notice.status) && notice.status !== 'waiting_for_worker';
+}

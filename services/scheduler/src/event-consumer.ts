@@ -1,0 +1,165 @@
+/**
+ * EVENTS, consumed: deliveries are read, gathered into batches as large as the batch before took long, routed, and
+ * answered once what the commit made true is published. A message leaves only by an ack after its event was routed (or
+ * found routed) or into the dead letters; anything else is put back.
+ */
+import { randomBytes } from 'node:crypto';
+import type { Delivery, JetStream, PullConsumer } from '@ironflow/jetstream';
+import { ackWaitMs, consumers, createId, parseSubject, storedEventSchema, subjects } from '@ironflow/schema';
+import type { DeadLetter, StoredEvent } from '@ironflow/schema';
+import { createBatcher } from '@ironflow/service';
+import type { Batcher, Clock, Logger, TimerHandle } from '@ironflow/service';
+import type { EventRouter, RoutedBatch } from './event-router.js';
+import type { SchedulerMetrics } from './metrics.js';
+
+export interface EventConsumerOptions {
+  jetstream: Pick<JetStream, 'consume' | 'publisher'>;
+  router: EventRouter;
+  metrics: SchedulerMetrics;
+  logger: Logger;
+  clock: Clock;
+  batchMax?: number;
+  inFlightMax?: number;
+}
+
+export interface EventConsumer {
+  start(): void;
+  inFlight: () => number;
+  /** Takes nothing new and waits for what was taken. */
+  stop(): Promise<void>;
+}
+
+interface Item {
+  delivery: Delivery;
+  event: StoredEvent;
+}
+
+const defaultBatchMax = 500;
+/** Several batches: one commits, one is announced, one gathers. Of `max_ack_pending`, it leaves room for other replicas. */
+const defaultInFlightMax = 2_000;
+/** Events are up to 512 KiB: two thousand of those would be too much. */
+const inFlightBytesMax = 64 * 1024 * 1024;
+const averagedDeliveries = 64;
+const putBackDelayMs = 500;
+/** A message that says it is alive every third of the ack wait survives the loss of one such word. */
+const aliveIntervalMs = ackWaitMs / 3;
+/** Base64 of it fits one NATS message; EVENTS has the whole for days. */
+const deadLetterPayloadBytesMax = 512 * 1024;
+
+export function createEventConsumer(options: EventConsumerOptions): EventConsumer {
+  const { router, metrics, logger, clock, inFlightMax = defaultInFlightMax } = options;
+  /** Since when each is ours, oldest first. */
+  const inFlight = new Map<Delivery, number>();
+  let inFlightBytes = 0;
+  /** Of the recent ones: what the next are likely to take. */
+  let averageBytes = 1_024;
+  let consumer: PullConsumer | undefined;
+  let aliveTimer: TimerHandle | undefined;
+  let onIdle: (() => void) | undefined;
+
+  const answered = (delivery: Delivery): void => {
+    inFlight.delete(delivery);
+    inFlightBytes -= delivery.data.length;
+    consumer?.wake();
+    if (inFlight.size === 0) onIdle?.();
+  };
+  const putBack = (delivery: Delivery, delayMs: number): void => {
+    delivery.nak(delayMs);
+    metrics.event('put_back');
+    answered(delivery);
+  };
+  const finish = async (items: readonly Item[], batch: RoutedBatch): Promise<void> => {
+    await router.announce(batch);
+    for (const { delivery, event } of items) {
+      const outcome = batch.outcomes.get(event.id);
+      if (outcome === undefined || outcome.kind === 'postponed') {
+        putBack(delivery, outcome?.delayMs ?? putBackDelayMs);
+        continue;
+      }
+      delivery.ack();
+      metrics.event(outcome.kind);
+      answered(delivery);
+    }
+  };
+  const batcher: Batcher<Item, void> = createBatcher({
+    maxItems: options.batchMax ?? defaultBatchMax,
+    maxConcurrent: 2,
+    maxQueued: inFlightMax,
+    run: async (items) => {
+      const batch = await router.route(items.map(({ event }) => event));
+      // The next batch need not wait for the publishing of this one.
+      void finish(items, batch);
+      return items.map(() => undefined);
+    },
+  });
+  const bury = async (delivery: Delivery): Promise<void> => {
+    const letter = deadLetterOf(delivery, clock.now());
+    const result = letter && (await options.jetstream.publisher.publish(letter));
+    if (letter !== undefined && result?.kind !== 'stored') return putBack(delivery, putBackDelayMs);
+    logger.error({ sequence: delivery.sequence }, 'an event message cannot be read; it is a dead letter now');
+    delivery.term();
+    metrics.event('unreadable');
+    answered(delivery);
+  };
+  const onDelivery = (delivery: Delivery): void => {
+    inFlight.set(delivery, clock.now());
+    inFlightBytes += delivery.data.length;
+    averageBytes += (delivery.data.length - averageBytes) / averagedDeliveries;
+    const event = readEvent(delivery);
+    if (event === undefined) void bury(delivery);
+    else batcher.add({ delivery, event }).catch(() => putBack(delivery, putBackDelayMs));
+  };
+  const keepAlive = (): void => {
+    for (const [delivery, sinceMs] of inFlight) {
+      if (clock.now() - sinceMs < aliveIntervalMs) break;
+      void delivery.working();
+    }
+    aliveTimer = clock.setTimeout(keepAlive, aliveIntervalMs);
+  };
+
+  return {
+    start: () => {
+      const capacity = (): number =>
+        Math.min(inFlightMax - inFlight.size, Math.floor((inFlightBytesMax - inFlightBytes) / averageBytes));
+      consumer = options.jetstream.consume(consumers.scheduler, { capacity, onDelivery });
+      aliveTimer = clock.setTimeout(keepAlive, aliveIntervalMs);
+    },
+    inFlight: () => inFlight.size,
+    stop: async () => {
+      consumer?.stop();
+      await batcher.stop();
+      if (inFlight.size > 0) await new Promise<void>((resolve) => (onIdle = resolve));
+      aliveTimer?.cancel();
+    },
+  };
+}
+
+/** `undefined` for what is no stored event, or not one of the place that its subject names. */
+function readEvent(delivery: Delivery): StoredEvent | undefined {
+  let body: unknown;
+  try {
+    body = JSON.parse(delivery.text());
+  } catch {
+    return undefined;
+  }
+  const { data: event } = storedEventSchema.safeParse(body);
+  return event !== undefined && subjects.event(event.scope, event.name) === delivery.subject
+    ? event
+    : undefined;
+}
+
+/** `undefined` when its subject is none of ours, so that there is nowhere to put it. */
+function deadLetterOf(delivery: Delivery, nowMs: number): { subject: string; data: string } | undefined {
+  const place = parseSubject(delivery.subject);
+  if (place?.kind !== 'event') return undefined;
+  const fits = delivery.data.length <= deadLetterPayloadBytesMax;
+  const letter: DeadLetter = {
+    id: createId(nowMs, randomBytes(10)),
+    subject: delivery.subject,
+    reason: 'unreadable',
+    detail: `message ${delivery.sequence} of EVENTS is no stored event of its subject's place`,
+    payload: fits ? Buffer.from(delivery.data).toString('base64') : '',
+    occurredAtMs: nowMs,
+  };
+  return { subject: subjects.deadLetter(place, `events.${place.eventName}`), data: JSON.stringify(letter) };
+}

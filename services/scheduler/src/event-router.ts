@@ -1,0 +1,278 @@
+/**
+ * Routing, done: matches a batch of events, stores their runs in one statement together with the mark that they are
+ * routed, and then makes it known. Used for events from the stream and for those that the sweep finds.
+ *
+ * E1 The statement refuses events that were matched with another version of the registry than the one in force; they
+ *    are matched again.
+ * E2 Everything after the commit may be lost: activations are found by the sweep, notices have their readers' fallback.
+ */
+import { isRefusedData } from '@ironflow/database';
+import type { NewRun, RegistryReader, SchedulerStore } from '@ironflow/database';
+import { IronflowError, messageOf } from '@ironflow/errors';
+import type { Notices } from '@ironflow/jetstream';
+import { parseTraceparent } from '@ironflow/schema';
+import type { Registry, StoredEvent } from '@ironflow/schema';
+import type { Clock, Logger, SpanRecorder } from '@ironflow/service';
+import { activationOf, activationsOfEvent } from './activation-message.js';
+import type { Activator } from './activator.js';
+import type { Admission } from './admission.js';
+import type { Conditions } from './condition.js';
+import type { SchedulerMetrics } from './metrics.js';
+import { routeEvent, routeSpanId } from './routing.js';
+import type { AppRef, WorkerPresence } from './worker-presence.js';
+
+export type EventOutcome =
+  | { kind: 'routed'; runs: NewRun[] }
+  /** Routed before, by whomever. */
+  | { kind: 'settled' }
+  /** Not now; to be brought again after the delay. */
+  | { kind: 'postponed'; delayMs: number };
+
+export interface RoutedBatch {
+  events: readonly StoredEvent[];
+  /** By event id. */
+  outcomes: ReadonlyMap<string, EventOutcome>;
+  startedAtMs: number;
+  endedAtMs: number;
+}
+
+export interface EventRouter {
+  /** Resolves after the commit; never rejects. */
+  route(events: readonly StoredEvent[]): Promise<RoutedBatch>;
+  /** Publishes what the commit made true; never rejects. */
+  announce(batch: RoutedBatch): Promise<void>;
+}
+
+export interface EventRouterOptions {
+  store: Pick<SchedulerStore, 'routeEvents' | 'runsOfEvents'>;
+  registries: RegistryReader;
+  conditions: Conditions;
+  presence: Pick<WorkerPresence, 'isPresent'>;
+  activator: Activator;
+  admission: Admission;
+  notices: Pick<Notices, 'publishEventRouted'>;
+  spans: Pick<SpanRecorder, 'enabled' | 'record'>;
+  metrics: SchedulerMetrics;
+  logger: Logger;
+  clock: Clock;
+}
+
+const registryAttemptsMax = 4;
+const unavailableDelayMs = 500;
+const staleDelayMs = 250;
+/** Nothing but a repair brings it through; it must neither be lost nor keep anybody busy. */
+const refusedDelayMs = 60_000;
+/** What one environment's conditions may take of a batch; the rest of its events come again, after its neighbours'. */
+const environmentBudgetMs = 200;
+const overBudgetDelayMs = 250;
+/** Published and not yet acknowledged; ordinary batches are far below. */
+const publishWindowBytesMax = 16 * 1024 * 1024;
+
+export function createEventRouter(options: EventRouterOptions): EventRouter {
+  return {
+    route: async (events) => {
+      const startedAtMs = options.clock.now();
+      // The store locks rows in this order, and the same event may have come twice.
+      const unique = [...new Map(events.map((event) => [event.id, event])).values()];
+      unique.sort((a, b) => (a.id < b.id ? -1 : 1));
+      const outcomes = await routeUnique(options, unique);
+      const endedAtMs = options.clock.now();
+      options.metrics.routingTook((endedAtMs - startedAtMs) / 1_000);
+      return { events: unique, outcomes, startedAtMs, endedAtMs };
+    },
+    announce: (batch) => announce(options, batch),
+  };
+}
+
+type Outcomes = Map<string, EventOutcome>;
+
+async function routeUnique(options: EventRouterOptions, events: readonly StoredEvent[]): Promise<Outcomes> {
+  const outcomes: Outcomes = new Map();
+  let pending = events;
+  for (let attempt = 1; pending.length > 0 && attempt <= registryAttemptsMax; attempt += 1) {
+    const registries = await loadRegistries(options, pending, outcomes);
+    const known = pending.filter(({ scope }) => registries.has(scope.environmentId));
+    const matched = matchAll(options, known, registries, outcomes);
+    if (matched.length === 0) return outcomes;
+    const stale = await storeMatched(options, matched, registries, outcomes);
+    pending = known.filter(({ id }) => stale.has(id));
+    for (const environmentId of new Set(pending.map(({ scope }) => scope.environmentId))) {
+      options.registries.invalidate(environmentId);
+      options.metrics.staleRegistry();
+    }
+  }
+  for (const { id } of pending) outcomes.set(id, { kind: 'postponed', delayMs: staleDelayMs });
+  return outcomes;
+}
+
+async function loadRegistries(
+  options: EventRouterOptions,
+  events: readonly StoredEvent[],
+  outcomes: Outcomes,
+): Promise<Map<string, Registry>> {
+  const registries = new Map<string, Registry>();
+  const failures = new Map<string, EventOutcome>();
+  const environmentIds = new Set(events.map(({ scope }) => scope.environmentId));
+  const load = async (environmentId: string): Promise<void> => {
+    try {
+      registries.set(environmentId, await options.registries.get(environmentId));
+    } catch (error) {
+      const isGone = error instanceof IronflowError && error.category === 'not_found';
+      if (!isGone) options.logger.warn({ reason: messageOf(error) }, 'a registry cannot be read now');
+      failures.set(
+        environmentId,
+        isGone ? { kind: 'settled' } : { kind: 'postponed', delayMs: unavailableDelayMs },
+      );
+    }
+  };
+  await Promise.all([...environmentIds].map(load));
+  for (const { id, scope } of events) {
+    const failure = failures.get(scope.environmentId);
+    if (failure !== undefined) outcomes.set(id, failure);
+  }
+  return registries;
+}
+
+interface MatchedEvent {
+  event: StoredEvent;
+  runs: NewRun[];
+}
+
+function matchAll(
+  { conditions, presence }: EventRouterOptions,
+  events: readonly StoredEvent[],
+  registries: ReadonlyMap<string, Registry>,
+  outcomes: Outcomes,
+): MatchedEvent[] {
+  const spentMs = new Map<string, number>();
+  const matched: MatchedEvent[] = [];
+  for (const event of events) {
+    const { environmentId } = event.scope;
+    const spent = spentMs.get(environmentId) ?? 0;
+    if (spent > environmentBudgetMs) {
+      outcomes.set(event.id, { kind: 'postponed', delayMs: overBudgetDelayMs });
+      continue;
+    }
+    const startedAtMs = performance.now();
+    const workerPresent = (appId: string): boolean => presence.isPresent({ environmentId, appId });
+    const runs = routeEvent(event, registries.get(environmentId)!, { conditions, workerPresent });
+    spentMs.set(environmentId, spent + performance.now() - startedAtMs);
+    matched.push({ event, runs });
+  }
+  return matched;
+}
+
+/** Answers the ids of the events that were matched with a registry no longer in force. */
+async function storeMatched(
+  options: EventRouterOptions,
+  matched: readonly MatchedEvent[],
+  registries: ReadonlyMap<string, Registry>,
+  outcomes: Outcomes,
+): Promise<Set<string>> {
+  const events = matched.map(({ event: { id, scope } }) => {
+    const registryVersion = registries.get(scope.environmentId)!.version;
+    return { id, environmentId: scope.environmentId, registryVersion };
+  });
+  const runs = matched.flatMap((one) => one.runs);
+  try {
+    const result = await options.store.routeEvents(events, runs);
+    const runsOf = new Map(matched.map((one) => [one.event.id, one.runs]));
+    for (const id of result.routed) outcomes.set(id, { kind: 'routed', runs: runsOf.get(id) ?? [] });
+    for (const id of result.settled) outcomes.set(id, { kind: 'settled' });
+    return new Set(result.stale);
+  } catch (error) {
+    if (isRefusedData(error) && matched.length > 1) {
+      const middle = Math.ceil(matched.length / 2);
+      const first = await storeMatched(options, matched.slice(0, middle), registries, outcomes);
+      const second = await storeMatched(options, matched.slice(middle), registries, outcomes);
+      return new Set([...first, ...second]);
+    }
+    const isRefused = isRefusedData(error);
+    const log = { reason: messageOf(error), events: matched.length };
+    if (isRefused) options.logger.error({ ...log, event_id: matched[0]?.event.id }, 'an event was refused');
+    else options.logger.warn(log, 'events cannot be routed now; they come again');
+    const delayMs = isRefused ? refusedDelayMs : unavailableDelayMs;
+    for (const { event } of matched) outcomes.set(event.id, { kind: 'postponed', delayMs });
+    return new Set();
+  }
+}
+
+async function announce(options: EventRouterOptions, batch: RoutedBatch): Promise<void> {
+  const settled: string[] = [];
+  const activations: Promise<unknown>[] = [];
+  const restingApps = new Map<string, AppRef>();
+  let windowBytes = 0;
+  for (const event of batch.events) {
+    const outcome = batch.outcomes.get(event.id);
+    if (outcome?.kind === 'settled') settled.push(event.id);
+    if (outcome?.kind !== 'routed') continue;
+    const queued = outcome.runs.filter(({ status }) => status === 'queued');
+    if (queued.length > 0) activations.push(options.activator.publish(activationsOfEvent(event, queued)));
+    windowBytes += queued.length * event.data.length;
+    if (windowBytes > publishWindowBytesMax) {
+      await Promise.all(activations.splice(0));
+      windowBytes = 0;
+    }
+    for (const { status, environmentId, appId } of outcome.runs) {
+      options.metrics.runCreated(status);
+      // Its first worker may have come between the match and the commit, and have released nothing of it.
+      if (status === 'waiting_for_worker')
+        restingApps.set(`${environmentId}.${appId}`, { environmentId, appId });
+    }
+    recordSpan(options, event, outcome.runs.length, batch);
+  }
+  if (settled.length > 0) activations.push(reactivate(options, settled));
+  for (const app of restingApps.values()) void options.admission.release(app);
+  await Promise.all(activations);
+  announceAwaited(options, batch);
+}
+
+/** Whoever routed them may have died before it published. */
+async function reactivate(
+  { store, activator, logger }: EventRouterOptions,
+  eventIds: string[],
+): Promise<void> {
+  try {
+    await activator.publish((await store.runsOfEvents(eventIds)).map(activationOf));
+  } catch (error) {
+    logger.warn(
+      { reason: messageOf(error) },
+      'runs of settled events cannot be read now; the sweep finds them',
+    );
+  }
+}
+
+function announceAwaited({ notices }: EventRouterOptions, batch: RoutedBatch): void {
+  for (const event of batch.events) {
+    const outcome = batch.outcomes.get(event.id);
+    if (event.awaited !== true || outcome?.kind !== 'routed') continue;
+    const runs = outcome.runs.map(({ id, functionId, status }) => ({ id, functionId, status }));
+    notices.publishEventRouted({ scope: event.scope, eventId: event.id, runs });
+  }
+}
+
+function recordSpan(
+  { spans }: EventRouterOptions,
+  event: StoredEvent,
+  runs: number,
+  batch: RoutedBatch,
+): void {
+  if (!spans.enabled) return;
+  const parent = parseTraceparent(event.traceparent);
+  if (parent?.sampled !== true) return;
+  spans.record({
+    name: 'workflow.route',
+    traceId: parent.traceId,
+    spanId: routeSpanId(event.id),
+    parentSpanId: parent.spanId,
+    kind: 'consumer',
+    startTimeMs: batch.startedAtMs,
+    endTimeMs: batch.endedAtMs,
+    attributes: {
+      'ironflow.project': event.scope.project,
+      'ironflow.env': event.scope.env,
+      'ironflow.event.id': event.id,
+      'ironflow.runs': runs,
+    },
+  });
+}

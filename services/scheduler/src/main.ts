@@ -1,0 +1,5 @@
+/** The process of the scheduler. */
+import { runServiceProcess } from '@ironflow/service';
+import { schedulerService } from './scheduler-service.js';
+
+await runServiceProcess(schedulerService);

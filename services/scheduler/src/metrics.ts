@@ -1,0 +1,61 @@
+/** What the scheduler counts. Labels are closed sets; series of hot paths are looked up once. */
+import type { PublishResult } from '@ironflow/jetstream';
+import type { Metrics } from '@ironflow/service';
+
+export type EventOutcome = 'routed' | 'settled' | 'put_back' | 'unreadable';
+export type RunOutcome = 'queued' | 'waiting_for_worker' | 'skipped';
+export type SweepKind = 'unrouted_events' | 'overdue_runs' | 'released_runs';
+
+export interface SchedulerMetrics {
+  event(outcome: EventOutcome, count?: number): void;
+  runCreated(outcome: RunOutcome): void;
+  activationPublished(result: PublishResult['kind']): void;
+  routingTook(seconds: number): void;
+  staleRegistry(): void;
+  timersFired(count: number): void;
+  /** Of the earliest timer of a pass, the latest of them all. */
+  timerLateness(seconds: number): void;
+  swept(kind: SweepKind, count: number): void;
+  watch(gauges: { retries: () => number; inFlight: () => number }): void;
+}
+
+/** Around the promise of 50 ms. */
+const latenessBucketsSeconds = [0.001, 0.0025, 0.005, 0.01, 0.02, 0.03, 0.05, 0.1, 0.25, 0.5, 1, 5, 30];
+
+export function createSchedulerMetrics(metrics: Metrics): SchedulerMetrics {
+  const events = metrics.counter(
+    'scheduler_events_total',
+    'Events taken from the stream or a sweep, by outcome',
+  );
+  const runs = metrics.counter('scheduler_runs_created_total', 'Runs created, by the status they began with');
+  const publishes = metrics.counter('scheduler_activations_total', 'Activations published, by result');
+  const stale = metrics.counter(
+    'scheduler_registry_stale_total',
+    'Times events met a newer registry version',
+  );
+  const fired = metrics.counter('scheduler_timers_fired_total', 'Timers that fired');
+  const swept = metrics.counter('scheduler_swept_total', 'What the sweeps found and brought on its way');
+  const routing = metrics.histogram(
+    'scheduler_routing_duration_seconds',
+    'Matching and storing one batch of events',
+  );
+  const lateness = metrics.histogram(
+    'scheduler_timer_lateness_seconds',
+    'How late the earliest timer of a pass fired',
+    latenessBucketsSeconds,
+  );
+  return {
+    event: (outcome, count = 1) => events.add(count, { outcome }),
+    runCreated: (outcome) => runs.add(1, { outcome }),
+    activationPublished: (result) => publishes.add(1, { result }),
+    routingTook: (seconds) => routing.record(seconds),
+    staleRegistry: () => stale.add(),
+    timersFired: (count) => fired.add(count),
+    timerLateness: (seconds) => lateness.record(seconds),
+    swept: (kind, count) => swept.add(count, { kind }),
+    watch: ({ retries, inFlight }) => {
+      metrics.gauge('scheduler_activation_retries', 'Runs whose activation is tried again', retries);
+      metrics.gauge('scheduler_events_in_flight', 'Events delivered and not answered yet', inFlight);
+    },
+  };
+}

@@ -1,0 +1,175 @@
+import { describe, expect, test } from '@jest/globals';
+import fc from 'fast-check';
+import { deriveRunId, matchesEventPattern, parseTraceparent } from '@ironflow/schema';
+import type { Registry, StoredEvent, Trigger } from '@ironflow/schema';
+import { createConditions } from './condition.js';
+import { routeEvent, routeSpanId } from './routing.js';
+
+const scope = { environmentId: '0190a000-0000-7000-8000-000000000001', project: 'acme', env: 'prod' };
+
+function storedEvent(name: string, data: unknown = {}, more: Partial<StoredEvent> = {}): StoredEvent {
+  return {
+    id: '0190a000-0000-7000-8000-0000000000aa',
+    scope,
+    name,
+    data: JSON.stringify(data),
+    source: 'http',
+    receivedAtMs: 1_700_000_000_000,
+    correlationId: 'root',
+    ...more,
+  };
+}
+
+/** Functions `<app>/<id>`; the apps `worker*` are pull apps. */
+function registryOf(functions: Record<string, Trigger[]>): Registry {
+  const apps: Registry['apps'] = new Map(
+    Object.keys(functions).map((name) => {
+      const id = name.split('/')[0]!;
+      const mode = id.startsWith('worker') ? ('pull' as const) : ('push' as const);
+      return [id, { id, mode, url: mode === 'push' ? 'http://localhost:3000' : undefined }];
+    }),
+  );
+  const retries = { attempts: 4, initialDelayMs: 1_000, factor: 2, maxDelayMs: 60_000 };
+  const registered: Registry['functions'] = new Map(
+    Object.entries(functions).map(([name, triggers]) => {
+      const [appId, id] = name.split('/') as [string, string];
+      return [id, { appId, config: { id, triggers, retries }, hash: `hash-${id}`, registeredAtMs: 0 }];
+    }),
+  );
+  return { environmentId: scope.environmentId, version: 1, apps, functions: registered };
+}
+
+function route(event: StoredEvent, registry: Registry, appsWithWorkers: string[] = []) {
+  const workerPresent = (appId: string) => appsWithWorkers.includes(appId);
+  return routeEvent(event, registry, { conditions: createConditions(), workerPresent });
+}
+
+describe('an event starts', () => {
+  const registry = registryOf({
+    'shop/exact': [{ event: 'order.placed' }],
+    'shop/star': [{ event: 'order.*' }],
+    'shop/rest': [{ event: 'order.>' }],
+    'shop/everything': [{ event: '>' }],
+    'shop/other': [{ event: 'user.created' }],
+    'shop/nightly': [{ cron: '0 3 * * *', timezone: 'UTC' }],
+    'shop/none': [],
+  });
+  test.each([
+    ['order.placed', ['everything', 'exact', 'rest', 'star']],
+    ['order.placed.late', ['everything', 'rest']],
+    ['order', ['everything']],
+    ['user.created', ['everything', 'other']],
+    ['ironflow.cron.nightly', ['nightly']],
+    ['ironflow.invoke.none', ['none']],
+    ['ironflow.invoke.everything', ['everything']],
+    ['ironflow.invoke.absent', []],
+    ['ironflow.cron', []],
+    ['ironflow.function.failed', []],
+  ])('%s: %j', (name, functionIds) => {
+    expect(route(storedEvent(name), registry).map((run) => run.functionId)).toEqual(functionIds);
+  });
+
+  test('one run of a function, however many of its triggers match', () => {
+    const several = registryOf({
+      'shop/f': [{ event: 'order.placed' }, { event: 'order.*' }, { event: 'order.placed', if: 'true' }],
+    });
+    expect(route(storedEvent('order.placed'), several)).toHaveLength(1);
+  });
+
+  test('a run with everything that its row needs', () => {
+    const [run] = route(
+      storedEvent('user.created'),
+      registryOf({ 'shop/other': [{ event: 'user.created' }] }),
+    );
+    expect(run).toEqual({
+      id: deriveRunId({ ...scope, eventId: '0190a000-0000-7000-8000-0000000000aa', functionId: 'other' }),
+      environmentId: scope.environmentId,
+      eventId: '0190a000-0000-7000-8000-0000000000aa',
+      appId: 'shop',
+      functionId: 'other',
+      functionHash: 'hash-other',
+      mode: 'push',
+      status: 'queued',
+      correlationId: 'root',
+    });
+  });
+
+  test('runs whose trace goes on from the routing of the event', () => {
+    const traceparent = `00-${'a'.repeat(32)}-${'b'.repeat(16)}-01`;
+    const event = storedEvent('order.placed', {}, { traceparent });
+    const [run] = route(event, registry);
+    expect(parseTraceparent(run?.traceparent)).toEqual({
+      traceId: 'a'.repeat(32),
+      spanId: routeSpanId(event.id),
+      sampled: true,
+    });
+  });
+});
+
+describe('conditions', () => {
+  const trigger = (condition: string): Trigger => ({ event: 'order.placed', if: condition });
+  test.each<[string, Trigger[], string[]]>([
+    ['that is true: a run', [trigger('event.data.total > 1')], ['queued']],
+    ['that is false: nothing', [trigger('event.data.total > 100')], []],
+    ['that throws: a skip', [trigger('event.data.missing > 1')], ['skipped']],
+    [
+      'that throws, then one that is false: a skip',
+      [trigger('event.data.missing > 1'), trigger('false')],
+      ['skipped'],
+    ],
+    [
+      'that throws, then one that is true: a run',
+      [trigger('event.data.missing > 1'), trigger('true')],
+      ['queued'],
+    ],
+    ['that is false, then no condition: a run', [trigger('false'), { event: 'order.*' }], ['queued']],
+  ])('one %s', (_, triggers, statuses) => {
+    const runs = route(storedEvent('order.placed', { total: 10 }), registryOf({ 'shop/f': triggers }));
+    expect(runs.map((run) => run.status)).toEqual(statuses);
+    if (statuses[0] === 'skipped') {
+      expect(runs[0]?.skipReason).toBe('condition_error: no_such_key at character 12');
+    }
+  });
+});
+
+test.each([
+  ['worker-a', [], 'waiting_for_worker'],
+  ['worker-a', ['worker-b'], 'waiting_for_worker'],
+  ['worker-a', ['worker-a'], 'queued'],
+  ['shop', [], 'queued'],
+])('a run of %s begins, with workers of %j, as %s', (appId, present, status) => {
+  const registry = registryOf({ [`${appId}/f`]: [{ event: 'order.placed' }] });
+  expect(route(storedEvent('order.placed'), registry, present).map((run) => run.status)).toEqual([status]);
+});
+
+const token = fc.constantFrom('a', 'b', 'c');
+const eventName = fc.array(token, { minLength: 1, maxLength: 4 }).map((tokens) => tokens.join('.'));
+const pattern = fc
+  .tuple(fc.array(fc.oneof(token, fc.constant('*')), { minLength: 1, maxLength: 4 }), fc.boolean())
+  .map(([tokens, hasRest]) => [...tokens, ...(hasRest ? ['>'] : [])].join('.'));
+const verdict = fc.constantFrom(undefined, 'true', 'false', 'event.data.missing == 1');
+const trigger = fc.record({ event: pattern, if: verdict }).map(({ event, if: condition }) => ({
+  event,
+  ...(condition === undefined ? {} : { if: condition }),
+}));
+
+test('each function whose trigger names the event has exactly one disposition, the same every time', () => {
+  const functionTriggers = fc.array(trigger, { maxLength: 4 });
+  const registries = fc.dictionary(fc.constantFrom('shop/f', 'shop/g', 'worker-a/h'), functionTriggers);
+  fc.assert(
+    fc.property(registries, eventName, (functions, name) => {
+      const event = storedEvent(name);
+      const runs = route(event, registryOf(functions));
+      expect(route(event, registryOf(functions))).toEqual(runs);
+      expect(new Set(runs.map((run) => run.id)).size).toBe(runs.length);
+      for (const [key, triggers] of Object.entries(functions)) {
+        const matching = triggers.filter((one) => matchesEventPattern(one.event, name)).map((one) => one.if);
+        const run = runs.find(({ functionId }) => functionId === key.split('/')[1]);
+        const starts = matching.some((condition) => condition === undefined || condition === 'true');
+        const fails = matching.some((condition) => condition?.includes('missing') === true);
+        const started = key.startsWith('worker') ? 'waiting_for_worker' : 'queued';
+        expect(run?.status).toBe(starts ? started : fails ? 'skipped' : undefined);
+      }
+    }),
+  );
+});

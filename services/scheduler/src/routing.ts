@@ -1,0 +1,85 @@
+/**
+ * Routing, decided: which runs an event starts, given a registry and who has workers. No I/O and no clock; whether the
+ * registry was still the current one is for the statement that stores the runs to say.
+ *
+ * R1 A function gets at most one run of an event, whatever number of its triggers match.
+ * R2 Each function whose trigger names the event has one disposition: a run, or a skip with its reason; a condition that
+ *    is false is no match.
+ * R3 The same event and registry always give the same runs, with the same ids, in the same order.
+ */
+import { createHash } from 'node:crypto';
+import type { NewRun } from '@ironflow/database';
+import { deriveRunId, formatTraceparent, parseTraceparent } from '@ironflow/schema';
+import type { Registry, StoredEvent } from '@ironflow/schema';
+import { createConditionSubject } from './condition.js';
+import type { Conditions, ConditionSubject } from './condition.js';
+import { candidatesFor } from './trigger-index.js';
+import type { Candidate } from './trigger-index.js';
+
+export interface RoutingView {
+  conditions: Conditions;
+  workerPresent(appId: string): boolean;
+}
+
+type Disposition = { kind: 'run' } | { kind: 'skip'; reason: string } | { kind: 'none' };
+
+export function routeEvent(event: StoredEvent, registry: Registry, view: RoutingView): NewRun[] {
+  const candidates = candidatesFor(registry, event.name);
+  if (candidates.length === 0) return [];
+  const traceparent = traceparentOfRuns(event);
+  let subject: ConditionSubject | undefined;
+  const runs: NewRun[] = [];
+  for (const candidate of candidates) {
+    const disposition = decide(candidate, view.conditions, () => (subject ??= createConditionSubject(event)));
+    if (disposition.kind === 'none') continue;
+    runs.push({
+      ...identityOf(event, candidate, traceparent),
+      ...(disposition.kind === 'skip'
+        ? { status: 'skipped', skipReason: disposition.reason }
+        : { status: initialStatus(candidate, view) }),
+    });
+  }
+  return runs;
+}
+
+/** The span `workflow.route`: its runs' parent, known before it is recorded. */
+export function routeSpanId(eventId: string): string {
+  return createHash('sha256').update(`route\n${eventId}`).digest('hex').slice(0, 16);
+}
+
+function traceparentOfRuns(event: StoredEvent): string | undefined {
+  const parent = parseTraceparent(event.traceparent);
+  return parent && formatTraceparent({ ...parent, spanId: routeSpanId(event.id) });
+}
+
+/** A trigger that holds decides for the function, also past one whose condition could not be evaluated. */
+function decide(candidate: Candidate, conditions: Conditions, subject: () => ConditionSubject): Disposition {
+  let failure: string | undefined;
+  for (const condition of candidate.conditions) {
+    if (condition === undefined) return { kind: 'run' };
+    const verdict = conditions.evaluate(condition, subject());
+    if (verdict.kind === 'true') return { kind: 'run' };
+    if (verdict.kind === 'error') failure ??= verdict.reason;
+  }
+  return failure === undefined ? { kind: 'none' } : { kind: 'skip', reason: failure };
+}
+
+function initialStatus({ app }: Candidate, view: RoutingView): 'queued' | 'waiting_for_worker' {
+  return app.mode === 'pull' && !view.workerPresent(app.id) ? 'waiting_for_worker' : 'queued';
+}
+
+function identityOf(event: StoredEvent, { app, registered }: Candidate, traceparent: string | undefined) {
+  const { environmentId } = event.scope;
+  const functionId = registered.config.id;
+  return {
+    id: deriveRunId({ environmentId, eventId: event.id, functionId }),
+    environmentId,
+    eventId: event.id,
+    appId: app.id,
+    functionId,
+    functionHash: registered.hash,
+    mode: app.mode,
+    correlationId: event.correlationId,
+    ...(traceparent === undefined ? {} : { traceparent }),
+  };
+}

@@ -1,0 +1,117 @@
+/**
+ * The scheduler: decides what runs next. It starts runs for events, activates whatever has a reason to go on, and keeps
+ * the timers. Its parts find each other here and nowhere else.
+ */
+import { createRegistryReader, createSchedulerStore, ensurePartitions } from '@ironflow/database';
+import type { Database } from '@ironflow/database';
+import type { JetStream } from '@ironflow/jetstream';
+import { systemClock } from '@ironflow/service';
+import type { Clock, Logger, Metrics, SpanRecorder, Stoppable } from '@ironflow/service';
+import { createActivator } from './activator.js';
+import { createAdmission } from './admission.js';
+import { createConditions } from './condition.js';
+import { followEndedActivations } from './ended-activations.js';
+import { createEventConsumer } from './event-consumer.js';
+import { createEventRouter } from './event-router.js';
+import { createSchedulerMetrics } from './metrics.js';
+import { createSweeps } from './sweeps.js';
+import { createTimers } from './timers.js';
+import { createUpkeep } from './upkeep.js';
+import { createWorkerPresence } from './worker-presence.js';
+
+export interface SchedulerOptions {
+  jetstream: JetStream;
+  /** As the role that works across environments. */
+  database: Database;
+  logger: Logger;
+  metrics: Metrics;
+  spans: SpanRecorder;
+  clock?: Clock;
+  /** How often the sweeps look, and how old a thing has to be for them; default 5 s. */
+  sweepIntervalMs?: number;
+}
+
+export interface Scheduler extends Stoppable {
+  start(): Promise<void>;
+}
+
+export function createScheduler(options: SchedulerOptions): Scheduler {
+  const { jetstream, logger } = options;
+  const parts = createParts(options);
+  const { activator, admission, consumer, presence, registries, sweeps, timers, upkeep } = parts;
+  const undo: (() => unknown)[] = [];
+
+  return {
+    start: async () => {
+      undo.push(() => presence.stop());
+      await presence.start();
+      undo.push(
+        await jetstream
+          .bucket('SYS_functions')
+          .watch((environmentId) => registries.invalidate(environmentId)),
+      );
+      undo.push(followEndedActivations({ notices: jetstream.notices, admission, timers }));
+      undo.push(() => timers.stop());
+      timers.start();
+      undo.push(() => sweeps.stop());
+      sweeps.start();
+      undo.push(() => upkeep.stop());
+      upkeep.start();
+      undo.push(() => consumer.stop());
+      consumer.start();
+      logger.debug('the scheduler takes events');
+    },
+    stop: async () => {
+      for (let step = undo.pop(); step !== undefined; step = undo.pop()) await step();
+      activator.stop();
+    },
+  };
+}
+
+function createParts({
+  jetstream,
+  database,
+  logger,
+  spans,
+  clock = systemClock,
+  ...options
+}: SchedulerOptions) {
+  const store = createSchedulerStore(database);
+  const registries = createRegistryReader(database);
+  const metrics = createSchedulerMetrics(options.metrics);
+  const base = { store, metrics, logger, clock };
+  const activator = createActivator({ ...base, publisher: jetstream.publisher });
+  const presence = createWorkerPresence({
+    ...base,
+    bucket: jetstream.bucket('SYS_workers'),
+    onFirstWorker: (app) => void admission.release(app),
+  });
+  const admission = createAdmission({ ...base, activator, presence });
+  const router = createEventRouter({
+    ...base,
+    registries,
+    conditions: createConditions(),
+    presence,
+    activator,
+    admission,
+    notices: jetstream.notices,
+    spans,
+  });
+  const consumer = createEventConsumer({ ...base, jetstream, router });
+  const timers = createTimers({
+    ...base,
+    // An activation that has just yielded may still hold the subject.
+    onWoken: (runs) => void admission.admit(runs, { replacing: true }),
+  });
+  const { sweepIntervalMs } = options;
+  const sweeps = createSweeps({
+    ...base,
+    router,
+    admission,
+    presence,
+    ...(sweepIntervalMs === undefined ? {} : { intervalMs: sweepIntervalMs, olderThanMs: sweepIntervalMs }),
+  });
+  const upkeep = createUpkeep({ ...base, ensurePartitions: () => ensurePartitions(database) });
+  metrics.watch({ retries: activator.pendingRetries, inFlight: consumer.inFlight });
+  return { activator, admission, consumer, presence, registries, sweeps, timers, upkeep };
+}

@@ -1,0 +1,116 @@
+/**
+ * The slow, sure way: every few seconds one of the schedulers looks in Postgres for what the quick way has missed, after
+ * a lost message, a wiped NATS or a process that died between a commit and its publish.
+ *
+ * S1 One scheduler at a time, by an advisory lock; who does not get it skips the round.
+ * S2 Every pass is bounded. The one over overdue runs goes on where it stopped; the one over events takes them away.
+ * S3 While NATS turns activations away, a pass ends: more of them would not fare better.
+ */
+import type { SchedulerStore } from '@ironflow/database';
+import { messageOf } from '@ironflow/errors';
+import type { Clock, Logger, TimerHandle } from '@ironflow/service';
+import type { Admission } from './admission.js';
+import type { EventRouter } from './event-router.js';
+import type { SchedulerMetrics } from './metrics.js';
+import type { WorkerPresence } from './worker-presence.js';
+
+export interface SweepsOptions {
+  store: Pick<SchedulerStore, 'unroutedEvents' | 'overdueRuns' | 'waitingForWorker' | 'withAdvisoryLock'>;
+  router: EventRouter;
+  admission: Admission;
+  presence: Pick<WorkerPresence, 'isPresent' | 'prune'>;
+  metrics: Pick<SchedulerMetrics, 'swept' | 'event'>;
+  logger: Logger;
+  clock: Clock;
+  intervalMs?: number;
+  /** What is younger is still on its ordinary way. */
+  olderThanMs?: number;
+}
+
+export interface Sweeps {
+  start(): void;
+  runOnce(): Promise<void>;
+  stop(): Promise<void>;
+}
+
+const defaultIntervalMs = 5_000;
+const pageMax = 500;
+/** At most 10,000 of each in a round. */
+const pagesMax = 20;
+const lockName = 'scheduler-sweep';
+
+export function createSweeps(options: SweepsOptions): Sweeps {
+  const { store, logger, clock, intervalMs = defaultIntervalMs } = options;
+  const position: SweepPosition = { after: undefined };
+  let timer: TimerHandle | undefined;
+  let round: Promise<void> | undefined;
+  let stopped = true;
+
+  const sweepAll = async (): Promise<void> => {
+    await sweepUnroutedEvents(options);
+    await sweepOverdueRuns(options, position);
+    await sweepWaitingForWorker(options);
+  };
+  const runOnce = async (): Promise<void> => {
+    options.presence.prune();
+    try {
+      await store.withAdvisoryLock(lockName, sweepAll);
+    } catch (error) {
+      logger.warn({ reason: messageOf(error) }, 'a sweep ended early; the next one follows');
+    }
+  };
+  const schedule = (): void => {
+    if (stopped) return;
+    timer = clock.setTimeout(() => {
+      round = runOnce().finally(schedule);
+    }, intervalMs);
+  };
+  return {
+    start: () => {
+      stopped = false;
+      schedule();
+    },
+    runOnce,
+    stop: async () => {
+      stopped = true;
+      timer?.cancel();
+      await round;
+    },
+  };
+}
+
+interface SweepPosition {
+  after: { wokenAtMs: number; runId: string } | undefined;
+}
+
+async function sweepUnroutedEvents(options: SweepsOptions): Promise<void> {
+  const { store, router, metrics, olderThanMs = defaultIntervalMs } = options;
+  for (let page = 0; page < pagesMax; page += 1) {
+    const events = await store.unroutedEvents({ olderThanMs, limit: pageMax });
+    if (events.length === 0) return;
+    const batch = await router.route(events);
+    await router.announce(batch);
+    const routed = [...batch.outcomes.values()].filter(({ kind }) => kind === 'routed').length;
+    metrics.swept('unrouted_events', routed);
+    metrics.event('routed', routed);
+    // The same ones would be found again: something keeps them from being routed for now.
+    if (events.length < pageMax || routed === 0) return;
+  }
+}
+
+async function sweepOverdueRuns(options: SweepsOptions, position: SweepPosition): Promise<void> {
+  const { store, admission, metrics, olderThanMs = defaultIntervalMs } = options;
+  for (let page = 0; page < pagesMax; page += 1) {
+    const runs = await store.overdueRuns({ olderThanMs, after: position.after, limit: pageMax });
+    const last = runs.length < pageMax ? undefined : runs[runs.length - 1];
+    const { placed, turnedAway } = await admission.admit(runs);
+    metrics.swept('overdue_runs', placed);
+    if (turnedAway > 0) return;
+    position.after = last && { wokenAtMs: last.wokenAtMs, runId: last.runId };
+    if (last === undefined) return;
+  }
+}
+
+async function sweepWaitingForWorker({ store, admission, presence }: SweepsOptions): Promise<void> {
+  for (const app of await store.waitingForWorker()) if (presence.isPresent(app)) await admission.release(app);
+}

@@ -1,0 +1,55 @@
+/**
+ * Which functions of a registry an event's name concerns. A registry is immutable and replaced when it changes, so what
+ * was worked out for one is kept as long as it is.
+ */
+import { isCronTrigger, matchesEventPattern, reservedEventPrefix, systemEventNames } from '@ironflow/schema';
+import type { EventTrigger, RegisteredApp, RegisteredFunction, Registry } from '@ironflow/schema';
+
+/** A function whose triggers match an event's name. */
+export interface Candidate {
+  app: RegisteredApp;
+  registered: RegisteredFunction;
+  /** One per matching trigger; `undefined` is no condition. Tried in the order in which they were declared. */
+  conditions: readonly (string | undefined)[];
+}
+
+/** Names are the tenants' to invent; past this many the table is begun anew. */
+const namesMax = 1_000;
+
+const indexes = new WeakMap<Registry, Map<string, readonly Candidate[]>>();
+
+/** In the order of function ids, so that every scheduler routes an event alike. */
+export function candidatesFor(registry: Registry, eventName: string): readonly Candidate[] {
+  const byName = indexes.get(registry) ?? new Map<string, readonly Candidate[]>();
+  indexes.set(registry, byName);
+  const known = byName.get(eventName);
+  if (known !== undefined) return known;
+  if (byName.size >= namesMax) byName.clear();
+  const candidates = findCandidates(registry, eventName);
+  byName.set(eventName, candidates);
+  return candidates;
+}
+
+function findCandidates(registry: Registry, eventName: string): Candidate[] {
+  const candidates: Candidate[] = [];
+  for (const [functionId, registered] of registry.functions) {
+    const app = registry.apps.get(registered.appId);
+    if (app === undefined) continue;
+    const conditions = conditionsOf(functionId, registered, eventName);
+    if (conditions.length > 0) candidates.push({ app, registered, conditions });
+  }
+  return candidates.sort((a, b) => (a.registered.config.id < b.registered.config.id ? -1 : 1));
+}
+
+function conditionsOf(functionId: string, registered: RegisteredFunction, eventName: string) {
+  // The platform's own events are addressed to one function; no pattern of a tenant sees them, not even `>`.
+  if (eventName.startsWith(reservedEventPrefix)) {
+    const isAddressed =
+      eventName === systemEventNames.cron(functionId) || eventName === systemEventNames.invoke(functionId);
+    return isAddressed ? [undefined] : [];
+  }
+  return registered.config.triggers
+    .filter((trigger): trigger is EventTrigger => !isCronTrigger(trigger))
+    .filter((trigger) => matchesEventPattern(trigger.event, eventName))
+    .map((trigger) => trigger.if);
+}

@@ -1,0 +1,64 @@
+/**
+ * What the database needs now and then so that it never needs it urgently: partitions made ahead, and idempotency keys
+ * removed that hold no more. One scheduler at a time; missing a round, or a day of rounds, harms nothing.
+ */
+import type { SchedulerStore } from '@ironflow/database';
+import { messageOf } from '@ironflow/errors';
+import type { Clock, Logger, TimerHandle } from '@ironflow/service';
+
+export interface UpkeepOptions {
+  store: Pick<SchedulerStore, 'removeExpiredKeys' | 'withAdvisoryLock'>;
+  ensurePartitions: () => Promise<void>;
+  logger: Logger;
+  clock: Clock;
+}
+
+export interface Upkeep {
+  start(): void;
+  stop(): Promise<void>;
+}
+
+/** Not at once: a start is the busiest moment, and partitions are made weeks ahead. */
+const firstDelayMs = 60_000;
+/** Often enough that the keys of an hour fit a round: 20 million. */
+const intervalMs = 60 * 60_000;
+const keysPageMax = 10_000;
+const keysPagesMax = 2_000;
+const lockName = 'scheduler-upkeep';
+
+export function createUpkeep({ store, ensurePartitions, logger, clock }: UpkeepOptions): Upkeep {
+  let timer: TimerHandle | undefined;
+  let round: Promise<void> | undefined;
+  let stopped = true;
+
+  const work = async (): Promise<void> => {
+    await ensurePartitions();
+    for (let page = 0; page < keysPagesMax && !stopped; page += 1) {
+      if ((await store.removeExpiredKeys(keysPageMax)) < keysPageMax) return;
+    }
+  };
+  const runOnce = async (): Promise<void> => {
+    try {
+      await store.withAdvisoryLock(lockName, work);
+    } catch (error) {
+      logger.warn({ reason: messageOf(error) }, 'the upkeep of the database ended early; it is tried again');
+    }
+  };
+  const schedule = (delayMs: number): void => {
+    if (stopped) return;
+    timer = clock.setTimeout(() => {
+      round = runOnce().finally(() => schedule(intervalMs));
+    }, delayMs);
+  };
+  return {
+    start: () => {
+      stopped = false;
+      schedule(firstDelayMs);
+    },
+    stop: async () => {
+      stopped = true;
+      timer?.cancel();
+      await round;
+    },
+  };
+}
