@@ -59,9 +59,13 @@ function brokenEventNameRule(name: string): string | undefined {
   return undefined;
 }
 
-/** Whether an event's name falls under a trigger's pattern. Both are known to be well-formed. */
+/**
+ * Whether an event's name falls under a trigger's pattern. Both are known to be well-formed. Wildcards do not reach the
+ * platform's own events: each of those is for one function only.
+ */
 export function matchesEventPattern(pattern: string, name: string): boolean {
   if (pattern === name) return true;
+  if (name.startsWith(reservedEventPrefix)) return false;
   const wanted = pattern.split('.');
   const tokens = name.split('.');
   for (const [index, token] of wanted.entries()) {

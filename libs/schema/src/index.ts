@@ -2,6 +2,8 @@ export { activationSchema } from './activation.js';
 export type { Activation } from './activation.js';
 export { circuitKey, circuitStateSchema, defaultCircuitPolicy } from './circuit-breaker.js';
 export type { CircuitPolicy, CircuitState } from './circuit-breaker.js';
+export { admit, foldOutcomes, isWindowRunning } from './circuit-machine.js';
+export type { Admission, CircuitOutcome, CircuitParts } from './circuit-machine.js';
 export { deadLetterReasons, deadLetterSchema } from './dead-letter.js';
 export type { DeadLetter } from './dead-letter.js';
 export {
@@ -65,6 +67,7 @@ export type {
   RunEntry,
   Writer,
 } from './journal.js';
+export { describeIssue } from './issue.js';
 export { limits } from './limits.js';
 export { eventRoutedNoticeSchema, runNoticeSchema } from './notice.js';
 export type { EventRoutedNotice, RunNotice } from './notice.js';
@@ -124,6 +127,17 @@ export type {
   RunsQuery,
   Step,
 } from './resources.js';
+export {
+  appsListSchema,
+  emitQuerySchema,
+  functionsListSchema,
+  identitySchema,
+  keyRoles,
+  roleAllows,
+  routes,
+  runUpdateSchema,
+} from './routes.js';
+export type { EmitQuery, Identity, KeyRole, Route, RunUpdate } from './routes.js';
 export { isTerminal, runStatusSchema, runStatuses } from './run.js';
 export type { RunStatus } from './run.js';
 export { sign, signingKeyPrefix, verifySignature } from './signature.js';

@@ -34,6 +34,7 @@ export const invocationSchema = z.object({
     attempt: z.number().int().min(1),
   }),
   event: deliveredEventSchema,
+  /** The last attempt of every step; those without an `order` (sleeps that ended) in the order in which they ended. */
   memo: z.array(memoizedStepSchema),
   /** The user's own spans go below the run's. */
   traceparent: z.string().optional(),

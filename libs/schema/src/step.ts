@@ -4,31 +4,43 @@ import { failureSchema } from './failure.js';
 import { limits } from './limits.js';
 
 /** name, then `:1`, `:2`… for its repetitions within a run. */
-export const stepIdSchema = z
-  .string()
-  .min(1)
-  .max(limits.stepNameBytesMax + 8);
+export const stepIdSchema = text(limits.stepNameBytesMax + 8);
 
 const timeMs = z.number().int().nonnegative();
 const attemptSchema = z.number().int().min(1);
 
 const base = {
   id: stepIdSchema,
-  name: z.string().min(1).max(limits.stepNameBytesMax),
+  name: text(limits.stepNameBytesMax),
   attempt: attemptSchema,
   startedAtMs: timeMs,
 };
-const ended = { ...base, type: z.literal('run'), endedAtMs: timeMs };
+/**
+ * The step's place among those that had settled (`completed` or `failed`) as the function saw them, from 0. A replay lets
+ * steps settle in this order, so that `Promise.race` is won by the same one again; sleeps that a timer ended have none.
+ */
+const order = z.number().int().nonnegative().optional();
+const ended = { ...base, endedAtMs: timeMs };
 
 /** The output is JSON text, kept as it came: `jsonb` and re-encoding would change or refuse some of it. */
 export const completedStepSchema = z.object({
   ...ended,
+  /** `sleep`: until a time that had already passed. */
+  type: z.enum(['run', 'sleep']),
+  order,
   status: z.literal('completed'),
   output: z.string().max(limits.stepOutputBytesMax).optional(),
 });
-export const failedStepSchema = z.object({ ...ended, status: z.literal('failed'), error: failureSchema });
+export const failedStepSchema = z.object({
+  ...ended,
+  type: z.literal('run'),
+  order,
+  status: z.literal('failed'),
+  error: failureSchema,
+});
 export const retryingStepSchema = z.object({
   ...ended,
+  type: z.literal('run'),
   status: z.literal('retrying'),
   error: failureSchema,
   retryInMs: z.number().int().nonnegative(),
@@ -65,7 +77,18 @@ export const memoizedStepSchema = z.object({
   type: z.enum(stepTypes),
   attempt: attemptSchema,
   status: z.enum(stepStatuses),
+  /** As it was recorded. */
+  order,
   output: z.string().optional(),
   error: failureSchema.optional(),
 });
 export type MemoizedStep = z.infer<typeof memoizedStepSchema>;
+
+/** Postgres' text cannot hold NUL, and one such record would fail the whole batch it is written with. */
+function text(lengthMax: number) {
+  return z
+    .string()
+    .min(1)
+    .max(lengthMax)
+    .refine((value) => !value.includes('\0'), 'must not contain NUL');
+}

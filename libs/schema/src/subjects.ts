@@ -55,10 +55,13 @@ export type ParsedSubject =
   | ({ kind: 'runNotice'; runId: string; what: RunNoticeKind } & Place)
   | ({ kind: 'eventRoutedNotice'; eventId: string } & Place);
 
+const subjectPattern = /^[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*$/;
+
 /** What a subject says, or `undefined` when it is none of ours. */
 export function parseSubject(subject: string): ParsedSubject | undefined {
+  // No part has a space or a wildcard in it: a filter is not a subject.
+  if (!subjectPattern.test(subject)) return undefined;
   const tokens = subject.split('.');
-  if (tokens.some((token) => token === '')) return undefined;
   const [root, project, env, kind, ...rest] = tokens;
   if (project === undefined || env === undefined || rest.length === 0) return undefined;
   const place = { project, env };

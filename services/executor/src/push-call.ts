@@ -12,7 +12,7 @@ export interface PushCall {
   invocation: Invocation;
   signingKeys: string[];
   trace: TraceContext | undefined;
-  deadlineMs: number;
+  timeoutMs: number;
   signal: AbortSignal;
 }
 
@@ -47,13 +47,13 @@ export function createPushCaller(): PushCaller {
   return {
     close: () => agent.destroy(),
     call: async (call) => {
-      const deadline = AbortSignal.timeout(call.deadlineMs);
+      const deadline = AbortSignal.timeout(call.timeoutMs);
       try {
         return await send(agent, call, AbortSignal.any([deadline, call.signal]));
       } catch (error) {
         if (call.signal.aborted) return { kind: 'aborted' };
         if (deadline.aborted) {
-          const message = `the endpoint did not answer within ${call.deadlineMs} ms`;
+          const message = `the endpoint did not answer within ${call.timeoutMs} ms`;
           return failed('timed_out', message, false);
         }
         const code = codeOf(error);

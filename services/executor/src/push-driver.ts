@@ -66,6 +66,8 @@ export function createPushDriver(options: PushDriverOptions): Drive {
   };
 }
 
+const answerGraceMs = 2_000;
+
 async function call(
   options: PushDriverOptions,
   run: ActiveRun,
@@ -83,7 +85,8 @@ async function call(
     invocation: toInvocation(run, options.deadlineMs),
     signingKeys: await options.tenants.signingKeys(run.scope.environmentId),
     trace: run.trace,
-    deadlineMs: options.deadlineMs,
+    // The SDK answers at the deadline what it has by then: its answer needs a moment to arrive.
+    timeoutMs: options.deadlineMs + answerGraceMs,
     signal,
   });
 }

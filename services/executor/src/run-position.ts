@@ -104,5 +104,6 @@ export function memoize(record: StepRecord): MemoizedStep {
     status: record.status,
     ...(record.status === 'completed' && record.output !== undefined ? { output: record.output } : {}),
     ...('error' in record ? { error: record.error } : {}),
+    ...('order' in record && record.order !== undefined ? { order: record.order } : {}),
   };
 }

@@ -1,0 +1,221 @@
+/**
+ * Every public HTTP route, once: the services register from here and OpenAPI is generated from here. `service` says who
+ * answers it, for whoever puts all of them behind the user's one URL.
+ */
+import { z } from 'zod';
+import { appManifestSchema } from './function.js';
+import { appIdSchema, functionIdSchema, slugSchema, uuidSchema } from './identifiers.js';
+import {
+  appSchema,
+  emitAnswerSchema,
+  emitBodySchema,
+  eventDetailSchema,
+  eventsPageSchema,
+  eventsQuerySchema,
+  functionSchema,
+  invokeBodySchema,
+  registerAnswerSchema,
+  runDetailSchema,
+  runsPageSchema,
+  runsQuerySchema,
+  stepSchema,
+  waitSchema,
+} from './resources.js';
+
+/** What a key may do, each including those before it. */
+export const keyRoles = ['viewer', 'developer', 'admin'] as const;
+export type KeyRole = (typeof keyRoles)[number];
+
+/** Whether a key of role `held` may use a route that needs `needed`. */
+export function roleAllows(held: KeyRole, needed: KeyRole): boolean {
+  return keyRoles.indexOf(held) >= keyRoles.indexOf(needed);
+}
+
+export interface Route {
+  service: 'ingest' | 'api';
+  method: 'GET' | 'POST' | 'PUT';
+  /** Parameters as `:name`. */
+  path: `/v1/${string}`;
+  summary: string;
+  /** The least role of the key; `none`: no key is asked for. */
+  role: KeyRole | 'none';
+  params?: z.ZodObject;
+  query?: z.ZodObject;
+  body?: z.ZodType;
+  /** By status; absent for a stream of server-sent events. */
+  answers: Readonly<Record<number, { description: string; schema: z.ZodType }>>;
+  /** Sends server-sent events of this name and data instead of one answer. */
+  stream?: { event: string; schema: z.ZodType };
+  /** Codes of errors beyond those that every route can answer. */
+  errors?: readonly string[];
+}
+
+const noQuery = z.strictObject({});
+const runParams = z.object({ id: uuidSchema });
+const eventParams = z.object({ id: uuidSchema });
+const functionParams = z.object({ id: functionIdSchema });
+const appParams = z.object({ id: appIdSchema });
+
+export const emitQuerySchema = z.strictObject({
+  wait: waitSchema.optional().describe('how long to wait for the runs to end, such as `30s`'),
+});
+export type EmitQuery = z.infer<typeof emitQuerySchema>;
+
+/** What a watcher of a run is sent: its whole state after each change; outputs of steps are left to `getRun`. */
+export const runUpdateSchema = runDetailSchema
+  .pick({ id: true, functionId: true, status: true, output: true, error: true })
+  .extend({ steps: z.array(stepSchema.omit({ output: true })) });
+export type RunUpdate = z.infer<typeof runUpdateSchema>;
+
+export const functionsListSchema = z.object({ functions: z.array(functionSchema) });
+export const appsListSchema = z.object({ apps: z.array(appSchema) });
+
+/** Whose key it is. */
+export const identitySchema = z.object({
+  project: slugSchema,
+  env: slugSchema,
+  role: z.enum(keyRoles),
+});
+export type Identity = z.infer<typeof identitySchema>;
+
+const accepted = {
+  202: { description: 'stored; the runs are on their way', schema: emitAnswerSchema },
+  200: { description: 'with `wait`: the runs at their end or the deadline', schema: emitAnswerSchema },
+};
+const ok = (schema: z.ZodType, description = 'found') => ({ 200: { description, schema } });
+
+export const routes = {
+  emitEvents: {
+    service: 'ingest',
+    method: 'POST',
+    path: '/v1/events',
+    summary: 'Emit one event or up to 1,000',
+    role: 'developer',
+    query: emitQuerySchema,
+    body: emitBodySchema,
+    answers: accepted,
+    errors: ['event_data_too_large', 'overloaded', 'database_unavailable'],
+  },
+  invokeFunction: {
+    service: 'ingest',
+    method: 'POST',
+    path: '/v1/invocations',
+    summary: 'Start one function by its id',
+    role: 'developer',
+    query: emitQuerySchema,
+    body: invokeBodySchema,
+    answers: accepted,
+    errors: ['function_not_found', 'event_data_too_large', 'overloaded', 'database_unavailable'],
+  },
+  listRuns: {
+    service: 'api',
+    method: 'GET',
+    path: '/v1/runs',
+    summary: 'Runs, newest first',
+    role: 'viewer',
+    query: runsQuerySchema,
+    answers: ok(runsPageSchema, 'one page'),
+  },
+  getRun: {
+    service: 'api',
+    method: 'GET',
+    path: '/v1/runs/:id',
+    summary: 'One run with its steps',
+    role: 'viewer',
+    params: runParams,
+    query: noQuery,
+    answers: ok(runDetailSchema),
+    errors: ['run_not_found'],
+  },
+  watchRun: {
+    service: 'api',
+    method: 'GET',
+    path: '/v1/runs/:id/watch',
+    summary: 'One run as it changes, until it ends',
+    role: 'viewer',
+    params: runParams,
+    query: noQuery,
+    answers: {},
+    stream: { event: 'run', schema: runUpdateSchema },
+    errors: ['run_not_found', 'too_many_streams'],
+  },
+  listEvents: {
+    service: 'api',
+    method: 'GET',
+    path: '/v1/events',
+    summary: 'Events, newest first',
+    role: 'viewer',
+    query: eventsQuerySchema,
+    answers: ok(eventsPageSchema, 'one page'),
+  },
+  getEvent: {
+    service: 'api',
+    method: 'GET',
+    path: '/v1/events/:id',
+    summary: 'One event with the runs it started',
+    role: 'viewer',
+    params: eventParams,
+    query: noQuery,
+    answers: ok(eventDetailSchema),
+    errors: ['event_not_found'],
+  },
+  listFunctions: {
+    service: 'api',
+    method: 'GET',
+    path: '/v1/functions',
+    summary: 'Every function, archived ones included',
+    role: 'viewer',
+    query: noQuery,
+    answers: ok(functionsListSchema),
+  },
+  getFunction: {
+    service: 'api',
+    method: 'GET',
+    path: '/v1/functions/:id',
+    summary: 'One function',
+    role: 'viewer',
+    params: functionParams,
+    query: noQuery,
+    answers: ok(functionSchema),
+    errors: ['function_not_found'],
+  },
+  listApps: {
+    service: 'api',
+    method: 'GET',
+    path: '/v1/apps',
+    summary: 'Every app',
+    role: 'viewer',
+    query: noQuery,
+    answers: ok(appsListSchema),
+  },
+  registerApp: {
+    service: 'api',
+    method: 'PUT',
+    path: '/v1/apps/:id',
+    summary: 'Register an app with all its functions; those it no longer has are archived',
+    role: 'developer',
+    params: appParams,
+    query: noQuery,
+    body: appManifestSchema,
+    answers: ok(registerAnswerSchema, 'registered'),
+    errors: ['function_id_taken'],
+  },
+  getIdentity: {
+    service: 'api',
+    method: 'GET',
+    path: '/v1/me',
+    summary: 'The project, environment and role of the key',
+    role: 'viewer',
+    query: noQuery,
+    answers: ok(identitySchema),
+  },
+  getOpenapi: {
+    service: 'api',
+    method: 'GET',
+    path: '/v1/openapi.json',
+    summary: 'This description',
+    role: 'none',
+    query: noQuery,
+    answers: ok(z.record(z.string(), z.unknown()), 'OpenAPI 3.1'),
+  },
+} as const satisfies Record<string, Route>;

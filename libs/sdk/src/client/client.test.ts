@@ -1,0 +1,172 @@
+import { createServer } from 'node:http';
+import type { IncomingMessage, Server, ServerResponse } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { afterEach, describe, expect, test } from '@jest/globals';
+import { IronflowApiError } from './api-error.js';
+import { createClient } from './client.js';
+import { readEventStream } from './event-stream.js';
+
+const runId = '0192f0c0-0000-7000-8000-000000000001';
+const servers: Server[] = [];
+afterEach(async () => {
+  for (const server of servers.splice(0)) {
+    server.closeAllConnections();
+    await new Promise((resolve) => server.close(resolve));
+  }
+});
+
+interface Seen {
+  method: string | undefined;
+  url: string | undefined;
+  key: string | undefined;
+  body: unknown;
+}
+
+/** A platform that answers as it is told, in order; the last answer repeats. */
+async function platform(...answers: ((request: IncomingMessage, response: ServerResponse) => void)[]) {
+  const seen: Seen[] = [];
+  const server = createServer((request, response) => {
+    let text = '';
+    request.on('data', (chunk: Buffer) => (text += chunk.toString()));
+    request.on('end', () => {
+      const { method, url, headers } = request;
+      seen.push({
+        method,
+        url,
+        key: headers.authorization,
+        body: text === '' ? undefined : JSON.parse(text),
+      });
+      answers[Math.min(seen.length, answers.length) - 1]!(request, response);
+    });
+  });
+  servers.push(server);
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const ironflowUrl = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  return { seen, client: createClient({ ironflowUrl, apiKey: 'ifk_test' }) };
+}
+
+const answer =
+  (status: number, body: unknown, headers: Record<string, string> = {}) =>
+  (_: IncomingMessage, response: ServerResponse) => {
+    response.writeHead(status, { 'content-type': 'application/json', ...headers }).end(JSON.stringify(body));
+  };
+const refusal = (code: string, message: string, field?: string) => ({ error: { code, message, field } });
+
+describe('the client', () => {
+  test('emits with a key, so that a busy platform can be asked again with the same one', async () => {
+    const busy = answer(503, refusal('overloaded', 'too busy'), { 'retry-after': '0' });
+    const { seen, client } = await platform(busy, answer(202, { ids: [runId] }));
+    expect(await client.emit({ name: 'order.placed', data: { n: 1 } })).toEqual({ ids: [runId] });
+    expect(seen).toHaveLength(2);
+    expect(seen[0]).toMatchObject({ method: 'POST', url: '/v1/events', key: 'Bearer ifk_test' });
+    const [first, second] = seen.map(({ body }) => (body as { idempotencyKey: string }).idempotencyKey);
+    expect(first).toMatch(/^[0-9a-f-]{36}$/);
+    expect(second).toBe(first);
+  });
+
+  test('keeps keys that are given, gives every event of a list its own, and passes the wait on', async () => {
+    const { seen, client } = await platform(answer(200, { ids: [runId, runId] }));
+    await client.emit([{ name: 'a', idempotencyKey: 'mine' }, { name: 'b' }], { wait: '30s' });
+    expect(seen[0]?.url).toBe('/v1/events?wait=30000ms');
+    expect(seen[0]?.body).toEqual([
+      { name: 'a', idempotencyKey: 'mine' },
+      { name: 'b', idempotencyKey: expect.any(String) },
+    ]);
+  });
+
+  test('starts a function by its id', async () => {
+    const { seen, client } = await platform(answer(202, { ids: [runId] }));
+    await client.invoke('add', { a: 1 });
+    expect(seen[0]).toMatchObject({ url: '/v1/invocations', body: { function: 'add', data: { a: 1 } } });
+  });
+
+  test('reads runs, events and functions', async () => {
+    const { seen, client } = await platform(answer(200, { functions: [] }));
+    await client.runs.list({ status: 'failed', limit: 5 });
+    await client.runs.get(runId);
+    await client.events.list({ name: 'a.b' });
+    expect(await client.functions.list()).toEqual([]);
+    expect(seen.map(({ url }) => url)).toEqual([
+      '/v1/runs?status=failed&limit=5',
+      `/v1/runs/${runId}`,
+      '/v1/events?name=a.b',
+      '/v1/functions',
+    ]);
+  });
+
+  test('says which rule was broken, and does not ask again', async () => {
+    const { seen, client } = await platform(
+      answer(400, refusal('event_name_invalid', 'too many tokens', 'name')),
+    );
+    const error = await client.emit({ name: 'x' }).catch((thrown: unknown) => thrown);
+    expect(error).toBeInstanceOf(IronflowApiError);
+    expect(error).toMatchObject({
+      status: 400,
+      code: 'event_name_invalid',
+      field: 'name',
+      message: 'too many tokens',
+    });
+    expect(seen).toHaveLength(1);
+  });
+
+  test('leaves a pause that is too long to the caller', async () => {
+    const { seen, client } = await platform(
+      answer(503, refusal('paused', 'later'), { 'retry-after': '600' }),
+    );
+    const error = await client.runs.get(runId).catch((thrown: unknown) => thrown);
+    expect(error).toMatchObject({ status: 503, retryAfterMs: 600_000 });
+    expect(seen).toHaveLength(1);
+  });
+
+  test('has one error for a platform that cannot be reached', async () => {
+    const client = createClient({ ironflowUrl: 'http://127.0.0.1:1', apiKey: 'ifk_test' });
+    await expect(client.runs.get(runId)).rejects.toMatchObject({ status: 0, code: 'unreachable' });
+  });
+
+  test('watches a run to its end, over a connection that breaks', async () => {
+    const update = (status: string) =>
+      `event: run\ndata: ${JSON.stringify({ id: runId, status, steps: [] })}\n\n`;
+    const { seen, client } = await platform(
+      (_, response) => {
+        response.writeHead(200, { 'content-type': 'text/event-stream' });
+        response.write(`: hello\n\n${update('queued')}`);
+        response.end('event: run\ndata: {"half');
+      },
+      (_, response) => {
+        response.writeHead(200, { 'content-type': 'text/event-stream' });
+        response.write(update('running') + update('completed') + update('never seen'));
+      },
+    );
+    const statuses: string[] = [];
+    for await (const { status } of client.watch(runId)) statuses.push(status);
+    expect(statuses).toEqual(['queued', 'running', 'completed']);
+    expect(seen[0]?.url).toBe(`/v1/runs/${runId}/watch`);
+  });
+
+  test('does not watch a run that is not there', async () => {
+    const { client } = await platform(answer(404, refusal('run_not_found', 'no such run')));
+    await expect(client.watch(runId).next()).rejects.toMatchObject({ code: 'run_not_found' });
+  });
+
+  test('needs a key and a URL that is one', () => {
+    expect(() => createClient({ apiKey: '' })).toThrow(/IRONFLOW_API_KEY/);
+    expect(() => createClient({ ironflowUrl: 'localhost:7400', apiKey: 'k' })).toThrow(/ironflowUrl/);
+  });
+});
+
+test('an event stream is read however its bytes are cut', async () => {
+  const text = ': hi\r\nevent: run\r\ndata: {"ä":\r\ndata: 1}\r\n\r\ndata:x\n\n';
+  const bytes = new TextEncoder().encode(text);
+  for (let size = 1; size <= bytes.length; size += 1) {
+    async function* cut() {
+      for (let at = 0; at < bytes.length; at += size) yield bytes.subarray(at, at + size);
+    }
+    const events = [];
+    for await (const event of readEventStream(cut())) events.push(event);
+    expect(events).toEqual([
+      { name: '', data: '' },
+      { name: 'run', data: '{"ä":\n1}' },
+      { name: 'message', data: 'x' },
+    ]);
+  }
+});

@@ -1,0 +1,125 @@
+/** `createClient`: emit events, start functions, read runs and events, watch a run to its end. */
+import { randomUUID } from 'node:crypto';
+import type {
+  AppManifest,
+  EmitAnswer,
+  EmittedEvent,
+  EventDetail,
+  EventsPage,
+  EventsQuery,
+  FunctionResource,
+  Identity,
+  RegisterAnswer,
+  RunDetail,
+  RunsPage,
+  RunsQuery,
+  RunUpdate,
+} from '@ironflow/schema';
+import { parseDuration } from '../duration.js';
+import type { Duration } from '../duration.js';
+import { readPlatform } from '../environment.js';
+import type { PlatformOptions } from '../environment.js';
+import type { IronflowFunction } from '../function.js';
+import { createHttp } from './http.js';
+import { watchRun } from './watch.js';
+
+export interface WaitOptions {
+  /** Answer when the runs have ended, or with their state after so long; at most a minute. */
+  wait?: Duration;
+  signal?: AbortSignal;
+  /** W3C trace context the runs belong to. */
+  traceparent?: string;
+}
+
+export interface InvokeOptions extends WaitOptions {
+  /** The same key within 24 hours starts nothing new. Default: a fresh one, so that repeating the request is safe. */
+  idempotencyKey?: string;
+}
+
+export interface Client {
+  /** Stores one event or up to 1,000. Each gets an idempotency key unless it has one, so a repeated request is safe. */
+  emit(event: EmittedEvent | readonly EmittedEvent[], options?: WaitOptions): Promise<EmitAnswer>;
+  /** Starts one function, by its id or as it was created. */
+  invoke<Data>(
+    target: IronflowFunction<Data> | string,
+    data?: Data,
+    options?: InvokeOptions,
+  ): Promise<EmitAnswer>;
+  readonly runs: {
+    list(query?: Partial<RunsQuery>): Promise<RunsPage>;
+    get(runId: string): Promise<RunDetail>;
+  };
+  readonly events: {
+    list(query?: Partial<EventsQuery>): Promise<EventsPage>;
+    get(eventId: string): Promise<EventDetail>;
+  };
+  readonly functions: {
+    /** Archived ones included. */
+    list(): Promise<FunctionResource[]>;
+  };
+  readonly apps: {
+    register(manifest: AppManifest, options?: { signal?: AbortSignal }): Promise<RegisterAnswer>;
+  };
+  /** The run's state now and after each change; ends with its terminal state. Connects again when it is cut off. */
+  watch(runId: string, options?: { signal?: AbortSignal }): AsyncIterableIterator<RunUpdate>;
+  /** Whose key this is. */
+  identity(): Promise<Identity>;
+}
+
+/** Throws a ConfigurationError when there is no key. Failures of requests are IronflowApiErrors. */
+export function createClient(options: PlatformOptions = {}): Client {
+  const http = createHttp(readPlatform(options));
+  const post = (path: string, body: unknown, { wait, signal, traceparent }: WaitOptions) => {
+    const waitMs = wait === undefined ? undefined : parseDuration(wait);
+    return http.json<EmitAnswer>({
+      method: 'POST',
+      path,
+      body,
+      signal,
+      ...(traceparent === undefined ? {} : { headers: { traceparent } }),
+      ...(waitMs === undefined ? {} : { waitMs, query: { wait: `${waitMs}ms` } }),
+    });
+  };
+  const get = <Answer>(path: string, query: HttpQuery = {}) =>
+    http.json<Answer>({ method: 'GET', path, query });
+  return {
+    emit: (event, emitOptions = {}) =>
+      post('/v1/events', isList(event) ? event.map(keyed) : keyed(event), emitOptions),
+    invoke: (target, data, { idempotencyKey = randomUUID(), ...invokeOptions } = {}) => {
+      const id = typeof target === 'string' ? target : target.id;
+      return post('/v1/invocations', { function: id, data, idempotencyKey }, invokeOptions);
+    },
+    runs: {
+      list: (query) => get('/v1/runs', query),
+      get: (runId) => get(`/v1/runs/${encodeURIComponent(runId)}`),
+    },
+    events: {
+      list: (query) => get('/v1/events', query),
+      get: (eventId) => get(`/v1/events/${encodeURIComponent(eventId)}`),
+    },
+    functions: {
+      list: async () => (await get<{ functions: FunctionResource[] }>('/v1/functions')).functions,
+    },
+    apps: {
+      register: (manifest, { signal } = {}) =>
+        http.json({
+          method: 'PUT',
+          path: `/v1/apps/${encodeURIComponent(manifest.id)}`,
+          body: manifest,
+          signal,
+        }),
+    },
+    watch: (runId, { signal } = {}) => watchRun({ http, runId, signal }),
+    identity: () => get('/v1/me'),
+  };
+}
+
+type HttpQuery = Readonly<Record<string, string | number | undefined>>;
+
+function keyed(event: EmittedEvent): EmittedEvent {
+  return event.idempotencyKey === undefined ? { ...event, idempotencyKey: randomUUID() } : event;
+}
+
+function isList(event: EmittedEvent | readonly EmittedEvent[]): event is readonly EmittedEvent[] {
+  return Array.isArray(event);
+}

@@ -1,0 +1,35 @@
+/** Durations as people write them: milliseconds, or a number with a unit such as `"90s"`, `"5m"`, `"7d"`. */
+import { ConfigurationError } from './configuration-error.js';
+
+type Unit = 'ms' | 's' | 'm' | 'h' | 'd' | 'w';
+export type Duration = number | `${number}${Unit}`;
+
+const unitMs: Record<Unit, number> = {
+  ms: 1,
+  s: 1_000,
+  m: 60_000,
+  h: 3_600_000,
+  d: 86_400_000,
+  w: 604_800_000,
+};
+const pattern = /^(\d+(?:\.\d+)?)(ms|s|m|h|d|w)$/;
+
+/** Ten years: what is longer is a mistake of units. */
+const longestMs = 3_653 * unitMs.d;
+
+/** Whole milliseconds, never negative; refuses what it cannot read with a ConfigurationError. */
+export function parseDuration(duration: Duration): number {
+  const ms = typeof duration === 'number' ? duration : readText(duration);
+  if (!Number.isFinite(ms)) {
+    throw new ConfigurationError(
+      'a duration is milliseconds, or a number and one of ms, s, m, h, d, w: "90s"',
+    );
+  }
+  if (ms > longestMs) throw new ConfigurationError('a duration is at most ten years');
+  return Math.max(0, Math.ceil(ms));
+}
+
+function readText(text: unknown): number {
+  const match = typeof text === 'string' ? pattern.exec(text) : null;
+  return match === null ? Number.NaN : Number(match[1]) * unitMs[match[2] as Unit];
+}

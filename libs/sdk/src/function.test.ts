@@ -1,0 +1,111 @@
+import { readFile } from 'node:fs/promises';
+import { expect, test } from '@jest/globals';
+import fc from 'fast-check';
+import { z } from 'zod';
+import { limits } from '@ironflow/schema';
+import { ConfigurationError } from './configuration-error.js';
+import { parseDuration } from './duration.js';
+import { toFailure } from './failure.js';
+import { createFunction } from './function.js';
+import type { FunctionOptions } from './function.js';
+import { createOccurrences } from './replay/occurrences.js';
+import { sdkName } from './version.js';
+
+const refusal = (options: unknown) => {
+  try {
+    createFunction(options as FunctionOptions<unknown>, () => {});
+    return undefined;
+  } catch (thrown) {
+    expect(thrown).toBeInstanceOf(ConfigurationError);
+    return thrown as ConfigurationError;
+  }
+};
+
+test('a function’s configuration has every default, and attempts may be given as a number', () => {
+  const { config } = createFunction({ id: 'f', triggers: [{ event: 'a' }], retries: 5 }, () => {});
+  expect(config.retries).toEqual({ attempts: 5, initialDelayMs: 1_000, factor: 2, maxDelayMs: 300_000 });
+});
+
+test.each([
+  [{ id: 'a b', triggers: [] }, 'id'],
+  [{ id: 'f', triggers: [{ event: 'a b' }] }, 'triggers[0].event'],
+  [{ id: 'f', triggers: [], trigger: {} }, 'trigger'],
+  [{ id: 'f', triggers: [], retries: 0 }, 'retries.attempts'],
+  [{ id: 'f', triggers: [], schema: {} }, 'schema'],
+])('a broken one is refused naming the field: %j', (options, field) => {
+  expect(refusal(options)).toMatchObject({ field, message: expect.stringMatching(/: /) });
+});
+
+test('the event and the output have their types', async () => {
+  const typed = createFunction(
+    { id: 'f', triggers: [], schema: z.object({ n: z.number(), at: z.string().optional() }) },
+    async ({ event, step }) => {
+      const n: number = event.data.n;
+      const date: { at: string } = await step.run('date', () => ({ at: new Date(0), n }));
+      // @ts-expect-error no such field
+      void event.data.missing;
+      return date.at;
+    },
+  );
+  // @ts-expect-error `unknown` has to be looked at first
+  createFunction({ id: 'g', triggers: [] }, ({ event }) => void event.data.n);
+  expect(typed.id).toBe('f');
+});
+
+test('durations are read in every unit', () => {
+  expect([90, '1ms', '90s', '5m', '2h', '7d', '1w', '0.5s'].map((d) => parseDuration(d as never))).toEqual([
+    90, 1, 90_000, 300_000, 7_200_000, 604_800_000, 604_800_000, 500,
+  ]);
+  expect(parseDuration(-5)).toBe(0);
+  fc.assert(
+    fc.property(fc.nat(1_000_000_000), (ms) => parseDuration(`${ms}ms`) === ms && parseDuration(ms) === ms),
+  );
+});
+
+test.each(['', 's', '-1s', '1 s', '1y', '1s2m', Number.NaN, Number.POSITIVE_INFINITY, null, '4000d'])(
+  'is no duration: %p',
+  (duration) => {
+    expect(() => parseDuration(duration as never)).toThrow(ConfigurationError);
+  },
+);
+
+test('ids of steps are never given twice, and are the name the first time', () => {
+  fc.assert(
+    fc.property(fc.array(fc.constantFrom('a', 'b', 'a:1', 'a:2', 'a:1:1')), (names) => {
+      const occurrences = createOccurrences();
+      const ids = names.map((name) => occurrences.next(name));
+      expect(new Set(ids).size).toBe(ids.length);
+      expect(occurrences.size).toBe(ids.length);
+    }),
+  );
+  const plain = createOccurrences();
+  expect(['a', 'a', 'b', 'a'].map((name) => plain.next(name))).toEqual(['a', 'a:1', 'b', 'a:2']);
+});
+
+test('whatever is thrown becomes a failure that can be stored', () => {
+  fc.assert(
+    fc.property(
+      fc.oneof(
+        fc.anything(),
+        fc.string({ unit: 'binary', maxLength: 20_000 }).map((text) => new Error(text)),
+      ),
+      (thrown) => {
+        const failure = toFailure(thrown);
+        for (const text of [failure.name, failure.message, failure.stack ?? '']) {
+          expect(Buffer.byteLength(text)).toBeLessThanOrEqual(limits.errorMessageBytesMax);
+          expect(text).not.toContain('\0');
+        }
+      },
+    ),
+  );
+  class CardDeclined extends Error {}
+  expect(toFailure(new CardDeclined('no')).name).toBe('CardDeclined');
+  expect(toFailure('text')).toEqual({ name: 'NonError', message: 'text' });
+});
+
+test('the SDK says the version that its package has', async () => {
+  const manifest = JSON.parse(await readFile(new URL('../package.json', import.meta.url), 'utf8')) as {
+    version: string;
+  };
+  expect(sdkName).toBe(`typescript/${manifest.version}`);
+});

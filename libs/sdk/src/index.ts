@@ -1,0 +1,51 @@
+/** The public interface of @ironflow/sdk. Later versions only add to it. */
+export { createFunction } from './function.js';
+export type {
+  EventSchema,
+  FunctionOptions,
+  HandlerContext,
+  IronflowFunction,
+  Retries,
+  RunInfo,
+  TriggerOptions,
+  TypedEvent,
+} from './function.js';
+export type { StepContext, StepOptions, StepTools } from './step-tools.js';
+export type { Duration } from './duration.js';
+export type { Jsonified } from './output.js';
+export type { Log, LogLevel, LogLine, Logger } from './logger.js';
+export { NonRetryableError, NondeterminismError, RetryAfterError, StepError } from './function-errors.js';
+export { ConfigurationError } from './configuration-error.js';
+export { OutputError } from './output.js';
+export { serve } from './push/serve.js';
+export type { ServeHandler, ServeOptions } from './push/serve.js';
+export type { NodeRequest, NodeResponse } from './push/node-adapter.js';
+export { createWorker } from './worker/worker.js';
+export type { StopResult, Worker, WorkerOptions } from './worker/worker.js';
+export { createClient } from './client/client.js';
+export type { Client, InvokeOptions, WaitOptions } from './client/client.js';
+export { IronflowApiError } from './client/api-error.js';
+export type { AppOptions } from './app.js';
+export type { PlatformOptions } from './environment.js';
+export type {
+  AppManifest,
+  EmitAnswer,
+  EmittedEvent,
+  Event,
+  EventDetail,
+  EventsPage,
+  EventsQuery,
+  Failure,
+  FunctionConfig,
+  FunctionResource,
+  Identity,
+  RegisterAnswer,
+  Run,
+  RunDetail,
+  RunResult,
+  RunsPage,
+  RunsQuery,
+  RunStatus,
+  RunUpdate,
+  Step,
+} from '@ironflow/schema';

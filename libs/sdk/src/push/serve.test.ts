@@ -1,0 +1,262 @@
+import { createServer } from 'node:http';
+import type { Server } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { afterEach, describe, expect, test } from '@jest/globals';
+import { pushAnswerSchema, sign } from '@ironflow/schema';
+import type { Invocation, MemoizedStep } from '@ironflow/schema';
+import { createFunction } from '../function.js';
+import { serve } from './serve.js';
+import type { ServeHandler, ServeOptions } from './serve.js';
+
+const key = `whsec_${Buffer.from('a signing key of the tests').toString('base64')}`;
+const runId = '0192f0c0-0000-7000-8000-000000000001';
+const eventId = '0192f0c0-0000-7000-8000-000000000000';
+
+const servers: Server[] = [];
+afterEach(async () => {
+  for (const server of servers.splice(0)) {
+    server.closeAllConnections();
+    await new Promise((resolve) => server.close(resolve));
+  }
+});
+
+async function listen(server: Server): Promise<string> {
+  servers.push(server);
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  return `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+}
+
+const adder = createFunction({ id: 'add', triggers: [{ event: 'numbers' }] }, async ({ event, step }) => {
+  const { a, b } = event.data as { a: number; b: number };
+  const [left, right] = await Promise.all([step.run('left', () => a), step.run('right', () => b)]);
+  await step.sleep('pause', '1h');
+  return step.run('sum', () => left + right);
+});
+const hanging = createFunction({ id: 'hang', triggers: [] }, ({ step, signal }) =>
+  step.run(
+    'hang',
+    () => new Promise((_, reject) => signal.addEventListener('abort', () => reject(new Error('aborted')))),
+  ),
+);
+
+function build(options: Partial<ServeOptions> = {}): ServeHandler {
+  return serve({ app: 'maths', functions: [adder, hanging], signingKey: key, log: () => {}, ...options });
+}
+
+function invocation(
+  over: { functionId?: string; memo?: MemoizedStep[]; deadlineMs?: number; v?: number } = {},
+) {
+  return {
+    v: over.v ?? 1,
+    run: { id: runId, functionId: over.functionId ?? 'add', attempt: 1 },
+    event: { id: eventId, name: 'numbers', data: '{"a":1,"b":2}', receivedAtMs: 1, correlationId: eventId },
+    memo: over.memo ?? [],
+    ...(over.deadlineMs === undefined ? {} : { deadlineMs: over.deadlineMs }),
+  } satisfies Invocation;
+}
+
+function signed(body: string, signingKey = key, atMs = Date.now()): RequestInit {
+  const id = 'msg_1';
+  const timestamp = String(Math.floor(atMs / 1_000));
+  return {
+    method: 'POST',
+    body,
+    headers: {
+      'webhook-id': id,
+      'webhook-timestamp': timestamp,
+      'webhook-signature': sign({ id, timestamp, body }, [signingKey]),
+    },
+  };
+}
+
+/** What the executor does between calls: keeps the records, and lets every timer fire. */
+async function drive(
+  call: (init: RequestInit) => Promise<Response>,
+): Promise<{ kinds: string[]; output: unknown }> {
+  const memo = new Map<string, MemoizedStep>();
+  const kinds: string[] = [];
+  for (;;) {
+    const response = await call(signed(JSON.stringify(invocation({ memo: [...memo.values()] }))));
+    expect(response.status).toBe(200);
+    const { records, outcome } = pushAnswerSchema.parse(await response.json());
+    kinds.push(outcome.kind);
+    for (const record of records) {
+      const status = record.status === 'waiting' ? 'completed' : record.status;
+      memo.set(record.id, { ...record, status });
+    }
+    if (outcome.kind === 'completed') return { kinds, output: JSON.parse(outcome.output!) };
+  }
+}
+
+describe('a push endpoint', () => {
+  test('takes a run from call to call over node:http', async () => {
+    const url = await listen(createServer(build().node));
+    expect(await drive((init) => fetch(url, init))).toEqual({
+      kinds: ['continue', 'yielded', 'continue', 'completed'],
+      output: 3,
+    });
+  });
+
+  test('takes a run from call to call as a fetch-style handler', async () => {
+    const handler = build();
+    const result = await drive((init) => handler(new Request('http://localhost/api/ironflow', init)));
+    expect(result.output).toBe(3);
+  });
+
+  test('refuses a call that is unsigned, signed with another key, too old, or changed on the way', async () => {
+    const url = await listen(createServer(build().node));
+    const body = JSON.stringify(invocation());
+    const otherKey = `whsec_${Buffer.from('another key of the tests').toString('base64')}`;
+    const inits = [
+      { method: 'POST', body },
+      signed(body, otherKey),
+      signed(body, key, Date.now() - 400_000),
+      { ...signed(body), body: `${body} ` },
+    ];
+    for (const init of inits) {
+      const response = await fetch(url, init);
+      expect(response.status).toBe(401);
+      expect(await response.json()).toMatchObject({ error: { code: 'signature_invalid' } });
+    }
+  });
+
+  test('takes any of several keys, and unsigned calls only in development', async () => {
+    const rotated = build({
+      signingKey: [`whsec_${Buffer.from('a new key of the tests').toString('base64')}`, key],
+    });
+    const body = JSON.stringify(invocation());
+    expect((await rotated(new Request('http://localhost', signed(body)))).status).toBe(200);
+    const open = serve({ app: 'maths', functions: [adder], dev: true, signingKey: [] });
+    expect((await open(new Request('http://localhost', { method: 'POST', body }))).status).toBe(200);
+    for (const signingKey of [[], 'whsec_', 'secret', [key, 'whsec_c2hvcnQ=']]) {
+      expect(() => serve({ app: 'maths', functions: [adder], signingKey })).toThrow(/signingKey/);
+    }
+  });
+
+  test('answers what it cannot do with a code', async () => {
+    const handler = build();
+    const status = async (body: string) => {
+      const response = await handler(new Request('http://localhost', signed(body)));
+      return [response.status, ((await response.json()) as { error: { code: string } }).error.code];
+    };
+    expect(await status('{')).toEqual([400, 'invocation_invalid']);
+    expect(await status('{}')).toEqual([400, 'invocation_invalid']);
+    expect(await status(JSON.stringify(invocation({ v: 2 })))).toEqual([400, 'protocol_version_unsupported']);
+    expect(await status(JSON.stringify(invocation({ functionId: 'nope' })))).toEqual([
+      404,
+      'function_not_found',
+    ]);
+    expect((await handler(new Request('http://localhost', { method: 'DELETE' }))).status).toBe(405);
+  });
+
+  test('says why it cannot see the bytes when a parser ran first', async () => {
+    const { node } = build();
+    const server = createServer((request, response) => {
+      request.resume().once('end', () => node(request, response));
+    });
+    const response = await fetch(await listen(server), signed(JSON.stringify(invocation())));
+    expect(response.status).toBe(500);
+    expect(await response.text()).toContain('rawBody');
+  });
+
+  test('answers at the deadline with the running step as a failed attempt', async () => {
+    const body = JSON.stringify(invocation({ functionId: 'hang', deadlineMs: 50 }));
+    const response = await build()(new Request('http://localhost', signed(body)));
+    expect(await response.json()).toMatchObject({
+      outcome: { kind: 'yielded' },
+      records: [{ status: 'retrying', error: { name: 'DeadlineExceeded' } }],
+    });
+  });
+
+  test('aborts its work when the caller goes away', async () => {
+    let begun!: () => void;
+    let aborted!: () => void;
+    const running = new Promise<void>((resolve) => (begun = resolve));
+    const stopped = new Promise<void>((resolve) => (aborted = resolve));
+    const watched = createFunction({ id: 'watched', triggers: [] }, ({ step }) =>
+      step.run('long', ({ signal }) => {
+        signal.addEventListener('abort', () => aborted());
+        begun();
+        return new Promise(() => {});
+      }),
+    );
+    const url = await listen(createServer(build({ functions: [watched] }).node));
+    const caller = new AbortController();
+    const call = fetch(url, {
+      ...signed(JSON.stringify(invocation({ functionId: 'watched' }))),
+      signal: caller.signal,
+    });
+    await running;
+    caller.abort();
+    await expect(call).rejects.toThrow();
+    await stopped;
+  });
+
+  test('says who it is and nothing secret', async () => {
+    const response = await build({ apiKey: 'ifk_secret' })(new Request('http://localhost'));
+    const text = await response.text();
+    expect(JSON.parse(text)).toEqual({
+      app: 'maths',
+      functions: 2,
+      sdk: expect.stringMatching(/^typescript\//),
+    });
+    expect(text).not.toContain('ifk_');
+  });
+});
+
+describe('registration', () => {
+  test('is one request for all who ask at once, and carries the functions', async () => {
+    const bodies: unknown[] = [];
+    let asked = 0;
+    let everybodyAsked!: () => void;
+    const released = new Promise<void>((resolve) => (everybodyAsked = resolve));
+    const platform = await listen(
+      createServer((request, response) => {
+        let text = '';
+        request.on('data', (chunk: Buffer) => (text += chunk.toString()));
+        request.on('end', () => {
+          bodies.push([request.method, request.url, request.headers.authorization, JSON.parse(text)]);
+          const answer = { appId: 'maths', registered: ['add', 'hang'], unchanged: [], archived: [] };
+          const body = JSON.stringify(answer);
+          void released.then(() => response.setHeader('content-type', 'application/json').end(body));
+        });
+      }),
+    );
+    const handler = build({
+      ironflowUrl: platform,
+      apiKey: 'ifk_test',
+      url: 'https://app.example.org/ironflow',
+    });
+    const url = await listen(
+      createServer((request, response) => {
+        handler.node(request, response);
+        if (++asked === 2) everybodyAsked();
+      }),
+    );
+    const [first] = await Promise.all([
+      fetch(url, { method: 'PUT' }),
+      fetch(url, { method: 'PUT' }),
+      handler.register(),
+    ]);
+    expect(await first.json()).toMatchObject({ registered: ['add', 'hang'] });
+    expect(bodies).toHaveLength(1);
+    expect(bodies[0]).toMatchObject([
+      'PUT',
+      '/v1/apps/maths',
+      'Bearer ifk_test',
+      {
+        id: 'maths',
+        mode: 'push',
+        url: 'https://app.example.org/ironflow',
+        functions: [{ id: 'add' }, { id: 'hang' }],
+      },
+    ]);
+  });
+
+  test('never believes the address of a request outside of development', async () => {
+    const handler = build({ ironflowUrl: 'http://127.0.0.1:1', apiKey: 'ifk_test' });
+    const response = await handler(new Request('http://attacker.example', { method: 'PUT' }));
+    expect(response.status).toBe(500);
+    expect(await response.json()).toMatchObject({ error: { code: 'configuration_invalid', field: 'url' } });
+  });
+});

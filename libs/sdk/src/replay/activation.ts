@@ -1,0 +1,363 @@
+/**
+ * Drives one activation of a run: calls the handler, lets recorded steps settle from the memo, runs what is new, and
+ * knows when it is over. No transport, clock or randomness of its own: worker and push endpoint bring them.
+ *
+ * A1. Steps settle one at a time, in the order of the memo and then in the order of their acknowledgements; the next one
+ *     only after the handler has reacted to the one before (all microtasks have run). So a replay takes the same turns.
+ * A2. A step settles only when its record is durable, from the text that was recorded: first run and replay see the same.
+ * A3. No step begins before every record submitted before it was called is acknowledged.
+ * A4. It is over when the handler has settled and nothing it began is under way; or when steps wait for a timer, nothing
+ *     is under way, and a whole turn of the event loop has brought no new step. A handler that awaits work of its own
+ *     (outside of any step) beside a pending sleep or retry is therefore left, and called again when the timer is due.
+ *     While no step is pending it is waited for.
+ * A5. After the end nothing more is begun or recorded: a step called then stays pending for ever.
+ */
+import { limits } from '@ironflow/schema';
+import type { Invocation, MemoizedStep, Outcome, StepRecord, StepType } from '@ironflow/schema';
+import { ConfigurationError } from '../configuration-error.js';
+import { NonRetryableError, NondeterminismError, StepError } from '../function-errors.js';
+import type { IronflowFunction } from '../function.js';
+import { createLogger } from '../logger.js';
+import type { Log } from '../logger.js';
+import { readOutput } from '../output.js';
+import { attemptStep, recordOfFailure } from './attempt.js';
+import type { Attempt, StepWork } from './attempt.js';
+import { createGate } from './gate.js';
+import { createHandlerContext } from './handler-context.js';
+import { createLazyAbort } from './lazy-abort.js';
+import { readMemo } from './memo.js';
+import { createOccurrences } from './occurrences.js';
+import { outcomeOfError, outcomeOfValue } from './outcome.js';
+
+export interface Recorder {
+  /** Resolves when the records are durable, in the order of the calls; rejects when they never will be. */
+  record(records: StepRecord[]): Promise<void>;
+}
+
+export interface ActivationOptions {
+  definition: IronflowFunction;
+  invocation: Invocation;
+  /** Absent where records become durable only with the answer (push): then new steps stay pending until the next call. */
+  recorder?: Recorder;
+  now: () => number;
+  /** Uniform in [0, 1). */
+  random: () => number;
+  log: Log;
+}
+
+export type ActivationResult =
+  /** `records` are those that no recorder took. */
+  { kind: 'ended'; outcome: Outcome; records: StepRecord[] } | { kind: 'aborted' };
+
+export interface Activation {
+  readonly result: Promise<ActivationResult>;
+  /** Nothing more is begun or recorded, and the signals fire. */
+  abort(reason: Error): void;
+  /** The call's time is over: what still runs counts as a failed attempt, and the result follows at once. */
+  expire(): void;
+}
+
+export function startActivation(options: ActivationOptions): Activation {
+  const driver = new Driver(options);
+  driver.start();
+  return driver;
+}
+
+interface Pending {
+  resolve(value: unknown): void;
+  reject(error: Error): void;
+}
+type Settled = Pick<MemoizedStep, 'id' | 'attempt' | 'status' | 'output' | 'error'>;
+type HandlerEnd = { kind: 'returned'; value: unknown } | { kind: 'threw'; error: unknown };
+
+class Driver implements Activation {
+  readonly result: Promise<ActivationResult>;
+  private finish!: (result: ActivationResult) => void;
+
+  private readonly memo;
+  private readonly occurrences = createOccurrences();
+  private readonly gate = createGate();
+  private readonly lazyAbort = createLazyAbort();
+
+  /** Steps that were called and have not settled. */
+  private readonly pending = new Map<string, Pending>();
+  /** What may settle, in order (A1). */
+  private readonly settled: Settled[];
+  /** Recorded steps that the handler went past without calling them, in case it still does. */
+  private readonly passed = new Map<string, Settled>();
+  private readonly running = new Set<Attempt>();
+  private batch: StepRecord[] = [];
+  private readonly unsent: StepRecord[] = [];
+  private nextOrder: number;
+  /** Recorded steps that this replay has not come past. */
+  private unseen: number;
+
+  private over = false;
+  private expired = false;
+  private handlerEnd: HandlerEnd | undefined;
+  private fatal: Error | undefined;
+  /** The step whose function is being called right now, synchronously. */
+  private calling: string | undefined;
+
+  private activity = 0;
+  private turnScheduled = false;
+  private idleScheduled = false;
+
+  constructor(private readonly options: ActivationOptions) {
+    this.result = new Promise((resolve) => (this.finish = resolve));
+    this.memo = readMemo(options.invocation.memo);
+    this.settled = [...this.memo.settled];
+    this.nextOrder = this.memo.nextOrder;
+    this.unseen = this.memo.byId.size;
+  }
+
+  start(): void {
+    const { definition, invocation, log } = this.options;
+    const { id, functionId } = invocation.run;
+    const context = createHandlerContext({
+      definition,
+      invocation,
+      abort: this.lazyAbort,
+      now: this.options.now,
+      logger: createLogger({ log, fields: { runId: id, functionId }, silent: () => this.unseen > 0 }),
+      call: (step) => this.call(step),
+    });
+    void context
+      .then((ready) => definition.handler(ready))
+      .then(
+        (value): HandlerEnd => ({ kind: 'returned', value }),
+        (error: unknown): HandlerEnd => ({ kind: 'threw', error }),
+      )
+      .then((end) => {
+        this.handlerEnd = end;
+        this.touch();
+      });
+  }
+
+  abort(reason: Error): void {
+    if (this.over) return;
+    this.end({ kind: 'aborted' });
+    this.lazyAbort.abort(reason);
+  }
+
+  expire(): void {
+    if (this.over) return;
+    this.expired = true;
+    const reason = new Error('the deadline of the call passed');
+    reason.name = 'DeadlineExceeded';
+    for (const attempt of [...this.running]) {
+      this.conclude(attempt, recordOfFailure(attempt, reason, this.options));
+    }
+    this.lazyAbort.abort(reason);
+    this.touch();
+  }
+
+  /** A step is called by the handler. */
+  private call(step: StepWork): Promise<unknown> {
+    if (this.calling !== undefined) {
+      const message = `step "${step.name}" is called inside step "${this.calling}": steps do not nest`;
+      return Promise.reject(new NonRetryableError(message));
+    }
+    if (this.over || this.expired || this.fatal !== undefined) return new Promise(() => {});
+    const id = this.occurrences.next(step.name);
+    const recorded = this.memo.byId.get(id);
+    this.fatal = this.misfit(id, step.type, recorded);
+    const promise = new Promise<unknown>((resolve, reject) => this.pending.set(id, { resolve, reject }));
+    // One that nobody awaits must not end the process when it fails; its record says what happened.
+    promise.catch(() => {});
+    this.touch();
+    if (this.fatal === undefined) this.pursue(id, step, recorded);
+    return promise;
+  }
+
+  private misfit(id: string, type: StepType, recorded: MemoizedStep | undefined): Error | undefined {
+    if (recorded !== undefined && recorded.type !== type) {
+      const message = `step "${id}" was recorded as ${recorded.type}, but the function now calls it as ${type}`;
+      return new NondeterminismError(id, message);
+    }
+    if (this.occurrences.size > limits.stepsPerRunMax) {
+      return new ConfigurationError(`a run has at most ${limits.stepsPerRunMax} steps`);
+    }
+    return undefined;
+  }
+
+  private pursue(id: string, step: StepWork, recorded: MemoizedStep | undefined): void {
+    switch (recorded?.status) {
+      case 'completed':
+      case 'failed': {
+        const passed = this.passed.get(id);
+        if (passed !== undefined && this.passed.delete(id)) this.settled.push(passed);
+        return;
+      }
+      case 'waiting':
+      case 'retrying':
+        // Its timer is not due.
+        this.unseen -= 1;
+        return;
+      case 'errored':
+        this.unseen -= 1;
+        this.gate.pass(() => this.begin(id, step, recorded.attempt + 1));
+        return;
+      case undefined:
+        this.unseen = 0;
+        if (step.type === 'sleep') this.batch.push(step.record(id, () => this.nextOrder++));
+        else this.gate.pass(() => this.begin(id, step, 1));
+    }
+  }
+
+  private begin(id: string, step: StepWork, number: number): void {
+    if (this.over || this.expired || this.fatal !== undefined || step.type !== 'run') return;
+    const attempt: Attempt = { id, step, number, startedAtMs: this.options.now() };
+    this.running.add(attempt);
+    this.calling = id;
+    const record = attemptStep(attempt, { ...this.options, abort: this.lazyAbort });
+    this.calling = undefined;
+    void record.then((ended) => this.conclude(attempt, ended));
+  }
+
+  private conclude(attempt: Attempt, record: StepRecord): void {
+    if (this.over || !this.running.delete(attempt)) return;
+    const settles = record.status === 'completed' || record.status === 'failed';
+    this.batch.push(settles ? { ...record, order: this.nextOrder++ } : record);
+    this.touch();
+  }
+
+  /** Something happened: look again as soon as the handler has reacted to it. */
+  private touch(): void {
+    this.activity += 1;
+    if (this.turnScheduled || this.over) return;
+    this.turnScheduled = true;
+    queueMicrotask(this.afterMicrotasks);
+  }
+
+  // A tick that is queued from a microtask runs once no microtask is left.
+  private readonly afterMicrotasks = (): void => process.nextTick(this.turn);
+
+  private readonly turn = (): void => {
+    this.turnScheduled = false;
+    if (this.over) return;
+    const next = this.settled[0];
+    if (next !== undefined && this.pending.has(next.id)) {
+      this.settled.shift();
+      this.settle(next);
+      return;
+    }
+    this.flush();
+    if (this.handlerEnd !== undefined) this.endIfQuiet();
+    else if (this.quiet() || this.settled.length > 0) this.lookWhenIdle();
+  };
+
+  private lookWhenIdle(): void {
+    if (this.idleScheduled || this.over) return;
+    this.idleScheduled = true;
+    const activity = this.activity;
+    setImmediate(() => {
+      this.idleScheduled = false;
+      if (this.over) return;
+      if (activity !== this.activity) this.touch();
+      else if (!this.settleOutOfTurn()) this.endIfQuiet();
+    });
+  }
+
+  /** The handler does not call the step whose turn it is (its code was changed): go on with one that it did call. */
+  private settleOutOfTurn(): boolean {
+    const index = this.settled.findIndex(({ id }) => this.pending.has(id));
+    if (index === -1) return false;
+    for (const skipped of this.settled.splice(0, index)) this.passed.set(skipped.id, skipped);
+    this.settle(this.settled.shift()!);
+    return true;
+  }
+
+  private settle(step: Settled): void {
+    const pending = this.pending.get(step.id)!;
+    this.pending.delete(step.id);
+    if (this.memo.byId.has(step.id) && this.unseen > 0) this.unseen -= 1;
+    if (step.status === 'failed') {
+      const failure = step.error ?? { name: 'Error', message: 'its error was not kept' };
+      pending.reject(new StepError({ stepId: step.id, attempts: step.attempt, failure }));
+    } else {
+      this.resolve(step, pending);
+    }
+    this.touch();
+  }
+
+  private resolve(step: Settled, pending: Pending): void {
+    try {
+      pending.resolve(readOutput(step.output));
+    } catch {
+      this.fatal = new NondeterminismError(step.id, `the recorded output of step "${step.id}" is not JSON`);
+    }
+  }
+
+  /** Submits what was recorded in this turn as one. */
+  private flush(): void {
+    if (this.batch.length === 0) return;
+    const records = this.batch;
+    this.batch = [];
+    const submission = this.gate.submit();
+    if (this.options.recorder === undefined) {
+      this.unsent.push(...records);
+      return;
+    }
+    this.options.recorder.record(records).then(
+      () => this.acknowledge(submission, records),
+      (error: unknown) => this.abort(error instanceof Error ? error : new Error('the records were refused')),
+    );
+  }
+
+  private acknowledge(submission: number, records: StepRecord[]): void {
+    if (this.over) return;
+    for (const record of records) {
+      if (record.status === 'completed' || record.status === 'failed') this.settled.push(record);
+    }
+    this.gate.acknowledge(submission);
+    this.touch();
+  }
+
+  /** Nothing is under way of which this activation can still see the end. */
+  private quiet(): boolean {
+    if (this.running.size > 0 || this.batch.length > 0) return false;
+    return this.options.recorder === undefined || (this.gate.outstanding === 0 && this.gate.held === 0);
+  }
+
+  private endIfQuiet(): void {
+    if (this.over || !this.quiet()) return;
+    const outcome = this.outcome();
+    if (outcome !== undefined) this.end({ kind: 'ended', outcome, records: this.unsent });
+  }
+
+  /** `undefined`: the handler is busy with work of its own. */
+  private outcome(): Outcome | undefined {
+    const { definition, invocation, random } = this.options;
+    const context = { policy: definition.config.retries, attempt: invocation.run.attempt, random };
+    if (this.fatal !== undefined) return outcomeOfError(this.fatal, context);
+    // A step that could not begin in this call needs another one, also when nobody waits for it.
+    if (this.gate.held > 0) return { kind: 'continue' };
+    if (this.handlerEnd?.kind === 'threw') return outcomeOfError(this.handlerEnd.error, context);
+    if (this.handlerEnd?.kind === 'returned') {
+      this.reportLeftOver();
+      return outcomeOfValue(this.handlerEnd.value, context);
+    }
+    if (this.unsent.some(({ status }) => status === 'completed' || status === 'failed')) {
+      return { kind: 'continue' };
+    }
+    if (this.pending.size > 0) return { kind: 'yielded' };
+    if (!this.expired) return undefined;
+    const late = new Error('the deadline of the call passed while the function was busy outside of a step');
+    late.name = 'DeadlineExceeded';
+    return outcomeOfError(late, context);
+  }
+
+  private reportLeftOver(): void {
+    const steps = [...this.passed.values(), ...this.settled].map(({ id }) => id);
+    if (steps.length === 0) return;
+    const { id: runId, functionId } = this.options.invocation.run;
+    const message = 'recorded steps were not called by this version of the function';
+    this.options.log({ level: 'warn', message, fields: { runId, functionId, steps: steps.slice(0, 20) } });
+  }
+
+  private end(result: ActivationResult): void {
+    this.over = true;
+    this.finish(result);
+  }
+}

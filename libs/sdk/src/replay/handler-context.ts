@@ -1,0 +1,161 @@
+/** Makes the one object that a handler gets: its event, checked against the schema, and its `step`. */
+import { messageOf } from '@ironflow/errors';
+import { limits } from '@ironflow/schema';
+import type { DeliveredEvent, Invocation, StepRecord } from '@ironflow/schema';
+import type { RetryPolicy } from '@ironflow/retry-policy';
+import { parseDuration } from '../duration.js';
+import { ConfigurationError } from '../configuration-error.js';
+import { NonRetryableError } from '../function-errors.js';
+import type { EventSchema, HandlerContext, IronflowFunction, Retries, TypedEvent } from '../function.js';
+import type { Logger } from '../logger.js';
+import type { Jsonified } from '../output.js';
+import type { StepContext, StepOptions, StepTools } from '../step-tools.js';
+import type { SleepStep, StepWork } from './attempt.js';
+import type { LazyAbort } from './lazy-abort.js';
+
+interface ContextOptions {
+  definition: IronflowFunction;
+  invocation: Invocation;
+  abort: LazyAbort;
+  now: () => number;
+  logger: Logger;
+  call: (step: StepWork) => Promise<unknown>;
+}
+
+/** Rejects with a NonRetryableError when the event does not fit the function's schema. */
+export async function createHandlerContext(options: ContextOptions): Promise<HandlerContext<unknown>> {
+  const { definition, invocation, abort, logger } = options;
+  const event = await readEvent(invocation.event, definition.schema);
+  return {
+    event,
+    events: [event],
+    step: createStepTools({ ...options, policy: definition.config.retries }),
+    run: {
+      id: invocation.run.id,
+      functionId: invocation.run.functionId,
+      attempt: invocation.run.attempt,
+      traceparent: invocation.traceparent,
+    },
+    get signal() {
+      return abort.signal;
+    },
+    logger,
+  };
+}
+
+function createStepTools(options: {
+  call: (step: StepWork) => Promise<unknown>;
+  policy: RetryPolicy;
+  now: () => number;
+}): StepTools {
+  const { call, policy, now } = options;
+  return {
+    run: <T>(name: string, work: (context: StepContext) => T | Promise<T>, own?: StepOptions) =>
+      attempted(() => {
+        checkName(name);
+        if (typeof work !== 'function') {
+          throw new ConfigurationError(`step "${name}": its second argument must be a function`);
+        }
+        return call({ type: 'run', name, work, policy: policyOf(name, own?.retries, policy) });
+      }) as Promise<Jsonified<T>>,
+    sleep: (name, duration) =>
+      attempted(() => {
+        checkName(name);
+        const inMs = parseDuration(duration);
+        return call(sleepStep({ name, passed: inMs === 0, due: { inMs }, now }));
+      }) as Promise<void>,
+    sleepUntil: (name, time) =>
+      attempted(() => {
+        checkName(name);
+        const atMs = time instanceof Date ? time.getTime() : Number.NaN;
+        if (Number.isNaN(atMs)) throw new ConfigurationError(`step "${name}": sleepUntil takes a valid Date`);
+        return call(sleepStep({ name, passed: atMs <= now(), due: { atMs: Math.max(0, atMs) }, now }));
+      }) as Promise<void>,
+  };
+}
+
+/** The promise of the step itself, so that one that nobody awaits can fail without ending the process. */
+function attempted(begin: () => Promise<unknown>): Promise<unknown> {
+  try {
+    return begin();
+  } catch (thrown) {
+    const refused = Promise.reject(thrown instanceof Error ? thrown : new Error(messageOf(thrown)));
+    refused.catch(() => {});
+    return refused;
+  }
+}
+
+function sleepStep(of: {
+  name: string;
+  passed: boolean;
+  due: Extract<StepRecord, { status: 'waiting' }>['due'];
+  now: () => number;
+}): SleepStep {
+  return {
+    type: 'sleep',
+    name: of.name,
+    record(id, takePlace) {
+      const startedAtMs = of.now();
+      const base = { id, name: of.name, type: 'sleep' as const, attempt: 1, startedAtMs };
+      return of.passed
+        ? { ...base, status: 'completed', endedAtMs: startedAtMs, order: takePlace() }
+        : { ...base, status: 'waiting', due: of.due };
+    },
+  };
+}
+
+function checkName(name: unknown): asserts name is string {
+  if (typeof name !== 'string' || name === '') throw new ConfigurationError('a step needs a name');
+  const bytes = Buffer.from(name);
+  if (bytes.length > limits.stepNameBytesMax) {
+    throw new ConfigurationError(`a step's name is at most ${limits.stepNameBytesMax} bytes`);
+  }
+  // What Postgres would change or refuse would not be found again in the memo.
+  if (name.includes('\0') || bytes.toString('utf8') !== name) {
+    throw new ConfigurationError(`a step's name is well-formed text without NUL`);
+  }
+}
+
+function policyOf(name: string, retries: Retries | undefined, inherited: RetryPolicy): RetryPolicy {
+  if (retries === undefined) return inherited;
+  const policy = { ...inherited, ...(typeof retries === 'number' ? { attempts: retries } : retries) };
+  const sound =
+    Number.isInteger(policy.attempts) &&
+    policy.attempts >= 1 &&
+    policy.initialDelayMs >= 0 &&
+    policy.factor >= 1 &&
+    policy.maxDelayMs >= 0;
+  if (!sound)
+    throw new ConfigurationError(`step "${name}": retries must be attempts from 1 and delays from 0`);
+  return policy;
+}
+
+async function readEvent(
+  delivered: DeliveredEvent,
+  schema: EventSchema<unknown> | undefined,
+): Promise<TypedEvent<unknown>> {
+  const data: unknown = delivered.data === '' ? undefined : JSON.parse(delivered.data);
+  return {
+    id: delivered.id,
+    name: delivered.name,
+    data: schema === undefined ? data : await fit(data, schema),
+    ...(delivered.version === undefined ? {} : { version: delivered.version }),
+    receivedAt: new Date(delivered.receivedAtMs).toISOString(),
+    correlationId: delivered.correlationId,
+  };
+}
+
+async function fit(data: unknown, schema: EventSchema<unknown>): Promise<unknown> {
+  const parsed = await schema.safeParseAsync(data);
+  if (parsed.success) return parsed.data;
+  // Paths and rules only: a schema's own messages may quote what was sent.
+  const broken = parsed.error.issues
+    .slice(0, 5)
+    .map(
+      ({ path, code }) =>
+        `${['data', ...path.map(String)].join('.')}${code === undefined ? '' : ` (${code})`}`,
+    );
+  const error = new NonRetryableError(`the event does not fit the function's schema: ${broken.join(', ')}`);
+  error.name = 'EventSchemaError';
+  throw error;
+}

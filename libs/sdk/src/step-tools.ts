@@ -1,0 +1,33 @@
+/** `step`: what a handler does durably. Steps begin as they are called, not as they are awaited; they do not nest. */
+import type { Duration } from './duration.js';
+import type { Retries } from './function.js';
+import type { Jsonified } from './output.js';
+
+export interface StepContext {
+  /** Aborted when this activation is over for this process. */
+  readonly signal: AbortSignal;
+  /** From 1. */
+  readonly attempt: number;
+}
+
+export interface StepOptions {
+  /** In place of the function's own. */
+  retries?: Retries;
+}
+
+export interface StepTools {
+  /**
+   * Runs `work` and records what it returns before it resolves. The value went through JSON, on the first run too. A step
+   * is told by its name and its occurrence: `name`, then `name:1`, `name:2`. Rejects with a StepError when its attempts
+   * are used up.
+   */
+  run<T>(
+    name: string,
+    work: (context: StepContext) => T | Promise<T>,
+    options?: StepOptions,
+  ): Promise<Jsonified<T>>;
+  /** Resolves when the time has passed, by the platform's clock; the run occupies nobody meanwhile. */
+  sleep(name: string, duration: Duration): Promise<void>;
+  /** A time that has passed resolves at once. */
+  sleepUntil(name: string, time: Date): Promise<void>;
+}
