@@ -1,0 +1,2 @@
+/** The cron service needs nothing beyond the variables of every service. */
+export const cronConfigShape = {};

@@ -1,0 +1,247 @@
+import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from '@jest/globals';
+import { randomBytes } from 'node:crypto';
+import {
+  createCronStore,
+  createDatabase,
+  createEnvelope,
+  createTenantStore,
+  migrate,
+  registerApp,
+  serviceUrl,
+} from '@ironflow/database';
+import type { Database } from '@ironflow/database';
+import { connectJetStream } from '@ironflow/jetstream';
+import type { Bucket, JetStream } from '@ironflow/jetstream';
+import { consumers, idTimeMs, ingestMessageSchema, parseSubject } from '@ironflow/schema';
+import type { CronTrigger, IngestMessage, Scope } from '@ironflow/schema';
+import { createLogger, createMetrics, createSpanRecorder } from '@ironflow/service';
+import type { Clock } from '@ironflow/service';
+import { eventually, sharedNats, sharedPostgres, stopSharedServers } from '@ironflow/testing';
+import type { NatsServer } from '@ironflow/testing';
+import { createCron } from './cron.js';
+import { firingEventId } from './firings.js';
+
+const logger = createLogger({ service: 'cron', level: 'silent' });
+const spans = createSpanRecorder({ service: 'cron' });
+
+let nats: NatsServer;
+let database: Database;
+let ours: Scope;
+let theirs: Scope;
+let observer: JetStream;
+let stops: (() => unknown)[] = [];
+/** What reached INGEST, also twice. */
+let received: { message: IngestMessage; subject: string }[] = [];
+
+beforeAll(async () => {
+  nats = await sharedNats();
+  observer = await connectJetStream({ url: nats.url, name: 'observer', replicas: 1 });
+  const consumer = observer.consume(consumers.ingest, {
+    capacity: () => 1_000,
+    onDelivery: (delivery) => {
+      const message = ingestMessageSchema.parse(JSON.parse(delivery.text()));
+      received.push({ message, subject: delivery.subject });
+      delivery.ack();
+    },
+  });
+  stops.push(() => consumer.stop());
+});
+beforeEach(async () => {
+  const ownerUrl = await (await sharedPostgres()).createDatabase();
+  const passwords = { service: 'service', tenant: 'tenant' };
+  await migrate({ ownerUrl, log: () => undefined, servicePasswords: passwords });
+  database = createDatabase({
+    url: serviceUrl(ownerUrl, 'ironflow_service', passwords.service),
+    applicationName: 'cron test',
+  });
+  const tenants = createTenantStore(database, createEnvelope(randomBytes(32).toString('base64')));
+  ours = (await tenants.createEnvironment({ organization: 'acme', project: 'shop', env: 'prod' })).scope;
+  theirs = (await tenants.createEnvironment({ organization: 'other', project: 'bank', env: 'prod' })).scope;
+  received = [];
+  stops = [];
+});
+afterEach(async () => {
+  for (const stop of stops.reverse()) await stop();
+  await database.close();
+});
+afterAll(async () => {
+  await observer.close();
+  await stopSharedServers();
+});
+
+async function startCron(clock?: Clock): Promise<{ stop(): Promise<void> }> {
+  const jetstream = await connectJetStream({ url: nats.url, name: 'cron', replicas: 1 });
+  const metrics = createMetrics({ service: 'cron' });
+  const cron = createCron({ jetstream, database, logger, metrics, spans, ...(clock && { clock }) });
+  await cron.start();
+  let stopped: Promise<void> | undefined;
+  const stop = (): Promise<void> =>
+    (stopped ??= (async () => {
+      await cron.stop();
+      await metrics.stop();
+      await jetstream.close();
+    })());
+  stops.push(stop);
+  return { stop };
+}
+
+async function register(scope: Scope, triggers: CronTrigger[], functionId = 'report'): Promise<void> {
+  await registerApp(database, scope.environmentId, {
+    id: `app-${functionId}`,
+    mode: 'pull',
+    functions: [
+      {
+        id: functionId,
+        triggers,
+        retries: { attempts: 1, initialDelayMs: 0, factor: 1, maxDelayMs: 0 },
+      },
+    ],
+  });
+  await observer.bucket('SYS_functions').put(scope.environmentId, JSON.stringify({ version: 1 }));
+}
+
+const everySecond: CronTrigger = { cron: '* * * * * *', timezone: 'UTC' };
+const triggers = (): Bucket => observer.bucket('SYS_cron_triggers');
+
+function idsOf(scope: Scope): string[] {
+  return received
+    .filter(({ message }) => message.environmentId === scope.environmentId)
+    .map(({ message }) => message.id);
+}
+
+const distinctTimes = (scope: Scope): number[] =>
+  [...new Set(idsOf(scope))].map(idTimeMs).sort((a, b) => a - b);
+
+async function waitForTimes(scope: Scope, count: number, timeoutMs = 15_000): Promise<void> {
+  await eventually(() => expect(distinctTimes(scope).length).toBeGreaterThanOrEqual(count), { timeoutMs });
+}
+
+function expectEverySecond(times: number[]): void {
+  expect(times).toEqual(times.map((_, index) => times[0]! + index * 1_000));
+}
+
+test('two replicas fire every second of two environments, each exactly once', async () => {
+  await Promise.all([startCron(), startCron()]);
+  await Promise.all([register(ours, [everySecond]), register(theirs, [everySecond])]);
+  await waitForTimes(ours, 5);
+  await waitForTimes(theirs, 5);
+  for (const scope of [ours, theirs]) {
+    expectEverySecond(distinctTimes(scope));
+    expect(idsOf(scope)).toHaveLength(distinctTimes(scope).length);
+  }
+  const first = received.find(({ message }) => message.environmentId === ours.environmentId)!;
+  expect(parseSubject(first.subject)).toEqual({
+    kind: 'ingest',
+    project: 'shop',
+    env: 'prod',
+    eventName: 'ironflow.cron.report',
+  });
+  expect(first.message).toMatchObject({ name: 'ironflow.cron.report', source: 'cron' });
+  expect(JSON.parse(first.message.data)).toEqual({
+    ...everySecond,
+    scheduledAt: new Date(idTimeMs(first.message.id)).toISOString(),
+  });
+});
+
+test('a schedule that is registered now fires no time of the past', async () => {
+  await register(ours, [everySecond]);
+  const [schedule] = await createCronStore(database).schedules();
+  await startCron();
+  await waitForTimes(ours, 2);
+  expect(distinctTimes(ours)[0]).toBeGreaterThanOrEqual(schedule!.registeredAtMs);
+});
+
+test('a replica that starts late fires what came up while nobody was there', async () => {
+  await register(ours, [everySecond]);
+  const [schedule] = await createCronStore(database).schedules();
+  await eventually(async () =>
+    expect(await database.now()).toBeGreaterThan(schedule!.registeredAtMs + 3_000),
+  );
+  await startCron();
+  await waitForTimes(ours, 3, 1_500);
+  expect(distinctTimes(ours)[0]! - schedule!.registeredAtMs).toBeLessThan(1_000);
+});
+
+test('what a replica claimed before it died is fired by another within seconds, and only once', async () => {
+  await register(ours, [everySecond]);
+  const [schedule] = await createCronStore(database).schedules();
+  // The dead replica had won the third second from now.
+  const deadMs = Math.ceil((await database.now()) / 1_000) * 1_000 + 2_000;
+  const deadId = firingEventId(schedule!, deadMs);
+  expect(await triggers().create(deadId, 'claimed')).toBe(true);
+  await Promise.all([startCron(), startCron()]);
+  await eventually(() => expect(idsOf(ours)).toContain(deadId), { timeoutMs: 10_000 });
+  expect((await database.now()) - deadMs).toBeLessThan(4_000);
+  await eventually(async () => expect((await triggers().get(deadId))?.value).toBe('fired'));
+  expect(idsOf(ours).filter((id) => id === deadId)).toHaveLength(1);
+  await waitForTimes(ours, 6);
+  expectEverySecond(distinctTimes(ours));
+});
+
+test('what is marked as fired is not published again', async () => {
+  await register(ours, [everySecond]);
+  const [schedule] = await createCronStore(database).schedules();
+  const firedMs = Math.ceil((await database.now()) / 1_000) * 1_000 + 2_000;
+  const firedId = firingEventId(schedule!, firedMs);
+  await triggers().put(firedId, 'fired');
+  await startCron();
+  await eventually(() => expect(distinctTimes(ours).at(-1)).toBeGreaterThan(firedMs + 1_000), {
+    timeoutMs: 10_000,
+  });
+  expect(idsOf(ours)).not.toContain(firedId);
+});
+
+test('replicas whose clocks are an hour off fire by Postgres’ clock', async () => {
+  const skewed = (byMs: number): Clock => ({
+    now: () => Date.now() + byMs,
+    setTimeout: (callback, delayMs) => {
+      const timer = setTimeout(callback, delayMs);
+      return { cancel: () => clearTimeout(timer) };
+    },
+  });
+  const hourMs = 3_600_000;
+  await Promise.all([startCron(skewed(-hourMs)), startCron(skewed(hourMs))]);
+  await register(ours, [everySecond]);
+  await waitForTimes(ours, 4);
+  const times = distinctTimes(ours);
+  expectEverySecond(times);
+  const nowMs = await database.now();
+  expect(times.at(-1)).toBeLessThanOrEqual(nowMs);
+  expect(nowMs - times.at(-1)!).toBeLessThan(2_000);
+});
+
+test('a schedule that was removed stops, a new one begins, without a restart', async () => {
+  await startCron();
+  await register(ours, [everySecond]);
+  await waitForTimes(ours, 2);
+  await register(ours, []);
+  await register(theirs, [everySecond]);
+  // Theirs goes on, so firing does; ours has had no time since.
+  await eventually(
+    () => {
+      const last = distinctTimes(ours).at(-1)!;
+      expect(distinctTimes(theirs).at(-1) ?? 0).toBeGreaterThan(last + 2_000);
+    },
+    { timeoutMs: 10_000 },
+  );
+});
+
+test('after NATS lost everything, firing goes on without a gap and without a restart', async () => {
+  await Promise.all([startCron(), startCron()]);
+  await register(ours, [everySecond]);
+  await waitForTimes(ours, 3);
+  await nats.restart({ wipe: true });
+  const restartedMs = await database.now();
+  await eventually(() => expect(distinctTimes(ours).at(-1)).toBeGreaterThan(restartedMs + 3_000), {
+    timeoutMs: 30_000,
+  });
+  expectEverySecond(distinctTimes(ours));
+}, 60_000);
+
+test('start and stop, over and over and at any moment, leave nothing behind and lose no time', async () => {
+  await register(ours, [everySecond]);
+  for (let round = 0; round < 8; round += 1) await (await startCron()).stop();
+  await startCron();
+  await waitForTimes(ours, 3);
+  expectEverySecond(distinctTimes(ours));
+});

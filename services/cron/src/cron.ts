@@ -1,0 +1,159 @@
+/**
+ * The cron service: emits an event for every time of every schedule. Each replica works out all of them and sleeps until
+ * the next; who creates the key of a firing first publishes it. Postgres' clock says what time it is.
+ *
+ * After a reconnection the recent past is gone through once more: if NATS lost its data, events may have been lost that
+ * ingest had not stored yet. Where it lost nothing, the marks in the bucket settle everything at once.
+ */
+import { createCronStore } from '@ironflow/database';
+import type { Database } from '@ironflow/database';
+import { messageOf } from '@ironflow/errors';
+import type { JetStream } from '@ironflow/jetstream';
+import { systemClock } from '@ironflow/service';
+import type { Clock, Logger, Metrics, SpanRecorder, Stoppable, TimerHandle } from '@ironflow/service';
+import { createCronMetrics } from './cron-metrics.js';
+import { createDatabaseClock } from './database-clock.js';
+import { createFirer } from './firer.js';
+import { createTimetables } from './firings.js';
+import { createScheduleBook } from './schedule-book.js';
+import type { Firing } from './schedule-book.js';
+import { createScheduleSource } from './schedule-source.js';
+
+export interface CronOptions {
+  jetstream: JetStream;
+  /** As the role that works across environments. */
+  database: Database;
+  logger: Logger;
+  metrics: Metrics;
+  spans: SpanRecorder;
+  clock?: Clock;
+}
+
+export interface CronService extends Stoppable {
+  start(): Promise<void>;
+}
+
+/** Postgres' clock is asked at least this often, since this machine's may be set meanwhile. */
+const sleepMsMax = 30_000;
+/** A timer may fire a little early. */
+const sleepMsMin = 2;
+const retryMs = 1_000;
+/** At midnight thousands are due at once. */
+const firesAtOnceMax = 64;
+
+export function createCron(options: CronOptions): CronService {
+  const { jetstream, logger, clock = systemClock } = options;
+  const store = createCronStore(options.database);
+  const book = createScheduleBook(createTimetables());
+  const metrics = createCronMetrics(options.metrics, () => book.size());
+  const databaseClock = createDatabaseClock({ ask: () => store.now(), clock, logger });
+  const fire = createFirer({
+    bucket: jetstream.bucket('SYS_cron_triggers'),
+    publisher: jetstream.publisher,
+    databaseClock,
+    metrics,
+    spans: options.spans,
+    logger,
+    clock,
+  });
+  const sleep = createSleep(clock);
+  const source = createScheduleSource({
+    bucket: jetstream.bucket('SYS_functions'),
+    load: () => store.schedules(),
+    onSchedules: (schedules) => {
+      for (const { schedule, reason } of book.replace(schedules)) {
+        const { environmentId } = schedule.scope;
+        logger.warn({ environmentId, functionId: schedule.functionId, reason }, 'a schedule cannot be read');
+      }
+      sleep.wake();
+    },
+    clock,
+    logger,
+  });
+  let stopped = false;
+  let loop = Promise.resolve();
+  let stopListening = (): unknown => undefined;
+
+  /** One pass over what is due; answers how long there is nothing to do. */
+  const runOnce = async (): Promise<number> => {
+    await databaseClock.measure();
+    const nowMs = databaseClock.now();
+    if (nowMs === undefined) return retryMs;
+    const { firings, givenUp } = book.due(nowMs);
+    if (givenUp > 0) {
+      metrics.givenUp(givenUp);
+      logger.error({ givenUp }, 'times of schedules were given up: they could not be published for too long');
+    }
+    const againMs = await fireAll(firings);
+    const nextMs = book.nextDueMs();
+    const untilNextMs = nextMs === undefined ? sleepMsMax : nextMs - (databaseClock.now() ?? nowMs);
+    return Math.min(againMs, untilNextMs, sleepMsMax);
+  };
+  const fireAll = async (firings: Firing[]): Promise<number> => {
+    let againMs = Infinity;
+    const queue = firings.values();
+    const work = async (): Promise<void> => {
+      for (const firing of queue) {
+        const outcome = await fire(firing);
+        if (outcome.kind === 'settled') book.settle(firing);
+        else againMs = Math.min(againMs, outcome.inMs);
+      }
+    };
+    await Promise.all(Array.from({ length: Math.min(firesAtOnceMax, firings.length) }, work));
+    return againMs;
+  };
+  const run = async (): Promise<void> => {
+    while (!stopped) {
+      const delayMs = await runOnce().catch((error: unknown) => {
+        logger.error({ err: error }, 'a pass over the schedules failed');
+        return retryMs;
+      });
+      if (!stopped) await sleep.forMs(Math.max(delayMs, sleepMsMin));
+    }
+  };
+
+  return {
+    start: async () => {
+      stopListening = jetstream.connection.onReconnect(() => {
+        book.lookBackAgain();
+        sleep.wake();
+      });
+      await source.start().catch((error: unknown) => {
+        // Without its bucket there is still the reading every half minute.
+        logger.warn({ reason: messageOf(error) }, 'changes of registries cannot be heard');
+      });
+      loop = run();
+    },
+    stop: async () => {
+      stopped = true;
+      stopListening();
+      source.stop();
+      sleep.wake();
+      await loop;
+    },
+  };
+}
+
+/** A sleep that can be cut short, also before it begins. */
+function createSleep(clock: Clock): { forMs(delayMs: number): Promise<void>; wake(): void } {
+  let isWoken = false;
+  let end: (() => void) | undefined;
+  return {
+    forMs: async (delayMs) => {
+      let timer: TimerHandle | undefined;
+      if (!isWoken) {
+        await new Promise<void>((resolve) => {
+          end = resolve;
+          timer = clock.setTimeout(resolve, delayMs);
+        });
+      }
+      timer?.cancel();
+      end = undefined;
+      isWoken = false;
+    },
+    wake: () => {
+      isWoken = true;
+      end?.();
+    },
+  };
+}

@@ -1,0 +1,4 @@
+import { runServiceProcess } from '@ironflow/service';
+import { cronService } from './cron-service.js';
+
+await runServiceProcess(cronService);
