@@ -61,8 +61,10 @@ export interface StartedService {
   url?: string;
 }
 
+const { DATABASE_URL, ...roleFreeShape } = baseConfigShape;
+
 const commonShape = {
-  ...baseConfigShape,
+  ...roleFreeShape,
   ...masterKeyConfigShape,
   IRONFLOW_DATABASE_CONNECTIONS: z.coerce.number().int().min(2).max(500).default(10),
   /** 1 on a single server, 3 in a cluster. */
@@ -105,10 +107,7 @@ export async function startService<Shape extends z.ZodRawShape>(
   });
   lifecycle.onStop(`${name} spans`, () => spans.shutdown());
   const database = createDatabase({
-    url:
-      definition.databaseRole === 'service'
-        ? common.DATABASE_URL
-        : loadConfig(z.object(tenantDatabaseConfigShape), env).TENANT_DATABASE_URL,
+    url: databaseUrl(definition.databaseRole, env),
     applicationName: `ironflow-${name}`,
     maxConnections: common.IRONFLOW_DATABASE_CONNECTIONS,
   });
@@ -169,6 +168,12 @@ export async function runServiceProcess<Shape extends z.ZodRawShape>(
       await startService(definition, { env: process.env, lifecycle, logger, listen: true });
     },
   });
+}
+
+/** A service gets the login of its role and needs no other. */
+function databaseUrl(role: 'service' | 'tenant', env: NodeJS.ProcessEnv): string {
+  if (role === 'service') return loadConfig(z.object({ DATABASE_URL }), env).DATABASE_URL;
+  return loadConfig(z.object(tenantDatabaseConfigShape), env).TENANT_DATABASE_URL;
 }
 
 function parseJson(text: string, context: z.RefinementCtx): unknown {
