@@ -2,13 +2,9 @@
  * The benchmark: everything in processes of its own, with the shipped defaults, authentication, validation and every
  * trace sampled. It ends with a count in Postgres, and fails if a run or a step is missing.
  */
-import { fork } from 'node:child_process';
-import type { ChildProcess } from 'node:child_process';
-import { once } from 'node:events';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { cpus, tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { Command } from 'commander';
 import { messageOf } from '@ironflow/errors';
 import { createDatabase } from '@ironflow/database';
@@ -16,6 +12,8 @@ import type { Database } from '@ironflow/database';
 import { startPlatform } from '@ironflow/platform';
 import type { Platform } from '@ironflow/platform';
 import { createLifecycle, createLogger } from '@ironflow/service';
+import { startChild } from './children.js';
+import type { Child } from './children.js';
 import { runLoad } from './load.js';
 import type { LoadResult } from './load.js';
 import { usageOfTree } from './process-usage.js';
@@ -60,9 +58,9 @@ async function main(): Promise<boolean> {
   const lifecycle = createLifecycle({ logger: createLogger({ service: 'bench', level: 'silent' }) });
   process.once('SIGINT', () => void lifecycle.stop().finally(() => process.exit(130)));
   try {
-    const sink = startChild('otlp-sink', {});
-    lifecycle.onStop('otlp sink', () => sink.kill());
-    const [{ url: endpoint }] = (await once(sink, 'message')) as [{ url: string }];
+    const sink = await startChild('otlp-sink', {});
+    lifecycle.onStop('otlp sink', () => sink.end('SIGTERM'));
+    const { url: endpoint } = sink.message as { url: string };
     const platform = await startPlatform({
       dataFolder: folder,
       env: { ...process.env, OTEL_EXPORTER_OTLP_ENDPOINT: endpoint, LOG_LEVEL: 'warn' },
@@ -78,24 +76,18 @@ async function main(): Promise<boolean> {
       IRONFLOW_API_KEY: platform.apiKey,
       IRONFLOW_SIGNING_KEY: platform.signingKey,
     };
-    const apps = { worker: startChild('worker', appEnv), endpoint: startChild('endpoint', appEnv) };
-    lifecycle.onStop('apps', () => Object.values(apps).forEach((app) => app.kill()));
-    await Promise.all(Object.values(apps).map((app) => once(app, 'message')));
-    return await measureAll(platform, { ...apps, sink });
+    const worker = await startChild('worker', appEnv);
+    lifecycle.onStop('worker', () => worker.end('SIGTERM'));
+    const endpointApp = await startChild('endpoint', appEnv);
+    lifecycle.onStop('endpoint', () => endpointApp.end('SIGKILL'));
+    return await measureAll(platform, { worker, endpoint: endpointApp, sink });
   } finally {
     await lifecycle.stop();
     await rm(folder, { recursive: true, force: true });
   }
 }
 
-function startChild(name: string, env: NodeJS.ProcessEnv): ChildProcess {
-  return fork(fileURLToPath(new URL(`./${name}.js`, import.meta.url)), {
-    env: { ...process.env, ...env },
-    stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
-  });
-}
-
-async function measureAll(platform: Platform, children: Record<string, ChildProcess>): Promise<boolean> {
+async function measureAll(platform: Platform, children: Record<string, Child>): Promise<boolean> {
   const database = createDatabase({
     url: platform.servers.ownerUrl,
     applicationName: 'bench',
@@ -106,7 +98,7 @@ async function measureAll(platform: Platform, children: Record<string, ChildProc
     say(`Durability: ${JSON.stringify(durability)}`);
     const pids = (): Record<string, number> => ({
       ...Object.fromEntries(platform.fleet!.members.map((m) => [`${m.service}${m.replica || ''}`, m.pid])),
-      ...Object.fromEntries(Object.entries(children).map(([name, child]) => [name, child.pid ?? 0])),
+      ...Object.fromEntries(Object.entries(children).map(([name, child]) => [name, child.pid])),
       nats: platform.servers.nats?.pid ?? 0,
       postgres: platform.servers.postgres?.pid ?? 0,
       load: process.pid,
