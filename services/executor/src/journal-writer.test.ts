@@ -44,7 +44,15 @@ function setup(over: { acceptedSequence?: number } = {}) {
 
 const step = (id: string): JournalEntry => ({
   type: 'step',
-  step: { id, name: id, attempt: 1, type: 'run', status: 'completed', startedAtMs: 1, endedAtMs: 2 } as StepRecord,
+  step: {
+    id,
+    name: id,
+    attempt: 1,
+    type: 'run',
+    status: 'completed',
+    startedAtMs: 1,
+    endedAtMs: 2,
+  } as StepRecord,
 });
 
 test('what is asked for during an append goes out together as the next one, on the chain', async () => {

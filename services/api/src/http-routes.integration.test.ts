@@ -1,0 +1,274 @@
+import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import { routes } from '@ironflow/schema';
+import type { z } from 'zod';
+import { eventually } from '@ironflow/testing';
+import { newId, startApiUnderTest } from './testing/api-under-test.js';
+import type { Answer, ApiUnderTest } from './testing/api-under-test.js';
+
+let under: ApiUnderTest;
+let viewerKey: string;
+beforeAll(async () => {
+  under = await startApiUnderTest();
+  viewerKey = await under.addKey(under.acme.scope, 'viewer');
+}, 60_000);
+afterAll(() => under.stop());
+
+const mark = 'PAYLOAD-THAT-NOBODY-MAY-LOG';
+const app = {
+  id: 'shop-app',
+  mode: 'push',
+  url: 'https://shop.example/api/ironflow',
+  functions: [
+    { id: 'hello', triggers: [{ event: 'user.created', if: 'event.data.total > 1' }] },
+    { id: 'nightly', triggers: [{ cron: '0 3 * * *', timezone: 'Europe/Berlin' }] },
+  ],
+};
+
+/** The body, checked against what the route promises. */
+function bodyOf<Schema extends z.ZodType>(
+  answer: Answer,
+  route: { answers: { 200: { schema: Schema } } },
+): z.output<Schema> {
+  expect(answer.status).toBe(200);
+  return route.answers[200].schema.parse(answer.body);
+}
+
+describe('registering an app', () => {
+  test('answers what is new, is idempotent, and archives what is gone', async () => {
+    const first = bodyOf(await under.request('PUT', '/v1/apps/shop-app', { body: app }), routes.registerApp);
+    expect(first).toEqual({
+      appId: 'shop-app',
+      registered: ['hello', 'nightly'],
+      unchanged: [],
+      archived: [],
+    });
+    const again = bodyOf(await under.request('PUT', '/v1/apps/shop-app', { body: app }), routes.registerApp);
+    expect(again).toMatchObject({ registered: [], unchanged: ['hello', 'nightly'] });
+    const smaller = { ...app, functions: [app.functions[0]] };
+    const last = bodyOf(
+      await under.request('PUT', '/v1/apps/shop-app', { body: smaller }),
+      routes.registerApp,
+    );
+    expect(last).toMatchObject({ unchanged: ['hello'], archived: ['nightly'] });
+  });
+
+  test('can be read back, and only by its environment', async () => {
+    const functions = bodyOf(await under.request('GET', '/v1/functions'), routes.listFunctions).functions;
+    expect(functions.map(({ id, status }) => [id, status])).toEqual([
+      ['hello', 'active'],
+      ['nightly', 'archived'],
+    ]);
+    const one = bodyOf(await under.request('GET', '/v1/functions/hello'), routes.getFunction);
+    expect(one).toMatchObject({ appId: 'shop-app', retries: { attempts: 3 } });
+    const apps = bodyOf(await under.request('GET', '/v1/apps'), routes.listApps).apps;
+    expect(apps).toMatchObject([{ id: 'shop-app', mode: 'push', url: app.url }]);
+
+    const key = under.globex.apiKey;
+    expect((await under.request('GET', '/v1/functions', { key })).body).toEqual({ functions: [] });
+    expect((await under.request('GET', '/v1/apps', { key })).body).toEqual({ apps: [] });
+    expect(await under.request('GET', '/v1/functions/hello', { key })).toMatchObject({
+      status: 404,
+      body: { error: { code: 'function_not_found' } },
+    });
+  });
+
+  test('is told through SYS_functions', async () => {
+    const { environmentId } = under.acme.scope;
+    const { registryVersion } = await under.platform.prisma.environment.findFirstOrThrow({
+      where: { id: environmentId },
+    });
+    await eventually(async () => {
+      const entry = await under.jetstream.bucket('SYS_functions').get(environmentId);
+      expect(entry?.value).toBe(JSON.stringify({ version: registryVersion }));
+    });
+  });
+
+  test.each<[string, string, unknown, number, string, string | undefined]>([
+    ['malformed JSON', 'shop-app', `{"id":"${mark}`, 400, 'malformed_json', undefined],
+    ['another id than in the path', 'other', app, 400, 'app_invalid', 'id'],
+    ['a push app without url', 'a', { ...app, id: 'a', url: undefined }, 400, 'invalid_request', 'url'],
+    [
+      'a bad condition',
+      'a',
+      { ...app, id: 'a', functions: [{ id: 'x', triggers: [{ event: 'e', if: 'event.' }] }] },
+      400,
+      'app_invalid',
+      'functions[0].triggers[0].if',
+    ],
+    [
+      'a bad event pattern',
+      'a',
+      { ...app, id: 'a', functions: [{ id: 'x', triggers: [{ event: 'a b' }] }] },
+      400,
+      'invalid_request',
+      'functions[0].triggers[0].event',
+    ],
+    ['a function id of another app', 'a', { ...app, id: 'a' }, 409, 'function_id_taken', 'functions[0].id'],
+    [
+      'a character that cannot be stored',
+      'a',
+      { ...app, id: 'a', sdk: 'x\u0000', functions: [] },
+      400,
+      'invalid_request',
+      undefined,
+    ],
+  ])('%s is refused', async (_what, id, body, status, code, field) => {
+    const answer = await under.request('PUT', `/v1/apps/${id}`, { body });
+    expect(answer).toMatchObject({
+      status,
+      body: { error: { code, ...(field === undefined ? {} : { field }) } },
+    });
+    const apps = bodyOf(await under.request('GET', '/v1/apps'), routes.listApps).apps;
+    expect(apps.map((known) => known.id)).toEqual(['shop-app']);
+  });
+
+  test('is not for viewers', async () => {
+    const answer = await under.request('PUT', '/v1/apps/shop-app', { body: app, key: viewerKey });
+    expect(answer).toMatchObject({ status: 403, body: { error: { code: 'role_insufficient' } } });
+  });
+});
+
+describe('runs and events', () => {
+  test('are read with their steps and runs', async () => {
+    const { eventId, runId } = await under.addRun(under.acme.scope, { mark });
+    const step = {
+      id: 'greet',
+      name: 'greet',
+      type: 'run' as const,
+      attempt: 1,
+      startedAtMs: 1,
+      endedAtMs: 2,
+    };
+    await under.progress(
+      { scope: under.acme.scope, runId, eventId },
+      {
+        prev: 0,
+        journalSeq: 5,
+        steps: [{ ...step, status: 'completed', output: '{"said":"hi"}' }],
+        status: 'completed',
+        served: 1,
+        ended: true,
+        output: '42',
+      },
+      'quietly',
+    );
+    const run = bodyOf(await under.request('GET', `/v1/runs/${runId}`, { key: viewerKey }), routes.getRun);
+    expect(run).toMatchObject({
+      id: runId,
+      status: 'completed',
+      output: 42,
+      eventId,
+      eventName: 'user.created',
+    });
+    expect(run.steps).toMatchObject([{ id: 'greet', status: 'completed', output: { said: 'hi' } }]);
+    const event = bodyOf(await under.request('GET', `/v1/events/${eventId}`), routes.getEvent);
+    expect(event).toMatchObject({ data: { mark }, runs: [{ id: runId, status: 'completed' }] });
+  });
+
+  test('are listed in pages that meet without gap or overlap', async () => {
+    for (let made = 0; made < 5; made += 1) await under.addRun(under.acme.scope);
+    const seen: string[] = [];
+    let cursor: string | undefined;
+    do {
+      const query: string = cursor === undefined ? '' : `&cursor=${encodeURIComponent(cursor)}`;
+      const page = bodyOf(await under.request('GET', `/v1/runs?limit=2${query}`), routes.listRuns);
+      seen.push(...page.runs.map(({ id }) => id));
+      cursor = page.nextCursor;
+    } while (cursor !== undefined);
+    expect(seen).toEqual([...new Set(seen)].sort().reverse());
+    expect(seen).toHaveLength(await under.platform.prisma.run.count());
+    const events = bodyOf(
+      await under.request('GET', '/v1/events?name=user.created&limit=200'),
+      routes.listEvents,
+    );
+    expect(events.events).toHaveLength(seen.length);
+  });
+
+  test('are filtered', async () => {
+    const { eventId, runId } = await under.addRun(under.acme.scope);
+    const page = bodyOf(
+      await under.request(
+        'GET',
+        `/v1/runs?event=${eventId}&function=hello&status=queued&correlation=${eventId}`,
+      ),
+      routes.listRuns,
+    );
+    expect(page.runs.map(({ id }) => id)).toEqual([runId]);
+  });
+
+  test("another environment's ids are as unknown as any", async () => {
+    const { eventId, runId } = await under.addRun(under.globex.scope);
+    for (const [theirs, absent] of [
+      [`/v1/runs/${runId}`, `/v1/runs/${newId()}`],
+      [`/v1/runs/${runId}/watch`, `/v1/runs/${newId()}/watch`],
+      [`/v1/events/${eventId}`, `/v1/events/${newId()}`],
+    ] as const) {
+      const answer = await under.request('GET', theirs);
+      expect(answer.status).toBe(404);
+      expect(answer).toEqual(await under.request('GET', absent));
+      expect((await under.request('GET', absent, { key: under.globex.apiKey })).status).toBe(404);
+    }
+    const mine = bodyOf(await under.request('GET', '/v1/runs?limit=200'), routes.listRuns);
+    expect(mine.runs.map(({ id }) => id)).not.toContain(runId);
+    const forEvent = bodyOf(await under.request('GET', `/v1/runs?event=${eventId}`), routes.listRuns);
+    expect(forEvent.runs).toEqual([]);
+  });
+
+  test.each([
+    ['/v1/runs?limit=0', 'limit'],
+    ['/v1/runs?limit=201', 'limit'],
+    ['/v1/runs?stauts=queued', 'stauts'],
+    ['/v1/runs?status=done', 'status'],
+    ['/v1/runs?from=yesterday', 'from'],
+    ['/v1/runs?event=1', 'event'],
+    ['/v1/runs?cursor=nonsense', 'cursor'],
+    ['/v1/events?cursor=nonsense', 'cursor'],
+    ['/v1/runs/1', 'id'],
+    ['/v1/me?x=1', 'x'],
+    ['/v1/runs?correlation=%00', undefined],
+  ])('%s is refused with 400', async (path, field) => {
+    const answer = await under.request('GET', path);
+    expect(answer.status).toBe(400);
+    if (field !== undefined) expect(answer.body).toMatchObject({ error: { field } });
+  });
+});
+
+test('a key is asked for on every route but the description', async () => {
+  const paths = Object.values(routes).filter(({ service, method }) => service === 'api' && method === 'GET');
+  for (const { path, role } of paths) {
+    const answer = await under.request('GET', path.replace(':id', newId()), { key: 'ifk_wrong' });
+    expect([path, answer.status]).toEqual([path, role === 'none' ? 200 : 401]);
+  }
+});
+
+test('a key tells whose it is', async () => {
+  expect((await under.request('GET', '/v1/me', { key: viewerKey })).body).toEqual({
+    project: 'shop',
+    env: 'prod',
+    role: 'viewer',
+  });
+});
+
+test('the description is served and knows the routes of ingest', async () => {
+  const { body } = await under.request('GET', '/v1/openapi.json');
+  expect(body).toMatchObject({
+    openapi: '3.1.0',
+    paths: { '/v1/events': { get: {}, post: {} }, '/v1/invocations': {} },
+  });
+});
+
+test('registries are told again when NATS was wiped', async () => {
+  await under.servers.nats.restart({ wipe: true });
+  await eventually(() => expect(under.jetstream.isConnected()).toBe(true), { timeoutMs: 10_000 });
+  await eventually(
+    async () => {
+      expect(await under.jetstream.bucket('SYS_functions').keys()).toEqual([under.acme.scope.environmentId]);
+    },
+    { timeoutMs: 10_000, intervalMs: 200 },
+  );
+}, 30_000);
+
+test('nothing of a payload is in the logs', () => {
+  expect(under.logged()).not.toContain(mark);
+  expect(under.logged()).not.toContain(under.acme.apiKey);
+});

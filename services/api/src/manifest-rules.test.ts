@@ -1,0 +1,49 @@
+import { expect, test } from '@jest/globals';
+import { IronflowError } from '@ironflow/errors';
+import { appManifestSchema } from '@ironflow/schema';
+import type { AppManifest } from '@ironflow/schema';
+import { checkManifest } from './manifest-rules.js';
+
+function manifestOf(...triggers: unknown[]): AppManifest {
+  return appManifestSchema.parse({
+    id: 'app',
+    mode: 'pull',
+    functions: [
+      { id: 'first', triggers: [] },
+      { id: 'second', triggers },
+    ],
+  });
+}
+
+const good = { event: 'user.*' };
+const bad: [string, unknown, string, RegExp][] = [
+  ['a condition that is not CEL', { ...good, if: 'event.data.x ==' }, 'if', /CEL/],
+  ['a condition over something unknown', { ...good, if: 'user.age > 3' }, 'if', /CEL/],
+  ['a condition that cannot be true', { ...good, if: '"text"' }, 'if', /type string/],
+  ['a condition that compares what cannot be compared', { ...good, if: '1 < "a"' }, 'if', /CEL/],
+  ['a function that is not available', { ...good, if: '["a"].join("") == "a"' }, 'if', /CEL|join/],
+  ['a cron expression of four fields', { cron: '* * * *' }, 'cron', /5 fields/],
+  ['a cron expression of seven fields', { cron: '* * * * * * *' }, 'cron', /5 fields/],
+  ['a nickname', { cron: '@daily' }, 'cron', /5 fields/],
+  ['a minute that does not exist', { cron: '61 * * * *' }, 'cron', /minute/],
+  ['a day that never comes', { cron: '0 0 30 2 *' }, 'cron', /fires/],
+  ['an unknown timezone', { cron: '* * * * *', timezone: 'Mars/Olympus' }, 'timezone', /IANA/],
+];
+
+test.each(bad)('%s is refused naming the field', async (_what, trigger, field, rule) => {
+  const error: unknown = await checkManifest(manifestOf(good, trigger)).catch((thrown: unknown) => thrown);
+  expect(error).toBeInstanceOf(IronflowError);
+  expect(error).toMatchObject({ code: 'app_invalid', field: `functions[1].triggers[1].${field}` });
+  expect((error as IronflowError).message).toMatch(rule);
+});
+
+test.each([
+  { ...good, if: 'event.data.total > 100 && event.name.startsWith("user.")' },
+  { ...good, if: 'has(event.data.user) ? event.data.user.admin : false' },
+  { ...good, if: 'event.data.tags.exists(tag, tag == "vip")' },
+  { cron: '*/5 * * * *', timezone: 'Europe/Berlin' },
+  { cron: '30 0 9 * * MON-FRI' },
+  { cron: '0 0 29 2 *' },
+])('%j is taken', async (trigger) => {
+  await expect(checkManifest(manifestOf(trigger))).resolves.toBeUndefined();
+});

@@ -1,0 +1,34 @@
+/** What an app's functions have to satisfy beyond their schema: schedules that can fire, conditions that compile. */
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import { IronflowError } from '@ironflow/errors';
+import { isCronTrigger } from '@ironflow/schema';
+import type { AppManifest, Trigger } from '@ironflow/schema';
+import { brokenConditionRule } from './condition-rules.js';
+import { brokenScheduleRule } from './schedule-rules.js';
+
+/** The largest manifest takes seconds; other requests get their turn in between. */
+const turnMs = 10;
+
+/** Rejects with the first broken rule; its field is a path such as `functions[2].triggers[0].if`. */
+export async function checkManifest(manifest: AppManifest): Promise<void> {
+  let turnEndsAtMs = performance.now() + turnMs;
+  for (const [index, { triggers }] of manifest.functions.entries()) {
+    for (const [position, trigger] of triggers.entries()) {
+      const broken = brokenTriggerRule(trigger);
+      if (broken !== undefined) throw invalid(`functions[${index}].triggers[${position}]`, broken);
+      if (performance.now() < turnEndsAtMs) continue;
+      await nextTurn();
+      turnEndsAtMs = performance.now() + turnMs;
+    }
+  }
+}
+
+function brokenTriggerRule(trigger: Trigger): { field: string; rule: string } | undefined {
+  if (isCronTrigger(trigger)) return brokenScheduleRule(trigger);
+  const rule = trigger.if === undefined ? undefined : brokenConditionRule(trigger.if);
+  return rule === undefined ? undefined : { field: 'if', rule };
+}
+
+function invalid(place: string, { field, rule }: { field: string; rule: string }): IronflowError {
+  return new IronflowError('invalid', 'app_invalid', rule, { field: `${place}.${field}` });
+}

@@ -1,0 +1,62 @@
+import { describe, expect, test } from '@jest/globals';
+import { routes } from '@ironflow/schema';
+import type { Route } from '@ironflow/schema';
+import { describeOpenapi } from './openapi.js';
+
+interface Operation {
+  operationId: string;
+  parameters: { name: string; in: string; required: boolean; schema: Record<string, unknown> }[];
+  requestBody?: { content: Record<string, { schema: Record<string, unknown> }> };
+  responses: Record<string, { content?: Record<string, unknown>; $ref?: string }>;
+  security: unknown[];
+}
+
+const description = describeOpenapi({ version: '1.2.3' }) as {
+  openapi: string;
+  info: { version: string };
+  paths: Record<string, Record<string, Operation>>;
+  components: Record<string, Record<string, unknown>>;
+};
+
+test('the description is OpenAPI 3.1 of this version', () => {
+  expect(description).toMatchObject({ openapi: '3.1.0', info: { version: '1.2.3' } });
+});
+
+describe.each(Object.entries<Route>(routes))('%s', (operationId, route) => {
+  const operation = description.paths[route.path.replace(/:(\w+)/g, '{$1}')]![route.method.toLowerCase()]!;
+
+  test('is described once, with every parameter of its path', () => {
+    expect(operation.operationId).toBe(operationId);
+    const inPath = operation.parameters.filter((parameter) => parameter.in === 'path');
+    expect(inPath.map(({ name }) => `:${name}`)).toEqual(route.path.match(/:\w+/g) ?? []);
+    expect(inPath.every(({ required }) => required)).toBe(true);
+  });
+
+  test('says whether it takes a key', () => {
+    expect(operation.security).toHaveLength(route.role === 'none' ? 0 : 1);
+  });
+
+  test('answers something', () => {
+    expect(Object.keys(operation.responses)).toEqual(expect.arrayContaining(['200', '400']));
+  });
+});
+
+test('what a route takes is described as it is sent: defaults need not be, and a wait is text', () => {
+  const { parameters } = description.paths['/v1/runs']!['get']!;
+  expect(parameters.find(({ name }) => name === 'limit')).toMatchObject({
+    required: false,
+    schema: { default: 50 },
+  });
+  const wait = description.paths['/v1/events']!['post']!.parameters.find(({ name }) => name === 'wait');
+  expect(wait).toMatchObject({ in: 'query', required: false, schema: { type: 'string' } });
+});
+
+test('every reference leads somewhere', () => {
+  const references = JSON.stringify(description).match(/"\$ref":"[^"]+"/g) ?? [];
+  expect(references.length).toBeGreaterThan(0);
+  for (const reference of references) {
+    const [, section, group, name] = /#\/(\w+)\/(\w+)\/(\w+)/.exec(reference) ?? [];
+    expect(section).toBe('components');
+    expect(description.components[group!]).toHaveProperty(name!);
+  }
+});

@@ -1,0 +1,124 @@
+/** OpenAPI 3.1 of every public route, made from the table of routes and its Zod schemas. Pure. */
+import { errorBodySchema, routes } from '@ironflow/schema';
+import type { Route } from '@ironflow/schema';
+import { z } from 'zod';
+
+type Json = Record<string, unknown>;
+
+export function describeOpenapi({ version }: { version: string }): Json {
+  const paths: Record<string, Json> = {};
+  for (const [operationId, route] of Object.entries<Route>(routes)) {
+    const path = route.path.replace(/:(\w+)/g, '{$1}');
+    paths[path] = { ...paths[path], [route.method.toLowerCase()]: describeRoute(operationId, route) };
+  }
+  return {
+    openapi: '3.1.0',
+    info: {
+      title: 'Ironflow',
+      version,
+      description: 'Events in, durable runs of functions, their results and timelines out.',
+    },
+    paths,
+    components: {
+      securitySchemes: {
+        apiKey: { type: 'http', scheme: 'bearer', description: 'An API key of one environment: `ifk_…`' },
+      },
+      schemas: { Error: jsonSchema(errorBodySchema, 'output') },
+      responses: describeErrors(),
+    },
+  };
+}
+
+function describeRoute(operationId: string, route: Route): Json {
+  return {
+    operationId,
+    summary: route.summary,
+    tags: [route.path.split('/')[2]],
+    security: route.role === 'none' ? [] : [{ apiKey: [] }],
+    ...(route.role === 'none' ? {} : { description: `Takes a key of role \`${route.role}\` or above.` }),
+    parameters: [...describeParameters(route.params, 'path'), ...describeParameters(route.query, 'query')],
+    ...(route.body === undefined
+      ? {}
+      : { requestBody: { required: true, content: jsonContent(jsonSchema(route.body, 'input')) } }),
+    responses: { ...describeAnswers(route), ...describeErrorAnswers(route) },
+  };
+}
+
+function describeParameters(schema: z.ZodObject | undefined, place: 'path' | 'query'): Json[] {
+  if (schema === undefined) return [];
+  const { properties = {}, required = [] } = jsonSchema(schema, 'input') as {
+    properties?: Record<string, Json>;
+    required?: string[];
+  };
+  return Object.entries(properties).map(([name, { description, ...rest }]) => ({
+    name,
+    in: place,
+    required: required.includes(name),
+    ...(description === undefined ? {} : { description }),
+    schema: rest,
+  }));
+}
+
+function describeAnswers({ answers, stream }: Route): Json {
+  if (stream !== undefined) {
+    const description = `Server-sent events named \`${stream.event}\`; the data of each is JSON of this schema`;
+    return {
+      200: { description, content: { 'text/event-stream': { schema: jsonSchema(stream.schema, 'output') } } },
+    };
+  }
+  return Object.fromEntries(
+    Object.entries(answers).map(([status, { description, schema }]) => [
+      status,
+      { description, content: jsonContent(jsonSchema(schema, 'output')) },
+    ]),
+  );
+}
+
+const errorAnswers = {
+  400: ['Invalid', 'A rule of the input is broken; `field` says where'],
+  401: ['Unauthenticated', 'No valid API key'],
+  403: ['Forbidden', 'The role of the key does not allow this'],
+  404: ['NotFound', 'There is nothing of that id in this environment'],
+  409: ['Conflict', 'What is there already does not allow this'],
+  413: ['TooLarge', 'A size limit is exceeded'],
+  503: ['Unavailable', 'Try again after the seconds in `Retry-After`'],
+} as const satisfies Record<number, readonly [string, string]>;
+
+function describeErrors(): Json {
+  const content = jsonContent({ $ref: '#/components/schemas/Error' });
+  return Object.fromEntries(
+    Object.entries(errorAnswers).map(([status, [name, description]]) => [
+      name,
+      {
+        description,
+        content,
+        ...(status === '503' ? { headers: { 'Retry-After': { schema: { type: 'integer' } } } } : {}),
+      },
+    ]),
+  );
+}
+
+function describeErrorAnswers(route: Route): Json {
+  const statuses: (keyof typeof errorAnswers)[] = [400, 503];
+  if (route.role !== 'none') statuses.push(401, 403);
+  if (route.body !== undefined) statuses.push(413);
+  if (route.errors?.some((code) => code.endsWith('_not_found'))) statuses.push(404);
+  if (route.errors?.some((code) => code.endsWith('_taken'))) statuses.push(409);
+  return Object.fromEntries(
+    statuses.map((status) => [status, { $ref: `#/components/responses/${errorAnswers[status][0]}` }]),
+  );
+}
+
+function jsonContent(schema: Json): Json {
+  return { 'application/json': { schema } };
+}
+
+/** Bodies and parameters as they are sent, answers as they are received: defaults and transforms differ. */
+function jsonSchema(schema: z.ZodType, io: 'input' | 'output'): Json {
+  const { $schema: _dialect, ...rest } = z.toJSONSchema(schema, {
+    io,
+    unrepresentable: 'any',
+    target: 'draft-2020-12',
+  });
+  return rest;
+}

@@ -1,0 +1,202 @@
+/**
+ * Runs as they change, as server-sent events. A notice says that something happened; what is sent is read from Postgres,
+ * so that a reader never sees a state that a later request would not find.
+ * 1. Notices are listened to before the first read, so nothing falls in between.
+ * 2. Changes that come faster than they are read are sent as one.
+ * 3. A lost notice costs at most one heartbeat. The key is checked again with each.
+ * 4. The number of streams is bounded, and a reader that does not read is let go.
+ */
+import type { ServerResponse } from 'node:http';
+import type { ApiStore } from '@ironflow/database';
+import { IronflowError } from '@ironflow/errors';
+import type { JetStream } from '@ironflow/jetstream';
+import { isTerminal, subjects } from '@ironflow/schema';
+import type { RunDetail, RunUpdate, Scope } from '@ironflow/schema';
+import type { Clock, Logger, Metrics, Stoppable, TimerHandle } from '@ironflow/service';
+
+export interface RunStreamsOptions {
+  jetstream: Pick<JetStream, 'notices' | 'connection'>;
+  store: Pick<ApiStore, 'getRun'>;
+  logger: Logger;
+  metrics: Metrics;
+  clock: Clock;
+  streamsMax?: number;
+  heartbeatMs?: number;
+}
+
+export interface RunStreamRequest {
+  scope: Scope;
+  runId: string;
+  /** Where the stream goes once the run is known to exist. */
+  open(): ServerResponse;
+  /** Whether whoever asked may still see it. */
+  isAllowed(): Promise<boolean>;
+}
+
+export interface RunStreams extends Stoppable {
+  start(): void;
+  /** Rejects, with nothing sent, when there is no such run or no room; resolves once the stream is on its way. */
+  watch(request: RunStreamRequest): Promise<void>;
+  stop(): Promise<void>;
+}
+
+interface Stream {
+  look(): void;
+  end(): void;
+}
+
+const streamsMaxDefault = 1_000;
+const heartbeatMsDefault = 15_000;
+/** Between two reads of one run: a quick run with many steps is not read at every one of them. */
+const readIntervalMs = 100;
+const unreadBytesMax = 4 * 1024 * 1024;
+
+export function createRunStreams(options: RunStreamsOptions): RunStreams {
+  const streams = new Set<Stream>();
+  const streamsMax = options.streamsMax ?? streamsMaxDefault;
+  let opening = 0;
+  let stopListening: (() => void) | undefined;
+  options.metrics.gauge('api_run_streams', 'Runs that are watched now', () => streams.size);
+
+  async function watch(request: RunStreamRequest): Promise<void> {
+    if (streams.size + opening >= streamsMax) throw tooManyStreams();
+    let onNotice = (): void => undefined;
+    const filter = subjects.runNoticesOf(request.scope, request.runId);
+    const unsubscribe = options.jetstream.notices.onRun(filter, () => onNotice());
+    opening += 1;
+    try {
+      const { environmentId } = request.scope;
+      const run = await options.store.getRun(environmentId, request.runId);
+      if (run === undefined) throw runNotFound();
+      const stream = createStream(options, request, {
+        run,
+        unsubscribe,
+        onEnd: () => streams.delete(stream),
+      });
+      streams.add(stream);
+      onNotice = stream.look;
+      // A notice may have come while the run was being read; looking again costs one read.
+      stream.look();
+    } catch (error) {
+      unsubscribe();
+      throw error;
+    } finally {
+      opening -= 1;
+    }
+  }
+
+  return {
+    watch,
+    start: () => {
+      stopListening = options.jetstream.connection.onReconnect(() => {
+        for (const stream of streams) stream.look();
+      });
+    },
+    stop: async () => {
+      stopListening?.();
+      for (const stream of streams) stream.end();
+    },
+  };
+}
+
+function createStream(
+  { store, clock, logger, heartbeatMs = heartbeatMsDefault }: RunStreamsOptions,
+  { scope, runId, open, isAllowed }: RunStreamRequest,
+  beginning: { run: RunDetail; unsubscribe: () => void; onEnd: () => void },
+): Stream {
+  const response = open();
+  let lastSent = '';
+  let isReading = false;
+  let isDue = false;
+  let isEnded = false;
+  let pause: TimerHandle | undefined;
+  let heartbeat: TimerHandle | undefined;
+
+  function end(): void {
+    if (isEnded) return;
+    isEnded = true;
+    beginning.unsubscribe();
+    pause?.cancel();
+    heartbeat?.cancel();
+    response.end();
+    beginning.onEnd();
+  }
+
+  function write(text: string): void {
+    response.write(text);
+    if (response.writableLength <= unreadBytesMax) return;
+    response.destroy();
+    end();
+  }
+
+  function show(run: RunDetail): void {
+    const text = JSON.stringify(updateOf(run));
+    if (text !== lastSent) write(`event: run\ndata: ${text}\n\n`);
+    lastSent = text;
+    if (isTerminal(run.status)) end();
+  }
+
+  function look(): void {
+    isDue = true;
+    if (isReading || isEnded || pause !== undefined) return;
+    isReading = true;
+    isDue = false;
+    void store
+      .getRun(scope.environmentId, runId)
+      .then((run) => {
+        if (isEnded) return;
+        if (run === undefined) end();
+        else show(run);
+      })
+      .catch((error: unknown) => {
+        isDue = true;
+        logger.debug({ err: error }, 'a watched run could not be read');
+      })
+      .finally(() => {
+        isReading = false;
+        if (!isEnded) pause = clock.setTimeout(lookAgain, readIntervalMs);
+      });
+  }
+
+  function lookAgain(): void {
+    pause = undefined;
+    if (isDue) look();
+  }
+
+  function beat(): void {
+    write(': heartbeat\n\n');
+    look();
+    heartbeat = clock.setTimeout(beat, heartbeatMs);
+    // Postgres may be away: that is no reason to turn a watcher out.
+    void isAllowed().then(
+      (allowed) => !allowed && end(),
+      () => undefined,
+    );
+  }
+
+  response.once('close', end);
+  heartbeat = clock.setTimeout(beat, heartbeatMs);
+  show(beginning.run);
+  return { look, end };
+}
+
+function updateOf({ id, functionId, status, steps, output, error }: RunDetail): RunUpdate {
+  return {
+    id,
+    functionId,
+    status,
+    steps: steps.map(({ output: _output, ...step }) => step),
+    ...(output === undefined ? {} : { output }),
+    ...(error === undefined ? {} : { error }),
+  };
+}
+
+export function runNotFound(): IronflowError {
+  return new IronflowError('not_found', 'run_not_found', 'there is no run of that id in this environment');
+}
+
+function tooManyStreams(): IronflowError {
+  return new IronflowError('unavailable', 'too_many_streams', 'too many runs are being watched', {
+    retryAfterSeconds: 5,
+  });
+}

@@ -1,0 +1,165 @@
+/**
+ * The way of an event through ingest, whichever door it came in by: trace, commit, publish, and perhaps wait. The answer
+ * comes after the commit and does not wait for NATS.
+ */
+import { randomBytes } from 'node:crypto';
+import type { NewEvent, StoredEventReceipt } from '@ironflow/database';
+import { createId, formatTraceparent, parseTraceparent } from '@ironflow/schema';
+import type { EventSource, Scope, StoredEvent } from '@ironflow/schema';
+import type { Clock, Metrics, SpanRecorder } from '@ironflow/service';
+import type { Acceptance } from './acceptance.js';
+import type { PreparedEvent } from './emitted-event.js';
+import type { Publication } from './publication.js';
+import type { Wait, Waiter } from './waiter.js';
+
+export interface EmissionOptions {
+  acceptance: Acceptance;
+  publication: Publication;
+  waiter: Waiter;
+  spans: SpanRecorder;
+  metrics: Metrics;
+  clock: Clock;
+}
+
+export interface EmissionRequest {
+  scope: Scope;
+  source: EventSource;
+  events: readonly (PreparedEvent & { id?: string; causationId?: string })[];
+  /** Of the caller; each event begins a trace of its own without. */
+  traceparent?: string | undefined;
+  waitMs?: number | undefined;
+}
+
+export interface Emission {
+  /** In the order of the events. */
+  ids: string[];
+  /** When a wait was asked for. */
+  wait?: Wait;
+  /** Resolves when the stream has answered for every event: for those whose own message is acknowledged then. */
+  published: Promise<unknown>;
+}
+
+export type Emit = (request: EmissionRequest) => Promise<Emission>;
+
+interface Accepting {
+  event: NewEvent;
+  traceId: string;
+  spanId: string;
+  parentSpanId: string | undefined;
+  sampled: boolean;
+}
+
+export function createEmit(options: EmissionOptions): Emit {
+  const { acceptance, publication, waiter, clock } = options;
+  const count = createCounts(options.metrics);
+
+  function wait(request: EmissionRequest, receipts: StoredEventReceipt[]): Wait | undefined {
+    if (request.waitMs === undefined) return undefined;
+    const eventIds = receipts.map(({ id }) => id);
+    return waiter.begin({ scope: request.scope, eventIds, waitMs: request.waitMs });
+  }
+
+  return async (request) => {
+    if (request.waitMs !== undefined) waiter.requireRoom();
+    const startedAtMs = clock.now();
+    const accepting = prepare(request, startedAtMs, options.spans);
+    const receipts = await acceptance.accept(
+      request.scope.environmentId,
+      accepting.map(({ event }) => event),
+    );
+    recordSpans(options.spans, request, accepting, { startTimeMs: startedAtMs, endTimeMs: clock.now() });
+    // Before publishing: the notice of a quick run would come too early otherwise.
+    const waiting = wait(request, receipts);
+    const published: Promise<void>[] = [];
+    for (const [index, receipt] of receipts.entries()) {
+      count(request.source, receipt);
+      if (receipt.duplicate) continue;
+      published.push(publication.publish(toStoredEvent(request, accepting[index]!.event, receipt)));
+    }
+    if (published.length < receipts.length) waiting?.check();
+    return {
+      ids: receipts.map(({ id }) => id),
+      ...(waiting === undefined ? {} : { wait: waiting }),
+      published: Promise.all(published),
+    };
+  };
+}
+
+const idRandomBytes = 10;
+
+function prepare(request: EmissionRequest, nowMs: number, spans: SpanRecorder): Accepting[] {
+  const parent = parseTraceparent(request.traceparent);
+  const random = randomBytes(idRandomBytes * request.events.length);
+  return request.events.map((prepared, index) => {
+    const traceId = parent?.traceId ?? spans.newTraceId();
+    const spanId = spans.newSpanId();
+    const sampled = parent?.sampled ?? spans.shouldSample(traceId);
+    const id = prepared.id ?? createId(nowMs, random.subarray(index * idRandomBytes));
+    const traceparent = formatTraceparent({ traceId, spanId, sampled });
+    return {
+      event: { ...prepared, id, source: request.source, traceparent },
+      traceId,
+      spanId,
+      parentSpanId: parent?.spanId,
+      sampled,
+    };
+  });
+}
+
+function toStoredEvent(request: EmissionRequest, event: NewEvent, receipt: StoredEventReceipt): StoredEvent {
+  return {
+    id: receipt.id,
+    scope: request.scope,
+    name: event.name,
+    data: event.data,
+    ...(event.version === undefined ? {} : { version: event.version }),
+    source: event.source,
+    receivedAtMs: receipt.receivedAtMs,
+    correlationId: receipt.correlationId,
+    ...(event.causationId === undefined ? {} : { causationId: event.causationId }),
+    ...(event.traceparent === undefined ? {} : { traceparent: event.traceparent }),
+    ...(request.waitMs === undefined ? {} : { awaited: true }),
+  };
+}
+
+function recordSpans(
+  spans: SpanRecorder,
+  { scope, source }: EmissionRequest,
+  accepting: Accepting[],
+  times: { startTimeMs: number; endTimeMs: number },
+): void {
+  if (!spans.enabled) return;
+  for (const { event, traceId, spanId, parentSpanId, sampled } of accepting) {
+    if (!sampled) continue;
+    spans.record({
+      name: 'workflow.accept',
+      traceId,
+      spanId,
+      parentSpanId,
+      kind: 'server',
+      ...times,
+      attributes: {
+        'ironflow.project': scope.project,
+        'ironflow.env': scope.env,
+        'ironflow.event.id': event.id,
+        'ironflow.event.name': event.name,
+        'ironflow.event.source': source,
+      },
+    });
+  }
+}
+
+function createCounts(metrics: Metrics) {
+  const accepted = metrics.counter('ingest_events_accepted_total', 'Events stored, by where they came from');
+  const duplicates = metrics.counter('ingest_events_duplicate_total', 'Events that were stored before');
+  const bySource = {
+    http: accepted.bind({ source: 'http' }),
+    invoke: accepted.bind({ source: 'invoke' }),
+    cron: accepted.bind({ source: 'cron' }),
+    nats: accepted.bind({ source: 'nats' }),
+  } satisfies Record<EventSource, unknown>;
+  return (source: EventSource, receipt: StoredEventReceipt): void => {
+    if (receipt.duplicate) duplicates.add();
+    else bySource[source].add();
+  };
+}

@@ -1,0 +1,134 @@
+/** The doors for HTTP: events and invocations. Authenticates and validates before anything of a request is kept. */
+import type { Authenticator, Principal } from '@ironflow/database';
+import { IronflowError } from '@ironflow/errors';
+import { routes } from '@ironflow/schema';
+import type { EventSource } from '@ironflow/schema';
+import { systemEventNames } from '@ironflow/schema';
+import type { HttpApp, Metrics } from '@ironflow/service';
+import type { FastifyReply, FastifyRequest } from 'fastify';
+import { requirePrincipal } from './authentication.js';
+import { dataText, prepareEvents, requireStorableText } from './emitted-event.js';
+import type { PreparedEvent } from './emitted-event.js';
+import type { Emit } from './emission.js';
+import type { FunctionDirectory } from './function-directory.js';
+import { addJsonParser } from './json-parser.js';
+import { formatWaitAnswer } from './wait-answer.js';
+
+export interface HttpRoutesOptions {
+  authenticator: Authenticator;
+  emit: Emit;
+  functions: FunctionDirectory;
+  metrics: Metrics;
+}
+
+declare module 'fastify' {
+  interface FastifyRequest {
+    principal: Principal | null;
+  }
+}
+
+export function addHttpRoutes(app: HttpApp, options: HttpRoutesOptions): void {
+  // A scope of its own: the parser and the hooks are for these routes only.
+  void app.register(async (routed: HttpApp) => {
+    addJsonParser(routed);
+    countRefusals(routed, options.metrics);
+    routed.decorateRequest('principal', null);
+    addEmitEvents(routed, options);
+    addInvokeFunction(routed, options);
+  });
+}
+
+function addEmitEvents(app: HttpApp, options: HttpRoutesOptions): void {
+  const { path, role, query, body } = routes.emitEvents;
+  app.post(
+    path,
+    { schema: { querystring: query, body }, onRequest: authenticate(options, role) },
+    async (request, reply) => {
+      const events = prepareEvents(request.body);
+      return answer(options.emit, request, reply, { source: 'http', events, waitMs: request.query.wait });
+    },
+  );
+}
+
+function addInvokeFunction(app: HttpApp, options: HttpRoutesOptions): void {
+  const { path, role, query, body } = routes.invokeFunction;
+  app.post(
+    path,
+    { schema: { querystring: query, body }, onRequest: authenticate(options, role) },
+    async (request, reply) => {
+      const { function: functionId, data, idempotencyKey } = request.body;
+      requireStorableText(idempotencyKey, 'idempotencyKey');
+      const event: PreparedEvent = {
+        name: systemEventNames.invoke(functionId),
+        data: dataText(data, 'data'),
+        ...(idempotencyKey === undefined ? {} : { idempotencyKey }),
+      };
+      if (!(await options.functions.has(principalOf(request).scope.environmentId, functionId))) {
+        const message = 'this environment has no active function of that id';
+        throw new IronflowError('not_found', 'function_not_found', message, { field: 'function' });
+      }
+      return answer(options.emit, request, reply, {
+        source: 'invoke',
+        events: [event],
+        waitMs: request.query.wait,
+      });
+    },
+  );
+}
+
+interface Emitted {
+  source: EventSource;
+  events: PreparedEvent[];
+  waitMs: number | undefined;
+}
+
+async function answer(
+  emit: Emit,
+  request: FastifyRequest,
+  reply: FastifyReply,
+  emitted: Emitted,
+): Promise<FastifyReply> {
+  const { ids, wait } = await emit({
+    ...emitted,
+    scope: principalOf(request).scope,
+    traceparent: headerOf(request, 'traceparent'),
+  });
+  void reply.header('content-type', 'application/json; charset=utf-8').serializer(asText);
+  if (wait === undefined) return reply.code(202).send(JSON.stringify({ ids }));
+  reply.raw.once('close', wait.cancel);
+  const { isRouted, runs } = await wait.answer;
+  // 200 promises that every run is in the answer.
+  return reply.code(isRouted ? 200 : 202).send(formatWaitAnswer(ids, runs));
+}
+
+function asText(payload: unknown): string {
+  return payload as string;
+}
+
+/** Before the body is read: nobody without a key makes us parse megabytes. */
+function authenticate({ authenticator }: HttpRoutesOptions, role: (typeof routes.emitEvents)['role']) {
+  return async (request: FastifyRequest): Promise<void> => {
+    request.principal = await requirePrincipal(authenticator, request.headers.authorization, role);
+  };
+}
+
+function principalOf(request: FastifyRequest): Principal {
+  if (request.principal === null) throw new Error('a route was reached without authentication');
+  return request.principal;
+}
+
+function headerOf(request: FastifyRequest, name: string): string | undefined {
+  const value = request.headers[name];
+  return typeof value === 'string' ? value : undefined;
+}
+
+function countRefusals(app: HttpApp, metrics: Metrics): void {
+  const refused = metrics.counter(
+    'ingest_requests_refused_total',
+    'Requests not accepted, by the code of the error',
+  );
+  app.addHook('onError', async (_request, _reply, error) => {
+    const reason = error instanceof IronflowError ? error.code : 'other';
+    refused.add(1, { reason });
+  });
+}

@@ -1,0 +1,244 @@
+/**
+ * Emit-and-wait: tells a request how the runs that its events started have ended. Answers from the notices of what
+ * Postgres has accepted; reads Postgres for what a notice leaves out, for events that were routed before, at the deadline,
+ * and once a second when a wait takes long, since a notice may be lost.
+ * 1. A wait begins before its events are published, so that no notice can come too early for it.
+ * 2. A notice counts only in its own environment.
+ * 3. Waits, and the reads for slow ones, are bounded.
+ */
+import { IronflowError } from '@ironflow/errors';
+import type { Notices } from '@ironflow/jetstream';
+import { runNoticeKinds, subjectFilters, subjects } from '@ironflow/schema';
+import type { EventRoutedNotice, RunNotice, RunNoticeKind, Scope } from '@ironflow/schema';
+import type { Clock, Logger, Metrics, Stoppable, TimerHandle } from '@ironflow/service';
+import type { RunReader } from './run-reader.js';
+import { createWaitState } from './wait-state.js';
+import type { AwaitedRun, WaitState } from './wait-state.js';
+
+export interface WaiterOptions {
+  notices: Pick<Notices, 'onRun' | 'onEventRouted'>;
+  reader: Pick<RunReader, 'read'>;
+  metrics: Metrics;
+  logger: Logger;
+  clock: Clock;
+  /** Events that are waited for at the same time; default 100,000. */
+  awaitedEventsMax?: number;
+}
+
+export interface WaitAnswer {
+  /** False if the deadline came before it was known which runs the events start. */
+  isRouted: boolean;
+  runs: AwaitedRun[];
+}
+
+export interface Wait {
+  /** Never rejects. */
+  readonly answer: Promise<WaitAnswer>;
+  /** Asks Postgres now: for events that may have been routed before. */
+  check(): void;
+  /** The one who waited is gone. */
+  cancel(): void;
+}
+
+export interface Waiter extends Stoppable {
+  start(): void;
+  /** Throws `overloaded` when too much is waited for; asked before anything is stored. */
+  requireRoom(): void;
+  begin(request: { scope: Scope; eventIds: readonly string[]; waitMs: number }): Wait;
+  /** Every wait ends with what is known now, and those to come as well. */
+  stop(): Promise<void>;
+}
+
+interface OpenWait {
+  environmentId: string;
+  eventIds: readonly string[];
+  state: WaitState;
+  /** When Postgres is asked next. */
+  checkAtMs: number;
+  settle(): void;
+  expire(): void;
+}
+
+const awaitedEventsMaxDefault = 100_000;
+const firstCheckMs = 2_000;
+const checkIntervalMs = 1_000;
+/** How long the last look at Postgres may hold up an answer whose time has come. */
+const lastReadMs = 1_000;
+/** Events asked for at one tick; the waits that were asked for longest ago come first. */
+const checkedEventsMax = 1_000;
+
+export function createWaiter(options: WaiterOptions): Waiter {
+  const { clock, reader } = options;
+  const awaitedEventsMax = options.awaitedEventsMax ?? awaitedEventsMaxDefault;
+  /** Several requests may wait for one event: a repeated idempotency key. */
+  const byEvent = new Map<string, Set<OpenWait>>();
+  /** In the order in which Postgres was asked for them. */
+  const open = new Set<OpenWait>();
+  const unsubscribe: (() => void)[] = [];
+  const counts = createCounts(options.metrics, () => open.size);
+  let ticker: TimerHandle | undefined;
+  let isStopped = false;
+
+  function begin(request: { scope: Scope; eventIds: readonly string[]; waitMs: number }): Wait {
+    const startedAtMs = clock.now();
+    const { environmentId } = request.scope;
+    let resolve: (answer: WaitAnswer) => void;
+    const answer = new Promise<WaitAnswer>((settle) => (resolve = settle));
+    const state = createWaitState(request.eventIds);
+    const end = (outcome: 'settled' | 'deadline' | 'cancelled'): void => {
+      if (!open.delete(wait)) return;
+      timer.cancel();
+      for (const eventId of wait.eventIds) forget(eventId, wait);
+      counts.ended(outcome, clock.now() - startedAtMs);
+      resolve({ isRouted: state.isRouted(), runs: state.runs() });
+    };
+    const wait: OpenWait = {
+      environmentId,
+      eventIds: [...new Set(request.eventIds)],
+      state,
+      checkAtMs: startedAtMs + firstCheckMs,
+      settle: () => state.isSettled() && end('settled'),
+      expire: () => {
+        timer.cancel();
+        timer = clock.setTimeout(() => end('deadline'), lastReadMs);
+        void readAll(wait).finally(() => end('deadline'));
+      },
+    };
+    let timer = clock.setTimeout(() => wait.expire(), isStopped ? 0 : request.waitMs);
+    open.add(wait);
+    for (const eventId of wait.eventIds) remember(eventId, wait);
+    return { answer, check: () => void readAll(wait), cancel: () => end('cancelled') };
+  }
+
+  function remember(eventId: string, wait: OpenWait): void {
+    const waits = byEvent.get(eventId);
+    if (waits === undefined) byEvent.set(eventId, new Set([wait]));
+    else waits.add(wait);
+  }
+
+  function forget(eventId: string, wait: OpenWait): void {
+    const waits = byEvent.get(eventId);
+    if (waits?.delete(wait) === true && waits.size === 0) byEvent.delete(eventId);
+  }
+
+  function waitsFor(notice: { eventId: string; scope: Scope }): OpenWait[] {
+    const waits = byEvent.get(notice.eventId);
+    if (waits === undefined) return [];
+    return [...waits].filter(({ environmentId }) => environmentId === notice.scope.environmentId);
+  }
+
+  function onRouted(notice: EventRoutedNotice): void {
+    for (const wait of waitsFor(notice)) {
+      wait.state.routed(notice.eventId, notice.runs);
+      wait.settle();
+    }
+  }
+
+  function onEnded(notice: RunNotice): void {
+    for (const wait of waitsFor(notice)) {
+      if (notice.outputOmitted === true) {
+        void read(wait, notice.eventId);
+        continue;
+      }
+      wait.state.ended(notice.eventId, awaitedRunOf(notice));
+      wait.settle();
+    }
+  }
+
+  async function read(wait: OpenWait, eventId: string): Promise<void> {
+    try {
+      const found = await reader.read(wait.environmentId, eventId);
+      if (found?.routed !== true || !open.has(wait)) return;
+      wait.state.routed(eventId, found.runs);
+      for (const run of found.runs) wait.state.ended(eventId, run);
+      wait.settle();
+    } catch (error) {
+      // Postgres is away: the next tick, a notice or the deadline goes on from here.
+      options.logger.debug({ err: error }, 'the state of awaited runs could not be read');
+    }
+  }
+
+  async function readAll(wait: OpenWait): Promise<void> {
+    const unsettled = wait.eventIds.filter((eventId) => !wait.state.isEventSettled(eventId));
+    await Promise.all(unsettled.map((eventId) => read(wait, eventId)));
+  }
+
+  function checkSlowWaits(): void {
+    const nowMs = clock.now();
+    let events = 0;
+    for (const wait of open) {
+      if (events >= checkedEventsMax) break;
+      if (wait.checkAtMs > nowMs) continue;
+      events += wait.eventIds.length;
+      wait.checkAtMs = nowMs + checkIntervalMs;
+      open.delete(wait);
+      open.add(wait);
+      void readAll(wait);
+    }
+    ticker = clock.setTimeout(checkSlowWaits, checkIntervalMs);
+  }
+
+  return {
+    begin,
+    requireRoom: () => {
+      if (byEvent.size >= awaitedEventsMax) throw tooManyWaits();
+    },
+    start: () => {
+      unsubscribe.push(options.notices.onEventRouted(subjectFilters.everyEventRoutedNotice, onRouted));
+      for (const filter of everyEndNotice) unsubscribe.push(options.notices.onRun(filter, onEnded));
+      ticker = clock.setTimeout(checkSlowWaits, checkIntervalMs);
+    },
+    stop: async () => {
+      isStopped = true;
+      ticker?.cancel();
+      for (const wait of open) wait.expire();
+      for (const stopListening of unsubscribe.splice(0)) stopListening();
+    },
+  };
+}
+
+const endKinds: readonly RunNoticeKind[] = runNoticeKinds.filter(
+  (kind) => kind !== 'progressed' && kind !== 'yielded',
+);
+const anyPlace = { project: '*', env: '*' };
+/** Only these: notices of runs that go on cost nothing here. */
+const everyEndNotice = endKinds.map((kind) => subjects.runNotice(anyPlace, '*', kind));
+
+function awaitedRunOf(notice: RunNotice): AwaitedRun {
+  return {
+    id: notice.runId,
+    functionId: notice.functionId,
+    status: notice.status,
+    ...(notice.output === undefined ? {} : { output: notice.output }),
+    ...(notice.error === undefined ? {} : { error: notice.error }),
+  };
+}
+
+function createCounts(metrics: Metrics, openWaits: () => number) {
+  const ended = metrics.counter(
+    'ingest_waits_total',
+    'Requests that waited for their runs, by how that ended',
+  );
+  const outcomes = {
+    settled: ended.bind({ outcome: 'settled' }),
+    deadline: ended.bind({ outcome: 'deadline' }),
+    cancelled: ended.bind({ outcome: 'cancelled' }),
+  };
+  const duration = metrics.histogram(
+    'ingest_wait_duration_seconds',
+    'Time from publishing events to the end of a wait',
+  );
+  metrics.gauge('ingest_waits_open', 'Requests that wait now', openWaits);
+  return {
+    ended: (outcome: keyof typeof outcomes, waitedMs: number) => {
+      outcomes[outcome].add();
+      duration.record(waitedMs / 1_000);
+    },
+  };
+}
+
+function tooManyWaits(): IronflowError {
+  return new IronflowError('unavailable', 'overloaded', 'too many requests wait for their runs', {
+    retryAfterSeconds: 1,
+  });
+}

@@ -1,0 +1,167 @@
+/**
+ * Gets a batch of journal messages accepted by Postgres and says what became of each. First everything is offered as it
+ * came; what is left is judged by where its run stands, with the run's journal read from the stream's leader where a message
+ * came before one that it follows.
+ *
+ * A message that Postgres refuses for its data is found by halving. Nothing after it could ever be accepted, and replaying
+ * the run would record the same again, so the run fails at that message: it ends, and says why, instead of hanging.
+ */
+import { isRefusedData } from '@ironflow/database';
+import type { AcceptedRun, CollectorStore, RunProgress } from '@ironflow/database';
+import type { Journal } from '@ironflow/jetstream';
+import type { Failure } from '@ironflow/schema';
+import { chainsOf, collapse } from './progress.js';
+import type { PlacedMessage } from './progress.js';
+import { settle } from './settlement.js';
+import type { Disposition } from './settlement.js';
+
+export type Outcome = Disposition | 'accepted' | 'refused' | 'unsettled';
+
+/** Part of a run's chain that Postgres took in one change. */
+export interface Accepted {
+  run: AcceptedRun;
+  messages: PlacedMessage[];
+  /** Set when it ended the run with a failure. */
+  failure?: Failure | undefined;
+}
+
+export interface Acceptance {
+  accepted: Accepted[];
+  /** Where runs stand whose messages were there already. */
+  present: { run: AcceptedRun; messages: PlacedMessage[] }[];
+  /** By sequence, of every message of the batch. */
+  outcomes: Map<number, Outcome>;
+}
+
+export interface AcceptanceOptions {
+  store: CollectorStore;
+  journal: Pick<Journal, 'after'>;
+}
+
+/** Rounds beyond the first are lost to other collectors that apply the same runs; they cannot go on for long. */
+const roundsMax = 8;
+export const refusal: Failure = {
+  name: 'refused_by_database',
+  message: 'a recorded entry of this run cannot be stored; it was kept as a dead letter',
+};
+
+export function createAcceptance(): Acceptance {
+  return { accepted: [], present: [], outcomes: new Map() };
+}
+
+/**
+ * Rejects when Postgres or the journal cannot be reached. Called again with the same acceptance it goes on with what is
+ * still open: what was accepted before is not taken for somebody else's.
+ */
+export async function acceptBatch(
+  options: AcceptanceOptions,
+  batch: readonly PlacedMessage[],
+  acceptance: Acceptance,
+): Promise<void> {
+  const { chains } = chainsOf(batch.filter(({ sequence }) => !acceptance.outcomes.has(sequence)));
+  await applyChains(options.store, chains, acceptance);
+  for (let round = 1; round <= roundsMax; round += 1) {
+    const open = batch.filter(({ sequence }) => !acceptance.outcomes.has(sequence));
+    if (open.length === 0) return;
+    const next = await settleOpen(options, open, acceptance);
+    await applyChains(options.store, next, acceptance);
+  }
+  for (const { sequence } of batch) {
+    if (!acceptance.outcomes.has(sequence)) acceptance.outcomes.set(sequence, 'unsettled');
+  }
+}
+
+/** Settles what can be settled; answers the chains to apply next. */
+async function settleOpen(
+  options: AcceptanceOptions,
+  open: readonly PlacedMessage[],
+  acceptance: Acceptance,
+): Promise<PlacedMessage[][]> {
+  const byRun = new Map<string, PlacedMessage[]>();
+  for (const placed of open) {
+    const messages = byRun.get(placed.message.runId) ?? [];
+    messages.push(placed);
+    byRun.set(placed.message.runId, messages);
+  }
+  const positions = await options.store.positions([...byRun.keys()]);
+  const settleRun = async ([runId, messages]: [string, PlacedMessage[]]): Promise<PlacedMessage[]> => {
+    const run = positions.get(runId);
+    let settlement = settle(run, messages, undefined);
+    if (settlement.needsJournal && run !== undefined) {
+      const tail = await options.journal.after(run.scope, runId, run.journalSeq);
+      settlement = settle(run, messages, tail);
+    }
+    for (const { placed, disposition } of settlement.settled) {
+      acceptance.outcomes.set(placed.sequence, disposition);
+    }
+    const present = settlement.settled.filter(({ disposition }) => disposition === 'present');
+    if (run !== undefined && present.length > 0) {
+      acceptance.present.push({ run, messages: present.map(({ placed }) => placed) });
+    }
+    return settlement.chain;
+  };
+  const chains = await Promise.all([...byRun].map(settleRun));
+  return chains.filter((chain) => chain.length > 0);
+}
+
+async function applyChains(
+  store: CollectorStore,
+  chains: readonly PlacedMessage[][],
+  acceptance: Acceptance,
+): Promise<void> {
+  if (chains.length === 0) return;
+  try {
+    const progresses = chains.map(collapse);
+    const accepted = await store.apply(progresses);
+    noteAccepted(chains, progresses, accepted, acceptance);
+  } catch (error) {
+    if (!isRefusedData(error)) throw error;
+    if (chains.length > 1) {
+      const middle = chains.length >> 1;
+      await applyChains(store, chains.slice(0, middle), acceptance);
+      await applyChains(store, chains.slice(middle), acceptance);
+      return;
+    }
+    const chain = chains[0]!;
+    if (chain.length === 1) return failAt(store, chain[0]!, acceptance);
+    const middle = chain.length >> 1;
+    await applyChains(store, [chain.slice(0, middle)], acceptance);
+    await applyChains(store, [chain.slice(middle)], acceptance);
+  }
+}
+
+async function failAt(store: CollectorStore, culprit: PlacedMessage, acceptance: Acceptance): Promise<void> {
+  const { runId, environmentId, prev, activatedAtMs } = culprit.message;
+  const progress: RunProgress = {
+    runId,
+    environmentId,
+    prev,
+    journalSeq: culprit.sequence,
+    startedAtMs: activatedAtMs,
+    steps: [],
+    status: 'failed',
+    ended: true,
+    error: refusal,
+  };
+  const [run] = await store.apply([progress]);
+  // Not accepted: it was no part of the chain, and is judged like any other.
+  if (run === undefined) return;
+  acceptance.accepted.push({ run, messages: [], failure: refusal });
+  acceptance.outcomes.set(culprit.sequence, 'refused');
+}
+
+function noteAccepted(
+  chains: readonly PlacedMessage[][],
+  progresses: readonly RunProgress[],
+  accepted: readonly AcceptedRun[],
+  acceptance: Acceptance,
+): void {
+  const runs = new Map(accepted.map((run) => [run.runId, run]));
+  for (const [index, messages] of chains.entries()) {
+    const progress = progresses[index]!;
+    const run = runs.get(progress.runId);
+    if (run === undefined) continue;
+    acceptance.accepted.push({ run, messages, failure: progress.error });
+    for (const { sequence } of messages) acceptance.outcomes.set(sequence, 'accepted');
+  }
+}

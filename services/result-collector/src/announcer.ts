@@ -1,0 +1,35 @@
+/** Tells what was accepted: a notice for every change of a run, and its span and count when it has ended. */
+import type { Notices } from '@ironflow/jetstream';
+import type { SpanRecorder } from '@ironflow/service';
+import type { Acceptance } from './acceptance.js';
+import type { CollectorMetrics } from './collector-metrics.js';
+import { announce } from './run-notice.js';
+import type { Announcement } from './run-notice.js';
+import { runSpan } from './run-span.js';
+
+export interface Announcer {
+  announce(acceptance: Acceptance): void;
+}
+
+export interface AnnouncerOptions {
+  notices: Pick<Notices, 'publishRun'>;
+  spans: SpanRecorder;
+  metrics: Pick<CollectorMetrics, 'runsEnded'>;
+}
+
+export function createAnnouncer({ notices, spans, metrics }: AnnouncerOptions): Announcer {
+  const send = ({ notice, what }: Announcement): void => notices.publishRun(notice, what);
+  return {
+    announce: ({ accepted, present }) => {
+      for (const { run, messages, failure } of accepted) {
+        send(announce(run, messages, failure));
+        if (run.endedAtMs === undefined) continue;
+        metrics.runsEnded.add(1, { outcome: run.status });
+        const span = spans.enabled ? runSpan(run, failure?.name) : undefined;
+        if (span !== undefined) spans.record(span);
+      }
+      // Only the notice: whoever got these accepted has written the span.
+      for (const { run, messages } of present) send(announce(run, messages));
+    },
+  };
+}

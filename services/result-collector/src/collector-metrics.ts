@@ -1,0 +1,20 @@
+/** What a collector counts. No run, event or tenant is a label. */
+import type { Metrics } from '@ironflow/service';
+
+export type CollectorMetrics = ReturnType<typeof createCollectorMetrics>;
+
+export function createCollectorMetrics(metrics: Metrics) {
+  return {
+    messages: metrics.counter('results_total', 'Journal messages settled, by what became of them'),
+    batchMessages: metrics.histogram(
+      'result_batch_messages',
+      'Journal messages in one batch',
+      [1, 2, 5, 10, 25, 50, 100, 250, 500, 1_000, 2_000],
+    ),
+    batchSeconds: metrics.histogram('result_batch_seconds', 'From taking a batch to its acknowledgement'),
+    deadLetters: metrics.counter('dead_letters_total', 'Messages that could not be processed, by reason'),
+    runsEnded: metrics.counter('runs_ended_total', 'Runs whose end was accepted, by outcome'),
+    retries: metrics.counter('result_batch_retries_total', 'Batches tried again, by reason'),
+    trimmed: metrics.counter('results_trimmed_total', 'Journal messages removed from the stream'),
+  };
+}

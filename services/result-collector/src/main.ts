@@ -1,0 +1,4 @@
+import { runServiceProcess } from '@ironflow/service';
+import { resultCollectorService } from './result-collector-service.js';
+
+await runServiceProcess(resultCollectorService);

@@ -1,0 +1,119 @@
+/**
+ * Applies the journals of runs to Postgres. One batch is under way at a time and the next gathers meanwhile, so a lone entry
+ * is applied at once and a flood in large batches. Any number of collectors share the durable consumer: what keeps a run's
+ * entries in order is its position in Postgres and not who delivers them.
+ *
+ * C1 A message is acknowledged after the commit that holds it and after its notice; until then it is kept alive.
+ * C2 While Postgres is away nothing is dropped: the batch is tried again for as long as it takes.
+ * C3 Only the collector whose statement ended a run writes its span and counts it.
+ */
+import { createCollectorStore } from '@ironflow/database';
+import type { Database } from '@ironflow/database';
+import type { JetStream, PullConsumer } from '@ironflow/jetstream';
+import { consumers } from '@ironflow/schema';
+import { systemClock } from '@ironflow/service';
+import type { Clock, Logger, Metrics, SpanRecorder, Stoppable } from '@ironflow/service';
+import { createAnnouncer } from './announcer.js';
+import { createBatchRunner } from './batch-runner.js';
+import { createCollectorMetrics } from './collector-metrics.js';
+import { createDeadLetters } from './dead-letters.js';
+import { createIntake } from './intake.js';
+import { createTrimmer } from './trimmer.js';
+
+export interface ResultCollectorOptions {
+  jetstream: JetStream;
+  database: Database;
+  logger: Logger;
+  metrics: Metrics;
+  spans: SpanRecorder;
+  clock?: Clock;
+  /** Messages in hand at most. */
+  outstandingMax: number;
+  /** Messages in one batch at most. */
+  batchMax: number;
+  trimIntervalMs: number;
+}
+
+export interface ResultCollector extends Stoppable {
+  start(): Promise<void>;
+}
+
+/** Outputs are up to 512 KiB each: bounds the memory of what is in hand, and the size of one statement. */
+const heldBytesMax = 64 * 1024 * 1024;
+const batchBytesMax = 8 * 1024 * 1024;
+
+export function createResultCollector(options: ResultCollectorOptions): ResultCollector {
+  const { jetstream, database, logger, spans, clock = systemClock } = options;
+  const metrics = createCollectorMetrics(options.metrics);
+  const store = createCollectorStore(database);
+  const intake = createIntake({ messagesMax: options.outstandingMax, bytesMax: heldBytesMax, clock });
+  const stopping = new AbortController();
+  const runner = createBatchRunner({
+    store,
+    journal: jetstream.journal,
+    deadLetters: createDeadLetters({ store, publisher: jetstream.publisher }),
+    announcer: createAnnouncer({ notices: jetstream.notices, spans, metrics }),
+    intake,
+    metrics,
+    logger,
+    clock,
+    stopping: stopping.signal,
+  });
+  const trimmer = createTrimmer({
+    jetstream,
+    database,
+    logger,
+    clock,
+    metrics,
+    intervalMs: options.trimIntervalMs,
+  });
+  let consumer: PullConsumer | undefined;
+  let running: Promise<void> | undefined;
+
+  const wake = (): void => {
+    if (running !== undefined || stopping.signal.aborted) return;
+    // One turn of the event loop lets what arrived together become one batch.
+    running = nextTurn()
+      .then(runAll)
+      .finally(() => {
+        running = undefined;
+        if (intake.waiting() > 0) wake();
+      });
+  };
+  const runAll = async (): Promise<void> => {
+    while (intake.waiting() > 0 && !stopping.signal.aborted) {
+      await runner.run(intake.take({ messages: options.batchMax, bytes: batchBytesMax }));
+      consumer?.wake();
+    }
+  };
+
+  return {
+    start: () => {
+      const help = 'Journal messages in the stream that are not applied yet';
+      options.metrics.gauge('results_lag', help, async () => {
+        const { pending, ackPending } = await jetstream.states.consumer(consumers.resultCollector);
+        return pending + ackPending;
+      });
+      consumer = jetstream.consume(consumers.resultCollector, {
+        capacity: () => intake.room(),
+        onDelivery: (delivery) => {
+          intake.add(delivery);
+          wake();
+        },
+      });
+      trimmer.start();
+      return Promise.resolve();
+    },
+    stop: async () => {
+      stopping.abort();
+      consumer?.stop();
+      await trimmer.stop();
+      await running;
+      intake.stop();
+    },
+  };
+}
+
+function nextTurn(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve));
+}

@@ -1,0 +1,77 @@
+/** The notice of what Postgres has accepted of a run. Pure. */
+import { isTerminal, limits } from '@ironflow/schema';
+import type { Failure, RunNotice, RunNoticeKind, RunStatus } from '@ironflow/schema';
+import type { AcceptedRun } from '@ironflow/database';
+import { endsActivation, terminalEntryOf } from './progress.js';
+import type { PlacedMessage } from './progress.js';
+
+export interface Announcement {
+  notice: RunNotice;
+  what: RunNoticeKind;
+}
+
+/** `messages`: those that were accepted, or are known to have been. `failure`: what ended the run, where it is known. */
+export function announce(
+  run: AcceptedRun,
+  messages: readonly PlacedMessage[],
+  failure?: Failure,
+): Announcement {
+  return {
+    what: kindOf(run.status, messages),
+    notice: {
+      scope: run.scope,
+      runId: run.runId,
+      eventId: run.eventId,
+      functionId: run.functionId,
+      appId: run.appId,
+      mode: run.mode,
+      status: run.status,
+      journalSeq: run.journalSeq,
+      wake: run.wake,
+      served: run.served,
+      steps: stepsOf(messages),
+      ...(run.nextDueInMs === undefined ? {} : { nextDueInMs: run.nextDueInMs }),
+      ...(failure === undefined ? resultOf(run, messages) : { error: failure }),
+    },
+  };
+}
+
+function kindOf(status: RunStatus, messages: readonly PlacedMessage[]): RunNoticeKind {
+  switch (status) {
+    case 'completed':
+    case 'failed':
+    case 'cancelled':
+    case 'skipped':
+      return status;
+    default:
+      return messages.some(({ message }) => endsActivation(message)) ? 'yielded' : 'progressed';
+  }
+}
+
+function stepsOf(messages: readonly PlacedMessage[]): RunNotice['steps'] {
+  const steps: RunNotice['steps'] = [];
+  for (const { message } of messages) {
+    for (const entry of message.entries) {
+      if (entry.type !== 'step') continue;
+      const { id, attempt, status } = entry.step;
+      steps.push({ id, attempt, status });
+    }
+  }
+  return steps;
+}
+
+function resultOf(
+  run: AcceptedRun,
+  messages: readonly PlacedMessage[],
+): Pick<RunNotice, 'output' | 'outputOmitted' | 'error'> {
+  if (!isTerminal(run.status)) return {};
+  const last = messages.at(-1);
+  const ending = last?.sequence === run.journalSeq ? terminalEntryOf(last.message) : undefined;
+  // A step's entry delivered again after its run has ended: what the run ended with is not at hand.
+  if (ending === undefined || ending.kind !== run.status) return { outputOmitted: true };
+  if (ending.kind === 'failed') return { error: ending.error };
+  if (ending.output === undefined) return {};
+  return Buffer.byteLength(ending.output) > limits.noticeOutputBytesMax
+    ? { outputOmitted: true }
+    : { output: ending.output };
+}
