@@ -166,7 +166,7 @@ async function play(scenario: Scenario): Promise<Result> {
       dataFolder: folder,
       env: { ...process.env, LOG_LEVEL: 'warn' },
       lifecycle,
-      logger: createLogger({ service: 'faults', level: 'silent' }),
+      loggerFor: (service) => createLogger({ service, level: 'silent' }),
       say: () => undefined,
       port: 0,
       processes: { replicas: scenario.replicas },

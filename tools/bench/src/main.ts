@@ -65,7 +65,7 @@ async function main(): Promise<boolean> {
       dataFolder: folder,
       env: { ...process.env, OTEL_EXPORTER_OTLP_ENDPOINT: endpoint, LOG_LEVEL: 'warn' },
       lifecycle,
-      logger: createLogger({ service: 'bench', level: 'silent' }),
+      loggerFor: (service) => createLogger({ service, level: 'silent' }),
       say,
       port: 0,
       processes: { replicas: options.replicas },

@@ -48,16 +48,12 @@ async function runDemo(of: {
 }): Promise<boolean> {
   const { options, dataFolder, lifecycle } = of;
   const { replicas } = options;
-  const logger = createLogger({
-    service: 'platform',
-    version: platformVersion,
-    destination: createWriteStream(join(dataFolder, 'services.log'), { flags: 'a' }),
-  });
+  const destination = createWriteStream(join(dataFolder, 'services.log'), { flags: 'a' });
   const platform = await startPlatform({
     dataFolder,
     env: process.env,
     lifecycle,
-    logger,
+    loggerFor: (service) => createLogger({ service, version: platformVersion, destination }),
     say,
     port: 0,
     ...(options.processes || replicas !== undefined ? { processes: { replicas: replicas ?? 1 } } : {}),

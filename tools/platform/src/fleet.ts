@@ -2,8 +2,7 @@
 import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { createWriteStream } from 'node:fs';
-import type { WriteStream } from 'node:fs';
+import { closeSync, openSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { freePort } from '@ironflow/testing';
@@ -47,11 +46,11 @@ const workspace = fileURLToPath(new URL('../../../', import.meta.url));
 const readyWithinMs = 30_000;
 
 export async function startFleet(options: FleetOptions): Promise<Fleet> {
-  const log = createWriteStream(join(options.logFolder, 'services.log'), { flags: 'a' });
+  const log = openSync(join(options.logFolder, 'services.log'), 'a');
   const members: FleetMember[] = [];
   options.lifecycle.onStop('services', async () => {
     await Promise.all(members.map((member) => member.stop()));
-    log.end();
+    closeSync(log);
   });
   for (let replica = 0; replica < options.replicas; replica += 1) {
     for (const service of serviceNames) {
@@ -73,7 +72,8 @@ interface MemberOptions extends FleetOptions {
   service: ServiceName;
   replica: number;
   ownPort: number;
-  log: WriteStream;
+  /** An open file, which the processes write to themselves. */
+  log: number;
 }
 
 function createMember(options: MemberOptions): FleetMember {
@@ -104,10 +104,8 @@ function createMember(options: MemberOptions): FleetMember {
       const main = join(workspace, 'services', service, 'dist', 'main.js');
       child = spawn(process.execPath, ['--enable-source-maps', main], {
         env: { ...options.env, HOST: '127.0.0.1', PORT: String(ownPort) },
-        stdio: ['ignore', 'pipe', 'pipe'],
+        stdio: ['ignore', options.log, options.log],
       });
-      child.stdout?.pipe(options.log, { end: false });
-      child.stderr?.pipe(options.log, { end: false });
       await ready(url, child, service);
     },
   };

@@ -10,23 +10,23 @@ import type { ServiceName } from './services.js';
 export interface InProcessOptions {
   env: NodeJS.ProcessEnv;
   lifecycle: Lifecycle;
-  logger: Logger;
+  /** Of one service. */
+  loggerFor: (service: string) => Logger;
   host: string;
   port: number;
 }
 
 /** Answers with the URL of the platform. */
 export async function startInProcess(options: InProcessOptions): Promise<{ url: string }> {
-  const { env, lifecycle, logger } = options;
+  const { env, lifecycle } = options;
   const guests = {} as Record<ServiceName, HttpServer>;
   const startGuest = async (name: ServiceName): Promise<void> => {
     const definition = services[name];
-    const child = logger.child({ service: name });
     // Every definition has a configuration shape of its own, which only its own start reads.
     const started = await startService(definition as (typeof services)['executor'], {
       env,
       lifecycle,
-      logger: child,
+      logger: options.loggerFor(name),
       listen: false,
     });
     guests[name] = started.http;

@@ -16,7 +16,8 @@ export interface PlatformOptions {
   dataFolder: string;
   env: NodeJS.ProcessEnv;
   lifecycle: Lifecycle;
-  logger: Logger;
+  /** Of a service in this process. */
+  loggerFor: (service: string) => Logger;
   say: (line: string) => void;
   host?: string;
   /** 0: any free one. */
@@ -42,7 +43,7 @@ export interface Platform extends Credentials {
 export const localEnvironment = { organization: 'local', project: 'local', env: 'dev' } as const;
 
 export async function startPlatform(options: PlatformOptions): Promise<Platform> {
-  const { lifecycle, logger, say, host = '127.0.0.1' } = options;
+  const { lifecycle, loggerFor, say, host = '127.0.0.1' } = options;
   const data = await openDataFolder(options.dataFolder);
   const servers = await startBackingServers({ ...options, data });
   const serviceEnv = {
@@ -62,7 +63,7 @@ export async function startPlatform(options: PlatformOptions): Promise<Platform>
   const started =
     options.processes === undefined
       ? {
-          ...(await startInProcess({ env: serviceEnv, lifecycle, logger, host, port: options.port })),
+          ...(await startInProcess({ env: serviceEnv, lifecycle, loggerFor, host, port: options.port })),
           fleet: undefined,
         }
       : await startProcesses({

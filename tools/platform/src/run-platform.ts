@@ -40,15 +40,12 @@ export async function runPlatform(options: RunPlatformOptions): Promise<void> {
   try {
     await openDataFolder(dataFolder);
     const logFile = join(dataFolder, 'services.log');
+    const destination = createWriteStream(logFile, { flags: 'a' });
     const platform = await startPlatform({
       dataFolder,
       env: process.env,
       lifecycle,
-      logger: createLogger({
-        service: 'platform',
-        version: platformVersion,
-        destination: createWriteStream(logFile, { flags: 'a' }),
-      }),
+      loggerFor: (service) => createLogger({ service, version: platformVersion, destination }),
       say,
       port: options.port,
     });
