@@ -1,25 +1,28 @@
 /**
- * Spans, recorded after the fact with explicit ids and times and sent in batches over OTLP/HTTP. There is no tracer, no
- * active span and no context: the trace context travels in messages and rows, and hot paths pay for one array push.
+ * Spans, recorded after the fact with explicit ids and times: no tracer, no active span, no context, because the trace
+ * context travels in messages and rows. OpenTelemetry's batch processor queues them and its OTLP/HTTP exporter encodes,
+ * sends and repeats; here a span gets its OpenTelemetry form, and what is lost is counted.
  * 1. The queue is bounded; what does not fit is dropped and counted, never waited for.
- * 2. One export is in flight at a time; it is tried a few times, then its spans are dropped and counted.
- * 3. Whether a trace is recorded is decided once, from its id, so that every service decides the same.
+ * 2. Whether a trace is recorded is decided once, from its id, so that every service decides the same.
  */
-import { randomFillSync } from 'node:crypto';
+import { ExportResultCode } from '@opentelemetry/core';
+import type { ExportResult } from '@opentelemetry/core';
+import { OTLPTraceExporter } from '@opentelemetry/exporter-trace-otlp-http';
+import { resourceFromAttributes } from '@opentelemetry/resources';
+import { BatchSpanProcessor, RandomIdGenerator } from '@opentelemetry/sdk-trace-base';
+import type { ReadableSpan } from '@opentelemetry/sdk-trace-base';
 import { systemClock } from './clock.js';
-import type { Clock, TimerHandle } from './clock.js';
+import type { Clock } from './clock.js';
 import type { Stoppable } from './lifecycle.js';
 import type { Logger } from './logger.js';
 import type { Metrics } from './metrics.js';
-import { createSpanEncoder } from './span-encoding.js';
+import { toReadableSpan } from './span-encoding.js';
 import type { RecordedSpan } from './span-encoding.js';
-import { createSpanExporter } from './span-export.js';
-import type { ExportOutcome } from './span-export.js';
 
 export interface SpanRecorderOptions {
   service: string;
   version?: string;
-  /** The base URL of a collector; without it nothing is recorded. */
+  /** The base URL of a collector; without it nothing is recorded. OTEL_EXPORTER_OTLP_HEADERS applies. */
   endpoint?: string | undefined;
   /** The share of traces that `shouldSample` picks; default 1. */
   sampleRatio?: number;
@@ -29,6 +32,7 @@ export interface SpanRecorderOptions {
   queueLimit?: number;
   logger?: Logger;
   metrics?: Metrics;
+  /** For the deadline of `shutdown`; OpenTelemetry keeps its own time. */
   clock?: Clock;
 }
 
@@ -49,11 +53,12 @@ export interface SpanRecorder extends Stoppable {
 export function createSpanRecorder(options: SpanRecorderOptions): SpanRecorder {
   const { endpoint, sampleRatio = 1 } = options;
   const queue = endpoint === undefined ? silentQueue : createExportQueue(options, endpoint);
+  const ids = new RandomIdGenerator();
   return {
     enabled: endpoint !== undefined,
     record: queue.record,
-    newSpanId: () => randomHex(8),
-    newTraceId: () => randomHex(16),
+    newSpanId: () => ids.generateSpanId(),
+    newTraceId: () => ids.generateTraceId(),
     shouldSample: (traceId) =>
       sampleRatio >= 1 || Number.parseInt(traceId.slice(-8), 16) < sampleRatio * 2 ** 32,
     forceFlush: queue.flush,
@@ -70,114 +75,90 @@ interface SpanQueue {
 
 const silentQueue: SpanQueue = { record: () => {}, flush: async () => {}, shutdown: async () => {} };
 
-/** About 300 kB of JSON. */
+/** About 350 kB of JSON. */
 const batchSpansMax = 512;
-const exportAttemptsMax = 3;
-const retryDelayMs = 500;
 const shutdownTimeoutMs = 3_000;
 
 function createExportQueue(options: SpanRecorderOptions, endpoint: string): SpanQueue {
-  const { flushIntervalMs = 1_000, queueLimit = 20_000, clock = systemClock, logger } = options;
-  const encode = createSpanEncoder({
+  const { flushIntervalMs = 1_000, queueLimit = 20_000, clock = systemClock } = options;
+  const outcomes = createOutcomes(options);
+  const resource = resourceFromAttributes({
     'service.name': options.service,
     'service.version': options.version ?? '0.0.0',
     'service.namespace': 'ironflow',
   });
-  const counts = createCounts(options.metrics);
-  const aborted = new AbortController();
-  const exporter = createSpanExporter(endpoint, aborted.signal);
-  let spans: RecordedSpan[] = [];
-  let exporting: Promise<void> | undefined;
-  let timer: TimerHandle | undefined;
-  let isShutDown = false;
+  const exporter = new OTLPTraceExporter({
+    url: `${endpoint.replace(/\/+$/, '')}/v1/traces`,
+    // A flush sends a full queue at once, beside a batch under way; the exporter drops what exceeds its limit.
+    concurrencyLimit: Math.ceil(queueLimit / batchSpansMax) + 2,
+  });
+  let queued = 0;
+  let unsettled = 0;
+  let ending: Promise<void> | undefined;
+
+  function exportBatch(spans: ReadableSpan[], done: (result: ExportResult) => void): void {
+    queued -= spans.length;
+    exporter.export(spans, (result) => {
+      // After the deadline of `shutdown` nothing is unsettled: these spans were counted as lost there.
+      if (unsettled > 0) outcomes.settled(spans.length, result);
+      unsettled = Math.max(0, unsettled - spans.length);
+      // The loss is dealt with. Told of it, the processor would reject flushes and start exports side by side.
+      done({ code: ExportResultCode.SUCCESS });
+    });
+  }
+  const processor = new BatchSpanProcessor(
+    { export: exportBatch, shutdown: () => exporter.shutdown() },
+    {
+      maxQueueSize: queueLimit,
+      maxExportBatchSize: Math.min(batchSpansMax, queueLimit),
+      scheduledDelayMillis: flushIntervalMs,
+    },
+  );
 
   function record(span: RecordedSpan): void {
-    if (isShutDown) return;
-    if (spans.length >= queueLimit) return counts.queueFull();
-    spans.push(span);
-    if (spans.length >= batchSpansMax) void flush();
-    else timer ??= clock.setTimeout(() => void flush(), flushIntervalMs);
+    if (ending !== undefined) return;
+    // The processor has the same limit, but tells nobody in this process what it drops.
+    if (queued >= queueLimit) return outcomes.queueFull();
+    queued += 1;
+    unsettled += 1;
+    processor.onEnd(toReadableSpan(span, resource));
   }
 
-  /** A flush during a flush joins it: the loop below goes on until nothing is left. */
-  function flush(): Promise<void> {
-    timer?.cancel();
-    timer = undefined;
-    exporting ??= exportAll().finally(() => {
-      exporting = undefined;
-      // Recorded between the last look at the queue and here.
-      if (spans.length > 0 && !isShutDown) timer ??= clock.setTimeout(() => void flush(), flushIntervalMs);
+  /** The processor waits only for batches it starts now; the exporter also knows the one under way. */
+  async function flush(): Promise<void> {
+    await Promise.allSettled([processor.forceFlush(), exporter.forceFlush()]);
+  }
+
+  async function end(): Promise<void> {
+    await new Promise<void>((resolve) => {
+      const deadline = clock.setTimeout(resolve, shutdownTimeoutMs);
+      void Promise.allSettled([processor.shutdown()]).then(() => (deadline.cancel(), resolve()));
     });
-    return exporting;
+    outcomes.givenUp(unsettled);
+    unsettled = 0;
   }
 
-  async function exportAll(): Promise<void> {
-    while (spans.length > 0 && !aborted.signal.aborted) {
-      const batch = spans.length <= batchSpansMax ? spans : spans.splice(0, batchSpansMax);
-      if (batch === spans) spans = [];
-      const outcome = await exportBatch(encode(batch));
-      if (outcome === 'sent') counts.sent(batch.length);
-      else counts.failed(batch.length);
-      if (outcome !== 'sent') logger?.warn({ spans: batch.length, outcome }, 'spans were dropped');
-    }
-  }
-
-  async function exportBatch(body: string): Promise<ExportOutcome> {
-    for (let attempt = 1; ; attempt += 1) {
-      const outcome = await exporter.post(body);
-      if (outcome !== 'unavailable' || attempt >= exportAttemptsMax || aborted.signal.aborted) return outcome;
-      await delay(retryDelayMs * 2 ** (attempt - 1), clock, aborted.signal);
-    }
-  }
-
-  async function shutdown(): Promise<void> {
-    isShutDown = true;
-    const deadline = clock.setTimeout(() => aborted.abort(), shutdownTimeoutMs);
-    await flush();
-    deadline.cancel();
-    exporter.close();
-    counts.failed(spans.length);
-    spans = [];
-  }
-
-  return { record, flush, shutdown };
+  return { record, flush, shutdown: () => (ending ??= end()) };
 }
 
-function delay(delayMs: number, clock: Clock, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    const end = () => {
-      timer.cancel();
-      signal.removeEventListener('abort', end);
-      resolve();
-    };
-    const timer = clock.setTimeout(end, delayMs);
-    signal.addEventListener('abort', end);
-  });
-}
-
-function createCounts(metrics: Metrics | undefined) {
+/** Counts what became of spans, and logs the first failed export of a row: a collector that is down is one event. */
+function createOutcomes({ metrics, logger }: SpanRecorderOptions) {
   const dropped = metrics?.counter('spans_dropped_total', 'Spans that were not sent, by reason');
   const sent = metrics?.counter('spans_sent_total', 'Spans the collector took');
   const queueFull = dropped?.bind({ reason: 'queue_full' });
   const failed = dropped?.bind({ reason: 'export_failed' });
+  let isFailing = false;
   return {
     queueFull: () => queueFull?.add(),
-    failed: (count: number) => failed?.add(count),
-    sent: (count: number) => sent?.add(count),
+    givenUp: (count: number) => failed?.add(count),
+    settled(count: number, { code, error }: ExportResult): void {
+      const isSent = code === ExportResultCode.SUCCESS;
+      if (isSent) sent?.add(count);
+      else failed?.add(count);
+      // Only the status or system code: the message and the answer's body are the collector's words.
+      const reason = error !== undefined && 'code' in error ? error.code : 'unknown';
+      if (!isSent && !isFailing) logger?.warn({ spans: count, reason }, 'spans were dropped');
+      isFailing = !isSent;
+    },
   };
-}
-
-/** Random bytes are fetched for 512 ids at a time: a call for each costs more than the span itself. */
-const pool = Buffer.allocUnsafe(8 * 512);
-let poolOffset = pool.length;
-
-function randomHex(bytes: number): string {
-  if (poolOffset + bytes > pool.length) {
-    randomFillSync(pool);
-    poolOffset = 0;
-  }
-  const text = pool.toString('hex', poolOffset, poolOffset + bytes);
-  poolOffset += bytes;
-  // All zeros is the one id that is not valid.
-  return /^0+$/.test(text) ? randomHex(bytes) : text;
 }

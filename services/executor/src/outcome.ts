@@ -8,7 +8,8 @@ export interface CallContext {
   wake: number;
   /** Failed calls without progress before this one. */
   failures: number;
-  call: CallOutcome;
+  /** Absent when it has been told already: a lost worker is one failure, however many runs it had. */
+  call: CallOutcome | undefined;
 }
 
 /** A function that could not be called, or was lost in mid-call. */
@@ -29,7 +30,7 @@ export function endingEntry(
   outcome: Exclude<Outcome, { kind: 'continue' }>,
   context: CallContext,
 ): JournalEntry {
-  const ending = { served: context.wake, call: context.call };
+  const ending = endingOf(context);
   switch (outcome.kind) {
     case 'yielded':
       return { type: 'run', run: { kind: 'yielded', ...ending } };
@@ -52,13 +53,17 @@ export function endingEntry(
   }
 }
 
+function endingOf({ wake, call }: CallContext) {
+  return { served: wake, ...(call === undefined ? {} : { call }) };
+}
+
 export function callFailedEntry(
   failure: CallFailure,
   context: CallContext,
   policy: RetryPolicy,
   random: number,
 ): JournalEntry {
-  const ending = { served: context.wake, call: context.call };
+  const ending = endingOf(context);
   const attempt = context.failures + 1;
   const retryAfterMs = failure.retryAtOnce === true && attempt === 1 ? 0 : undefined;
   const decision = decideRetry(policy, { attempt, retryable: true, retryAfterMs }, random);

@@ -33,7 +33,7 @@ export interface Settlement {
   endFailedCall(
     run: ActiveRun,
     failure: CallFailure,
-    call: CallOutcome,
+    call: CallOutcome | undefined,
     policy: RetryPolicy,
   ): Promise<WriteResult>;
   /** The breaker lets no call through: the run waits, and no attempt is used. */

@@ -125,11 +125,15 @@ export function createWorkerConnection(options: WorkerConnectionOptions): Worker
     },
     lost: () => {
       draining = true;
+      // For a circuit breaker a lost worker is one failed call of each function, not one of each run.
+      const told = new Set<string>();
       for (const driven of [...active.values()]) {
+        const { functionId } = driven.run;
         metrics.calls.add(1, { mode: 'pull', result: 'lost' });
         active.delete(driven.run.runId);
         const error = { name: 'worker_lost', message: 'the worker was lost in the middle of the run' };
-        const call = { ...driven.call, succeeded: false };
+        const call = told.has(functionId) ? undefined : { ...driven.call, succeeded: false };
+        told.add(functionId);
         void settlement
           .endFailedCall(driven.run, { error, retryAtOnce: true }, call, driven.policy)
           .then((written) => driven.settle(written === 'restart' ? 'restart' : 'over'));
