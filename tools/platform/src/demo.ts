@@ -35,9 +35,11 @@ async function main(options: DemoOptions): Promise<void> {
   });
   const stopped = await stop(lifecycle);
   const seconds = ((performance.now() - startedAtMs) / 1_000).toFixed(1);
-  if (ok || interrupted.aborted) await rm(dataFolder, { recursive: true, force: true, maxRetries: 5 });
-  else say(`Ledger, logs and data are kept in ${dataFolder}`);
-  say(`Everything stopped after ${seconds} s`);
+  const keep = !ok && !interrupted.aborted;
+  if (!keep) await rm(dataFolder, { recursive: true, force: true, maxRetries: 5 });
+  say(
+    `Everything stopped after ${seconds} s; ${dataFolder} is ${keep ? 'kept: ledger, logs, data' : 'removed'}`,
+  );
   process.exit(interrupted.aborted ? 130 : ok && stopped ? 0 : 1);
 }
 

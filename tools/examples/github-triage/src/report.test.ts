@@ -51,6 +51,11 @@ describe('the demo is not as expected', () => {
     ],
     ['a run failed', (facts) => (facts.runs[0]!.status = 'failed'), /run run-0: is failed, not completed/],
     [
+      'a run was skipped',
+      (facts) => Object.assign(facts.runs[0]!, { status: 'skipped', skipReason: 'condition_error' }),
+      /run run-0: is skipped \(condition_error\), not completed/,
+    ],
+    [
       'a payload started a function that it should not',
       (facts) => facts.runs.push(runOf(1)),
       /triage, payload 1: ran unexpectedly/,

@@ -91,7 +91,10 @@ function checkStrangers({ expectedFunctions, runs, ledger }: ExampleFacts): stri
 /** The run completed, each of its steps ended once, and the platform recorded what the ledger says. */
 function checkRun(run: RunDetail, expected: ExpectedFunction, ledger: readonly LedgerLine[]): string[] {
   const where = `${run.functionId}, run ${run.id}`;
-  if (run.status !== 'completed') return [`${where}: is ${run.status}, not completed`];
+  if (run.status !== 'completed') {
+    const reason = run.skipReason ?? run.error?.message;
+    return [`${where}: is ${run.status}${reason === undefined ? '' : ` (${reason})`}, not completed`];
+  }
   const problems: string[] = [];
   const own = ledger.filter((line) => line.run === run.id);
   const recorded = run.steps.filter((step) => step.status === 'completed').map((step) => step.name);

@@ -6,7 +6,7 @@ import { createClient } from '@ironflow/sdk';
 import type { Log } from '@ironflow/sdk';
 import { startDigestApp, startTriageApp } from './apps.js';
 import { expectedFunctions, expectedPayloads, expectedRuns } from './expected-runs.js';
-import { isDeliveryOf, readPayloads, toEvent } from './payloads.js';
+import { isDeliveryOf, payloadOfDelivery, readPayloads, toEvent } from './payloads.js';
 import { openLedger, readLedger } from './ledger.js';
 import { checkExample } from './report.js';
 import type { ExampleReport } from './report.js';
@@ -23,6 +23,9 @@ export interface ExampleOptions {
   lifecycle: { onStop(name: string, stop: () => unknown): void };
   say: (line: string) => void;
 }
+
+/** The one whose timeline is printed: an issue is opened. */
+const shownRun = { functionId: 'triage-issue', payload: 118 };
 
 export async function runExample(options: ExampleOptions): Promise<ExampleReport> {
   const { say } = options;
@@ -55,7 +58,10 @@ export async function runExample(options: ExampleOptions): Promise<ExampleReport
     runs,
     ledger: readLedger(ledgerFile, isOurs),
   });
-  const shown = runs.find((run) => run.functionId === 'triage-issue');
+  const shown = runs.find(
+    (run) =>
+      run.functionId === shownRun.functionId && payloadOfDelivery(run.correlationId) === shownRun.payload,
+  );
   for (const line of reportLines(report)) say(indent(line));
   if (shown !== undefined) for (const line of timelineLines(shown)) say(indent(line));
   say(`  Ledger of the functions: ${ledgerFile}`);
