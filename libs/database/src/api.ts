@@ -1,0 +1,211 @@
+/**
+ * What the API reads for a tenant: always within the environment, which row-level security enforces once
+ * more. Lists are keyset pages over ids, each filter with an index of its own, so that they stay quick at a
+ * million runs.
+ */
+import type {
+  App,
+  DeadLetter,
+  EventDetail,
+  EventsPage,
+  EventsQuery,
+  FunctionResource,
+  RunDetail,
+  RunsPage,
+  RunsQuery,
+} from '@ironflow/schema';
+import type { Database, Queryable, Statement } from './database.js';
+import { intersect, windowsAround } from './id-windows.js';
+import type { IdWindow } from './id-windows.js';
+import { cutPage, pageWindow } from './page.js';
+import { toApp, toDeadLetter, toEvent, toFunction, toRun, toRunResult, toStep } from './resource-rows.js';
+import type {
+  AppRow,
+  DeadLetterRow,
+  EventRow,
+  FunctionRow,
+  RunResultRow,
+  RunRow,
+  StepRow,
+} from './resource-rows.js';
+
+export interface ApiStore {
+  listRuns(environmentId: string, query: RunsQuery): Promise<RunsPage>;
+  getRun(environmentId: string, runId: string): Promise<RunDetail | undefined>;
+  listEvents(environmentId: string, query: EventsQuery): Promise<EventsPage>;
+  getEvent(environmentId: string, eventId: string): Promise<EventDetail | undefined>;
+  /** Archived ones included. */
+  listFunctions(environmentId: string): Promise<FunctionResource[]>;
+  listApps(environmentId: string): Promise<App[]>;
+  /** The newest first. */
+  listDeadLetters(environmentId: string, limit: number): Promise<DeadLetter[]>;
+}
+
+export function createApiStore(database: Database): ApiStore {
+  const list = <Row>(environmentId: string, statement: Statement, values: unknown[] = []): Promise<Row[]> =>
+    database.inEnvironment(environmentId, (transaction) =>
+      transaction.query<Row>(statement, [environmentId, ...values]),
+    );
+  return {
+    listRuns: async (environmentId, query) => {
+      const { statement, values } = runsList(query);
+      const page = cutPage(await list<RunRow>(environmentId, statement, values), query.limit);
+      return { runs: page.rows.map(toRun), ...cursorOf(page) };
+    },
+    getRun: (environmentId, runId) =>
+      database.inEnvironment(environmentId, (transaction) => readRun(transaction, environmentId, runId)),
+    listEvents: async (environmentId, query) => {
+      const { statement, values } = eventsList(query);
+      const page = cutPage(await list<EventRow>(environmentId, statement, values), query.limit);
+      return { events: page.rows.map(toEvent), ...cursorOf(page) };
+    },
+    getEvent: (environmentId, eventId) =>
+      database.inEnvironment(environmentId, (transaction) => readEvent(transaction, environmentId, eventId)),
+    listFunctions: async (environmentId) =>
+      (await list<FunctionRow>(environmentId, functionsStatement)).map(toFunction),
+    listApps: async (environmentId) => (await list<AppRow>(environmentId, appsStatement)).map(toApp),
+    listDeadLetters: async (environmentId, limit) =>
+      (await list<DeadLetterRow>(environmentId, deadLettersStatement, [limit])).map(toDeadLetter),
+  };
+}
+
+function cursorOf(page: { nextCursor?: string }): { nextCursor?: string } {
+  return page.nextCursor === undefined ? {} : { nextCursor: page.nextCursor };
+}
+
+interface List {
+  statement: Statement;
+  /** After the environment, which is $1. */
+  values: unknown[];
+}
+
+interface ListParts {
+  name: string;
+  columns: string;
+  table: 'runs' | 'events';
+  window: IdWindow;
+  limit: number;
+  filters: { column: string; value: string | undefined }[];
+}
+
+/** A text for every combination of filters: one plan cannot serve a filter that may be absent. */
+function listOf(parts: ListParts): List {
+  const given = parts.filters.filter((filter) => filter.value !== undefined);
+  const conditions = given.map(({ column }, index) => `and ${column} = $${index + 5}`);
+  const text = `select ${parts.columns} from ${parts.table}
+    where environment_id = $1 and id >= $2 and id < $3 ${conditions.join(' ')}
+    order by id desc limit $4`;
+  return {
+    statement: { name: [parts.name, ...given.map(({ column }) => column)].join('_'), text },
+    values: [parts.window.lowest, parts.window.end, parts.limit + 1, ...given.map(({ value }) => value)],
+  };
+}
+
+const runColumns = `id, app_id, function_id, function_hash, mode, status, skip_reason, event_id,
+  correlation_id,
+  output::text, error, traceparent, created_at, started_at, ended_at`;
+const eventName = '(select name from events where events.id = r.event_id) as event_name';
+const eventColumns = 'id, name, data::text, version, source, correlation_id, causation_id, received_at';
+const resultColumns = 'id, function_id, status, output::text, error';
+
+function runsList(query: RunsQuery): List {
+  const page = pageWindow(query);
+  const { statement, values } = listOf({
+    name: 'list_runs',
+    columns: runColumns,
+    table: 'runs',
+    // Runs of an event have its time: looking only there makes an index by event unnecessary.
+    window: query.event === undefined ? page : intersect(page, windowsAround([query.event])[0]!),
+    limit: query.limit,
+    filters: [
+      { column: 'status', value: query.status },
+      { column: 'function_id', value: query.function },
+      { column: 'correlation_id', value: query.correlation },
+      { column: 'event_id', value: query.event },
+    ],
+  });
+  const text = `select r.*, ${eventName} from (${statement.text}) r order by r.id desc`;
+  return { statement: { name: statement.name, text }, values };
+}
+
+function eventsList(query: EventsQuery): List {
+  return listOf({
+    name: 'list_events',
+    columns: eventColumns,
+    table: 'events',
+    window: pageWindow(query),
+    limit: query.limit,
+    filters: [
+      { column: 'name', value: query.name },
+      { column: 'correlation_id', value: query.correlation },
+    ],
+  });
+}
+
+const runStatement: Statement = {
+  name: 'run_detail',
+  text: `select r.*, ${eventName} from (select ${runColumns} from runs where environment_id = $1 and id = $2) r`,
+};
+const stepsStatement: Statement = {
+  name: 'run_steps',
+  text: `select step_id, name, type, attempt, status, output::text, error, started_at, ended_at, due_at
+    from steps where environment_id = $1 and run_id = $2 order by started_at, step_id, attempt`,
+};
+
+async function readRun(
+  transaction: Queryable,
+  environmentId: string,
+  runId: string,
+): Promise<RunDetail | undefined> {
+  const [run] = await transaction.query<RunRow>(runStatement, [environmentId, runId]);
+  if (run === undefined) return undefined;
+  const steps = await transaction.query<StepRow>(stepsStatement, [environmentId, runId]);
+  return { ...toRun(run), steps: steps.map(toStep) };
+}
+
+const eventStatement: Statement = {
+  name: 'event_detail',
+  text: `select ${eventColumns} from events where environment_id = $1 and id = $2`,
+};
+
+async function readEvent(
+  transaction: Queryable,
+  environmentId: string,
+  eventId: string,
+): Promise<EventDetail | undefined> {
+  const [event] = await transaction.query<EventRow>(eventStatement, [environmentId, eventId]);
+  if (event === undefined) return undefined;
+  const [window] = windowsAround([eventId]);
+  const runs = await transaction.query<RunResultRow>(runsOfEventStatement, [
+    environmentId,
+    window!.lowest,
+    window!.end,
+    eventId,
+  ]);
+  return { ...toEvent(event), runs: runs.map(toRunResult) };
+}
+
+const runsOfEventStatement: Statement = {
+  name: 'runs_of_event',
+  text: `select ${resultColumns} from runs
+    where environment_id = $1 and id >= $2 and id < $3 and event_id = $4 order by id`,
+};
+const functionsStatement: Statement = {
+  name: 'list_functions',
+  text: `select f.config, f.app_id, a.mode, f.hash, f.status, f.registered_at
+    from functions f join apps a on a.environment_id = f.environment_id and a.id = f.app_id
+    where f.environment_id = $1 order by f.id`,
+};
+const appsStatement: Statement = {
+  name: 'list_apps',
+  text: `select a.id, a.mode, a.url, a.sdk, a.registered_at, (
+      select count(*)::int from functions f
+      where f.environment_id = a.environment_id and f.app_id = a.id and f.status = 'active'
+    ) as functions
+    from apps a where a.environment_id = $1 order by a.id`,
+};
+const deadLettersStatement: Statement = {
+  name: 'list_dead_letters',
+  text: `select id, environment_id, subject, reason, detail, payload, occurred_at
+    from dead_letters where environment_id = $1 order by id desc limit $2`,
+};

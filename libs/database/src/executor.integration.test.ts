@@ -1,0 +1,100 @@
+import { afterAll, beforeAll, expect, test } from '@jest/globals';
+import type { StepRecord } from '@ironflow/schema';
+import { stopSharedServers } from '@ironflow/testing';
+import { createPlatform, freshId, newEvent, newRun, startRuns } from '../test/platform.js';
+import type { Platform } from '../test/platform.js';
+import {
+  createCollectorStore,
+  createExecutorStore,
+  createIngestStore,
+  createSchedulerStore,
+} from './index.js';
+import type { ExecutorStore } from './index.js';
+
+let platform: Platform;
+let executor: ExecutorStore;
+
+beforeAll(async () => {
+  platform = await createPlatform();
+  executor = createExecutorStore(platform.service);
+});
+
+afterAll(async () => {
+  await platform.close();
+  await stopSharedServers();
+});
+
+test('a run is read with its event, letter for letter, and with what an activation has to know', async () => {
+  const { scope } = platform.ours;
+  const traceparent = '00-11111111111111111111111111111111-2222222222222222-01';
+  const event = newEvent({
+    data: '{"n":1.0,"a":"\\ud800"}',
+    version: '2',
+    correlationId: 'root',
+    traceparent,
+  });
+  const [receipt] = await createIngestStore(platform.tenant).storeEvents(scope.environmentId, [event]);
+  const run = newRun(scope, event.id, { traceparent, correlationId: 'root' });
+  await createSchedulerStore(platform.service).routeEvents(
+    [{ id: event.id, environmentId: scope.environmentId, registryVersion: 0 }],
+    [run],
+  );
+  expect(await executor.loadRuns([run.id])).toEqual(
+    new Map([
+      [
+        run.id,
+        {
+          runId: run.id,
+          scope,
+          appId: 'shop',
+          functionId: 'ship',
+          functionHash: 'hash',
+          mode: 'pull',
+          status: 'queued',
+          wake: 1,
+          served: 0,
+          failures: 0,
+          journalSeq: 0,
+          registryVersion: 0,
+          steps: [],
+          event: { ...event, receivedAtMs: receipt!.receivedAtMs },
+          traceparent,
+          started: false,
+        },
+      ],
+    ]),
+  );
+});
+
+test('of a step with several attempts the memo holds the last', async () => {
+  const [run] = await startRuns(platform, platform.ours.scope, 1);
+  const base = { id: 'charge', name: 'charge', type: 'run', startedAtMs: 1, endedAtMs: 2 } as const;
+  const error = { name: 'Error', message: 'no' };
+  const steps: StepRecord[] = [
+    { ...base, attempt: 1, status: 'retrying', retryInMs: 0, error },
+    { ...base, attempt: 2, status: 'retrying', retryInMs: 0, error },
+    { ...base, attempt: 10, status: 'completed', output: '"paid"' },
+    { ...base, id: 'b', attempt: 1, status: 'completed' },
+  ];
+  await createCollectorStore(platform.service).apply([
+    { runId: run!.id, environmentId: run!.environmentId, prev: 0, journalSeq: 7, steps, startedAtMs: 1 },
+  ]);
+  const state = (await executor.loadRuns([run!.id])).get(run!.id);
+  expect(state).toMatchObject({ journalSeq: 7, started: true });
+  expect(state!.steps).toEqual([
+    { id: 'b', type: 'run', attempt: 1, status: 'completed' },
+    { id: 'charge', type: 'run', attempt: 10, status: 'completed', output: '"paid"' },
+  ]);
+});
+
+test('a batch across environments reads each run once; what does not exist is missing', async () => {
+  const runs = [
+    ...(await startRuns(platform, platform.ours.scope, 5)),
+    ...(await startRuns(platform, platform.theirs.scope, 5)),
+  ];
+  const ids = runs.map((run) => run.id);
+  const states = await executor.loadRuns([...ids, ...ids, freshId()]);
+  expect([...states.keys()].sort()).toEqual(ids.sort());
+  for (const run of runs) expect(states.get(run.id)!.scope.environmentId).toBe(run.environmentId);
+  expect(await executor.loadRuns([])).toEqual(new Map());
+});

@@ -1,0 +1,158 @@
+/**
+ * What an executor reads before it calls a function: every run of a batch, with its event and its memo, in
+ * one statement. It writes nothing here; what happened goes into the journal.
+ */
+import type { MemoizedStep, RunMode, RunStatus, Scope, StoredEvent } from '@ironflow/schema';
+import type { Database, Statement } from './database.js';
+import { boundsOf } from './id-windows.js';
+import { scopeColumns } from './run-to-activate.js';
+
+export interface RunState {
+  runId: string;
+  scope: Scope;
+  appId: string;
+  functionId: string;
+  functionHash: string;
+  mode: RunMode;
+  status: RunStatus;
+  wake: number;
+  served: number;
+  failures: number;
+  journalSeq: number;
+  registryVersion: number;
+  /** The last attempt of each. */
+  steps: MemoizedStep[];
+  event: Omit<StoredEvent, 'scope' | 'awaited'>;
+  traceparent?: string;
+  /** An activation has called its function before. */
+  started: boolean;
+}
+
+export interface ExecutorStore {
+  /** Runs that do not exist are missing from the answer. */
+  loadRuns(runIds: readonly string[]): Promise<Map<string, RunState>>;
+}
+
+export function createExecutorStore(database: Database): ExecutorStore {
+  return {
+    loadRuns: async (runIds) => {
+      if (runIds.length === 0) return new Map();
+      const { lowest, highest } = boundsOf(runIds);
+      const rows = await database.query<RunRow>(loadStatement, [[...new Set(runIds)], lowest, highest]);
+      return new Map(rows.map((row) => [row.id, toRunState(row)]));
+    },
+  };
+}
+
+// Each part is a lateral subquery that the planner cannot merge (offset 0): one index lookup a run, in its
+// partition only. Outputs travel as text within the JSON of the steps: parsing and printing them again would
+// change some.
+const loadStatement: Statement = {
+  name: 'load_runs',
+  text: `select r.id, r.environment_id, ${scopeColumns}, r.app_id, r.function_id, r.function_hash, r.mode,
+    r.status,
+      r.wake, r.served, r.failures, r.journal_seq::float8 as journal_seq, e.registry_version, r.traceparent,
+      r.started_at is not null as started, s.steps,
+      v.id as event_id, v.name as event_name, v.data, v.version, v.source, v.correlation_id, v.causation_id,
+      v.traceparent as event_traceparent, v.received_at_ms
+    from unnest($1::uuid[]) as i (id)
+    cross join lateral (
+      select id, environment_id, event_id, app_id, function_id, function_hash, mode, status, wake, served,
+        failures,
+        journal_seq, traceparent, started_at
+      from runs where runs.id = i.id and runs.id >= $2 and runs.id <= $3 offset 0
+    ) r
+    join environments e on e.id = r.environment_id
+    cross join lateral (
+      select id, name, data::text, version, source, correlation_id, causation_id, traceparent,
+        (extract(epoch from received_at) * 1000)::float8 as received_at_ms
+      from events where events.id = r.event_id offset 0
+    ) v
+    left join lateral (
+      select json_agg(json_build_array(step_id, type, attempt, status, output::text, error)) as steps from (
+        select distinct on (step_id) step_id, type, attempt, status, output, error
+        from steps where run_id = r.id and r.journal_seq > 0
+        order by step_id, attempt desc
+      ) last_attempts
+    ) s on true`,
+};
+
+type StepTuple = [
+  MemoizedStep['id'],
+  MemoizedStep['type'],
+  MemoizedStep['attempt'],
+  MemoizedStep['status'],
+  string | null,
+  MemoizedStep['error'] | null,
+];
+
+interface RunRow {
+  id: string;
+  environment_id: string;
+  project: string;
+  env: string;
+  app_id: string;
+  function_id: string;
+  function_hash: string;
+  mode: RunMode;
+  status: RunStatus;
+  wake: number;
+  served: number;
+  failures: number;
+  journal_seq: number;
+  registry_version: number;
+  traceparent: string | null;
+  started: boolean;
+  steps: StepTuple[] | null;
+  event_id: string;
+  event_name: string;
+  data: string;
+  version: string | null;
+  source: StoredEvent['source'];
+  correlation_id: string;
+  causation_id: string | null;
+  event_traceparent: string | null;
+  received_at_ms: number;
+}
+
+function toRunState(row: RunRow): RunState {
+  return {
+    runId: row.id,
+    scope: { environmentId: row.environment_id, project: row.project, env: row.env },
+    appId: row.app_id,
+    functionId: row.function_id,
+    functionHash: row.function_hash,
+    mode: row.mode,
+    status: row.status,
+    wake: row.wake,
+    served: row.served,
+    failures: row.failures,
+    journalSeq: row.journal_seq,
+    registryVersion: row.registry_version,
+    steps: (row.steps ?? []).map(toMemoizedStep),
+    event: {
+      id: row.event_id,
+      name: row.event_name,
+      data: row.data,
+      source: row.source,
+      receivedAtMs: row.received_at_ms,
+      correlationId: row.correlation_id,
+      ...(row.version === null ? {} : { version: row.version }),
+      ...(row.causation_id === null ? {} : { causationId: row.causation_id }),
+      ...(row.event_traceparent === null ? {} : { traceparent: row.event_traceparent }),
+    },
+    ...(row.traceparent === null ? {} : { traceparent: row.traceparent }),
+    started: row.started,
+  };
+}
+
+function toMemoizedStep([id, type, attempt, status, output, error]: StepTuple): MemoizedStep {
+  return {
+    id,
+    type,
+    attempt,
+    status,
+    ...(output === null ? {} : { output }),
+    ...(error === null || error === undefined ? {} : { error }),
+  };
+}

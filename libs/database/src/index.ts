@@ -1,0 +1,39 @@
+export { createApiStore } from './api.js';
+export type { ApiStore } from './api.js';
+export { createAuthenticator } from './authentication.js';
+export type { Authenticator, AuthenticatorOptions, Principal, PrincipalRole } from './authentication.js';
+export { createCronStore } from './cron.js';
+export type { CronStore, Schedule } from './cron.js';
+export { createDatabase } from './database.js';
+export { isRefusedData } from './database-error.js';
+export type { Database, DatabaseOptions, Queryable, Statement } from './database.js';
+export { createEnvelope } from './envelope.js';
+export type { SealedDataKey, SecretPlace, Secrets } from './envelope.js';
+export { createExecutorStore } from './executor.js';
+export type { ExecutorStore, RunState } from './executor.js';
+export { createIngestStore } from './ingest.js';
+export type { EventRuns, IngestStore, NewEvent, StoredEventReceipt } from './ingest.js';
+export { createApiKey, hashApiKey, parseApiKey } from './keys.js';
+export type { ParsedApiKey } from './keys.js';
+export { migrate } from './migrate.js';
+export type { MigrateOptions } from './migrate.js';
+export { ensurePartitions } from './partitions.js';
+export { createRegistryReader, listEnvironments, registerApp } from './registry.js';
+export type { Registration, RegistryReader } from './registry.js';
+export { createCollectorStore } from './result-collector.js';
+export type { AcceptedRun, CollectorStore, RunProgress } from './result-collector.js';
+export { serviceUrl } from './roles.js';
+export type { ServicePasswords, ServiceRole } from './roles.js';
+export type { RunToActivate } from './run-to-activate.js';
+export { createSchedulerStore } from './scheduler.js';
+export type {
+  EventToRoute,
+  NewRun,
+  OverdueRun,
+  OverdueRunsQuery,
+  RoutingOutcome,
+  SchedulerStore,
+} from './scheduler.js';
+export { checkSchemaVersion } from './schema-version.js';
+export { createTenantStore } from './tenants.js';
+export type { EnvironmentCredentials, EnvironmentPath, TenantStore } from './tenants.js';

@@ -1,0 +1,260 @@
+/**
+ * What ingest stores: events with their idempotency keys, a whole batch in one statement. As ironflow_tenant
+ * it sets its environment within that same statement, so that row-level security costs no round trip.
+ *
+ * 1. An event is stored together with its row in unrouted_events: it is never forgotten between the two.
+ * 2. Of two uses of a key within its 24 hours one stores its event; the other is told that event's id.
+ * 3. Keys, then ids, are taken in order, so that concurrent batches wait for each other and never in a
+ *    circle.
+ */
+import type { EventSource, Failure, RunStatus } from '@ironflow/schema';
+import type { Database, Queryable, Statement } from './database.js';
+import { boundsOf, windowsAround } from './id-windows.js';
+
+export interface NewEvent {
+  id: string;
+  name: string;
+  /** JSON text, kept as it is. */
+  data: string;
+  version?: string | undefined;
+  source: EventSource;
+  /** Its own id by default. */
+  correlationId?: string | undefined;
+  causationId?: string | undefined;
+  traceparent?: string | undefined;
+  idempotencyKey?: string | undefined;
+}
+
+export interface StoredEventReceipt {
+  /** Of the first event, when its idempotency key was used before. */
+  id: string;
+  /** Nothing was stored: the key or the id was used before. */
+  duplicate: boolean;
+  receivedAtMs: number;
+  correlationId: string;
+}
+
+export interface EventRuns {
+  eventId: string;
+  /** Until it is, runs may be missing. */
+  routed: boolean;
+  runs: { id: string; functionId: string; status: RunStatus; output?: string; error?: Failure }[];
+}
+
+export interface IngestStore {
+  /** One receipt for each event, in their order. */
+  storeEvents(environmentId: string, events: readonly NewEvent[]): Promise<StoredEventReceipt[]>;
+  /** In the order asked for; outputs are JSON text. */
+  eventRuns(environmentId: string, eventIds: readonly string[]): Promise<EventRuns[]>;
+}
+
+export function createIngestStore(database: Database): IngestStore {
+  return {
+    storeEvents: (environmentId, events) => storeEvents(database, environmentId, events),
+    eventRuns: (environmentId, eventIds) =>
+      database.inEnvironment(environmentId, (transaction) =>
+        readEventRuns(transaction, environmentId, eventIds),
+      ),
+  };
+}
+
+interface StoredRow {
+  id: string;
+  /** Set on rows that tell whose a key is. */
+  key: string | null;
+  /** Set on rows that tell what was stored. */
+  received_at_ms: number | null;
+}
+
+const storeStatement: Statement = {
+  name: 'store_events',
+  text: `with environment as materialized (
+    select set_config('ironflow.environment_id', $1, true)::uuid as id
+  ), given as materialized (
+    select environment.id as environment_id, g.*
+    from environment, unnest($2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[],
+      $8::text[],
+      $9::text[], $10::text[]) as g (id, name, data, version, source, correlation_id, causation_id,
+        traceparent, key)
+  ), claimed as (
+    insert into idempotency_keys (environment_id, key, event_id)
+    select environment_id, key, id from given where key is not null order by key
+    on conflict (environment_id, key) do update set
+      event_id = case when idempotency_keys.created_at < now() - interval '24 hours'
+        then excluded.event_id else idempotency_keys.event_id end,
+      created_at = case when idempotency_keys.created_at < now() - interval '24 hours'
+        then now() else idempotency_keys.created_at end
+    returning key, event_id
+  ), stored as (
+    insert into events (id, environment_id, name, data, version, source, correlation_id, causation_id,
+      traceparent)
+    select id, environment_id, name, data::json, version, source, correlation_id, causation_id, traceparent
+    from given where key is null or id in (select event_id from claimed) order by id
+    on conflict (id) do nothing
+    returning id, environment_id, received_at
+  ), unrouted as (
+    insert into unrouted_events (event_id, environment_id, received_at)
+    select id, environment_id, received_at from stored
+  )
+  select id, null as key, (extract(epoch from received_at) * 1000)::float8 as received_at_ms from stored
+  union all select event_id, key, null from claimed`,
+};
+
+async function storeEvents(
+  database: Database,
+  environmentId: string,
+  events: readonly NewEvent[],
+): Promise<StoredEventReceipt[]> {
+  if (events.length === 0) return [];
+  const firsts = firstUses(events);
+  const column = <T>(pick: (event: NewEvent) => T): T[] => firsts.map(pick);
+  const rows = await database.query<StoredRow>(storeStatement, [
+    environmentId,
+    column((event) => event.id),
+    column((event) => event.name),
+    column((event) => event.data),
+    column((event) => event.version ?? null),
+    column((event) => event.source),
+    column((event) => event.correlationId ?? event.id),
+    column((event) => event.causationId ?? null),
+    column((event) => event.traceparent ?? null),
+    column((event) => event.idempotencyKey ?? null),
+  ]);
+  const ownerOfKey = new Map<string, string>();
+  const receivedAtMs = new Map<string, number>();
+  for (const row of rows) {
+    if (row.key !== null) ownerOfKey.set(row.key, row.id);
+    else receivedAtMs.set(row.id, row.received_at_ms!);
+  }
+  const idOf = (event: NewEvent): string =>
+    (event.idempotencyKey === undefined ? undefined : ownerOfKey.get(event.idempotencyKey)) ?? event.id;
+
+  const earlier = events.map(idOf).filter((id) => !receivedAtMs.has(id));
+  const known = await readReceipts(database, environmentId, earlier);
+  const answered = new Set<string>();
+  return events.map((event) => {
+    const id = idOf(event);
+    const storedAtMs = receivedAtMs.get(id);
+    const duplicate = storedAtMs === undefined || id !== event.id || answered.has(id);
+    answered.add(id);
+    if (storedAtMs !== undefined) {
+      // A later use of a key within this batch: what was stored is its first use.
+      const first = id === event.id ? event : firsts.find((candidate) => candidate.id === id)!;
+      return { id, duplicate, receivedAtMs: storedAtMs, correlationId: first.correlationId ?? id };
+    }
+    return { id, duplicate, ...(known.get(id) ?? unseen(event)) };
+  });
+}
+
+/**
+ * PostgreSQL refuses to meet one key twice in a statement: later uses within a batch are answered with the
+ * first.
+ */
+function firstUses(events: readonly NewEvent[]): NewEvent[] {
+  const ids = new Set<string>();
+  const keys = new Set<string>();
+  const firsts = events.filter(({ id, idempotencyKey: key }) => {
+    if (ids.has(id) || (key !== undefined && keys.has(key))) return false;
+    ids.add(id);
+    if (key !== undefined) keys.add(key);
+    return true;
+  });
+  return firsts;
+}
+
+type Receipt = Pick<StoredEventReceipt, 'receivedAtMs' | 'correlationId'>;
+
+/**
+ * The id was taken by an event that this environment cannot see: ids are drawn at random, so somebody chose
+ * it. It is answered like any repetition, which tells nothing of the other.
+ */
+function unseen(event: NewEvent): Receipt {
+  return { receivedAtMs: Date.now(), correlationId: event.correlationId ?? event.id };
+}
+
+const receiptsStatement: Statement = {
+  name: 'event_receipts',
+  text: `select id, correlation_id, (extract(epoch from received_at) * 1000)::float8 as received_at_ms
+    from events where id = any($1::uuid[]) and id >= $2 and id <= $3 and environment_id = $4`,
+};
+
+async function readReceipts(
+  database: Database,
+  environmentId: string,
+  ids: readonly string[],
+): Promise<Map<string, Receipt>> {
+  if (ids.length === 0) return new Map();
+  const { lowest, highest } = boundsOf(ids);
+  const rows = await database.inEnvironment(environmentId, (transaction) =>
+    transaction.query<{ id: string; correlation_id: string; received_at_ms: number }>(receiptsStatement, [
+      ids,
+      lowest,
+      highest,
+      environmentId,
+    ]),
+  );
+  return new Map(
+    rows.map((row) => [row.id, { receivedAtMs: row.received_at_ms, correlationId: row.correlation_id }]),
+  );
+}
+
+const unroutedStatement: Statement = {
+  name: 'unrouted_of',
+  text: 'select event_id from unrouted_events where event_id = any($1::uuid[]) and environment_id = $2',
+};
+
+const eventRunsStatement: Statement = {
+  name: 'event_runs',
+  text: `select r.* from unnest($1::uuid[], $2::uuid[]) as w (lowest, ending)
+    cross join lateral (
+      select id, event_id, function_id, status, output::text, error from runs
+      where environment_id = $3 and id >= w.lowest and id < w.ending and event_id = any($4::uuid[])
+      offset 0
+    ) r order by r.id`,
+};
+
+interface EventRunRow {
+  id: string;
+  event_id: string;
+  function_id: string;
+  status: RunStatus;
+  output: string | null;
+  error: Failure | null;
+}
+
+async function readEventRuns(
+  transaction: Queryable,
+  environmentId: string,
+  eventIds: readonly string[],
+): Promise<EventRuns[]> {
+  // In this order: an event that is routed by the first answer has all its runs in the second.
+  const unrouted = await transaction.query<{ event_id: string }>(unroutedStatement, [
+    eventIds,
+    environmentId,
+  ]);
+  const windows = windowsAround(eventIds);
+  const rows = await transaction.query<EventRunRow>(eventRunsStatement, [
+    windows.map((window) => window.lowest),
+    windows.map((window) => window.end),
+    environmentId,
+    eventIds,
+  ]);
+  const waiting = new Set(unrouted.map((row) => row.event_id));
+  const runsOf = new Map<string, EventRuns['runs']>(eventIds.map((id) => [id, []]));
+  for (const row of rows) runsOf.get(row.event_id)?.push(toEventRun(row));
+  return eventIds.map((eventId) => ({
+    eventId,
+    routed: !waiting.has(eventId),
+    runs: runsOf.get(eventId)!,
+  }));
+}
+
+function toEventRun(row: EventRunRow): EventRuns['runs'][number] {
+  return {
+    id: row.id,
+    functionId: row.function_id,
+    status: row.status,
+    ...(row.output === null ? {} : { output: row.output }),
+    ...(row.error === null ? {} : { error: row.error }),
+  };
+}

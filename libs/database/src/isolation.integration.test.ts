@@ -1,0 +1,201 @@
+/** What crosses tenants: nothing (I8). The tables are read from the catalogue, so that none is forgotten. */
+import { afterAll, beforeAll, expect, test } from '@jest/globals';
+import { stopSharedServers } from '@ironflow/testing';
+import {
+  createPlatform,
+  freshId,
+  functionConfig,
+  manifest,
+  newEvent,
+  newRun,
+  startRuns,
+} from '../test/platform.js';
+import type { Platform } from '../test/platform.js';
+import { createCollectorStore, createIngestStore, createSchedulerStore, registerApp } from './index.js';
+import type { Queryable } from './index.js';
+
+let platform: Platform;
+let tables: string[];
+
+beforeAll(async () => {
+  platform = await createPlatform();
+  const { rows } = await platform.admin.query<{ name: string }>(`select relname as name from pg_class
+    where relnamespace = 'public'::regnamespace and relkind in ('r', 'p') and not relispartition
+      and relname <> '_prisma_migrations' order by 1`);
+  tables = rows.map((row) => row.name);
+  await fillEveryTable();
+});
+
+afterAll(async () => {
+  await platform.close();
+  await stopSharedServers();
+});
+
+async function fillEveryTable(): Promise<void> {
+  const { scope } = platform.ours;
+  const { environmentId } = scope;
+  const cron = functionConfig('hourly', [{ cron: '0 * * * *', timezone: 'UTC' }]);
+  await registerApp(platform.tenant, environmentId, manifest({ functions: [cron] }));
+  await createIngestStore(platform.tenant).storeEvents(environmentId, [newEvent({ idempotencyKey: 'key' })]);
+  const [run] = await startRuns(platform, scope, 1);
+  const collector = createCollectorStore(platform.service);
+  const sleep = { id: 'nap', name: 'nap', attempt: 1, type: 'sleep', startedAtMs: 1 } as const;
+  await collector.apply([
+    {
+      runId: run!.id,
+      environmentId,
+      prev: 0,
+      journalSeq: 1,
+      startedAtMs: 1,
+      steps: [{ ...sleep, status: 'waiting', due: { inMs: 3_600_000 } }],
+    },
+  ]);
+  const letter = { subject: 's', reason: 'unreadable', detail: 'd', payload: '', occurredAtMs: 1 } as const;
+  await collector.storeDeadLetters([{ id: freshId(), environmentId, ...letter }]);
+}
+
+/** How many rows the tenant's role sees; a table it may not read at all counts as none. */
+async function visible(transaction: Queryable, table: string): Promise<number> {
+  await transaction.query({ name: '', text: 'savepoint before_reading' }, []);
+  try {
+    const rows = await transaction.query<{ count: number }>(
+      { name: '', text: `select count(*)::int from ${table}` },
+      [],
+    );
+    return rows[0]!.count;
+  } catch (error) {
+    expect(error).toMatchObject({ code: '42501' });
+    await transaction.query({ name: '', text: 'rollback to savepoint before_reading' }, []);
+    return 0;
+  }
+}
+
+test('row-level security is enabled and forced on every table', async () => {
+  const { rows } = await platform.admin.query(`select relname from pg_class
+    where relnamespace = 'public'::regnamespace and relkind in ('r', 'p') and not relispartition
+      and relname <> '_prisma_migrations' and not (relrowsecurity and relforcerowsecurity)`);
+  expect(rows).toEqual([]);
+});
+
+test('every tenant row has its environment: the column is there and not null', async () => {
+  const { rows } = await platform.admin.query<{ name: string }>(
+    `select c.relname as name from pg_class c
+    where c.relname = any($1) and not exists (select from pg_attribute a
+      where a.attrelid = c.oid and a.attname = 'environment_id' and a.attnotnull) order by 1`,
+    [tables],
+  );
+  // Above environments, the environment itself, and letters so broken that nobody knows whose they are.
+  expect(rows.map((row) => row.name)).toEqual(['dead_letters', 'environments', 'organizations', 'projects']);
+});
+
+test('there is something to see in every table', async () => {
+  for (const table of tables) {
+    const { rowCount } = await platform.admin.query(`select 1 from ${table} limit 1`);
+    expect([table, rowCount]).toEqual([table, 1]);
+  }
+});
+
+test('with no environment set the tenant role sees no row of any table', async () => {
+  await platform.tenant.transaction(async (transaction) => {
+    for (const table of tables) expect([table, await visible(transaction, table)]).toEqual([table, 0]);
+  });
+});
+
+test('with another environment set it sees no row of ours', async () => {
+  const { environmentId } = platform.theirs.scope;
+  await platform.tenant.inEnvironment(environmentId, async (transaction) => {
+    for (const table of tables) {
+      const own = table === 'environments' ? 1 : 0;
+      expect([table, await visible(transaction, table)]).toEqual([table, own]);
+    }
+  });
+});
+
+test('with its own environment set it sees what it serves, and no credentials beyond', async () => {
+  const seen: string[] = [];
+  await platform.tenant.inEnvironment(platform.ours.scope.environmentId, async (transaction) => {
+    for (const table of tables) if ((await visible(transaction, table)) > 0) seen.push(table);
+  });
+  const hidden = ['api_keys', 'environment_data_keys', 'organizations', 'projects', 'signing_keys'];
+  expect(seen).toEqual(tables.filter((table) => !hidden.includes(table)));
+});
+
+test('the setting ends with its transaction and is not left on the connection', async () => {
+  const { environmentId } = platform.ours.scope;
+  await Promise.all(
+    Array.from({ length: 20 }, () => platform.tenant.inEnvironment(environmentId, async () => {})),
+  );
+  await createIngestStore(platform.tenant).storeEvents(environmentId, [newEvent()]);
+  const counts = await Promise.all(
+    Array.from({ length: 20 }, () =>
+      platform.tenant.query<{ count: number }>({ name: '', text: 'select count(*)::int from events' }, []),
+    ),
+  );
+  expect(counts.flat()).toEqual(counts.map(() => ({ count: 0 })));
+});
+
+test('no service role reaches a partition directly', async () => {
+  const { rows } = await platform.admin.query<{ name: string }>(
+    `select relname as name from pg_class where relispartition and relkind = 'r'`,
+  );
+  expect(rows.length).toBeGreaterThan(20);
+  for (const database of [platform.service, platform.tenant]) {
+    for (const { name } of rows) {
+      await expect(database.query({ name: '', text: `select 1 from ${name}` }, [])).rejects.toMatchObject({
+        code: '42501',
+      });
+    }
+  }
+});
+
+test('the tenant role cannot write into another environment, nor run what is not its own', async () => {
+  const ours = platform.ours.scope.environmentId;
+  const event = newEvent();
+  await expect(
+    platform.tenant.inEnvironment(platform.theirs.scope.environmentId, (transaction) =>
+      transaction.query(
+        {
+          name: '',
+          text: `insert into events (id, environment_id, name, data, source, correlation_id)
+            values ($1, $2, 'a', '1', 'http', 'c')`,
+        },
+        [event.id, ours],
+      ),
+    ),
+  ).rejects.toMatchObject({ code: '42501' });
+  await expect(
+    platform.tenant.inEnvironment(ours, (transaction) =>
+      transaction.query({ name: '', text: `update runs set status = 'completed'` }, []),
+    ),
+  ).rejects.toMatchObject({ code: '42501' });
+  await expect(
+    platform.tenant.query({ name: '', text: 'select ensure_partitions()' }, []),
+  ).rejects.toMatchObject({ code: '42501' });
+});
+
+test('a batch for one environment moves no run of another', async () => {
+  const [theirRun] = await startRuns(platform, platform.theirs.scope, 1);
+  const accepted = await createCollectorStore(platform.service).apply([
+    {
+      runId: theirRun!.id,
+      environmentId: platform.ours.scope.environmentId,
+      prev: 0,
+      journalSeq: 1,
+      startedAtMs: 1,
+      steps: [],
+    },
+  ]);
+  expect(accepted).toEqual([]);
+});
+
+test('an event is not routed as another environment’s', async () => {
+  const event = newEvent();
+  await createIngestStore(platform.tenant).storeEvents(platform.theirs.scope.environmentId, [event]);
+  const scheduler = createSchedulerStore(platform.service);
+  const { environmentId } = platform.ours.scope;
+  const outcome = await scheduler.routeEvents(
+    [{ id: event.id, environmentId, registryVersion: 1 }],
+    [newRun(platform.ours.scope, event.id)],
+  );
+  expect(outcome).toEqual({ routed: [], stale: [], settled: [event.id] });
+});

@@ -1,0 +1,57 @@
+/**
+ * API keys: `ifk_`, 256 random bits in base62, and a CRC-32 of them in base62, so that a mistyped key is
+ * known without asking anybody. Only a keyed hash is stored. Pure: randomness and pepper are the caller's.
+ */
+import { createHmac } from 'node:crypto';
+import { crc32 } from 'node:zlib';
+
+export type ParsedApiKey = { ok: true; key: string } | { ok: false; reason: string };
+
+/** `random` is exactly 32 random bytes. */
+export function createApiKey(random: Uint8Array): string {
+  if (random.length !== secretBytes) throw new RangeError(`an API key takes ${secretBytes} random bytes`);
+  const secret = base62(BigInt(`0x${Buffer.from(random).toString('hex')}`), secretDigits);
+  return `${prefix}${secret}${checksumOf(secret)}`;
+}
+
+export function parseApiKey(text: string): ParsedApiKey {
+  if (!text.startsWith(prefix)) return { ok: false, reason: `an API key begins with "${prefix}"` };
+  const body = text.slice(prefix.length);
+  if (body.length !== secretDigits + checksumDigits || !/^[0-9A-Za-z]+$/.test(body)) {
+    return {
+      ok: false,
+      reason: `an API key has ${secretDigits + checksumDigits} letters and digits after "${prefix}"`,
+    };
+  }
+  const secret = body.slice(0, secretDigits);
+  if (checksumOf(secret) !== body.slice(secretDigits)) {
+    return { ok: false, reason: 'the checksum of the API key does not fit: it was mistyped or cut' };
+  }
+  return { ok: true, key: text };
+}
+
+/** What is stored and looked up: useless to whoever reads the table without the pepper. */
+export function hashApiKey(key: string, pepper: Uint8Array): Buffer {
+  return createHmac('sha256', pepper).update(key).digest();
+}
+
+const prefix = 'ifk_';
+const digits = '0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz';
+const secretBytes = 32;
+/** 62^43 > 2^256, 62^6 > 2^32. */
+const secretDigits = 43;
+const checksumDigits = 6;
+
+function checksumOf(secret: string): string {
+  return base62(BigInt(crc32(secret)), checksumDigits);
+}
+
+function base62(value: bigint, length: number): string {
+  let rest = value;
+  let text = '';
+  for (let index = 0; index < length; index += 1) {
+    text = digits[Number(rest % 62n)]! + text;
+    rest /= 62n;
+  }
+  return text;
+}

@@ -1,0 +1,230 @@
+/**
+ * Apps and functions of an environment, under a version that every change of them raises. Readers keep what
+ * they have read for as long as nobody tells them of a higher version; the statement that routes events
+ * compares it once more.
+ */
+import type { z } from 'zod';
+import { IronflowError } from '@ironflow/errors';
+import type {
+  AppManifest,
+  FunctionConfig,
+  RegisteredApp,
+  Registry,
+  registerAnswerSchema,
+  Scope,
+} from '@ironflow/schema';
+import type { Database, Queryable, Statement } from './database.js';
+import { planRegistration, schedulesOf } from './registration.js';
+import type { FunctionState, RegistrationPlan } from './registration.js';
+import { scopeColumns } from './run-to-activate.js';
+
+export interface RegistryReader {
+  /** As it was read last; read when it never was. */
+  get(environmentId: string): Promise<Registry>;
+  /** Read again if what is known is older. */
+  atLeast(environmentId: string, version: number): Promise<Registry>;
+  invalidate(environmentId: string): void;
+}
+
+export type Registration = z.infer<typeof registerAnswerSchema> & { version: number };
+
+/** Beyond, the one read the longest ago goes and is read again when asked for. */
+const registriesMax = 10_000;
+
+export function createRegistryReader(database: Database): RegistryReader {
+  const known = new Map<string, Promise<Registry>>();
+
+  const load = (environmentId: string): Promise<Registry> => {
+    const loading = readRegistry(database, environmentId);
+    known.set(environmentId, loading);
+    if (known.size > registriesMax) known.delete(known.keys().next().value!);
+    loading.catch(() => {
+      if (known.get(environmentId) === loading) known.delete(environmentId);
+    });
+    return loading;
+  };
+  const get = (environmentId: string): Promise<Registry> => known.get(environmentId) ?? load(environmentId);
+
+  return {
+    get,
+    atLeast: async (environmentId, version) => {
+      const before = known.get(environmentId);
+      const registry = await get(environmentId);
+      if (registry.version >= version || before === undefined) return registry;
+      // Somebody else may be reading it again already.
+      const current = known.get(environmentId);
+      return current === undefined || current === before ? load(environmentId) : current;
+    },
+    invalidate: (environmentId) => {
+      known.delete(environmentId);
+    },
+  };
+}
+
+/** One transaction; registrations of one environment go one after the other. */
+export async function registerApp(
+  database: Database,
+  environmentId: string,
+  manifest: AppManifest,
+): Promise<Registration> {
+  return database.inEnvironment(environmentId, async (transaction) => {
+    const [environment] = await transaction.query<{ registry_version: number }>(lockStatement, [
+      environmentId,
+    ]);
+    if (environment === undefined) throw unknownEnvironment(environmentId);
+    const [app] = await transaction.query<RegisteredApp>(appStatement, [environmentId, manifest.id]);
+    const functions = await transaction.query<FunctionState>(functionStatesStatement, [
+      environmentId,
+      manifest.id,
+      manifest.functions.map(({ id }) => id),
+    ]);
+    const plan = planRegistration(app && { ...app, url: app.url ?? undefined }, functions, manifest);
+    const sdk = manifest.sdk ?? null;
+    const url = manifest.url ?? null;
+    await transaction.query(putAppStatement, [environmentId, manifest.id, manifest.mode, url, sdk]);
+    if (plan.changed) await writePlan(transaction, environmentId, manifest.id, plan);
+    return {
+      appId: manifest.id,
+      registered: plan.registered.map(({ config }) => config.id),
+      unchanged: plan.unchanged,
+      archived: plan.archived,
+      version: environment.registry_version + (plan.changed ? 1 : 0),
+    };
+  });
+}
+
+/** Needs ironflow_service. */
+export async function listEnvironments(
+  database: Database,
+): Promise<{ scope: Scope; registryVersion: number }[]> {
+  const rows = await database.query<{ id: string; project: string; env: string; registry_version: number }>(
+    environmentsStatement,
+    [],
+  );
+  return rows.map((row) => ({
+    scope: { environmentId: row.id, project: row.project, env: row.env },
+    registryVersion: row.registry_version,
+  }));
+}
+
+async function writePlan(
+  transaction: Queryable,
+  environmentId: string,
+  appId: string,
+  plan: RegistrationPlan,
+): Promise<void> {
+  const { registered, archived } = plan;
+  await transaction.query(putFunctionsStatement, [
+    environmentId,
+    appId,
+    registered.map(({ config }) => config.id),
+    registered.map(({ config }) => JSON.stringify(config)),
+    registered.map(({ hash }) => hash),
+  ]);
+  await transaction.query(archiveStatement, [environmentId, archived]);
+  const schedules = registered.flatMap(({ config }) =>
+    schedulesOf(config).map((schedule) => ({ functionId: config.id, ...schedule })),
+  );
+  const columns = [
+    schedules.map(({ functionId }) => functionId),
+    schedules.map(({ cron }) => cron),
+    schedules.map(({ timezone }) => timezone),
+  ];
+  const touched = [...registered.map(({ config }) => config.id), ...archived];
+  await transaction.query(removeSchedulesStatement, [environmentId, touched, ...columns]);
+  await transaction.query(addSchedulesStatement, [environmentId, ...columns]);
+  await transaction.query(raiseVersionStatement, [environmentId]);
+}
+
+async function readRegistry(database: Database, environmentId: string): Promise<Registry> {
+  const [row] = await database.inEnvironment(environmentId, (transaction) =>
+    transaction.query<RegistryRow>(readStatement, [environmentId]),
+  );
+  if (row === undefined) throw unknownEnvironment(environmentId);
+  return {
+    environmentId,
+    version: row.registry_version,
+    apps: new Map(row.apps.map(([id, mode, url]) => [id, { id, mode, url: url ?? undefined }])),
+    functions: new Map(
+      row.functions.map(([appId, config, hash, registeredAtMs]) => [
+        config.id,
+        { appId, config, hash, registeredAtMs },
+      ]),
+    ),
+  };
+}
+
+function unknownEnvironment(environmentId: string): IronflowError {
+  return new IronflowError('not_found', 'environment_unknown', `there is no environment ${environmentId}`);
+}
+
+interface RegistryRow {
+  registry_version: number;
+  apps: [string, RegisteredApp['mode'], string | null][];
+  functions: [string, FunctionConfig, string, number][];
+}
+
+// One statement, hence one snapshot: version and content belong together.
+const readStatement: Statement = {
+  name: 'read_registry',
+  text: `select e.registry_version,
+      coalesce((select json_agg(json_build_array(id, mode, url)) from apps
+        where environment_id = e.id), '[]') as apps,
+      coalesce((select json_agg(json_build_array(app_id, config, hash,
+        floor(extract(epoch from registered_at) * 1000)))
+        from functions where environment_id = e.id and status = 'active'), '[]') as functions
+    from environments e where e.id = $1`,
+};
+const lockStatement: Statement = {
+  name: 'lock_registry',
+  text: 'select registry_version from environments where id = $1 for update',
+};
+const appStatement: Statement = {
+  name: 'registered_app',
+  text: 'select id, mode, url from apps where environment_id = $1 and id = $2',
+};
+const functionStatesStatement: Statement = {
+  name: 'function_states',
+  text: `select id, app_id as "appId", hash, status from functions
+    where environment_id = $1 and (app_id = $2 or id = any($3::text[]))`,
+};
+const putAppStatement: Statement = {
+  name: 'put_app',
+  text: `insert into apps (environment_id, id, mode, url, sdk) values ($1, $2, $3, $4, $5)
+    on conflict (environment_id, id) do update set mode = excluded.mode, url = excluded.url,
+      sdk = excluded.sdk`,
+};
+const putFunctionsStatement: Statement = {
+  name: 'put_functions',
+  text: `insert into functions (environment_id, app_id, id, config, hash)
+    select $1, $2, f.id, f.config::json, f.hash from unnest($3::text[], $4::text[], $5::text[]) as f (id,
+      config, hash)
+    on conflict (environment_id, id) do update set app_id = excluded.app_id, config = excluded.config,
+      hash = excluded.hash, status = 'active', registered_at = now(), archived_at = null`,
+};
+const archiveStatement: Statement = {
+  name: 'archive_functions',
+  text: `update functions set status = 'archived', archived_at = now()
+    where environment_id = $1 and id = any($2::text[])`,
+};
+// What stays keeps the time of its registration.
+const removeSchedulesStatement: Statement = {
+  name: 'remove_schedules',
+  text: `delete from schedules s where environment_id = $1 and function_id = any($2::text[])
+    and not exists (select from unnest($3::text[], $4::text[], $5::text[]) as w (function_id, cron, timezone)
+      where w.function_id = s.function_id and w.cron = s.cron and w.timezone = s.timezone)`,
+};
+const addSchedulesStatement: Statement = {
+  name: 'add_schedules',
+  text: `insert into schedules (environment_id, function_id, cron, timezone)
+    select $1, w.* from unnest($2::text[], $3::text[], $4::text[]) as w (function_id, cron, timezone)
+    on conflict do nothing`,
+};
+const raiseVersionStatement: Statement = {
+  name: 'raise_registry_version',
+  text: 'update environments set registry_version = registry_version + 1 where id = $1',
+};
+const environmentsStatement: Statement = {
+  name: 'environments',
+  text: `select e.id, ${scopeColumns}, e.registry_version from environments e order by e.id`,
+};

@@ -1,0 +1,184 @@
+/** Rows as the API's queries answer them, and the resources they become. Pure. */
+import { parseTraceparent } from '@ironflow/schema';
+import type { App, DeadLetter, Event, Failure, FunctionConfig, FunctionResource } from '@ironflow/schema';
+import type { Run, RunMode, RunResult, RunStatus, Step } from '@ironflow/schema';
+
+/** Absent instead of null, and parsed here: the driver would parse a JSON `null` to the same as no value. */
+export interface RunRow {
+  id: string;
+  app_id: string;
+  function_id: string;
+  function_hash: string;
+  mode: RunMode;
+  status: RunStatus;
+  skip_reason: string | null;
+  event_id: string;
+  event_name: string;
+  correlation_id: string;
+  output: string | null;
+  error: Failure | null;
+  traceparent: string | null;
+  created_at: Date;
+  started_at: Date | null;
+  ended_at: Date | null;
+}
+
+export function toRun(row: RunRow): Run {
+  const traceId = parseTraceparent(row.traceparent ?? undefined)?.traceId;
+  return {
+    id: row.id,
+    appId: row.app_id,
+    functionId: row.function_id,
+    functionHash: row.function_hash,
+    mode: row.mode,
+    status: row.status,
+    ...(row.skip_reason === null ? {} : { skipReason: row.skip_reason }),
+    eventId: row.event_id,
+    eventName: row.event_name,
+    correlationId: row.correlation_id,
+    ...outcomeOf(row),
+    ...(traceId === undefined ? {} : { traceId }),
+    createdAt: row.created_at.toISOString(),
+    ...(row.started_at === null ? {} : { startedAt: row.started_at.toISOString() }),
+    ...(row.ended_at === null ? {} : { endedAt: row.ended_at.toISOString() }),
+  };
+}
+
+export interface RunResultRow {
+  id: string;
+  function_id: string;
+  status: RunStatus;
+  output: string | null;
+  error: Failure | null;
+}
+
+export function toRunResult(row: RunResultRow): RunResult {
+  return { id: row.id, functionId: row.function_id, status: row.status, ...outcomeOf(row) };
+}
+
+export interface StepRow {
+  step_id: string;
+  name: string;
+  type: Step['type'];
+  attempt: number;
+  status: Step['status'];
+  output: string | null;
+  error: Failure | null;
+  started_at: Date;
+  ended_at: Date | null;
+  due_at: Date | null;
+}
+
+export function toStep(row: StepRow): Step {
+  return {
+    id: row.step_id,
+    name: row.name,
+    type: row.type,
+    attempt: row.attempt,
+    status: row.status,
+    ...outcomeOf(row),
+    startedAt: row.started_at.toISOString(),
+    ...(row.ended_at === null ? {} : { endedAt: row.ended_at.toISOString() }),
+    ...(row.due_at === null ? {} : { dueAt: row.due_at.toISOString() }),
+  };
+}
+
+export interface EventRow {
+  id: string;
+  name: string;
+  data: string;
+  version: string | null;
+  source: Event['source'];
+  correlation_id: string;
+  causation_id: string | null;
+  received_at: Date;
+}
+
+export function toEvent(row: EventRow): Event {
+  return {
+    id: row.id,
+    name: row.name,
+    data: parseJson(row.data),
+    ...(row.version === null ? {} : { version: row.version }),
+    source: row.source,
+    correlationId: row.correlation_id,
+    ...(row.causation_id === null ? {} : { causationId: row.causation_id }),
+    receivedAt: row.received_at.toISOString(),
+  };
+}
+
+export interface FunctionRow {
+  config: FunctionConfig;
+  app_id: string;
+  mode: RunMode;
+  hash: string;
+  status: FunctionResource['status'];
+  registered_at: Date;
+}
+
+export function toFunction(row: FunctionRow): FunctionResource {
+  return {
+    ...row.config,
+    appId: row.app_id,
+    mode: row.mode,
+    hash: row.hash,
+    status: row.status,
+    registeredAt: row.registered_at.toISOString(),
+  };
+}
+
+export interface AppRow {
+  id: string;
+  mode: RunMode;
+  url: string | null;
+  sdk: string | null;
+  functions: number;
+  registered_at: Date;
+}
+
+export function toApp(row: AppRow): App {
+  return {
+    id: row.id,
+    mode: row.mode,
+    ...(row.url === null ? {} : { url: row.url }),
+    ...(row.sdk === null ? {} : { sdk: row.sdk }),
+    functions: row.functions,
+    registeredAt: row.registered_at.toISOString(),
+  };
+}
+
+export interface DeadLetterRow {
+  id: string;
+  environment_id: string;
+  subject: string;
+  reason: DeadLetter['reason'];
+  detail: string;
+  payload: Buffer;
+  occurred_at: Date;
+}
+
+export function toDeadLetter(row: DeadLetterRow): DeadLetter {
+  return {
+    id: row.id,
+    environmentId: row.environment_id,
+    subject: row.subject,
+    reason: row.reason,
+    detail: row.detail,
+    payload: row.payload.toString('base64'),
+    occurredAtMs: row.occurred_at.getTime(),
+  };
+}
+
+function outcomeOf(row: { output: string | null; error: Failure | null }): {
+  output?: unknown;
+  error?: Failure;
+} {
+  return {
+    ...(row.output === null ? {} : { output: parseJson(row.output) }),
+    ...(row.error === null ? {} : { error: row.error }),
+  };
+}
+
+function parseJson(text: string): unknown {
+  return JSON.parse(text);
+}

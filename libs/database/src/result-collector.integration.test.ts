@@ -1,0 +1,267 @@
+import { afterAll, beforeAll, expect, test } from '@jest/globals';
+import type { StepRecord } from '@ironflow/schema';
+import { stopSharedServers } from '@ironflow/testing';
+import { createPlatform, freshId, startRuns } from '../test/platform.js';
+import type { Platform } from '../test/platform.js';
+import {
+  createApiStore,
+  createCollectorStore,
+  createExecutorStore,
+  createSchedulerStore,
+  isRefusedData,
+} from './index.js';
+import type { CollectorStore, NewRun, RunProgress } from './index.js';
+
+let platform: Platform;
+let collector: CollectorStore;
+
+beforeAll(async () => {
+  platform = await createPlatform();
+  collector = createCollectorStore(platform.service);
+});
+
+afterAll(async () => {
+  await platform.close();
+  await stopSharedServers();
+});
+
+const completed = (id: string, output?: string): StepRecord => ({
+  id,
+  name: id,
+  type: 'run',
+  attempt: 1,
+  status: 'completed',
+  startedAtMs: 1_000,
+  endedAtMs: 2_000,
+  ...(output === undefined ? {} : { output }),
+});
+
+function progress(run: NewRun, changes: Partial<RunProgress> = {}): RunProgress {
+  const { id: runId, environmentId } = run;
+  return { runId, environmentId, prev: 0, journalSeq: 10, steps: [], startedAtMs: 1_000, ...changes };
+}
+
+async function startRun(): Promise<NewRun> {
+  return (await startRuns(platform, platform.ours.scope, 1))[0]!;
+}
+
+async function stateOf(run: NewRun) {
+  return (await createExecutorStore(platform.service).loadRuns([run.id])).get(run.id)!;
+}
+
+test('what is accepted is answered with everything a notice needs', async () => {
+  const run = await startRun();
+  const [accepted] = await collector.apply([
+    progress(run, {
+      status: 'running',
+      steps: [completed('a', '{"n":1.0}')],
+      journalSeq: 1_795_255_752_224_001,
+    }),
+  ]);
+  expect(accepted).toMatchObject({
+    runId: run.id,
+    scope: platform.ours.scope,
+    eventId: run.eventId,
+    functionId: 'ship',
+    appId: 'shop',
+    mode: 'pull',
+    status: 'running',
+    journalSeq: 1_795_255_752_224_001,
+    wake: 1,
+    served: 0,
+    correlationId: run.eventId,
+    startedAtMs: 1_000,
+  });
+  expect(accepted).not.toHaveProperty('endedAtMs');
+  expect(await collector.positions([run.id, freshId()])).toEqual(new Map([[run.id, accepted]]));
+});
+
+test('of collectors that apply the same entries one is accepted, its steps stored once', async () => {
+  const runs = await startRuns(platform, platform.ours.scope, 30);
+  const batch = (name: string): RunProgress[] =>
+    runs.map((run) => progress(run, { steps: [completed(name)] }));
+  const outcomes = await Promise.all([
+    collector.apply(batch('one')),
+    collector.apply(batch('two').reverse()),
+    collector.apply(batch('three').slice(5, 25)),
+  ]);
+  const accepted = outcomes.flat().map((run) => run.runId);
+  expect(accepted.sort()).toEqual(runs.map((run) => run.id).sort());
+  const { rows } = await platform.admin.query<{ count: number }>(
+    'select count(*)::int from steps where run_id = any($1) group by run_id',
+    [runs.map((run) => run.id)],
+  );
+  expect(rows).toEqual(runs.map(() => ({ count: 1 })));
+});
+
+test('entries that follow another position are not accepted, and nothing of them is stored', async () => {
+  const run = await startRun();
+  await collector.apply([progress(run)]);
+  const branch = progress(run, {
+    prev: 5,
+    journalSeq: 20,
+    status: 'completed',
+    steps: [
+      completed('a'),
+      { id: 'b', name: 'b', attempt: 1, startedAtMs: 1, type: 'sleep', status: 'waiting', due: { inMs: 0 } },
+    ],
+    retryInMs: 5,
+  });
+  expect(await collector.apply([branch])).toEqual([]);
+  expect(await stateOf(run)).toMatchObject({ journalSeq: 10, status: 'queued', steps: [] });
+  const { rowCount } = await platform.admin.query('select 1 from timers where run_id = $1', [run.id]);
+  expect(rowCount).toBe(0);
+});
+
+test('a terminal state is final', async () => {
+  const run = await startRun();
+  const [ended] = await collector.apply([progress(run, { status: 'completed', served: 1, output: '"a"' })]);
+  expect(ended!.endedAtMs).toBeGreaterThan(0);
+  expect(await collector.apply([progress(run, { prev: 10, journalSeq: 20, status: 'failed' })])).toEqual([]);
+  expect(await stateOf(run)).toMatchObject({ status: 'completed', journalSeq: 10 });
+});
+
+test('a run that yields while another reason to run has come stays queued', async () => {
+  const runs = await startRuns(platform, platform.ours.scope, 2);
+  await platform.admin.query('update runs set wake = 2 where id = $1', [runs[0]!.id]);
+  const accepted = await collector.apply(runs.map((run) => progress(run, { status: 'waiting', served: 1 })));
+  expect(new Map(accepted.map((run) => [run.runId, run.status]))).toEqual(
+    new Map([
+      [runs[0]!.id, 'queued'],
+      [runs[1]!.id, 'waiting'],
+    ]),
+  );
+});
+
+test('consecutive failures are set, kept and reset as told', async () => {
+  const run = await startRun();
+  const failuresAfter = async (changes: Partial<RunProgress>, prev: number): Promise<number> => {
+    await collector.apply([progress(run, { prev, journalSeq: prev + 1, ...changes })]);
+    return (await stateOf(run)).failures;
+  };
+  expect(await failuresAfter({ failures: 2 }, 0)).toBe(2);
+  expect(await failuresAfter({}, 1)).toBe(2);
+  expect(await failuresAfter({ resetFailures: true }, 2)).toBe(0);
+  expect(await failuresAfter({ resetFailures: true, failures: 1 }, 3)).toBe(1);
+});
+
+test('what an activation served never goes back', async () => {
+  const run = await startRun();
+  await collector.apply([progress(run, { served: 1 })]);
+  const [accepted] = await collector.apply([progress(run, { prev: 10, journalSeq: 20, served: 0 })]);
+  expect(accepted!.served).toBe(1);
+});
+
+test('the first accepted wait fixes when a step is due; a later attempt has a timer of its own', async () => {
+  const run = await startRun();
+  const retrying = (attempt: number, retryInMs: number): StepRecord => ({
+    ...completed('charge'),
+    attempt,
+    status: 'retrying',
+    type: 'run',
+    endedAtMs: 2_000,
+    retryInMs,
+    error: { name: 'Error', message: 'no' },
+  });
+  const timers = async () => {
+    const { rows } = await platform.admin.query<{ attempt: number; in_seconds: number }>(
+      `select attempt, round(extract(epoch from due_at - now()) / 10)::int * 10 as in_seconds
+        from timers where run_id = $1`,
+      [run.id],
+    );
+    return rows;
+  };
+  const [first] = await collector.apply([progress(run, { steps: [retrying(1, 60_000)] })]);
+  expect(first!.nextDueInMs).toBeGreaterThan(55_000);
+  await collector.apply([progress(run, { prev: 10, journalSeq: 20, steps: [retrying(1, 600_000)] })]);
+  expect(await timers()).toEqual([{ attempt: 1, in_seconds: 60 }]);
+  await collector.apply([progress(run, { prev: 20, journalSeq: 30, steps: [retrying(2, 300_000)] })]);
+  expect(await timers()).toEqual([{ attempt: 2, in_seconds: 300 }]);
+});
+
+test('a sleep that was recorded again after it fired is not armed again', async () => {
+  const run = await startRun();
+  const nap: StepRecord = {
+    id: 'nap',
+    name: 'nap',
+    type: 'sleep',
+    attempt: 1,
+    startedAtMs: 1,
+    status: 'waiting',
+    due: { inMs: 0 },
+  };
+  await collector.apply([progress(run, { steps: [nap] })]);
+  await createSchedulerStore(platform.service).fireTimers(100);
+  const [again] = await collector.apply([progress(run, { prev: 10, journalSeq: 20, steps: [nap] })]);
+  expect(again).not.toHaveProperty('nextDueInMs');
+  expect((await stateOf(run)).steps).toEqual([{ id: 'nap', type: 'sleep', attempt: 1, status: 'completed' }]);
+});
+
+test('a retry of the run itself is a timer, and the last one given holds', async () => {
+  const run = await startRun();
+  await collector.apply([progress(run, { status: 'waiting', served: 1, retryInMs: 60_000 })]);
+  const [again] = await collector.apply([
+    progress(run, { prev: 10, journalSeq: 20, status: 'waiting', retryInMs: 0 }),
+  ]);
+  expect(again!.nextDueInMs).toBeLessThanOrEqual(0);
+  expect(
+    (await createSchedulerStore(platform.service).fireTimers(100)).woken.map(({ runId }) => runId),
+  ).toEqual([run.id]);
+});
+
+test('outputs are kept to the letter, with NUL, lone surrogates and numbers as written', async () => {
+  const run = await startRun();
+  const output = '{"a":"\\u0000\\ud800","n":1.0,"big":12345678901234567890}';
+  const error = { name: 'Error', message: 'NUL \u0000 and \ud800' };
+  const failed: StepRecord = { ...completed('b'), type: 'run', status: 'failed', endedAtMs: 2_000, error };
+  await collector.apply([
+    progress(run, { steps: [completed('a', output), failed], status: 'failed', output, error }),
+  ]);
+  expect((await stateOf(run)).steps).toEqual([
+    { id: 'a', type: 'run', attempt: 1, status: 'completed', output },
+    { id: 'b', type: 'run', attempt: 1, status: 'failed', error },
+  ]);
+  const detail = await createApiStore(platform.tenant).getRun(run.environmentId, run.id);
+  expect(detail).toMatchObject({ error, output: JSON.parse(output) as unknown });
+});
+
+test('a batch with data that is refused fails as a whole, and is known to be refused', async () => {
+  const [good, bad] = await startRuns(platform, platform.ours.scope, 2);
+  const batch = [
+    progress(good!, { steps: [completed('a')] }),
+    progress(bad!, { steps: [completed('a', '{')] }),
+  ];
+  const refusal: unknown = await collector.apply(batch).catch((error: unknown) => error);
+  expect(isRefusedData(refusal)).toBe(true);
+  expect(await collector.apply(batch.slice(0, 1))).toHaveLength(1);
+});
+
+test('a batch of more runs than one statement takes is applied to all of them', async () => {
+  const runs = await startRuns(platform, platform.ours.scope, 1_100);
+  const accepted = await collector.apply(runs.map((run) => progress(run, { steps: [completed('a')] })));
+  expect(new Set(accepted.map((run) => run.runId))).toEqual(new Set(runs.map((run) => run.id)));
+});
+
+test('one run twice in a batch is a mistake of the caller', async () => {
+  const run = await startRun();
+  await expect(collector.apply([progress(run), progress(run)])).rejects.toThrow('one progress for each run');
+});
+
+test('dead letters are stored once, with or without an environment, and seen by their own only', async () => {
+  const { environmentId } = platform.ours.scope;
+  const letter = {
+    id: freshId(),
+    environmentId,
+    subject: 'ironflow.shop.prod.results.x.step',
+    reason: 'refused_by_database',
+    detail: 'invalid input syntax for type json',
+    payload: Buffer.from([0, 1, 255]).toString('base64'),
+    occurredAtMs: 1_795_255_752_224,
+  } as const;
+  const { environmentId: _none, ...unknown } = { ...letter, id: freshId() };
+  await collector.storeDeadLetters([letter, unknown]);
+  await collector.storeDeadLetters([letter]);
+  const api = createApiStore(platform.tenant);
+  expect(await api.listDeadLetters(environmentId, 10)).toEqual([letter]);
+  expect(await api.listDeadLetters(platform.theirs.scope.environmentId, 10)).toEqual([]);
+});

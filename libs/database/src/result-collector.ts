@@ -1,0 +1,269 @@
+/**
+ * How PostgreSQL accepts what journals say: a batch of runs, each moved along its chain, in one statement.
+ *
+ * 1. A run moves only from the position that the entries follow (`journal_seq = prev`) and never out of a
+ *    terminal state.
+ * 2. Its steps, timers and state are one commit; steps and timers of a run that did not move are not stored.
+ * 3. Runs are locked in the order of their ids, and their timers under that lock (see timers.ts).
+ * 4. A step's first accepted wait fixes when it is due, by PostgreSQL's clock.
+ */
+import { isTerminal } from '@ironflow/schema';
+import type { DeadLetter, Failure, RunMode, RunStatus, Scope, StepRecord } from '@ironflow/schema';
+import type { Database, Statement } from './database.js';
+import { boundsOf } from './id-windows.js';
+import { scopeColumns } from './run-to-activate.js';
+import { stepColumns } from './step-columns.js';
+
+/** What consecutive journal messages of one run amount to. */
+export interface RunProgress {
+  runId: string;
+  environmentId: string;
+  /** The position that the first of them follows, and the last one's own. */
+  prev: number;
+  journalSeq: number;
+  steps: readonly StepRecord[];
+  /** Kept as it is when absent; `waiting` becomes `queued` when there are wake-ups beyond `served`. */
+  status?: RunStatus | undefined;
+  served?: number | undefined;
+  /** Absolute. */
+  failures?: number | undefined;
+  resetFailures?: boolean | undefined;
+  startedAtMs: number;
+  ended?: boolean | undefined;
+  /** JSON text. */
+  output?: string | undefined;
+  error?: Failure | undefined;
+  /** A timer of the run itself; the last one given holds. */
+  retryInMs?: number | undefined;
+}
+
+export interface AcceptedRun {
+  runId: string;
+  scope: Scope;
+  eventId: string;
+  functionId: string;
+  appId: string;
+  mode: RunMode;
+  status: RunStatus;
+  journalSeq: number;
+  wake: number;
+  served: number;
+  /** Of the earliest timer that came with it. */
+  nextDueInMs?: number;
+  correlationId: string;
+  traceparent?: string;
+  createdAtMs: number;
+  startedAtMs: number;
+  endedAtMs?: number;
+}
+
+export interface CollectorStore {
+  /**
+   * One statement for up to 500 runs, at most one progress for each. Runs that are not answered were not
+   * accepted: see `positions`.
+   */
+  apply(batch: readonly RunProgress[]): Promise<AcceptedRun[]>;
+  /** Where runs stand; those that do not exist are missing. */
+  positions(runIds: readonly string[]): Promise<Map<string, AcceptedRun>>;
+  storeDeadLetters(letters: readonly DeadLetter[]): Promise<void>;
+}
+
+export function createCollectorStore(database: Database): CollectorStore {
+  return {
+    apply: (batch) => apply(database, batch),
+    positions: async (runIds) => {
+      if (runIds.length === 0) return new Map();
+      const { lowest, highest } = boundsOf(runIds);
+      const rows = await database.query<AcceptedRow>(positionsStatement, [runIds, lowest, highest]);
+      return new Map(rows.map((row) => [row.id, toAcceptedRun(row)]));
+    },
+    storeDeadLetters: async (letters) => {
+      const column = <T>(pick: (letter: DeadLetter) => T): T[] => letters.map(pick);
+      await database.query(deadLettersStatement, [
+        column((letter) => letter.id),
+        column((letter) => letter.environmentId ?? null),
+        column((letter) => letter.subject),
+        column((letter) => letter.reason),
+        column((letter) => letter.detail),
+        column((letter) => letter.payload),
+        column((letter) => letter.occurredAtMs),
+      ]);
+    },
+  };
+}
+
+/**
+ * PostgreSQL joins what it is given by comparing each with each when it has planned for few: 35 ms at 500,
+ * 430 at 2,000.
+ */
+const runsPerStatementMax = 500;
+
+async function apply(database: Database, batch: readonly RunProgress[]): Promise<AcceptedRun[]> {
+  const runs = [...batch].sort((a, b) => (a.runId < b.runId ? -1 : 1));
+  if (new Set(runs.map((run) => run.runId)).size !== runs.length) {
+    throw new Error('a batch holds one progress for each run');
+  }
+  const accepted: AcceptedRun[] = [];
+  for (let start = 0; start < runs.length; start += runsPerStatementMax) {
+    const values = applyValues(runs.slice(start, start + runsPerStatementMax));
+    const rows = await database.query<AcceptedRow>(applyStatement, values);
+    accepted.push(...rows.map(toAcceptedRun));
+  }
+  return accepted;
+}
+
+const acceptedColumns = `r.id, r.environment_id, r.event_id, r.function_id, r.app_id, r.mode, r.status,
+  r.journal_seq::float8 as journal_seq, r.wake, r.served, r.correlation_id, r.traceparent,
+  (extract(epoch from r.created_at) * 1000)::float8 as created_at_ms,
+  (extract(epoch from r.started_at) * 1000)::float8 as started_at_ms,
+  (extract(epoch from r.ended_at) * 1000)::float8 as ended_at_ms`;
+
+// What is updated is found by an array of keys and their bounds, and only then joined: an index lookup for
+// each in the partitions concerned, whatever the planner thinks of tables that were empty when it planned.
+// The array of locked ids also makes it take all locks first.
+const applyStatement: Statement = {
+  name: 'apply_progress',
+  text: `with locked as materialized (
+    select id from runs where id = any($1::uuid[]) and id >= $24 and id <= $25 order by id for update
+  ), accepted as (
+    update runs r set
+      journal_seq = g.journal_seq,
+      status = case when g.status = 'waiting' and r.wake > greatest(r.served, g.served) then 'queued'
+        else coalesce(g.status, r.status) end,
+      served = greatest(r.served, g.served),
+      failures = coalesce(g.failures, r.failures),
+      started_at = coalesce(r.started_at, to_timestamp(g.started_at_ms / 1000)),
+      ended_at = case when g.status in ('completed', 'failed', 'cancelled', 'skipped')
+        then date_trunc('milliseconds', now()) end,
+      output = coalesce(g.output::json, r.output),
+      error = coalesce(g.error::json, r.error)
+    from unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::bigint[], $5::text[], $6::int[], $7::int[],
+      $8::float8[],
+        $9::text[], $10::text[], $11::float8[])
+      as g (id, environment_id, prev, journal_seq, status, served, failures, started_at_ms, output, error,
+        retry_in_ms)
+    where r.id = any(array(select id from locked)) and r.id >= $24 and r.id <= $25
+      and r.id = g.id and r.environment_id = g.environment_id and r.journal_seq = g.prev
+      and r.status in ('queued', 'running', 'waiting', 'waiting_for_worker')
+    returning r.id, r.environment_id, r.event_id, r.function_id, r.app_id, r.mode, r.status, r.journal_seq,
+      r.wake,
+      r.served, r.correlation_id, r.traceparent, r.created_at, r.started_at, r.ended_at, g.retry_in_ms
+  ), stored as (
+    insert into steps (run_id, step_id, attempt, environment_id, name, type, status, output, error,
+      started_at, ended_at,
+      due_at)
+    select s.run_id, s.step_id, s.attempt, a.environment_id, s.name, s.type, s.status, s.output::json,
+      s.error::json,
+      to_timestamp(s.started_at_ms / 1000), to_timestamp(s.ended_at_ms / 1000),
+      coalesce(now() + s.due_in_ms * interval '1 ms', to_timestamp(s.due_at_ms / 1000))
+    from unnest($12::uuid[], $13::text[], $14::int[], $15::text[], $16::text[], $17::text[], $18::text[],
+      $19::text[],
+        $20::float8[], $21::float8[], $22::float8[], $23::float8[])
+      as s (run_id, step_id, attempt, name, type, status, output, error, started_at_ms, ended_at_ms,
+        due_in_ms, due_at_ms)
+    join accepted a on a.id = s.run_id
+    on conflict (run_id, step_id, attempt) do nothing
+    returning run_id, step_id, attempt, environment_id, due_at
+  ), armed as (
+    insert into timers (run_id, step_id, attempt, environment_id, due_at)
+    select run_id, step_id, attempt, environment_id, due_at from stored where due_at is not null
+    union all
+    select id, '', 0, environment_id, now() + retry_in_ms * interval '1 ms' from accepted
+    where retry_in_ms is not null
+    on conflict (run_id, step_id) do update set attempt = excluded.attempt, due_at = excluded.due_at
+      where excluded.attempt > timers.attempt or timers.step_id = ''
+    returning run_id, due_at
+  ), disarmed as (
+    delete from timers where run_id = any(array(select id from accepted where ended_at is not null))
+  )
+  select ${acceptedColumns}, ${scopeColumns}, (
+      select (extract(epoch from min(due_at) - clock_timestamp()) * 1000)::float8 from armed where run_id = r.id
+    ) as next_due_in_ms
+  from accepted r join environments e on e.id = r.environment_id`,
+};
+
+function applyValues(runs: readonly RunProgress[]): unknown[] {
+  const ids = runs.map((run) => run.runId);
+  const { lowest, highest } = boundsOf(ids);
+  const column = <T>(pick: (run: RunProgress) => T): T[] => runs.map(pick);
+  return [
+    ids,
+    column((run) => run.environmentId),
+    column((run) => run.prev),
+    column((run) => run.journalSeq),
+    column((run) => run.status ?? null),
+    column((run) => run.served ?? null),
+    column((run) => run.failures ?? (run.resetFailures === true ? 0 : null)),
+    column((run) => run.startedAtMs),
+    column((run) => run.output ?? null),
+    column((run) => (run.error === undefined ? null : JSON.stringify(run.error))),
+    column((run) => (hasEnded(run) ? null : (run.retryInMs ?? null))),
+    ...stepColumns(runs.map((run) => ({ runId: run.runId, steps: run.steps, ended: hasEnded(run) }))),
+    lowest,
+    highest,
+  ];
+}
+
+function hasEnded(run: RunProgress): boolean {
+  return run.status !== undefined && isTerminal(run.status);
+}
+
+const positionsStatement: Statement = {
+  name: 'run_positions',
+  text: `select ${acceptedColumns}, ${scopeColumns}, null::float8 as next_due_in_ms from (
+      select * from runs where id = any($1::uuid[]) and id >= $2 and id <= $3 offset 0
+    ) r join environments e on e.id = r.environment_id`,
+};
+
+const deadLettersStatement: Statement = {
+  name: 'store_dead_letters',
+  text: `insert into dead_letters (id, environment_id, subject, reason, detail, payload, occurred_at)
+    select id, environment_id, subject, reason, detail, decode(payload, 'base64'),
+      to_timestamp(occurred_at_ms / 1000)
+    from unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[], $7::float8[])
+      as l (id, environment_id, subject, reason, detail, payload, occurred_at_ms)
+    on conflict (id) do nothing`,
+};
+
+interface AcceptedRow {
+  id: string;
+  environment_id: string;
+  project: string;
+  env: string;
+  event_id: string;
+  function_id: string;
+  app_id: string;
+  mode: RunMode;
+  status: RunStatus;
+  journal_seq: number;
+  wake: number;
+  served: number;
+  correlation_id: string;
+  traceparent: string | null;
+  created_at_ms: number;
+  started_at_ms: number | null;
+  ended_at_ms: number | null;
+  next_due_in_ms: number | null;
+}
+
+function toAcceptedRun(row: AcceptedRow): AcceptedRun {
+  return {
+    runId: row.id,
+    scope: { environmentId: row.environment_id, project: row.project, env: row.env },
+    eventId: row.event_id,
+    functionId: row.function_id,
+    appId: row.app_id,
+    mode: row.mode,
+    status: row.status,
+    journalSeq: row.journal_seq,
+    wake: row.wake,
+    served: row.served,
+    ...(row.next_due_in_ms === null ? {} : { nextDueInMs: row.next_due_in_ms }),
+    correlationId: row.correlation_id,
+    ...(row.traceparent === null ? {} : { traceparent: row.traceparent }),
+    createdAtMs: row.created_at_ms,
+    // A run that never started (skipped, or still queued) has no better answer than when it was created.
+    startedAtMs: row.started_at_ms ?? row.created_at_ms,
+    ...(row.ended_at_ms === null ? {} : { endedAtMs: row.ended_at_ms }),
+  };
+}

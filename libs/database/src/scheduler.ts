@@ -1,0 +1,298 @@
+/**
+ * What the scheduler decides in PostgreSQL: events become runs, runs rest for want of a worker and are
+ * released, and what may have been forgotten is found again. Timers are in timers.ts, which this store offers
+ * as its own.
+ *
+ * 1. An event is routed by the transaction that inserts its runs, and only as matched with the registry in
+ *    force.
+ * 2. Rows are locked in the order of their ids.
+ */
+import type { RunMode, Scope, StoredEvent } from '@ironflow/schema';
+import type { Database, Statement } from './database.js';
+import { boundsOf, windowsAround } from './id-windows.js';
+import { runToActivate, scopeColumns } from './run-to-activate.js';
+import type { RunToActivate, RunToActivateRow } from './run-to-activate.js';
+import { fireTimers, nextDueInMs } from './timers.js';
+
+export interface NewRun {
+  id: string;
+  environmentId: string;
+  eventId: string;
+  appId: string;
+  functionId: string;
+  functionHash: string;
+  mode: RunMode;
+  status: 'queued' | 'waiting_for_worker' | 'skipped';
+  /** The rule that skipped it. */
+  skipReason?: string | undefined;
+  correlationId: string;
+  traceparent?: string | undefined;
+}
+
+export interface EventToRoute {
+  id: string;
+  environmentId: string;
+  /** The version of the registry that its runs were matched with. */
+  registryVersion: number;
+}
+
+export interface RoutingOutcome {
+  routed: string[];
+  /** Matched with another version than the one in force: to be matched again. */
+  stale: string[];
+  /** Routed before, or unknown. */
+  settled: string[];
+}
+
+export type OverdueRun = RunToActivate & { wokenAtMs: number };
+
+export interface OverdueRunsQuery {
+  olderThanMs: number;
+  after?: { wokenAtMs: number; runId: string } | undefined;
+  limit: number;
+}
+
+export interface SchedulerStore {
+  routeEvents(events: readonly EventToRoute[], runs: readonly NewRun[]): Promise<RoutingOutcome>;
+  /** Stored longer ago than that and not routed: their message was lost. */
+  unroutedEvents(query: { olderThanMs: number; limit: number }): Promise<StoredEvent[]>;
+  /** Those of the events' runs that need an activation. */
+  runsOfEvents(eventIds: readonly string[]): Promise<RunToActivate[]>;
+  /** Runs that need an activation and were woken longer ago than that, the longest first. */
+  overdueRuns(query: OverdueRunsQuery): Promise<OverdueRun[]>;
+  /** Queued runs of an app without a worker; answers those that it put to rest. */
+  restForWorker(runIds: readonly string[]): Promise<string[]>;
+  /** The reverse, as workers come: resumed runs before new ones, the oldest first. */
+  releaseForWorker(environmentId: string, appId: string, limit: number): Promise<RunToActivate[]>;
+  waitingForWorker(): Promise<{ environmentId: string; appId: string }[]>;
+  /** Wakes the runs of timers that are due; `woken` are those that need an activation. */
+  fireTimers(limit: number): Promise<{ woken: RunToActivate[]; fired: number }>;
+  /** Negative when one is overdue. */
+  nextDueInMs(): Promise<number | undefined>;
+  /** Removes idempotency keys that hold no more; answers how many. */
+  removeExpiredKeys(limit: number): Promise<number>;
+  withAdvisoryLock<T>(name: string, work: () => Promise<T>): Promise<T | undefined>;
+}
+
+export function createSchedulerStore(database: Database): SchedulerStore {
+  return {
+    routeEvents: (events, runs) => routeEvents(database, events, runs),
+    unroutedEvents: async ({ olderThanMs, limit }) => {
+      const rows = await database.query<UnroutedRow>(unroutedStatement, [olderThanMs, limit]);
+      return rows.map(toStoredEvent);
+    },
+    runsOfEvents: async (eventIds) => {
+      const windows = windowsAround(eventIds);
+      const rows = await database.query<RunToActivateRow>(runsOfEventsStatement, [
+        windows.map((window) => window.lowest),
+        windows.map((window) => window.end),
+        eventIds,
+      ]);
+      return rows.map(runToActivate);
+    },
+    overdueRuns: async ({ olderThanMs, after, limit }) => {
+      const rows = await database.query<RunToActivateRow & { woken_at_ms: number }>(overdueStatement, [
+        olderThanMs,
+        after?.wokenAtMs ?? 0,
+        after?.runId ?? boundsOf([]).highest,
+        limit,
+      ]);
+      return rows.map((row) => ({ ...runToActivate(row), wokenAtMs: row.woken_at_ms }));
+    },
+    restForWorker: async (runIds) => {
+      const { lowest, highest } = boundsOf(runIds);
+      const rows = await database.query<{ id: string }>(restStatement, [runIds, lowest, highest]);
+      return rows.map((row) => row.id);
+    },
+    releaseForWorker: async (environmentId, appId, limit) => {
+      const rows = await database.query<RunToActivateRow>(releaseStatement, [environmentId, appId, limit]);
+      return rows.map(runToActivate);
+    },
+    waitingForWorker: async () => {
+      const rows = await database.query<{ environment_id: string; app_id: string }>(waitingStatement, []);
+      return rows.map((row) => ({ environmentId: row.environment_id, appId: row.app_id }));
+    },
+    fireTimers: (limit) => fireTimers(database, limit),
+    nextDueInMs: () => nextDueInMs(database),
+    removeExpiredKeys: async (limit) => (await database.query(expiredKeysStatement, [limit])).length,
+    withAdvisoryLock: (name, work) => database.withAdvisoryLock(name, work),
+  };
+}
+
+const routeStatement: Statement = {
+  name: 'route_events',
+  text: `with locked as materialized (
+    select u.event_id, e.registry_version = g.version as current
+    from unrouted_events u
+    join unnest($1::uuid[], $2::uuid[], $3::int[]) as g (event_id, environment_id, version)
+      on g.event_id = u.event_id and g.environment_id = u.environment_id
+    join environments e on e.id = u.environment_id
+    where u.event_id = any($1::uuid[])
+    order by u.event_id for update of u
+  ), routed as (
+    delete from unrouted_events where event_id in (select event_id from locked where current)
+    returning event_id
+  ), inserted as (
+    insert into runs (id, environment_id, event_id, app_id, function_id, function_hash, mode, status,
+      skip_reason,
+      correlation_id, traceparent, wake, ended_at)
+    select n.id, n.environment_id, n.event_id, n.app_id, n.function_id, n.function_hash, n.mode, n.status,
+      n.skip_reason, n.correlation_id, n.traceparent,
+      case when n.status = 'skipped' then 0 else 1 end, case when n.status = 'skipped' then now() end
+    from unnest($4::uuid[], $5::uuid[], $6::uuid[], $7::text[], $8::text[], $9::text[], $10::text[],
+      $11::text[],
+      $12::text[], $13::text[], $14::text[])
+      as n (id, environment_id, event_id, app_id, function_id, function_hash, mode, status, skip_reason,
+        correlation_id, traceparent)
+    join routed on routed.event_id = n.event_id
+    on conflict (id) do nothing
+  )
+  select event_id, current from locked`,
+};
+
+async function routeEvents(
+  database: Database,
+  events: readonly EventToRoute[],
+  runs: readonly NewRun[],
+): Promise<RoutingOutcome> {
+  if (events.length === 0) return { routed: [], stale: [], settled: [] };
+  const column = <T>(pick: (run: NewRun) => T): T[] => runs.map(pick);
+  const rows = await database.query<{ event_id: string; current: boolean }>(routeStatement, [
+    events.map((event) => event.id),
+    events.map((event) => event.environmentId),
+    events.map((event) => event.registryVersion),
+    column((run) => run.id),
+    column((run) => run.environmentId),
+    column((run) => run.eventId),
+    column((run) => run.appId),
+    column((run) => run.functionId),
+    column((run) => run.functionHash),
+    column((run) => run.mode),
+    column((run) => run.status),
+    column((run) => run.skipReason ?? null),
+    column((run) => run.correlationId),
+    column((run) => run.traceparent ?? null),
+  ]);
+  const current = new Map(rows.map((row) => [row.event_id, row.current]));
+  const outcome: RoutingOutcome = { routed: [], stale: [], settled: [] };
+  for (const { id } of events) {
+    const found = current.get(id);
+    outcome[found === undefined ? 'settled' : found ? 'routed' : 'stale'].push(id);
+  }
+  return outcome;
+}
+
+const unroutedStatement: Statement = {
+  name: 'unrouted_events',
+  text: `select v.*, ${scopeColumns},
+      (extract(epoch from v.received_at) * 1000)::float8 as received_at_ms
+    from (
+      select event_id from unrouted_events
+      where received_at < now() - $1 * interval '1 ms' order by received_at, event_id limit $2
+    ) u
+    cross join lateral (
+      select id, environment_id, name, data::text, version, source, received_at, correlation_id, causation_id,
+        traceparent
+      from events where id = u.event_id offset 0
+    ) v
+    join environments e on e.id = v.environment_id`,
+};
+
+interface UnroutedRow {
+  id: string;
+  environment_id: string;
+  project: string;
+  env: string;
+  name: string;
+  data: string;
+  version: string | null;
+  source: StoredEvent['source'];
+  received_at_ms: number;
+  correlation_id: string;
+  causation_id: string | null;
+  traceparent: string | null;
+}
+
+function toStoredEvent(row: UnroutedRow): StoredEvent {
+  const scope: Scope = { environmentId: row.environment_id, project: row.project, env: row.env };
+  return {
+    id: row.id,
+    scope,
+    name: row.name,
+    data: row.data,
+    source: row.source,
+    receivedAtMs: row.received_at_ms,
+    correlationId: row.correlation_id,
+    ...(row.version === null ? {} : { version: row.version }),
+    ...(row.causation_id === null ? {} : { causationId: row.causation_id }),
+    ...(row.traceparent === null ? {} : { traceparent: row.traceparent }),
+  };
+}
+
+const runColumns = `r.id, r.environment_id, r.mode, r.app_id, r.function_id, r.event_id, ${scopeColumns}`;
+/** The same words as the predicate of the partial index runs_to_activate. */
+const needsActivation = `wake > served and status in ('queued', 'running', 'waiting')`;
+
+// Whether they need an activation is asked outside, so that it cannot lure the planner away from the window.
+const runsOfEventsStatement: Statement = {
+  name: 'runs_of_events',
+  text: `select ${runColumns} from unnest($1::uuid[], $2::uuid[]) as w (lowest, ending)
+    cross join lateral (
+      select id, environment_id, mode, app_id, function_id, event_id, wake, served, status from runs
+      where id >= w.lowest and id < w.ending and event_id = any($3::uuid[])
+      offset 0
+    ) r
+    join environments e on e.id = r.environment_id
+    where ${needsActivation}`,
+};
+
+const overdueStatement: Statement = {
+  name: 'overdue_runs',
+  text: `select ${runColumns}, (extract(epoch from r.woken_at) * 1000)::float8 as woken_at_ms from (
+      select id, environment_id, mode, app_id, function_id, event_id, woken_at from runs
+      where ${needsActivation} and woken_at < now() - $1 * interval '1 ms'
+        and (woken_at, id) > (to_timestamp($2::float8 / 1000), $3::uuid)
+      order by woken_at, id limit $4
+    ) r
+    join environments e on e.id = r.environment_id
+    order by r.woken_at, r.id`,
+};
+
+const restStatement: Statement = {
+  name: 'rest_for_worker',
+  text: `with locked as materialized (
+    select id from runs where id = any($1::uuid[]) and id >= $2 and id <= $3 and status = 'queued'
+    order by id for update
+  )
+  update runs r set status = 'waiting_for_worker' from locked l
+  where r.id = l.id and r.id = any($1::uuid[]) and r.id >= $2 and r.id <= $3 and r.status = 'queued'
+  returning r.id`,
+};
+
+const releaseStatement: Statement = {
+  name: 'release_for_worker',
+  text: `with released as materialized (
+    select id from runs
+    where environment_id = $1 and app_id = $2 and status = 'waiting_for_worker'
+    order by (started_at is null), id limit $3 for update skip locked
+  ), queued as (
+    update runs r set status = 'queued', woken_at = date_trunc('milliseconds', now())
+    where r.id = any(array(select id from released)) and r.status = 'waiting_for_worker'
+    returning r.id, r.environment_id, r.mode, r.app_id, r.function_id, r.event_id, r.started_at
+  )
+  select ${runColumns} from queued r join environments e on e.id = r.environment_id
+  order by (r.started_at is null), r.id`,
+};
+
+const waitingStatement: Statement = {
+  name: 'waiting_for_worker',
+  text: `select distinct environment_id, app_id from runs where status = 'waiting_for_worker'`,
+};
+
+const expiredKeysStatement: Statement = {
+  name: 'remove_expired_keys',
+  text: `delete from idempotency_keys where ctid = any(array(
+      select ctid from idempotency_keys where created_at < now() - interval '24 hours'
+      order by created_at limit $1 for update skip locked))
+    returning 1`,
+};
