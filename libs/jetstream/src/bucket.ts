@@ -29,6 +29,7 @@ export interface Bucket {
 }
 
 const wrongLastSequence = 10071;
+const catchUpRetryDelayMs = 250;
 const noStreamCodes = new Set([10059, 503]);
 
 export function openBucket(connection: Connection, provisioner: Provisioner, name: BucketName): Bucket {
@@ -72,19 +73,24 @@ export function openBucket(connection: Connection, provisioner: Provisioner, nam
     watch: async (onChange) => {
       // Puts are seen as plain messages. A KV watcher is a consumer, and one that a wipe would end.
       const prefix = `$KV.${name}.`;
-      const subscription = connection.nats.subscribe(`${prefix}>`, {
-        callback: (error, message) => {
-          if (error === null) onChange(message.subject.slice(prefix.length));
-        },
-      });
+      const stopHearing = connection.listen(`${prefix}>`, ({ subject }) =>
+        onChange(subject.slice(prefix.length)),
+      );
+      let watching = true;
       const tellAll = async (): Promise<void> => {
-        for (const key of await keys()) onChange(key);
+        for (const key of await keys()) if (watching) onChange(key);
       };
-      const stopListening = connection.onReconnect(() => void tellAll().catch(() => undefined));
+      // Changes of the time without a connection were not heard. The bucket may need a while to be there again.
+      const catchUp = (): void => {
+        if (!watching) return;
+        void tellAll().catch(() => setTimeout(catchUp, catchUpRetryDelayMs).unref());
+      };
+      const stopListening = connection.onReconnect(catchUp);
       await tellAll();
       return () => {
+        watching = false;
         stopListening();
-        if (!connection.nats.isClosed()) subscription.unsubscribe();
+        stopHearing();
       };
     },
   };

@@ -4,7 +4,8 @@
  *
  * C1 `outstanding` counts what was asked for and has neither come nor been given back. It is never below the truth for
  *    longer than one heartbeat: a lost request is noticed by silence and by reconnects.
- * C2 A missing consumer or stream is provisioned and asked again; nothing has to be restarted after a wipe.
+ * C2 The owner never holds more than its room: what comes beyond it, after an open request was thought lost, is put back.
+ * C3 A missing consumer or stream is provisioned and asked again; nothing has to be restarted after a wipe.
  */
 import { createInbox } from '@nats-io/transport-node';
 import type { Msg } from '@nats-io/transport-node';
@@ -22,7 +23,7 @@ export interface ConsumerOptions {
   definition: ConsumerDefinition;
   /** How many messages the owner could take now; asked before every request. */
   capacity: () => number;
-  /** Synchronous: what takes time is started, not awaited. */
+  /** Synchronous: what takes time is started, not awaited. A message whose handling throws is delivered again. */
   onDelivery: (delivery: Delivery) => void;
   log?: (message: string) => void;
 }
@@ -41,6 +42,8 @@ const silenceMs = 2 * heartbeatMs + 500;
 const retryDelayMsMax = 1_000;
 const batchMax = 2_000;
 const unreadableDelayMs = 5_000;
+/** Before asking again after a refusal that is neither "nothing there" nor "no such consumer". */
+const refusedDelayMs = 100;
 
 export function createConsumer(options: ConsumerOptions): PullConsumer {
   const { connection, definition } = options;
@@ -97,14 +100,14 @@ export function createConsumer(options: ConsumerOptions): PullConsumer {
     if (code === 503 || (code === 409 && /consumer deleted|consumer is push/i.test(description))) {
       void recover();
     } else {
-      // 408 expired, 409 leadership changed or server shutting down, 404 nothing there.
-      outstanding = Number.isFinite(givenBack) && givenBack > 0 ? Math.max(0, outstanding - givenBack) : 0;
-      wake();
+      // 408 expired, 404 nothing there; 409 leadership changed, server shutting down, too many requests.
+      outstanding = givenBack > 0 ? Math.max(0, outstanding - givenBack) : 0;
+      if (code === 408 || code === 404) wake();
+      else setTimeout(wake, refusedDelayMs).unref();
     }
   };
-  const onMessage = (error: Error | null, message: Msg): void => {
+  const onMessage = (message: Msg): void => {
     heardAtMs = performance.now();
-    if (error !== null) return;
     const delivery = toDelivery(connection, message);
     if (delivery === undefined) {
       onStatus(message.headers?.code ?? 0, message);
@@ -112,11 +115,12 @@ export function createConsumer(options: ConsumerOptions): PullConsumer {
     }
     outstanding = Math.max(0, outstanding - 1);
     if (!canRead(delivery.header(headerNames.schemaVersion))) delivery.nak(unreadableDelayMs);
+    else if (options.capacity() < 1) delivery.nak();
     else options.onDelivery(delivery);
     if (outstanding === 0) wake();
   };
 
-  const subscription = connection.nats.subscribe(inbox, { callback: onMessage });
+  const stopHearing = connection.listen(inbox, onMessage);
   const stopListening = connection.onReconnect(forget);
   const watchdog = setInterval(() => {
     if (outstanding > 0 && performance.now() - heardAtMs > silenceMs) forget();
@@ -129,7 +133,8 @@ export function createConsumer(options: ConsumerOptions): PullConsumer {
       stopped = true;
       clearInterval(watchdog);
       stopListening();
-      if (!connection.nats.isClosed()) subscription.unsubscribe();
+      // Put back, they are somebody else's at once and not after the ack wait.
+      stopHearing((message) => toDelivery(connection, message)?.nak());
     },
   };
 }

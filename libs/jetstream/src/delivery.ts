@@ -28,6 +28,7 @@ export function toDelivery(connection: Connection, message: Msg): Delivery | und
   // <domain>.<account> before the stream (and a token after): eleven tokens or more then, nine otherwise.
   const tokens = reply.split('.');
   const offset = tokens.length >= 11 ? 4 : 2;
+  // While disconnected an answer is dropped: kept in a buffer it would arrive when another may have the message.
   const answer = (data: string): void => connection.publish({ subject: reply, data });
   return {
     subject: message.subject,

@@ -11,3 +11,4 @@ export type { AppendRequest, AppendResult, Journal, StoredJournalMessage } from 
 export type { Notices } from './notices.js';
 export type { Provisioner } from './provisioner.js';
 export type { Publication, Publisher, PublishResult } from './publisher.js';
+export type { ConsumerState, StreamState, StreamStates } from './stream-state.js';

@@ -14,6 +14,8 @@ import { createProvisioner } from './provisioner.js';
 import type { ProvisionOptions, Provisioner } from './provisioner.js';
 import { createPublisher } from './publisher.js';
 import type { Publisher } from './publisher.js';
+import { createStreamStates } from './stream-state.js';
+import type { StreamStates } from './stream-state.js';
 
 export interface JetStreamOptions extends ConnectionOptions, ProvisionOptions {}
 
@@ -23,6 +25,7 @@ export interface JetStream {
   readonly publisher: Publisher;
   readonly journal: Journal;
   readonly notices: Notices;
+  readonly states: StreamStates;
   bucket(name: BucketName): Bucket;
   consume(
     definition: ConsumerDefinition,
@@ -36,13 +39,14 @@ export async function connectJetStream(options: JetStreamOptions): Promise<JetSt
   const connection = await connectNats(options);
   const provisioner = createProvisioner(connection, options);
   await provisioner.ensure();
-  const publisher = createPublisher(connection, provisioner.request);
+  const publisher = createPublisher(connection, () => provisioner.request());
   return {
     connection,
     provisioner,
     publisher,
-    journal: createJournal(connection, publisher, provisioner.request),
+    journal: createJournal(connection, publisher, () => provisioner.request()),
     notices: createNotices(connection),
+    states: createStreamStates(connection),
     bucket: (name) => openBucket(connection, provisioner, name),
     consume: (definition, owner) =>
       createConsumer({
@@ -52,7 +56,7 @@ export async function connectJetStream(options: JetStreamOptions): Promise<JetSt
         ...owner,
         ...(options.log && { log: options.log }),
       }),
-    isConnected: connection.isConnected,
-    close: connection.close,
+    isConnected: () => connection.isConnected(),
+    close: () => connection.close(),
   };
 }

@@ -13,6 +13,8 @@ import type { Publisher } from './publisher.js';
 export interface StoredJournalMessage {
   sequence: number;
   message: JournalMessage;
+  /** Of its writer's append: the same for every retry of it. */
+  messageId: string;
 }
 
 export interface AppendRequest {
@@ -52,8 +54,14 @@ export class JournalUnreadableError extends Error {
 }
 
 interface GetBody {
-  message?: { seq: number; data?: string };
+  message?: StoredBody;
   error?: { err_code?: number; description?: string };
+}
+
+interface StoredBody {
+  seq: number;
+  data?: string;
+  hdrs?: string;
 }
 
 const getSubject = '$JS.API.STREAM.MSG.GET.RESULTS';
@@ -114,10 +122,11 @@ export function createJournal(connection: Connection, publisher: Publisher, onNo
       return found;
     },
     trimBelow: async (sequence) => {
-      await connection.request({
+      const reply = await connection.request({
         subject: '$JS.API.STREAM.PURGE.RESULTS',
         data: JSON.stringify({ seq: sequence }),
       });
+      if (reply.kind === 'no_responders') onNoStream();
     },
   };
 }
@@ -125,16 +134,17 @@ export function createJournal(connection: Connection, publisher: Publisher, onNo
 /** What a refused append means, from what stands last in the run's journal. */
 export function judge(stored: StoredJournalMessage | undefined, request: AppendRequest): AppendResult {
   if (stored === undefined) return { kind: 'trimmed' };
-  const mine = request.message.writer;
+  if (stored.messageId === messageIdOf(request.message, request.counter)) {
+    return { kind: 'appended', sequence: stored.sequence };
+  }
+  // Nothing came between: on a replicated stream another append was under way, and has not been decided yet.
+  if (stored.sequence === request.expectedSequence) return { kind: 'unanswered' };
   const theirs = stored.message.writer;
-  const order = compareWriters(theirs, mine);
-  if (order > 0) return { kind: 'superseded', by: theirs };
-  if (order < 0) return { kind: 'overtook', older: theirs };
-  if (theirs.executor !== mine.executor) return { kind: 'superseded', by: theirs };
-  // The same writer appends one message at a time: what stands last is the one whose acknowledgement was lost.
-  return stored.sequence > request.expectedSequence
-    ? { kind: 'appended', sequence: stored.sequence }
-    : { kind: 'trimmed' };
+  if (stored.sequence < request.expectedSequence) return { kind: 'trimmed' };
+  // A writer that meets an append of its own which it does not know of has lost count: it stops like any other.
+  return compareWriters(theirs, request.message.writer) < 0
+    ? { kind: 'overtook', older: theirs }
+    : { kind: 'superseded', by: theirs };
 }
 
 function messageIdOf(message: JournalMessage, counter: number): string {
@@ -146,7 +156,12 @@ function endsRun(message: JournalMessage): boolean {
   return message.entries.at(-1)?.type === 'run';
 }
 
-function readStored(stored: { seq: number; data?: string }): StoredJournalMessage {
+function readStored(stored: StoredBody): StoredJournalMessage {
   const text = Buffer.from(stored.data ?? '', 'base64').toString('utf8');
-  return { sequence: stored.seq, message: journalMessageSchema.parse(JSON.parse(text)) };
+  const headers = Buffer.from(stored.hdrs ?? '', 'base64').toString('utf8');
+  return {
+    sequence: stored.seq,
+    message: journalMessageSchema.parse(JSON.parse(text)),
+    messageId: /^Nats-Msg-Id: (.*)$/m.exec(headers)?.[1]?.trim() ?? '',
+  };
 }

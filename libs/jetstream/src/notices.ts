@@ -26,17 +26,11 @@ export function createNotices(connection: Connection): Notices {
     listener: (notice: T) => void,
     queue?: string,
   ): (() => void) => {
-    const subscription = connection.nats.subscribe(filter, {
-      ...(queue === undefined ? {} : { queue }),
-      callback: (error, message) => {
-        if (error !== null) return;
-        const parsed = parse(message.json());
-        if (parsed.success && parsed.data !== undefined) listener(parsed.data);
-      },
-    });
-    return () => {
-      if (!connection.nats.isClosed()) subscription.unsubscribe();
+    const hear = (message: { json(): unknown }): void => {
+      const parsed = parse(message.json());
+      if (parsed.success && parsed.data !== undefined) listener(parsed.data);
     };
+    return connection.listen(filter, hear, queue);
   };
   return {
     publishRun: (notice, what) => {

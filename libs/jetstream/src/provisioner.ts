@@ -64,12 +64,10 @@ async function ensureStream(
   const config = streamConfig(definition, options);
   if (!(await streamExists(manager, definition.name))) {
     const firstSequence = definition.sequenceFromTime === true ? { first_seq: Date.now() * 1_000 } : {};
-    await manager.streams
-      .add({ ...config, ...firstSequence } as StreamConfig)
-      .catch(async (error: unknown) => {
-        // Another service may have been quicker; its stream has another first sequence and is as good.
-        if (!(await streamExists(manager, definition.name))) throw error;
-      });
+    await manager.streams.add({ ...config, ...firstSequence }).catch(async (error: unknown) => {
+      // Another service may have been quicker; its stream has another first sequence and is as good.
+      if (!(await streamExists(manager, definition.name))) throw error;
+    });
     options.log?.(`stream ${definition.name} created`);
     return;
   }
@@ -81,21 +79,23 @@ function streamConfig(
   options: ProvisionOptions,
 ): Partial<StreamConfig> & { name: string } {
   const override = options.overrides?.[definition.name];
+  const maxAgeMs = override?.maxAgeMs ?? definition.maxAgeMs;
   return {
     name: definition.name,
     subjects: definition.subjects,
     retention: definition.retention,
     storage: 'file',
     num_replicas: options.replicas,
-    max_age: (override?.maxAgeMs ?? definition.maxAgeMs) * nanosecondsPerMs,
+    max_age: maxAgeMs * nanosecondsPerMs,
     max_bytes: override?.maxBytes ?? definition.maxBytes,
     discard: definition.whenFull === 'refuse' ? 'new' : 'old',
-    duplicate_window: definition.duplicateWindowMs * nanosecondsPerMs,
+    // The server refuses to remember ids for longer than messages.
+    duplicate_window: Math.min(definition.duplicateWindowMs, maxAgeMs || Infinity) * nanosecondsPerMs,
     ...(definition.maxMessagesPerSubject === undefined
       ? {}
       : { max_msgs_per_subject: definition.maxMessagesPerSubject, discard_new_per_subject: true }),
     ...(definition.maxConsumers === undefined ? {} : { max_consumers: definition.maxConsumers }),
-  } as Partial<StreamConfig> & { name: string };
+  };
 }
 
 async function ensureBucket(
@@ -141,7 +141,7 @@ async function ensureConsumer(
       ? {}
       : { inactive_threshold: definition.inactiveThresholdMs * nanosecondsPerMs }),
   } as Partial<ConsumerConfig>;
-  await manager.consumers.add(definition.stream, config as ConsumerConfig);
+  await manager.consumers.add(definition.stream, config);
 }
 
 async function streamExists(manager: JetStreamManager, name: string): Promise<boolean> {

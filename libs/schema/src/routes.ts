@@ -82,7 +82,9 @@ const accepted = {
   202: { description: 'stored; the runs are on their way', schema: emitAnswerSchema },
   200: { description: 'with `wait`: the runs at their end or the deadline', schema: emitAnswerSchema },
 };
-const ok = (schema: z.ZodType, description = 'found') => ({ 200: { description, schema } });
+const ok = <Schema extends z.ZodType>(schema: Schema, description = 'found') => ({
+  200: { description, schema },
+});
 
 export const routes = {
   emitEvents: {

@@ -72,7 +72,9 @@ export function createRegistryAnnouncer(options: RegistryAnnouncerOptions): Regi
   function schedule(delayMs: number): void {
     if (isStopped) return;
     timer?.cancel();
-    timer = clock.setTimeout(() => (passing = announceAll()), delayMs);
+    timer = clock.setTimeout(() => {
+      passing = announceAll();
+    }, delayMs);
   }
 
   return {

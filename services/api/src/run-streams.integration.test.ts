@@ -108,7 +108,7 @@ test('the number of streams is bounded, and a reader that leaves makes room', as
   const watching = [await watch(runId), await watch(runId)];
   const refused = await under.request('GET', `/v1/runs/${runId}/watch`);
   expect(refused).toMatchObject({ status: 503, body: { error: { code: 'too_many_streams' } } });
-  for (const { stop } of watching) stop();
+  for (const stream of watching) stream.stop();
   const next = await eventually(async () => {
     const another = await watch(runId);
     expect(another.status).toBe(200);

@@ -28,9 +28,9 @@ export interface RunStreamRequest {
   scope: Scope;
   runId: string;
   /** Where the stream goes once the run is known to exist. */
-  open(): ServerResponse;
+  open: () => ServerResponse;
   /** Whether whoever asked may still see it. */
-  isAllowed(): Promise<boolean>;
+  isAllowed: () => Promise<boolean>;
 }
 
 export interface RunStreams extends Stoppable {
@@ -41,8 +41,11 @@ export interface RunStreams extends Stoppable {
 }
 
 interface Stream {
+  /** To be called once, when the stream can be found by whoever ends it. */
+  begin(run: RunDetail): void;
   look(): void;
-  end(): void;
+  /** Resolves when everything is on its way to the reader. */
+  end(): Promise<void>;
 }
 
 const streamsMaxDefault = 1_000;
@@ -55,11 +58,12 @@ export function createRunStreams(options: RunStreamsOptions): RunStreams {
   const streams = new Set<Stream>();
   const streamsMax = options.streamsMax ?? streamsMaxDefault;
   let opening = 0;
+  let isStopped = false;
   let stopListening: (() => void) | undefined;
   options.metrics.gauge('api_run_streams', 'Runs that are watched now', () => streams.size);
 
   async function watch(request: RunStreamRequest): Promise<void> {
-    if (streams.size + opening >= streamsMax) throw tooManyStreams();
+    if (isStopped || streams.size + opening >= streamsMax) throw tooManyStreams();
     let onNotice = (): void => undefined;
     const filter = subjects.runNoticesOf(request.scope, request.runId);
     const unsubscribe = options.jetstream.notices.onRun(filter, () => onNotice());
@@ -68,13 +72,14 @@ export function createRunStreams(options: RunStreamsOptions): RunStreams {
       const { environmentId } = request.scope;
       const run = await options.store.getRun(environmentId, request.runId);
       if (run === undefined) throw runNotFound();
-      const stream = createStream(options, request, {
-        run,
-        unsubscribe,
-        onEnd: () => streams.delete(stream),
+      const stream = createStream(options, request, () => {
+        unsubscribe();
+        streams.delete(stream);
       });
       streams.add(stream);
-      onNotice = stream.look;
+      onNotice = () => stream.look();
+      stream.begin(run);
+      if (isStopped) void stream.end();
       // A notice may have come while the run was being read; looking again costs one read.
       stream.look();
     } catch (error) {
@@ -93,8 +98,9 @@ export function createRunStreams(options: RunStreamsOptions): RunStreams {
       });
     },
     stop: async () => {
+      isStopped = true;
       stopListening?.();
-      for (const stream of streams) stream.end();
+      await Promise.all([...streams].map((stream) => stream.end()));
     },
   };
 }
@@ -102,7 +108,7 @@ export function createRunStreams(options: RunStreamsOptions): RunStreams {
 function createStream(
   { store, clock, logger, heartbeatMs = heartbeatMsDefault }: RunStreamsOptions,
   { scope, runId, open, isAllowed }: RunStreamRequest,
-  beginning: { run: RunDetail; unsubscribe: () => void; onEnd: () => void },
+  onEnd: () => void,
 ): Stream {
   const response = open();
   let lastSent = '';
@@ -112,28 +118,30 @@ function createStream(
   let pause: TimerHandle | undefined;
   let heartbeat: TimerHandle | undefined;
 
-  function end(): void {
+  async function end(): Promise<void> {
     if (isEnded) return;
     isEnded = true;
-    beginning.unsubscribe();
     pause?.cancel();
     heartbeat?.cancel();
-    response.end();
-    beginning.onEnd();
+    onEnd();
+    if (response.closed) return;
+    await new Promise<void>((resolve) => {
+      response.once('finish', resolve).once('close', resolve).end();
+    });
   }
 
   function write(text: string): void {
     response.write(text);
     if (response.writableLength <= unreadBytesMax) return;
     response.destroy();
-    end();
+    void end();
   }
 
   function show(run: RunDetail): void {
     const text = JSON.stringify(updateOf(run));
     if (text !== lastSent) write(`event: run\ndata: ${text}\n\n`);
     lastSent = text;
-    if (isTerminal(run.status)) end();
+    if (isTerminal(run.status)) void end();
   }
 
   function look(): void {
@@ -145,7 +153,7 @@ function createStream(
       .getRun(scope.environmentId, runId)
       .then((run) => {
         if (isEnded) return;
-        if (run === undefined) end();
+        if (run === undefined) void end();
         else show(run);
       })
       .catch((error: unknown) => {
@@ -165,19 +173,23 @@ function createStream(
 
   function beat(): void {
     write(': heartbeat\n\n');
+    if (isEnded) return;
     look();
     heartbeat = clock.setTimeout(beat, heartbeatMs);
     // Postgres may be away: that is no reason to turn a watcher out.
     void isAllowed().then(
-      (allowed) => !allowed && end(),
+      (allowed) => (allowed ? undefined : end()),
       () => undefined,
     );
   }
 
-  response.once('close', end);
-  heartbeat = clock.setTimeout(beat, heartbeatMs);
-  show(beginning.run);
-  return { look, end };
+  function begin(run: RunDetail): void {
+    response.once('close', () => void end());
+    heartbeat = clock.setTimeout(beat, heartbeatMs);
+    show(run);
+  }
+
+  return { begin, look, end };
 }
 
 function updateOf({ id, functionId, status, steps, output, error }: RunDetail): RunUpdate {

@@ -209,7 +209,11 @@ describe('an accepted event', () => {
   test('may be as large as the limit, hold any character and come a thousand at a time', async () => {
     const hard = { text: '\u0000 \ud800 "\\ €', list: [null, 1e300, ''] };
     const large = kibibytes(512).slice(0, 512 * 1024 - 2);
-    const batch = [{ name: 'a', data: hard }, { name: 'a', data: large }, ...Array(998).fill({ name: 'b' })];
+    const batch = [
+      { name: 'a', data: hard },
+      { name: 'a', data: large },
+      ...Array.from({ length: 998 }, () => ({ name: 'b' })),
+    ];
     const before = await under.countEvents(under.acme.scope);
     const answer = await under.post('/v1/events', batch);
     expect(answer.status).toBe(202);
@@ -245,8 +249,8 @@ describe('an idempotency key', () => {
     const published: string[] = [];
     const stopListening = under.onEvent(({ id }) => published.push(id));
     const before = await under.countEvents(under.acme.scope);
-    const requests = [...Array(20)].map(() => under.post('/v1/events', keyed));
-    const batches = [...Array(5)].map(() => under.post('/v1/events', [keyed, event, keyed]));
+    const requests = Array.from({ length: 20 }, () => under.post('/v1/events', keyed));
+    const batches = Array.from({ length: 5 }, () => under.post('/v1/events', [keyed, event, keyed]));
     const answers = await Promise.all([...requests, ...batches]);
     const ids = new Set(answers.flatMap(({ body }) => [body.ids![0]!, body.ids!.at(-1)!]));
     expect(ids.size).toBe(1);

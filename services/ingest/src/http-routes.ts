@@ -95,7 +95,7 @@ async function answer(
   });
   void reply.header('content-type', 'application/json; charset=utf-8').serializer(asText);
   if (wait === undefined) return reply.code(202).send(JSON.stringify({ ids }));
-  reply.raw.once('close', wait.cancel);
+  reply.raw.once('close', () => wait.cancel());
   const { isRouted, runs } = await wait.answer;
   // 200 promises that every run is in the answer.
   return reply.code(isRouted ? 200 : 202).send(formatWaitAnswer(ids, runs));

@@ -1,11 +1,10 @@
 /**
  * The service: accepts events over HTTP and from INGEST, and hands them to the scheduler. Owns the `events` rows until
- * they are routed. Started by main.ts in a process of its own, and by the local platform beside the others.
+ * they are routed. Its routes are part of a server that somebody else owns.
  */
 import { createAuthenticator, createIngestStore, createRegistryReader } from '@ironflow/database';
 import type { Database, Secrets } from '@ironflow/database';
 import type { JetStream } from '@ironflow/jetstream';
-import { createHealth, createHttpServer } from '@ironflow/service';
 import type { Clock, HttpServer, Logger, Metrics, SpanRecorder, Stoppable } from '@ironflow/service';
 import { createAcceptance } from './acceptance.js';
 import type { AcceptanceLimits } from './acceptance.js';
@@ -27,22 +26,21 @@ export interface IngestOptions {
   metrics: Metrics;
   spans: SpanRecorder;
   clock: Clock;
-  /** Where the routes go; absent: a server of its own. */
-  http?: HttpServer;
+  /** Where the routes go. Its owner stops it before the service. */
+  http: HttpServer;
+  /** Aborted before the server stops. */
+  stopping?: AbortSignal;
   acceptanceLimits?: Partial<AcceptanceLimits>;
 }
 
 export interface Ingest extends Stoppable {
-  /** Listens when told to, or lends its handlers to another server. */
-  readonly http: HttpServer;
   start(): Promise<void>;
-  /** Waiting requests are answered with what is known; everything accepted is stored and published. */
+  /** Everything that was taken is stored and published. */
   stop(): Promise<void>;
 }
 
 export function createIngest(options: IngestOptions): Ingest {
-  const { jetstream, database, logger, metrics, clock } = options;
-  const stopping = new AbortController();
+  const { jetstream, database, logger, metrics, clock, http } = options;
   const store = createIngestStore(database);
   const registry = createRegistryReader(database);
   const reader = createRunReader(store);
@@ -53,47 +51,30 @@ export function createIngest(options: IngestOptions): Ingest {
   const emit = createEmit({ acceptance, publication, waiter, spans: options.spans, metrics, clock });
   const environments = createEnvironmentDirectory(database);
   const streamDoor = createStreamDoor({ jetstream, emit, environments, metrics, logger, clock });
-  const http = options.http ?? createHttpServer({
-    logger,
-    metrics,
-    clock,
-    health: createHealth({ checks: createChecks(options), stopping: stopping.signal, clock }),
-  });
   addHttpRoutes(http.app, {
     authenticator: createAuthenticator(database, options.secrets),
     functions: createFunctionDirectory({ registry, clock }),
     emit,
     metrics,
   });
+  // Requests that wait are answered with what is known, before the server waits for them to end.
+  options.stopping?.addEventListener('abort', () => void waiter.stop(), { once: true });
   const leave: (() => unknown)[] = [];
 
   return {
-    http,
     start: async () => {
-      if (options.http === undefined) await http.ready();
       waiter.start();
       streamDoor.start();
-      leave.push(await jetstream.bucket('SYS_functions').watch(registry.invalidate));
+      leave.push(await jetstream.bucket('SYS_functions').watch((id) => registry.invalidate(id)));
     },
     stop: async () => {
-      stopping.abort();
       // Without NATS there is nobody to take leave of.
       await Promise.allSettled(leave.splice(0).map(async (step) => step()));
       await waiter.stop();
-      await Promise.all([http.stop(), streamDoor.stop()]);
+      await streamDoor.stop();
       await acceptance.stop();
       await publication.stop();
       await reader.stop();
     },
-  };
-}
-
-function createChecks({ database, jetstream }: IngestOptions) {
-  const require = (isThere: boolean): void => {
-    if (!isThere) throw new Error('not reachable');
-  };
-  return {
-    postgres: async () => require(await database.isReachable()),
-    nats: async () => require(jetstream.isConnected()),
   };
 }

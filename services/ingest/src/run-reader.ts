@@ -37,7 +37,7 @@ export function createRunReader(store: Pick<IngestStore, 'eventRuns'>): RunReade
   });
   return {
     read: (environmentId, eventId) => batcher.add({ environmentId, eventId }),
-    stop: batcher.stop,
+    stop: () => batcher.stop(),
   };
 }
 

@@ -69,7 +69,7 @@ describe('emit and wait', () => {
       const runId = await route(under, stored);
       await complete(under, stored, { runId, output: stored.data });
     });
-    const batch = [...Array(50)].map((_, data) => ({ ...event, data }));
+    const batch = Array.from({ length: 50 }, (_, data) => ({ ...event, data }));
     const { status, body } = await under.post('/v1/events?wait=20s', batch);
     expect(status).toBe(200);
     expect(body.runs!.map(({ output }) => output)).toEqual(batch.map(({ data }) => data));
@@ -197,4 +197,21 @@ test('without Postgres events are refused with 503 and accepted again when it is
     timeoutMs: 15_000,
     intervalMs: 200,
   });
+}, 60_000);
+
+test('a stop answers those who wait, at once and with what is known', async () => {
+  const other = await startIngestUnderTest();
+  await registerHello(other, other.acme.scope);
+  const isRouted = new Promise<void>((resolve) => {
+    other.onEvent((stored) => void route(other, stored).then(() => resolve()));
+  });
+  const answer = other.post('/v1/events?wait=50s', event);
+  await isRouted;
+  const startedAtMs = performance.now();
+  await other.stop();
+  expect(await answer).toMatchObject({
+    status: 200,
+    body: { runs: [{ functionId: 'hello', status: 'queued' }] },
+  });
+  expect(performance.now() - startedAtMs).toBeLessThan(8_000);
 }, 60_000);

@@ -11,9 +11,11 @@ import type { Notices } from '@ironflow/jetstream';
 import { runNoticeKinds, subjectFilters, subjects } from '@ironflow/schema';
 import type { EventRoutedNotice, RunNotice, RunNoticeKind, Scope } from '@ironflow/schema';
 import type { Clock, Logger, Metrics, Stoppable, TimerHandle } from '@ironflow/service';
+import { createOpenWaits } from './open-waits.js';
+import type { OpenWait, OpenWaits } from './open-waits.js';
 import type { RunReader } from './run-reader.js';
 import { createWaitState } from './wait-state.js';
-import type { AwaitedRun, WaitState } from './wait-state.js';
+import type { AwaitedRun } from './wait-state.js';
 
 export interface WaiterOptions {
   notices: Pick<Notices, 'onRun' | 'onEventRouted'>;
@@ -23,6 +25,12 @@ export interface WaiterOptions {
   clock: Clock;
   /** Events that are waited for at the same time; default 100,000. */
   awaitedEventsMax?: number;
+}
+
+export interface WaitRequest {
+  scope: Scope;
+  eventIds: readonly string[];
+  waitMs: number;
 }
 
 export interface WaitAnswer {
@@ -44,19 +52,9 @@ export interface Waiter extends Stoppable {
   start(): void;
   /** Throws `overloaded` when too much is waited for; asked before anything is stored. */
   requireRoom(): void;
-  begin(request: { scope: Scope; eventIds: readonly string[]; waitMs: number }): Wait;
+  begin(request: WaitRequest): Wait;
   /** Every wait ends with what is known now, and those to come as well. */
   stop(): Promise<void>;
-}
-
-interface OpenWait {
-  environmentId: string;
-  eventIds: readonly string[];
-  state: WaitState;
-  /** When Postgres is asked next. */
-  checkAtMs: number;
-  settle(): void;
-  expire(): void;
 }
 
 const awaitedEventsMaxDefault = 100_000;
@@ -68,76 +66,56 @@ const lastReadMs = 1_000;
 const checkedEventsMax = 1_000;
 
 export function createWaiter(options: WaiterOptions): Waiter {
-  const { clock, reader } = options;
+  const { clock, notices } = options;
   const awaitedEventsMax = options.awaitedEventsMax ?? awaitedEventsMaxDefault;
-  /** Several requests may wait for one event: a repeated idempotency key. */
-  const byEvent = new Map<string, Set<OpenWait>>();
-  /** In the order in which Postgres was asked for them. */
-  const open = new Set<OpenWait>();
+  const open = createOpenWaits();
   const unsubscribe: (() => void)[] = [];
   const counts = createCounts(options.metrics, () => open.size);
+  const reading = createReading(options, open);
   let ticker: TimerHandle | undefined;
   let isStopped = false;
 
-  function begin(request: { scope: Scope; eventIds: readonly string[]; waitMs: number }): Wait {
+  function begin(request: WaitRequest): Wait {
     const startedAtMs = clock.now();
-    const { environmentId } = request.scope;
     let resolve: (answer: WaitAnswer) => void;
     const answer = new Promise<WaitAnswer>((settle) => (resolve = settle));
     const state = createWaitState(request.eventIds);
     const end = (outcome: 'settled' | 'deadline' | 'cancelled'): void => {
-      if (!open.delete(wait)) return;
+      if (!open.remove(wait)) return;
       timer.cancel();
-      for (const eventId of wait.eventIds) forget(eventId, wait);
       counts.ended(outcome, clock.now() - startedAtMs);
       resolve({ isRouted: state.isRouted(), runs: state.runs() });
     };
     const wait: OpenWait = {
-      environmentId,
+      environmentId: request.scope.environmentId,
       eventIds: [...new Set(request.eventIds)],
       state,
       checkAtMs: startedAtMs + firstCheckMs,
-      settle: () => state.isSettled() && end('settled'),
+      settle: () => {
+        if (state.isSettled()) end('settled');
+      },
       expire: () => {
         timer.cancel();
         timer = clock.setTimeout(() => end('deadline'), lastReadMs);
-        void readAll(wait).finally(() => end('deadline'));
+        void reading.all(wait).finally(() => end('deadline'));
       },
     };
     let timer = clock.setTimeout(() => wait.expire(), isStopped ? 0 : request.waitMs);
     open.add(wait);
-    for (const eventId of wait.eventIds) remember(eventId, wait);
-    return { answer, check: () => void readAll(wait), cancel: () => end('cancelled') };
-  }
-
-  function remember(eventId: string, wait: OpenWait): void {
-    const waits = byEvent.get(eventId);
-    if (waits === undefined) byEvent.set(eventId, new Set([wait]));
-    else waits.add(wait);
-  }
-
-  function forget(eventId: string, wait: OpenWait): void {
-    const waits = byEvent.get(eventId);
-    if (waits?.delete(wait) === true && waits.size === 0) byEvent.delete(eventId);
-  }
-
-  function waitsFor(notice: { eventId: string; scope: Scope }): OpenWait[] {
-    const waits = byEvent.get(notice.eventId);
-    if (waits === undefined) return [];
-    return [...waits].filter(({ environmentId }) => environmentId === notice.scope.environmentId);
+    return { answer, check: () => void reading.all(wait), cancel: () => end('cancelled') };
   }
 
   function onRouted(notice: EventRoutedNotice): void {
-    for (const wait of waitsFor(notice)) {
+    for (const wait of open.of(notice)) {
       wait.state.routed(notice.eventId, notice.runs);
       wait.settle();
     }
   }
 
   function onEnded(notice: RunNotice): void {
-    for (const wait of waitsFor(notice)) {
+    for (const wait of open.of(notice)) {
       if (notice.outputOmitted === true) {
-        void read(wait, notice.eventId);
+        void reading.one(wait, notice.eventId);
         continue;
       }
       wait.state.ended(notice.eventId, awaitedRunOf(notice));
@@ -145,7 +123,35 @@ export function createWaiter(options: WaiterOptions): Waiter {
     }
   }
 
-  async function read(wait: OpenWait, eventId: string): Promise<void> {
+  function checkSlowWaits(): void {
+    const nowMs = clock.now();
+    const due = { nowMs, nextAtMs: nowMs + checkIntervalMs, eventsMax: checkedEventsMax };
+    for (const wait of open.takeDue(due)) void reading.all(wait);
+    ticker = clock.setTimeout(checkSlowWaits, checkIntervalMs);
+  }
+
+  return {
+    begin,
+    requireRoom: () => {
+      if (open.events >= awaitedEventsMax) throw tooManyWaits();
+    },
+    start: () => {
+      unsubscribe.push(notices.onEventRouted(subjectFilters.everyEventRoutedNotice, onRouted));
+      for (const filter of everyEndNotice) unsubscribe.push(notices.onRun(filter, onEnded));
+      ticker = clock.setTimeout(checkSlowWaits, checkIntervalMs);
+    },
+    stop: async () => {
+      isStopped = true;
+      ticker?.cancel();
+      for (const wait of open.all()) wait.expire();
+      for (const stopListening of unsubscribe.splice(0)) stopListening();
+    },
+  };
+}
+
+/** What Postgres knows, told to a wait. Never rejects. */
+function createReading({ reader, logger }: WaiterOptions, open: OpenWaits) {
+  async function one(wait: OpenWait, eventId: string): Promise<void> {
     try {
       const found = await reader.read(wait.environmentId, eventId);
       if (found?.routed !== true || !open.has(wait)) return;
@@ -154,47 +160,16 @@ export function createWaiter(options: WaiterOptions): Waiter {
       wait.settle();
     } catch (error) {
       // Postgres is away: the next tick, a notice or the deadline goes on from here.
-      options.logger.debug({ err: error }, 'the state of awaited runs could not be read');
+      logger.debug({ err: error }, 'the state of awaited runs could not be read');
     }
   }
 
-  async function readAll(wait: OpenWait): Promise<void> {
+  async function all(wait: OpenWait): Promise<void> {
     const unsettled = wait.eventIds.filter((eventId) => !wait.state.isEventSettled(eventId));
-    await Promise.all(unsettled.map((eventId) => read(wait, eventId)));
+    await Promise.all(unsettled.map((eventId) => one(wait, eventId)));
   }
 
-  function checkSlowWaits(): void {
-    const nowMs = clock.now();
-    let events = 0;
-    for (const wait of open) {
-      if (events >= checkedEventsMax) break;
-      if (wait.checkAtMs > nowMs) continue;
-      events += wait.eventIds.length;
-      wait.checkAtMs = nowMs + checkIntervalMs;
-      open.delete(wait);
-      open.add(wait);
-      void readAll(wait);
-    }
-    ticker = clock.setTimeout(checkSlowWaits, checkIntervalMs);
-  }
-
-  return {
-    begin,
-    requireRoom: () => {
-      if (byEvent.size >= awaitedEventsMax) throw tooManyWaits();
-    },
-    start: () => {
-      unsubscribe.push(options.notices.onEventRouted(subjectFilters.everyEventRoutedNotice, onRouted));
-      for (const filter of everyEndNotice) unsubscribe.push(options.notices.onRun(filter, onEnded));
-      ticker = clock.setTimeout(checkSlowWaits, checkIntervalMs);
-    },
-    stop: async () => {
-      isStopped = true;
-      ticker?.cancel();
-      for (const wait of open) wait.expire();
-      for (const stopListening of unsubscribe.splice(0)) stopListening();
-    },
-  };
+  return { one, all };
 }
 
 const endKinds: readonly RunNoticeKind[] = runNoticeKinds.filter(

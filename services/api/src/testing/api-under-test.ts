@@ -18,7 +18,7 @@ import { connectJetStream } from '@ironflow/jetstream';
 import type { JetStream } from '@ironflow/jetstream';
 import { createId, deriveRunId } from '@ironflow/schema';
 import type { RunNoticeKind, RunStatus, Scope } from '@ironflow/schema';
-import { createLogger, createMetrics, systemClock } from '@ironflow/service';
+import { createHealth, createHttpServer, createLogger, createMetrics, systemClock } from '@ironflow/service';
 import { startTestServers } from '@ironflow/testing';
 import type { TestServers } from '@ironflow/testing';
 import { createApi } from '../api.js';
@@ -68,18 +68,35 @@ export async function startApiUnderTest(
   const jetstream = await connectJetStream({ url: servers.natsUrl, name: 'test', replicas: 1 });
   const lines: string[] = [];
   const metrics = createMetrics({ service: 'api' });
+  const stopping = new AbortController();
+  const logger = createLogger({ service: 'api', level: 'trace', destination: collect(lines) });
+  const http = createHttpServer({
+    logger,
+    metrics,
+    health: createHealth({
+      cacheMs: 0,
+      checks: {
+        nats: async () => {
+          if (!jetstream.isConnected()) throw new Error('disconnected');
+        },
+      },
+    }),
+  });
   const api = createApi({
     jetstream,
     database: tenant,
     platformDatabase: platform,
     secrets,
-    logger: createLogger({ service: 'api', level: 'trace', destination: collect(lines) }),
+    logger,
+    http,
+    stopping: stopping.signal,
+    version: '0.0.0',
     metrics,
     clock: systemClock,
     ...options,
   });
   await api.start();
-  const { url } = await api.http.listen({ host: '127.0.0.1', port: 0 });
+  const { url } = await http.listen({ host: '127.0.0.1', port: 0 });
   return {
     servers,
     url,
@@ -107,6 +124,8 @@ export async function startApiUnderTest(
     addRun: (scope, data) => addRun(platform, scope, data),
     progress: (run, change, told) => progress({ platform, jetstream }, run, { change, told }),
     stop: async () => {
+      stopping.abort();
+      await http.stop();
       await api.stop();
       await metrics.stop();
       await jetstream.close();
@@ -143,7 +162,7 @@ async function send(url: string, request: { method: string; key: string; body: u
     },
     ...(body === undefined ? {} : { body: typeof body === 'string' ? body : JSON.stringify(body) }),
   });
-  return { status: response.status, body: (await response.json()) as unknown };
+  return { status: response.status, body: await response.json() };
 }
 
 async function addRun(

@@ -21,15 +21,21 @@ import { connectJetStream } from '@ironflow/jetstream';
 import type { JetStream } from '@ironflow/jetstream';
 import { createId, deriveRunId, subjects } from '@ironflow/schema';
 import type { RunNotice, Scope, StoredEvent } from '@ironflow/schema';
-import { createLogger, createMetrics, createSpanRecorder, systemClock } from '@ironflow/service';
+import {
+  createHealth,
+  createHttpServer,
+  createLogger,
+  createMetrics,
+  createSpanRecorder,
+  systemClock,
+} from '@ironflow/service';
 import { startTestServers } from '@ironflow/testing';
 import type { TestServers } from '@ironflow/testing';
 import { createIngest } from '../ingest.js';
-import type { Ingest, IngestOptions } from '../ingest.js';
+import type { IngestOptions } from '../ingest.js';
 
 export interface IngestUnderTest {
   readonly servers: TestServers;
-  readonly ingest: Ingest;
   readonly url: string;
   /** As ironflow_service. */
   readonly platform: Database;
@@ -88,21 +94,36 @@ export async function startIngestUnderTest(
   const jetstream = await connectJetStream({ url: servers.natsUrl, name: 'test', replicas: 1 });
   const lines: string[] = [];
   const metrics = createMetrics({ service: 'ingest' });
+  const stopping = new AbortController();
+  const logger = createLogger({ service: 'ingest', level: 'trace', destination: collect(lines) });
+  const http = createHttpServer({
+    logger,
+    metrics,
+    health: createHealth({
+      cacheMs: 0,
+      checks: {
+        nats: async () => {
+          if (!jetstream.isConnected()) throw new Error('disconnected');
+        },
+      },
+    }),
+  });
   const ingest = createIngest({
     jetstream,
     database: tenant,
     secrets,
-    logger: createLogger({ service: 'ingest', level: 'trace', destination: collect(lines) }),
+    logger,
+    http,
+    stopping: stopping.signal,
     metrics,
     spans: createSpanRecorder({ service: 'ingest' }),
     clock: systemClock,
     ...overrides,
   });
   await ingest.start();
-  const { url } = await ingest.http.listen({ host: '127.0.0.1', port: 0 });
+  const { url } = await http.listen({ host: '127.0.0.1', port: 0 });
   return {
     servers,
-    ingest,
     url,
     platform,
     jetstream,
@@ -114,6 +135,8 @@ export async function startIngestUnderTest(
     countEvents: (scope) => platform.prisma.event.count({ where: { environmentId: scope.environmentId } }),
     onEvent: (listener) => listenToEvents(jetstream, listener),
     stop: async () => {
+      stopping.abort();
+      await http.stop();
       await ingest.stop();
       await metrics.stop();
       await jetstream.close();

@@ -1,0 +1,75 @@
+import { afterAll, beforeAll, expect, test } from '@jest/globals';
+import { eventually, sharedNats, stopSharedServers } from '@ironflow/testing';
+import type { NatsServer } from '@ironflow/testing';
+import { connectJetStream } from './jetstream.js';
+import type { JetStream } from './jetstream.js';
+
+const patience = { timeoutMs: 15_000 };
+let server: NatsServer;
+let jetstream: JetStream;
+beforeAll(async () => {
+  server = await sharedNats();
+  jetstream = await connectJetStream({ url: server.url, name: 'test', replicas: 1 });
+});
+afterAll(async () => {
+  await jetstream.close();
+  await stopSharedServers();
+});
+
+test('of 20 that create the same key exactly one succeeds, and its value is what is read', async () => {
+  const bucket = jetstream.bucket('SYS_cron_triggers');
+  const created = await Promise.all(
+    Array.from({ length: 20 }, (_, index) => bucket.create('firing', `${index}`)),
+  );
+  expect(created.filter(Boolean)).toHaveLength(1);
+  expect((await bucket.get('firing'))!.value).toBe(`${created.indexOf(true)}`);
+});
+
+test('of 20 that update from the same revision exactly one succeeds', async () => {
+  const bucket = jetstream.bucket('SYS_circuit_breakers');
+  await bucket.put('breaker', 'closed');
+  const { revision } = (await bucket.get('breaker'))!;
+  const updated = await Promise.all(
+    Array.from({ length: 20 }, (_, index) => bucket.update('breaker', `${index}`, revision)),
+  );
+  expect(updated.filter(Boolean)).toHaveLength(1);
+});
+
+test('a deleted key is not there and can be created again', async () => {
+  const bucket = jetstream.bucket('SYS_functions');
+  await bucket.put('gone', '1');
+  await bucket.delete('gone');
+  expect(await bucket.get('gone')).toBeUndefined();
+  expect(await bucket.create('gone', '2')).toBe(true);
+});
+
+test('a watcher is told what is there, what changes, and what changes after everything was lost', async () => {
+  const bucket = jetstream.bucket('SYS_functions');
+  await bucket.put('early', '1');
+  const told: string[] = [];
+  const stop = await bucket.watch((key) => told.push(key));
+  expect(told).toContain('early');
+  await bucket.put('later', '1');
+  await eventually(() => expect(told).toContain('later'));
+  await server.kill();
+  await server.restart({ wipe: true });
+  await eventually(() => bucket.put('after-wipe', '1'), patience);
+  await eventually(() => expect(told).toContain('after-wipe'));
+  expect(await bucket.keys()).toEqual(['after-wipe']);
+  stop();
+  const count = told.length;
+  await bucket.put('unheard', '1');
+  await jetstream.connection.nats.flush();
+  expect(told).toHaveLength(count);
+});
+
+test('a key written while a watcher had no connection is told when it is back', async () => {
+  const bucket = jetstream.bucket('SYS_functions');
+  const told: string[] = [];
+  const stop = await bucket.watch((key) => told.push(key));
+  await jetstream.connection.nats.reconnect();
+  await eventually(() => expect(jetstream.isConnected()).toBe(true));
+  await eventually(() => bucket.put('missed', '1'), patience);
+  await eventually(() => expect(told).toContain('missed'), patience);
+  stop();
+});

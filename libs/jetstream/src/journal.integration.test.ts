@@ -1,0 +1,125 @@
+import { afterAll, beforeAll, beforeEach, expect, test } from '@jest/globals';
+import { randomBytes } from 'node:crypto';
+import { createId } from '@ironflow/schema';
+import type { JournalMessage, Scope, Writer } from '@ironflow/schema';
+import { sharedNats, stopSharedServers } from '@ironflow/testing';
+import { connectJetStream } from './jetstream.js';
+import type { JetStream } from './jetstream.js';
+import type { AppendRequest } from './journal.js';
+
+const scope: Scope = { project: 'acme', env: 'prod', environmentId: newId() };
+let activation = 0;
+let older: Writer;
+let newer: Writer;
+let jetstream: JetStream;
+let runId: string;
+
+beforeAll(async () => {
+  jetstream = await connectJetStream({ url: (await sharedNats()).url, name: 'test', replicas: 1 });
+});
+beforeEach(() => {
+  runId = newId();
+  // An activation is of one run and never comes again: message ids rely on it.
+  activation += 1;
+  older = { activation, delivery: 1, executor: 'a' };
+  newer = { activation, delivery: 2, executor: 'b' };
+});
+afterAll(async () => {
+  await jetstream.close();
+  await stopSharedServers();
+});
+
+function newId(): string {
+  return createId(Date.now(), randomBytes(10));
+}
+
+function request(writer: Writer, expectedSequence: number, counter: number, ends = false): AppendRequest {
+  const step: JournalMessage['entries'][number] = {
+    type: 'step',
+    step: {
+      id: `s${counter}`,
+      name: 's',
+      type: 'run',
+      attempt: 1,
+      startedAtMs: 1,
+      endedAtMs: 2,
+      status: 'completed',
+      output: '"\\u0000\\ud800"',
+    },
+  };
+  const entries = ends
+    ? [step, { type: 'run' as const, run: { kind: 'completed' as const, served: 1 } }]
+    : [step];
+  const base = { environmentId: scope.environmentId, runId, functionId: 'f', activatedAtMs: 1 };
+  return { scope, expectedSequence, counter, message: { ...base, prev: expectedSequence, writer, entries } };
+}
+
+async function append(...parameters: Parameters<typeof request>): Promise<number> {
+  const result = await jetstream.journal.append(request(...parameters));
+  if (result.kind !== 'appended') throw new Error(`not appended: ${result.kind}`);
+  return result.sequence;
+}
+
+test('a chain of appends reads back in order, from any position, on both of its subjects', async () => {
+  const first = await append(older, 0, 1);
+  const second = await append(older, first, 2);
+  const third = await append(older, second, 3, true);
+  expect((await jetstream.journal.last(scope, runId))!.sequence).toBe(third);
+  const tail = await jetstream.journal.after(scope, runId, first);
+  expect(tail.map(({ sequence }) => sequence)).toEqual([second, third]);
+  expect(tail[0]!.message).toEqual(request(older, first, 2).message);
+  expect(await jetstream.journal.after(scope, runId, third)).toEqual([]);
+});
+
+test('the journal of a run that never wrote has no last entry', async () => {
+  expect(await jetstream.journal.last(scope, runId)).toBeUndefined();
+});
+
+test('of 20 writers at one position exactly one wins', async () => {
+  const writers = Array.from({ length: 20 }, (_, index) => ({
+    activation: 1_000 + index,
+    delivery: 1,
+    executor: 'e',
+  }));
+  const results = await Promise.all(writers.map((writer) => jetstream.journal.append(request(writer, 0, 1))));
+  expect(results.filter(({ kind }) => kind === 'appended')).toHaveLength(1);
+  expect(await jetstream.journal.after(scope, runId, 0)).toHaveLength(1);
+});
+
+test('a writer that finds an entry of a newer delivery is superseded', async () => {
+  await append(newer, 0, 1);
+  expect(await jetstream.journal.append(request(older, 0, 1))).toEqual({ kind: 'superseded', by: newer });
+});
+
+test('a writer that finds an entry of an older delivery has overtaken it and can adopt it', async () => {
+  const first = await append(older, 0, 1);
+  expect(await jetstream.journal.append(request(newer, 0, 1))).toEqual({ kind: 'overtook', older });
+  expect(await append(newer, first, 2)).toBeGreaterThan(first);
+});
+
+test('an append whose acknowledgement was lost is found again and stored once', async () => {
+  const first = await append(older, 0, 1);
+  expect(await jetstream.journal.append(request(older, 0, 1))).toEqual({ kind: 'appended', sequence: first });
+  expect(await jetstream.journal.after(scope, runId, 0)).toHaveLength(1);
+});
+
+test('a writer that meets an append of its own which it never knew of stops', async () => {
+  await append(older, 0, 1);
+  const result = await jetstream.journal.append(request(older, 0, 2));
+  expect(result).toEqual({ kind: 'superseded', by: older });
+});
+
+test('an expectation against a journal that was trimmed is told as such', async () => {
+  const first = await append(older, 0, 1);
+  await jetstream.journal.trimBelow(first + 1);
+  expect(await jetstream.journal.append(request(older, first, 2))).toEqual({ kind: 'trimmed' });
+  expect(await append(older, 0, 2)).toBeGreaterThan(first);
+});
+
+test('trimming keeps everything from its bound on', async () => {
+  const first = await append(older, 0, 1);
+  const second = await append(older, first, 2);
+  await jetstream.journal.trimBelow(second);
+  expect((await jetstream.journal.after(scope, runId, 0)).map(({ sequence }) => sequence)).toEqual([second]);
+  expect((await jetstream.states.stream('RESULTS')).firstSequence).toBe(second);
+});

@@ -1,0 +1,77 @@
+import { afterAll, beforeAll, expect, test } from '@jest/globals';
+import { randomBytes } from 'node:crypto';
+import { createId, subjectFilters, subjects } from '@ironflow/schema';
+import type { RunNotice, Scope } from '@ironflow/schema';
+import { eventually, sharedNats, stopSharedServers } from '@ironflow/testing';
+import { announceService } from './discovery.js';
+import { connectJetStream } from './jetstream.js';
+import type { JetStream } from './jetstream.js';
+
+const newId = (): string => createId(Date.now(), randomBytes(10));
+const scope: Scope = { project: 'acme', env: 'prod', environmentId: newId() };
+let jetstream: JetStream;
+beforeAll(async () => {
+  jetstream = await connectJetStream({ url: (await sharedNats()).url, name: 'test', replicas: 1 });
+});
+afterAll(async () => {
+  await jetstream.close();
+  await stopSharedServers();
+});
+
+const notice = (): RunNotice => ({
+  scope,
+  runId: newId(),
+  eventId: newId(),
+  functionId: 'f',
+  appId: 'shop',
+  mode: 'push',
+  status: 'completed',
+  journalSeq: 1_763_719_200_000_000,
+  wake: 1,
+  served: 1,
+  steps: [],
+  output: '"\\ud800"',
+});
+
+test('everybody hears a notice, but only one member of a queue does', async () => {
+  const sent = Array.from({ length: 30 }, notice);
+  const all: RunNotice[] = [];
+  const shared: RunNotice[] = [];
+  const stops = [
+    jetstream.notices.onRun(subjectFilters.everyRunNotice, (heard) => all.push(heard)),
+    jetstream.notices.onRun(subjectFilters.everyRunNotice, (heard) => shared.push(heard), 'schedulers'),
+    jetstream.notices.onRun(subjectFilters.everyRunNotice, (heard) => shared.push(heard), 'schedulers'),
+  ];
+  for (const one of sent) jetstream.notices.publishRun(one, 'completed');
+  await eventually(() => expect(all).toEqual(sent));
+  await eventually(() => expect(shared).toHaveLength(30));
+  expect(new Set(shared.map(({ runId }) => runId)).size).toBe(30);
+  for (const stop of stops) stop();
+});
+
+test('a listener of one run hears that run alone, and garbage on its subject harms nobody', async () => {
+  const [mine, other] = [notice(), notice()];
+  const heard: RunNotice[] = [];
+  const stop = jetstream.notices.onRun(subjects.runNoticesOf(scope, mine.runId), (one) => heard.push(one));
+  const subject = subjects.runNotice(scope, mine.runId, 'completed');
+  jetstream.connection.publish({ subject, data: 'not json' });
+  jetstream.connection.publish({ subject, data: '{}' });
+  jetstream.notices.publishRun(other, 'completed');
+  jetstream.notices.publishRun(mine, 'completed');
+  await eventually(() => expect(heard).toEqual([mine]));
+  stop();
+});
+
+test('an announced service answers on $SRV until it is withdrawn', async () => {
+  const withdraw = await announceService(jetstream.connection, {
+    name: 'test',
+    version: '0.1.0',
+    description: 'for this test',
+  });
+  const reply = await jetstream.connection.request({ subject: '$SRV.PING.ironflow-test', data: '' });
+  expect(reply.kind).toBe('message');
+  if (reply.kind === 'message') {
+    expect(JSON.parse(Buffer.from(reply.data).toString())).toMatchObject({ name: 'ironflow-test' });
+  }
+  await withdraw();
+});
