@@ -55,6 +55,7 @@ export interface Connection {
   listen(filter: string, listener: (message: Msg) => void, queue?: string): StopListening;
   isConnected(): boolean;
   onReconnect(listener: () => void): () => void;
+  /** Never rejects, with or without a server. */
   close(): Promise<void>;
 }
 
@@ -69,6 +70,7 @@ interface Pending {
 
 const sweepIntervalMs = 250;
 const pendingRequestsMax = 200_000;
+const drainMsMax = 2_000;
 
 export async function connectNats(options: ConnectionOptions): Promise<Connection> {
   const nats = await connect({
@@ -135,12 +137,19 @@ function createConnection(nats: NatsConnection, options: ConnectionOptions): Con
     },
     close: async () => {
       requests.close();
-      if (nats.isClosed()) return;
-      // Draining flushes what was published; a server that is gone must not hold up the shutdown.
-      await Promise.race([nats.drain(), new Promise((resolve) => setTimeout(resolve, 2_000).unref())]);
+      if (connected && !nats.isClosed() && !nats.isDraining()) await drain(nats);
       await nats.close();
     },
   };
+}
+
+/** Flushes what was published, as long as there is a server to take it: one that goes now must not hold up the shutdown. */
+async function drain(nats: NatsConnection): Promise<void> {
+  let timer: NodeJS.Timeout | undefined;
+  const patience = new Promise<void>((resolve) => (timer = setTimeout(resolve, drainMsMax)));
+  // A drain that fails leaves nothing to do but to close.
+  await Promise.race([nats.drain().catch(() => undefined), patience]);
+  clearTimeout(timer);
 }
 
 interface Listening {

@@ -39,12 +39,13 @@ export async function connectJetStream(options: JetStreamOptions): Promise<JetSt
   const connection = await connectNats(options);
   const provisioner = createProvisioner(connection, options);
   await provisioner.ensure();
-  const publisher = createPublisher(connection, () => provisioner.request());
+  const onNoStream = (): void => provisioner.request();
+  const publisher = createPublisher(connection, onNoStream);
   return {
     connection,
     provisioner,
     publisher,
-    journal: createJournal(connection, publisher, () => provisioner.request()),
+    journal: createJournal({ connection, publisher, onNoStream, log: options.log }),
     notices: createNotices(connection),
     states: createStreamStates(connection),
     bucket: (name) => openBucket(connection, provisioner, name),

@@ -1,6 +1,6 @@
-import { afterAll, beforeAll, beforeEach, expect, test } from '@jest/globals';
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
 import { randomBytes } from 'node:crypto';
-import { createId } from '@ironflow/schema';
+import { createId, headerNames, subjects } from '@ironflow/schema';
 import type { JournalMessage, Scope, Writer } from '@ironflow/schema';
 import { sharedNats, stopSharedServers } from '@ironflow/testing';
 import { connectJetStream } from './jetstream.js';
@@ -122,4 +122,66 @@ test('trimming keeps everything from its bound on', async () => {
   await jetstream.journal.trimBelow(second);
   expect((await jetstream.journal.after(scope, runId, 0)).map(({ sequence }) => sequence)).toEqual([second]);
   expect((await jetstream.states.stream('RESULTS')).firstSequence).toBe(second);
+});
+
+describe('a message on the run’s subject that is none of a journal', () => {
+  const litter = async (headers: Record<string, string> = {}): Promise<number> => {
+    const subject = subjects.journal(scope, runId, 'step');
+    const result = await jetstream.publisher.publish({ subject, data: 'not a journal', headers });
+    if (result.kind !== 'stored') throw new Error(`not stored: ${result.kind}`);
+    return result.sequence;
+  };
+  const readable = async (): Promise<number[]> =>
+    (await jetstream.journal.after(scope, runId, 0)).map(({ sequence }) => sequence);
+
+  test('is passed over by whoever reads, wherever it stands', async () => {
+    await litter();
+    expect(await jetstream.journal.last(scope, runId)).toBeUndefined();
+    const first = await append(older, 0, 1);
+    await litter();
+    const second = await append(older, first, 2);
+    await litter();
+    expect(await readable()).toEqual([first, second]);
+    expect((await jetstream.journal.last(scope, runId))!.sequence).toBe(second);
+  });
+
+  test('is gone past by an append that knows everything else', async () => {
+    await litter();
+    const first = await append(older, 0, 1);
+    await litter();
+    await litter();
+    const second = await append(older, first, 2);
+    expect(await append(older, second, 3)).toBeGreaterThan(second);
+  });
+
+  test('hides no other writer from an append', async () => {
+    await append(newer, 0, 1);
+    await litter();
+    expect(await jetstream.journal.append(request(older, 0, 1))).toEqual({ kind: 'superseded', by: newer });
+  });
+
+  test('does not hide an append of one’s own whose acknowledgement was lost', async () => {
+    const first = await append(older, 0, 1);
+    await litter();
+    const again = await jetstream.journal.append(request(older, 0, 1));
+    expect(again).toEqual({ kind: 'appended', sequence: first });
+    expect(await readable()).toEqual([first]);
+  });
+
+  test('does not hide that what was expected is gone, and others may be with it', async () => {
+    const first = await append(older, 0, 1);
+    const second = await append(newer, first, 1);
+    const third = await litter();
+    await jetstream.journal.trimBelow(third);
+    expect(await jetstream.journal.append(request(older, first, 2))).toEqual({ kind: 'trimmed' });
+    // Having asked Postgres, a writer expects nothing.
+    expect(await append(newer, 0, 2)).toBeGreaterThan(second);
+  });
+
+  test('is not passed over when a newer version wrote it: nobody here may go on', async () => {
+    const first = await append(older, 0, 1);
+    await litter({ [headerNames.schemaVersion]: '2.0' });
+    await expect(jetstream.journal.after(scope, runId, 0)).rejects.toThrow('newer version');
+    await expect(jetstream.journal.append(request(older, first, 2))).rejects.toThrow('newer version');
+  });
 });

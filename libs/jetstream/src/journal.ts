@@ -4,23 +4,20 @@
  * J1 Every append expects the run's last sequence, always with the same filter string.
  * J2 Reads go to the stream's leader (STREAM.MSG.GET): a replica may not have the last append yet.
  * J3 A retry repeats its message id. After a conflict, the writer looks whether the last entry is its own.
+ * J4 A message that is none of a journal belongs to nobody: reads pass over it (the collector dead-letters it), and an append
+ *    goes past it. One of a newer major version is a message that somebody can read: then nobody else may go on.
  */
-import { compareWriters, headerNames, journalMessageSchema, subjects } from '@ironflow/schema';
+import { compareWriters, headerNames, subjects } from '@ironflow/schema';
 import type { JournalMessage, Scope, Writer } from '@ironflow/schema';
 import type { Connection } from './connection.js';
-import type { Publisher } from './publisher.js';
-
-export interface StoredJournalMessage {
-  sequence: number;
-  message: JournalMessage;
-  /** Of its writer's append: the same for every retry of it. */
-  messageId: string;
-}
+import { createJournalReader, isReadable } from './journal-reader.js';
+import type { JournalReader, Stored, StoredJournalMessage } from './journal-reader.js';
+import type { Publisher, PublishResult } from './publisher.js';
 
 export interface AppendRequest {
   scope: Scope;
   message: JournalMessage;
-  /** The run's last sequence in the stream; 0 if none. */
+  /** The run's last sequence in the stream; 0 if none. Messages that cannot be read do not count. */
   expectedSequence: number;
   /** Counts the appends of one activation. */
   counter: number;
@@ -41,85 +38,64 @@ export type AppendResult =
 
 export interface Journal {
   append(request: AppendRequest): Promise<AppendResult>;
-  /** The last message of a run. Rejects when the stream cannot be read. */
+  /** The last message of a run that can be read. Rejects when the stream cannot be read. */
   last(scope: Scope, runId: string): Promise<StoredJournalMessage | undefined>;
-  /** Every message of a run after a sequence, in order. */
+  /** Every message of a run after a sequence that can be read, in order. */
   after(scope: Scope, runId: string, sequence: number): Promise<StoredJournalMessage[]>;
   /** Removes every message below a sequence. */
   trimBelow(sequence: number): Promise<void>;
 }
 
-export class JournalUnreadableError extends Error {
-  override readonly name = 'JournalUnreadableError';
+/** Others would have to write garbage between each look and the append that follows it. */
+const appendRoundsMax = 5;
+
+export interface JournalOptions {
+  connection: Connection;
+  publisher: Publisher;
+  /** Told when the stream is missing, so that somebody provisions it. */
+  onNoStream: () => void;
+  log?: ((message: string) => void) | undefined;
 }
 
-interface GetBody {
-  message?: StoredBody;
-  error?: { err_code?: number; description?: string };
-}
+export function createJournal(options: JournalOptions): Journal {
+  const { connection, publisher, onNoStream } = options;
+  const reader = createJournalReader(options);
 
-interface StoredBody {
-  seq: number;
-  data?: string;
-  hdrs?: string;
-}
-
-const getSubject = '$JS.API.STREAM.MSG.GET.RESULTS';
-const noMessageFound = 10037;
-/** Beyond any run: a bound for the loop, not a limit anybody meets. */
-const messagesPerReadMax = 10_000;
-const decoder = new TextDecoder();
-
-export function createJournal(connection: Connection, publisher: Publisher, onNoStream: () => void): Journal {
-  const get = async (query: object): Promise<StoredJournalMessage | undefined> => {
-    const reply = await connection.request({ subject: getSubject, data: JSON.stringify(query) });
-    if (reply.kind !== 'message') {
-      if (reply.kind === 'no_responders') onNoStream();
-      throw new JournalUnreadableError(`RESULTS cannot be read: ${reply.kind}`);
-    }
-    const body = JSON.parse(decoder.decode(reply.data)) as GetBody;
-    if (body.message !== undefined) return readStored(body.message);
-    if (body.error?.err_code === noMessageFound) return undefined;
-    if (body.error?.err_code === 10059) onNoStream();
-    throw new JournalUnreadableError(`RESULTS cannot be read: ${body.error?.description ?? 'no message'}`);
+  const after = async (scope: Scope, runId: string, sequence: number): Promise<StoredJournalMessage[]> =>
+    (await reader.after(subjects.journalOf(scope, runId), sequence)).filter(isReadable);
+  const last = async (scope: Scope, runId: string): Promise<StoredJournalMessage | undefined> => {
+    const stored = await reader.last(subjects.journalOf(scope, runId));
+    if (stored === undefined || isReadable(stored)) return stored;
+    return (await after(scope, runId, 0)).at(-1);
   };
-  const last = (scope: Scope, runId: string): Promise<StoredJournalMessage | undefined> =>
-    get({ last_by_subj: subjects.journalOf(scope, runId) });
+  const publish = (request: AppendRequest, lastSequence: number): Promise<PublishResult> => {
+    const { scope, message } = request;
+    return publisher.publish({
+      subject: subjects.journal(scope, message.runId, endsRun(message) ? 'run' : 'step'),
+      data: JSON.stringify(message),
+      messageId: messageIdOf(message, request.counter),
+      expect: { filter: subjects.journalOf(scope, message.runId), lastSequence },
+      ...(request.traceparent === undefined
+        ? {}
+        : { headers: { [headerNames.traceparent]: request.traceparent } }),
+    });
+  };
 
   return {
     last,
+    after,
     append: async (request) => {
-      const { scope, message } = request;
-      const result = await publisher.publish({
-        subject: subjects.journal(scope, message.runId, endsRun(message) ? 'run' : 'step'),
-        data: JSON.stringify(message),
-        messageId: messageIdOf(message, request.counter),
-        expect: { filter: subjects.journalOf(scope, message.runId), lastSequence: request.expectedSequence },
-        ...(request.traceparent === undefined
-          ? {}
-          : { headers: { [headerNames.traceparent]: request.traceparent } }),
-      });
-      switch (result.kind) {
-        case 'stored':
-          return { kind: 'appended', sequence: result.sequence };
-        case 'conflict':
-          return last(scope, message.runId).then((stored) => judge(stored, request));
-        case 'stream_full':
-          return { kind: 'full' };
-        default:
-          return { kind: 'unanswered' };
+      let expected = request.expectedSequence;
+      for (let round = 1; round <= appendRoundsMax; round += 1) {
+        const result = await publish(request, expected);
+        if (result.kind === 'stored') return { kind: 'appended', sequence: result.sequence };
+        if (result.kind === 'stream_full') return { kind: 'full' };
+        if (result.kind !== 'conflict') break;
+        const judgement = await judgeConflict(reader, request, expected);
+        if (judgement.kind !== 'passable') return judgement;
+        expected = judgement.sequence;
       }
-    },
-    after: async (scope, runId, sequence) => {
-      const found: StoredJournalMessage[] = [];
-      let from = sequence + 1;
-      while (found.length < messagesPerReadMax) {
-        const next = await get({ seq: from, next_by_subj: subjects.journalOf(scope, runId) });
-        if (next === undefined) break;
-        found.push(next);
-        from = next.sequence + 1;
-      }
-      return found;
+      return { kind: 'unanswered' };
     },
     trimBelow: async (sequence) => {
       const reply = await connection.request({
@@ -131,16 +107,37 @@ export function createJournal(connection: Connection, publisher: Publisher, onNo
   };
 }
 
+/** `passable`: only messages that cannot be read have come between, up to that sequence. */
+type Judgement = AppendResult | { kind: 'passable'; sequence: number };
+
+async function judgeConflict(
+  reader: JournalReader,
+  request: AppendRequest,
+  expected: number,
+): Promise<Judgement> {
+  const filter = subjects.journalOf(request.scope, request.message.runId);
+  const stored = await reader.last(filter);
+  if (stored === undefined || isReadable(stored) || stored.sequence <= expected) {
+    return judge(stored, request, expected);
+  }
+  const between = (await reader.after(filter, expected)).filter(isReadable);
+  if (between.length > 0) return judge(between.at(-1), request, expected);
+  // Where the expected message is gone, others that followed it may be gone with it. Expecting nothing at all promises
+  // that Postgres has everything up to `prev`: there is nothing to miss.
+  const isWhole = expected === 0 || (await reader.next(filter, expected))?.sequence === expected;
+  return isWhole ? { kind: 'passable', sequence: stored.sequence } : { kind: 'trimmed' };
+}
+
 /** What a refused append means, from what stands last in the run's journal. */
-export function judge(stored: StoredJournalMessage | undefined, request: AppendRequest): AppendResult {
+function judge(stored: Stored | undefined, request: AppendRequest, expected: number): AppendResult {
   if (stored === undefined) return { kind: 'trimmed' };
   if (stored.messageId === messageIdOf(request.message, request.counter)) {
     return { kind: 'appended', sequence: stored.sequence };
   }
   // Nothing came between: on a replicated stream another append was under way, and has not been decided yet.
-  if (stored.sequence === request.expectedSequence) return { kind: 'unanswered' };
+  if (stored.sequence === expected) return { kind: 'unanswered' };
+  if (stored.sequence < expected || !isReadable(stored)) return { kind: 'trimmed' };
   const theirs = stored.message.writer;
-  if (stored.sequence < request.expectedSequence) return { kind: 'trimmed' };
   // A writer that meets an append of its own which it does not know of has lost count: it stops like any other.
   return compareWriters(theirs, request.message.writer) < 0
     ? { kind: 'overtook', older: theirs }
@@ -154,14 +151,4 @@ function messageIdOf(message: JournalMessage, counter: number): string {
 
 function endsRun(message: JournalMessage): boolean {
   return message.entries.at(-1)?.type === 'run';
-}
-
-function readStored(stored: StoredBody): StoredJournalMessage {
-  const text = Buffer.from(stored.data ?? '', 'base64').toString('utf8');
-  const headers = Buffer.from(stored.hdrs ?? '', 'base64').toString('utf8');
-  return {
-    sequence: stored.seq,
-    message: journalMessageSchema.parse(JSON.parse(text)),
-    messageId: /^Nats-Msg-Id: (.*)$/m.exec(headers)?.[1]?.trim() ?? '',
-  };
 }

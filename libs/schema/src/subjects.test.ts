@@ -61,6 +61,8 @@ describe('what is built is parsed', () => {
         expect(parseSubject(subject)).toEqual({ kind: 'runNotice', runId: id, what, ...where });
         expect(matches(subjects.runNoticesOf(where, id), subject)).toBe(true);
         expect(matches(subjectFilters.everyRunNotice, subject)).toBe(true);
+        expect(matches(subjectFilters.everyYieldedNotice, subject)).toBe(what === 'yielded');
+        expect(matches(subjectFilters.everyArmedNotice, subject)).toBe(what === 'armed');
         const routed = subjects.eventRoutedNotice(where, id);
         expect(parseSubject(routed)).toEqual({ kind: 'eventRoutedNotice', eventId: id, ...where });
         expect(matches(subjectFilters.everyEventRoutedNotice, routed)).toBe(true);

@@ -33,11 +33,14 @@ export const subjectFilters = {
   everyRunEntry: 'ironflow.*.*.results.*.run',
   everyRunNotice: 'public.*.*.system.run.*.*',
   everyYieldedNotice: 'public.*.*.system.run.*.yielded',
+  everyArmedNotice: 'public.*.*.system.run.*.armed',
   everyEventRoutedNotice: 'public.*.*.system.event.*.routed',
 } as const;
 
+/** `armed` is progress that came with a timer, of an activation that goes on. */
 export const runNoticeKinds = [
   'progressed',
+  'armed',
   'yielded',
   'completed',
   'failed',

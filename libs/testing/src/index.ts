@@ -5,6 +5,8 @@ export type { EventuallyOptions } from './eventually.js';
 export { freePort, freePorts, isPortFree } from './free-port.js';
 export { startNatsCluster } from './nats-cluster.js';
 export type { NatsCluster, NatsClusterOptions } from './nats-cluster.js';
+export { checkNatsVersion, readNatsGreeting } from './nats-readiness.js';
+export type { NatsGreeting } from './nats-readiness.js';
 export { startNatsServer } from './nats-server.js';
 export type { NatsClusterMembership, NatsServer, NatsServerOptions } from './nats-server.js';
 export { startPostgres } from './postgres.js';

@@ -13,12 +13,14 @@ const greetingBytesMax = 64 * 1024;
 export interface NatsGreeting {
   serverName: string;
   version: string;
+  /** Whether JetStream is enabled. */
+  jetstream: boolean;
 }
 
 /** The INFO line every nats-server sends to who connects. */
-export function readNatsGreeting(port: number): Promise<NatsGreeting> {
+export function readNatsGreeting(port: number, host = '127.0.0.1'): Promise<NatsGreeting> {
   return new Promise((resolve, reject) => {
-    const socket = createConnection({ port, host: '127.0.0.1' });
+    const socket = createConnection({ port, host });
     let text = '';
     const fail = (error: Error) => {
       socket.destroy();
@@ -33,8 +35,8 @@ export function readNatsGreeting(port: number): Promise<NatsGreeting> {
       const line = /^INFO (\{.*\}) *\r\n/.exec(text)?.[1];
       if (line === undefined) return;
       socket.destroy();
-      const { server_name, version } = JSON.parse(line) as { server_name?: unknown; version?: unknown };
-      resolve({ serverName: String(server_name), version: String(version) });
+      const { server_name, version, jetstream } = JSON.parse(line) as Record<string, unknown>;
+      resolve({ serverName: String(server_name), version: String(version), jetstream: jetstream === true });
     });
   });
 }

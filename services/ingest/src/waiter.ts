@@ -173,7 +173,7 @@ function createReading({ reader, logger }: WaiterOptions, open: OpenWaits) {
 }
 
 const endKinds: readonly RunNoticeKind[] = runNoticeKinds.filter(
-  (kind) => kind !== 'progressed' && kind !== 'yielded',
+  (kind) => kind !== 'progressed' && kind !== 'armed' && kind !== 'yielded',
 );
 const anyPlace = { project: '*', env: '*' };
 /** Only these: notices of runs that go on cost nothing here. */

@@ -5,6 +5,7 @@
 import { ackWaitMs, journalMessageSchema } from '@ironflow/schema';
 import type { Delivery } from '@ironflow/jetstream';
 import type { Clock, TimerHandle } from '@ironflow/service';
+import { isAwaited } from './progress.js';
 import type { PlacedMessage } from './progress.js';
 
 /** `placed` is missing when the message cannot be read. */
@@ -24,6 +25,8 @@ export interface Intake {
   release(held: HeldMessage, answer: (delivery: Delivery) => void): void;
   held(): number;
   waiting(): number;
+  /** Whether one of those that wait should not wait. */
+  isUrgent(): boolean;
   stop(): void;
 }
 
@@ -31,6 +34,7 @@ export function createIntake(options: { messagesMax: number; bytesMax: number; c
   const all = new Map<number, HeldMessage>();
   const queue: HeldMessage[] = [];
   let bytes = 0;
+  let urgent = 0;
   let timer: TimerHandle | undefined;
 
   /** Every third of the ack wait, so that one lost in between does no harm. */
@@ -51,6 +55,7 @@ export function createIntake(options: { messagesMax: number; bytesMax: number; c
       const held = { sequence: delivery.sequence, delivery, placed: read(delivery) };
       all.set(held.sequence, held);
       queue.push(held);
+      if (isUrgent(held)) urgent += 1;
       bytes += delivery.data.length;
       timer ??= options.clock.setTimeout(keepAlive, ackWaitMs / 3);
     },
@@ -61,7 +66,9 @@ export function createIntake(options: { messagesMax: number; bytesMax: number; c
         takenBytes += queue[count]!.delivery.data.length;
         count += 1;
       }
-      return queue.splice(0, count);
+      const taken = queue.splice(0, count);
+      urgent -= taken.filter(isUrgent).length;
+      return taken;
     },
     release: (held, answer) => {
       if (!all.delete(held.sequence)) return;
@@ -70,6 +77,7 @@ export function createIntake(options: { messagesMax: number; bytesMax: number; c
     },
     held: () => all.size,
     waiting: () => queue.length,
+    isUrgent: () => urgent > 0,
     stop: () => {
       timer?.cancel();
       // Handed to another collector now instead of after the ack wait.
@@ -77,8 +85,14 @@ export function createIntake(options: { messagesMax: number; bytesMax: number; c
       all.clear();
       queue.length = 0;
       bytes = 0;
+      urgent = 0;
     },
   };
+}
+
+/** What cannot be read is dealt with at once. */
+function isUrgent({ placed }: HeldMessage): boolean {
+  return placed === undefined || isAwaited(placed.message);
 }
 
 function read(delivery: Delivery): PlacedMessage | undefined {

@@ -67,6 +67,16 @@ export function inStreamOrder(messages: readonly PlacedMessage[]): PlacedMessage
   return [...bySequence.values()].sort((a, b) => a.sequence - b.sequence);
 }
 
+/**
+ * Whether somebody waits for Postgres to take this message: what ends an activation, and what has a timer, since Postgres'
+ * clock fixes when that is due. The record of a step that has ended is acted on by nobody before its activation ends.
+ */
+export function isAwaited(message: JournalMessage): boolean {
+  return message.entries.some(
+    (entry) => entry.type === 'run' || entry.step.status === 'waiting' || entry.step.status === 'retrying',
+  );
+}
+
 export function collapse(chain: readonly PlacedMessage[]): RunProgress {
   const first = chain[0]!;
   const progress: RunProgress = {

@@ -14,6 +14,7 @@ export const resultCollectorService: ServiceDefinition<typeof resultCollectorCon
       outstandingMax: config.IRONFLOW_RESULTS_OUTSTANDING,
       batchMax: config.IRONFLOW_RESULTS_BATCH,
       trimIntervalMs: config.IRONFLOW_RESULTS_TRIM_INTERVAL_MS,
+      lingerMs: config.IRONFLOW_RESULTS_LINGER_MS,
     });
     await collector.start();
     return collector;

@@ -1,6 +1,7 @@
 /**
- * Applies the journals of runs to Postgres. One batch is under way at a time and the next gathers meanwhile, so a lone entry
- * is applied at once and a flood in large batches. Any number of collectors share the durable consumer: what keeps a run's
+ * Applies the journals of runs to Postgres. One batch is under way at a time and the next gathers meanwhile. What somebody
+ * waits for is applied at once; records of steps linger for a moment, so that most runs move in one change instead of in
+ * one for each step. Any number of collectors share the durable consumer: what keeps a run's
  * entries in order is its position in Postgres and not who delivers them.
  *
  * C1 A message is acknowledged after the commit that holds it and after its notice; until then it is kept alive.
@@ -12,7 +13,7 @@ import type { Database } from '@ironflow/database';
 import type { JetStream, PullConsumer } from '@ironflow/jetstream';
 import { consumers } from '@ironflow/schema';
 import { systemClock } from '@ironflow/service';
-import type { Clock, Logger, Metrics, SpanRecorder, Stoppable } from '@ironflow/service';
+import type { Clock, Logger, Metrics, SpanRecorder, Stoppable, TimerHandle } from '@ironflow/service';
 import { createAnnouncer } from './announcer.js';
 import { createBatchRunner } from './batch-runner.js';
 import { createCollectorMetrics } from './collector-metrics.js';
@@ -32,6 +33,8 @@ export interface ResultCollectorOptions {
   /** Messages in one batch at most. */
   batchMax: number;
   trimIntervalMs: number;
+  /** How long the record of a step may wait for what follows it. */
+  lingerMs: number;
 }
 
 export interface ResultCollector extends Stoppable {
@@ -70,21 +73,31 @@ export function createResultCollector(options: ResultCollectorOptions): ResultCo
   let consumer: PullConsumer | undefined;
   let running: Promise<void> | undefined;
 
+  let lingering: TimerHandle | undefined;
+
+  const isDue = (): boolean => intake.isUrgent() || intake.waiting() >= options.batchMax;
   const wake = (): void => {
+    if (running !== undefined || stopping.signal.aborted || intake.waiting() === 0) return;
+    if (isDue()) runNow();
+    else lingering ??= clock.setTimeout(runNow, options.lingerMs);
+  };
+  const runNow = (): void => {
+    lingering?.cancel();
+    lingering = undefined;
     if (running !== undefined || stopping.signal.aborted) return;
     // One turn of the event loop lets what arrived together become one batch.
     running = nextTurn()
-      .then(runAll)
+      .then(runDue)
       .finally(() => {
         running = undefined;
-        if (intake.waiting() > 0) wake();
+        wake();
       });
   };
-  const runAll = async (): Promise<void> => {
-    while (intake.waiting() > 0 && !stopping.signal.aborted) {
+  const runDue = async (): Promise<void> => {
+    do {
       await runner.run(intake.take({ messages: options.batchMax, bytes: batchBytesMax }));
       consumer?.wake();
-    }
+    } while (isDue() && !stopping.signal.aborted);
   };
 
   return {
@@ -106,6 +119,7 @@ export function createResultCollector(options: ResultCollectorOptions): ResultCo
     },
     stop: async () => {
       stopping.abort();
+      lingering?.cancel();
       consumer?.stop();
       await trimmer.stop();
       await running;

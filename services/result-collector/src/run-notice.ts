@@ -1,6 +1,6 @@
 /** The notice of what Postgres has accepted of a run. Pure. */
 import { isTerminal, limits } from '@ironflow/schema';
-import type { Failure, RunNotice, RunNoticeKind, RunStatus } from '@ironflow/schema';
+import type { Failure, RunNotice, RunNoticeKind } from '@ironflow/schema';
 import type { AcceptedRun } from '@ironflow/database';
 import { endsActivation, terminalEntryOf } from './progress.js';
 import type { PlacedMessage } from './progress.js';
@@ -17,7 +17,7 @@ export function announce(
   failure?: Failure,
 ): Announcement {
   return {
-    what: kindOf(run.status, messages),
+    what: kindOf(run, messages),
     notice: {
       scope: run.scope,
       runId: run.runId,
@@ -36,7 +36,7 @@ export function announce(
   };
 }
 
-function kindOf(status: RunStatus, messages: readonly PlacedMessage[]): RunNoticeKind {
+function kindOf({ status, nextDueInMs }: AcceptedRun, messages: readonly PlacedMessage[]): RunNoticeKind {
   switch (status) {
     case 'completed':
     case 'failed':
@@ -44,7 +44,8 @@ function kindOf(status: RunStatus, messages: readonly PlacedMessage[]): RunNotic
     case 'skipped':
       return status;
     default:
-      return messages.some(({ message }) => endsActivation(message)) ? 'yielded' : 'progressed';
+      if (messages.some(({ message }) => endsActivation(message))) return 'yielded';
+      return nextDueInMs === undefined ? 'progressed' : 'armed';
   }
 }
 

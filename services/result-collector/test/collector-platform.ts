@@ -82,6 +82,7 @@ export async function createPlatform(): Promise<Platform> {
         outstandingMax: 4_000,
         batchMax: 1_000,
         trimIntervalMs: 3_600_000,
+        lingerMs: 10,
         ...changes,
       });
       collectors.push(collector);

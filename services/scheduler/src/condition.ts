@@ -4,22 +4,25 @@
  * their time when they run. What went wrong is told by the library's code and the place in the expression, never by its
  * message, which may quote the event's data.
  *
- * C1 An expression whose time grows only with its own length runs directly, and only over small data.
- * C2 Everything else (loops, regular expressions, large data) runs under a time limit.
- * C3 One that met the limit is not tried again for a while: a tenant cannot hold up its neighbours event by event.
+ * C1 An expression without loops and regular expressions reads the data at most as often as it names it. Where that is
+ *    little in all it runs directly, and nothing can interrupt it.
+ * C2 Everything else runs under a limit of processor time, which a busy machine does not shorten.
+ * C3 One that exceeded the limit is not tried again for a while: a tenant cannot hold up its neighbours event by event.
+ * C4 What the machine was too busy to judge is undecided: neither true nor false nor wrong, to be asked again later.
  */
 import { Environment, EvaluationError, ParseError, TypeError as CelTypeError } from '@marcbachmann/cel-js';
 import type { ASTNode, ParseResult } from '@marcbachmann/cel-js';
 import type { FunctionEvent, StoredEvent } from '@ironflow/schema';
 import { withinTimeLimit } from './time-limit.js';
 
-export type Verdict = { kind: 'true' } | { kind: 'false' } | { kind: 'error'; reason: string };
+export type Verdict =
+  { kind: 'true' } | { kind: 'false' } | { kind: 'error'; reason: string } | { kind: 'undecided' };
 
 /** One event as all of its conditions see it. */
 export interface ConditionSubject {
   readonly event: FunctionEvent;
   readonly dataLength: number;
-  /** What all conditions of this event together may still take. */
+  /** What all conditions of this event together may still take of the processor. */
   remainingMs: number;
 }
 
@@ -36,16 +39,18 @@ export interface ConditionsOptions {
   expressionsMax?: number;
 }
 
-/** Far above what a sensible condition needs (microseconds), far below what a neighbour would notice. */
-const defaultTimeLimitMs = 20;
-const eventTimeLimitMs = 100;
+/** A thousand times what a sensible condition needs, and above a pause of the garbage collector. */
+const defaultTimeLimitMs = 50;
+const eventTimeLimitMs = 150;
 const defaultPenaltyMs = 10_000;
 /** A compiled expression takes a few kilobytes. */
 const defaultExpressionsMax = 5_000;
-/** Linear work over this much data, times the longest expression, stays around a millisecond. */
-const directDataLengthMax = 8 * 1024;
-/** Each may double the length of a text; a few dozen of them over the largest event stay harmless. */
+/** Characters of data read by one expression: as many are compared or searched in about ten milliseconds. */
+const directReadingMax = 1024 * 1024;
+/** Each adds its operands' lengths; a few dozen of them over the largest event stay harmless. */
 const additionsMax = 32;
+/** Within chained loops each may double a length, which ends a process sooner than a time limit ends it. */
+const additionsWithLoopsMax = 6;
 
 const celLimits = {
   maxAstNodes: 1_000,
@@ -56,6 +61,8 @@ const celLimits = {
 };
 /** They build texts exponentially longer than what they are given, which no time limit stops in time. */
 const refusedFunctions = new Set(['bind', 'join']);
+const loopFunctions = new Set(['all', 'exists', 'exists_one', 'map', 'filter']);
+/** Each reads its arguments at most once. */
 const directFunctions = new Set([
   'has',
   'size',
@@ -69,8 +76,9 @@ const directFunctions = new Set([
 
 interface Compiled {
   run: ParseResult;
-  isDirect: boolean;
-  /** Not tried again before this, after it met the time limit. */
+  /** How often it may read the data from end to end; infinite where its shape does not tell. */
+  readingsMax: number;
+  /** Not tried again before this, after it exceeded the time limit. */
   penaltyUntilMs: number;
 }
 type Entry = Compiled | { reason: string };
@@ -91,28 +99,31 @@ export function createConditions(options: ConditionsOptions = {}): Conditions {
   };
 
   const runLimited = (entry: Compiled, subject: ConditionSubject): Verdict => {
-    const startedAtMs = monotonicMs();
-    const limitMs = Math.floor(Math.min(timeLimitMs, subject.remainingMs));
-    if (limitMs < 1 || startedAtMs < entry.penaltyUntilMs) return error('time_limit_exceeded');
-    const outcome = withinTimeLimit(limitMs, () => runCompiled(entry, subject));
-    const endedAtMs = monotonicMs();
-    subject.remainingMs -= endedAtMs - startedAtMs;
-    if (outcome.kind === 'ended') return outcome.value;
-    entry.penaltyUntilMs = endedAtMs + penaltyMs;
-    return error('time_limit_exceeded');
+    if (subject.remainingMs <= 0 || monotonicMs() < entry.penaltyUntilMs) return error('time_limit_exceeded');
+    const outcome = withinTimeLimit(timeLimitMs, () => runCompiled(entry, subject));
+    subject.remainingMs -= outcome.usedMs;
+    switch (outcome.kind) {
+      case 'ended':
+        return outcome.value;
+      case 'undecided':
+        return { kind: 'undecided' };
+      case 'exceeded':
+        entry.penaltyUntilMs = monotonicMs() + penaltyMs;
+        return error('time_limit_exceeded');
+    }
   };
 
   return {
     evaluate: (expression, subject) => {
       const entry = entryOf(expression);
       if ('reason' in entry) return { kind: 'error', reason: entry.reason };
-      if (entry.isDirect && subject.dataLength <= directDataLengthMax) return runCompiled(entry, subject);
-      return runLimited(entry, subject);
+      const isDirect = entry.readingsMax * subject.dataLength <= directReadingMax;
+      return isDirect ? runCompiled(entry, subject) : runLimited(entry, subject);
     },
   };
 }
 
-/** The data is parsed when the first condition looks at it, and only then. */
+/** The data is parsed when the first condition of the event looks at it, and only then. */
 export function createConditionSubject(stored: StoredEvent): ConditionSubject {
   let parsed: { data: unknown } | undefined;
   const event: FunctionEvent = {
@@ -139,14 +150,15 @@ const environment = new Environment({
 function compile(expression: string): Entry {
   try {
     const run = environment.parse(expression);
-    const shape = { additions: 0, isDirect: true, refused: undefined as string | undefined };
+    const shape: Shape = { additions: 0, references: 0, hasLoop: false, isDirect: true, refused: undefined };
     inspect(run.ast, shape);
     if (shape.refused !== undefined)
       return { reason: `condition_error: ${shape.refused}() is not available` };
-    if (shape.additions > additionsMax) return { reason: 'condition_error: too many additions' };
+    if (shape.additions > (shape.hasLoop ? additionsWithLoopsMax : additionsMax))
+      return { reason: 'condition_error: too many additions' };
     const checked = run.check();
     if (!checked.valid) return { reason: reasonOf(checked.error) };
-    return { run, isDirect: shape.isDirect, penaltyUntilMs: 0 };
+    return { run, readingsMax: shape.isDirect ? shape.references : Infinity, penaltyUntilMs: 0 };
   } catch (thrown) {
     return { reason: reasonOf(thrown) };
   }
@@ -164,6 +176,8 @@ function runCompiled(entry: Compiled, subject: ConditionSubject): Verdict {
 
 interface Shape {
   additions: number;
+  references: number;
+  hasLoop: boolean;
   isDirect: boolean;
   refused: string | undefined;
 }
@@ -179,7 +193,10 @@ function inspect(value: unknown, shape: Shape): void {
   if (node.op === 'call' || node.op === 'rcall') {
     const name = node.args[0];
     if (refusedFunctions.has(name)) shape.refused ??= name;
+    if (loopFunctions.has(name)) shape.hasLoop = true;
     if (!directFunctions.has(name)) shape.isDirect = false;
+  } else if (node.op === 'id') {
+    shape.references += 1;
   } else if (node.op === '+') {
     shape.additions += 1;
     shape.isDirect = false;

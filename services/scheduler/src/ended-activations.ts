@@ -1,6 +1,6 @@
 /**
  * What follows when Postgres has accepted the end of an activation: a run with reasons that it has not served goes on at
- * once, and a new timer is known of before it is due. Notices come at most once; the sweep and the timers' poll make up
+ * once. And a new timer is known of before it is due, also while the activation that brought it goes on. Notices come at most once; the sweep and the timers' poll make up
  * for those that do not.
  */
 import type { Notices } from '@ironflow/jetstream';
@@ -29,7 +29,16 @@ export function followEndedActivations(options: EndedActivationsOptions): () => 
     const { runId, scope, mode, appId, functionId, eventId } = notice;
     void admission.admit([{ runId, scope, mode, appId, functionId, eventId }], { replacing: true });
   };
-  return options.notices.onRun(subjectFilters.everyYieldedNotice, onYielded, queueGroup);
+  const onArmed = ({ nextDueInMs }: RunNotice): void => {
+    if (nextDueInMs !== undefined) timers.arm(nextDueInMs);
+  };
+  const undo = [
+    options.notices.onRun(subjectFilters.everyYieldedNotice, onYielded, queueGroup),
+    options.notices.onRun(subjectFilters.everyArmedNotice, onArmed, queueGroup),
+  ];
+  return () => {
+    for (const stop of undo) stop();
+  };
 }
 
 export function needsActivation(notice: Pick<RunNotice, 'wake' | 'served' | 'status'>): boolean {

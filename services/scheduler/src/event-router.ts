@@ -65,6 +65,8 @@ const refusedDelayMs = 60_000;
 /** What one environment's conditions may take of a batch; the rest of its events come again, after its neighbours'. */
 const environmentBudgetMs = 200;
 const overBudgetDelayMs = 250;
+/** A condition could not be judged for want of processor time; there may be more of it in a while. */
+const undecidedDelayMs = 1_000;
 /** Published and not yet acknowledged; ordinary batches are far below. */
 const publishWindowBytesMax = 16 * 1024 * 1024;
 
@@ -155,9 +157,10 @@ function matchAll(
     }
     const startedAtMs = performance.now();
     const workerPresent = (appId: string): boolean => presence.isPresent({ environmentId, appId });
-    const runs = routeEvent(event, registries.get(environmentId)!, { conditions, workerPresent });
+    const routing = routeEvent(event, registries.get(environmentId)!, { conditions, workerPresent });
     spentMs.set(environmentId, spent + performance.now() - startedAtMs);
-    matched.push({ event, runs });
+    if (routing.kind === 'matched') matched.push({ event, runs: routing.runs });
+    else outcomes.set(event.id, { kind: 'postponed', delayMs: undecidedDelayMs });
   }
   return matched;
 }

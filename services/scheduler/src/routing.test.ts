@@ -3,6 +3,7 @@ import fc from 'fast-check';
 import { deriveRunId, matchesEventPattern, parseTraceparent } from '@ironflow/schema';
 import type { Registry, StoredEvent, Trigger } from '@ironflow/schema';
 import { createConditions } from './condition.js';
+import type { ConditionSubject, Verdict } from './condition.js';
 import { routeEvent, routeSpanId } from './routing.js';
 
 const scope = { environmentId: '0190a000-0000-7000-8000-000000000001', project: 'acme', env: 'prod' };
@@ -41,7 +42,9 @@ function registryOf(functions: Record<string, Trigger[]>): Registry {
 
 function route(event: StoredEvent, registry: Registry, appsWithWorkers: string[] = []) {
   const workerPresent = (appId: string) => appsWithWorkers.includes(appId);
-  return routeEvent(event, registry, { conditions: createConditions(), workerPresent });
+  const routing = routeEvent(event, registry, { conditions: createConditions(), workerPresent });
+  if (routing.kind === 'undecided') throw new Error('a condition was not judged');
+  return routing.runs;
 }
 
 describe('an event starts', () => {
@@ -129,6 +132,36 @@ describe('conditions', () => {
     if (statuses[0] === 'skipped') {
       expect(runs[0]?.skipReason).toBe('condition_error: no_such_key at character 12');
     }
+  });
+
+  /** Judges by the expression's name, as a busy machine makes the real ones do. */
+  const judge = (expression: string): Verdict =>
+    expression === 'fails' ? { kind: 'error', reason: 'it failed' } : { kind: expression as 'undecided' };
+  test.each<[string, Record<string, Trigger[]>, 'matched' | 'undecided']>([
+    ['one alone', { 'shop/f': [trigger('undecided')] }, 'undecided'],
+    ['one beside one that fails', { 'shop/f': [trigger('undecided'), trigger('fails')] }, 'undecided'],
+    [
+      'one of a second function',
+      { 'shop/f': [trigger('true')], 'shop/g': [trigger('undecided')] },
+      'undecided',
+    ],
+    ['one beside one that is true', { 'shop/f': [trigger('undecided'), trigger('true')] }, 'matched'],
+  ])('that are undecided leave the event for later, or not: %s', (_, functions, expected) => {
+    const view = { conditions: { evaluate: judge }, workerPresent: () => true };
+    expect(routeEvent(storedEvent('order.placed'), registryOf(functions), view).kind).toBe(expected);
+  });
+
+  test('of all functions share the event, parsed once', () => {
+    const seen: unknown[] = [];
+    const evaluate = (_: string, { event }: ConditionSubject): Verdict => {
+      seen.push(event.data);
+      return { kind: 'false' };
+    };
+    const functions = { 'shop/f': [trigger('a'), trigger('b')], 'shop/g': [trigger('a')] };
+    const view = { conditions: { evaluate }, workerPresent: () => true };
+    routeEvent(storedEvent('order.placed', { total: 1 }), registryOf(functions), view);
+    expect(seen).toHaveLength(3);
+    for (const data of seen) expect(data).toBe(seen[0]);
   });
 });
 

@@ -5,7 +5,8 @@
  * R1 A function gets at most one run of an event, whatever number of its triggers match.
  * R2 Each function whose trigger names the event has one disposition: a run, or a skip with its reason; a condition that
  *    is false is no match.
- * R3 The same event and registry always give the same runs, with the same ids, in the same order.
+ * R3 An event is routed as a whole: while one of its conditions is undecided, none of its runs begins.
+ * R4 The same event and registry always give the same runs, with the same ids, in the same order.
  */
 import { createHash } from 'node:crypto';
 import type { NewRun } from '@ironflow/database';
@@ -21,16 +22,23 @@ export interface RoutingView {
   workerPresent(appId: string): boolean;
 }
 
-type Disposition = { kind: 'run' } | { kind: 'skip'; reason: string } | { kind: 'none' };
+export type Routing =
+  | { kind: 'matched'; runs: NewRun[] }
+  /** The machine was too busy to judge a condition. */
+  | { kind: 'undecided' };
 
-export function routeEvent(event: StoredEvent, registry: Registry, view: RoutingView): NewRun[] {
+type Disposition =
+  { kind: 'run' } | { kind: 'skip'; reason: string } | { kind: 'none' } | { kind: 'undecided' };
+
+export function routeEvent(event: StoredEvent, registry: Registry, view: RoutingView): Routing {
   const candidates = candidatesFor(registry, event.name);
-  if (candidates.length === 0) return [];
+  if (candidates.length === 0) return { kind: 'matched', runs: [] };
   const traceparent = traceparentOfRuns(event);
   let subject: ConditionSubject | undefined;
   const runs: NewRun[] = [];
   for (const candidate of candidates) {
     const disposition = decide(candidate, view.conditions, () => (subject ??= createConditionSubject(event)));
+    if (disposition.kind === 'undecided') return { kind: 'undecided' };
     if (disposition.kind === 'none') continue;
     runs.push({
       ...identityOf(event, candidate, traceparent),
@@ -39,7 +47,7 @@ export function routeEvent(event: StoredEvent, registry: Registry, view: Routing
         : { status: initialStatus(candidate, view) }),
     });
   }
-  return runs;
+  return { kind: 'matched', runs };
 }
 
 /** The span `workflow.route`: its runs' parent, known before it is recorded. */
@@ -55,12 +63,15 @@ function traceparentOfRuns(event: StoredEvent): string | undefined {
 /** A trigger that holds decides for the function, also past one whose condition could not be evaluated. */
 function decide(candidate: Candidate, conditions: Conditions, subject: () => ConditionSubject): Disposition {
   let failure: string | undefined;
+  let isUndecided = false;
   for (const condition of candidate.conditions) {
     if (condition === undefined) return { kind: 'run' };
     const verdict = conditions.evaluate(condition, subject());
     if (verdict.kind === 'true') return { kind: 'run' };
     if (verdict.kind === 'error') failure ??= verdict.reason;
+    if (verdict.kind === 'undecided') isUndecided = true;
   }
+  if (isUndecided) return { kind: 'undecided' };
   return failure === undefined ? { kind: 'none' } : { kind: 'skip', reason: failure };
 }
 

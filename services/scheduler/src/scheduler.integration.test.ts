@@ -109,9 +109,10 @@ describe('an event', () => {
     const events = await world.store(scope, names(3));
     const registry = await createRegistryReader(world.database).get(scope.environmentId);
     const view = { conditions: createConditions(), workerPresent: () => true };
+    const routings = events.map((event) => routeEvent(event, registry, view));
     const outcome = await createSchedulerStore(world.database).routeEvents(
       events.map(({ id }) => ({ id, environmentId: scope.environmentId, registryVersion: registry.version })),
-      events.flatMap((event) => routeEvent(event, registry, view)),
+      routings.flatMap((routing) => (routing.kind === 'matched' ? routing.runs : [])),
     );
     expect(outcome.routed).toHaveLength(3);
     await world.startScheduler({ sweepIntervalMs: 60_000 });
@@ -216,6 +217,20 @@ describe('timers', () => {
     for (const run of await world.runs()) expect(run).toMatchObject({ wake: 2, status: 'queued' });
     const text = 'select count(*)::int as left from timers';
     expect(await world.database.query({ name: 'timers_left', text }, [])).toEqual([{ left: 0 }]);
+  });
+
+  test('of an activation that goes on are known of before they are due', async () => {
+    await world.register(scope, shop, { f: onOrder });
+    const activations = world.takePush();
+    await world.startScheduler({ sweepIntervalMs: 60_000 });
+    await world.publish(await world.store(scope, names(1)));
+    await eventually(() => expect(activations).toHaveLength(1));
+    const due = await sleepAll();
+    for (const [id, dueMs] of due) world.tellArmed({ id, scope }, dueMs - Date.now());
+    await eventually(() => expect(activations).toHaveLength(2));
+    const { activation, takenAtMs } = activations[1]!;
+    // Far below the five seconds of the poll.
+    expect(takenAtMs - due.get(activation.runId)!).toBeLessThan(1_000);
   });
 
   test('that nobody told of are found by the poll', async () => {

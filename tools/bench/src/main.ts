@@ -16,7 +16,7 @@ import { startChild } from './children.js';
 import type { Child } from './children.js';
 import { runLoad } from './load.js';
 import type { LoadResult } from './load.js';
-import { usageOfTree } from './process-usage.js';
+import { usageOf } from './process-usage.js';
 import type { Usage } from './process-usage.js';
 import { pullFunction, pushFunction } from './workload.js';
 
@@ -192,7 +192,7 @@ async function measured(
 }
 
 async function usages(pids: Record<string, number>): Promise<Record<string, Usage>> {
-  const entries = Object.entries(pids).map(async ([name, pid]) => [name, await usageOfTree(pid)] as const);
+  const entries = Object.entries(pids).map(async ([name, pid]) => [name, await usageOf(pid, { tree: name === 'postgres' })] as const);
   return Object.fromEntries(await Promise.all(entries));
 }
 

@@ -9,8 +9,8 @@ export interface Usage {
 const ticksPerSecond = 100;
 const pageBytes = 4_096;
 
-/** Of a process with everything it has started. */
-export async function usageOfTree(pid: number): Promise<Usage> {
+/** Of a process, with everything it has started if `tree`. */
+export async function usageOf(pid: number, { tree: isTree }: { tree: boolean }): Promise<Usage> {
   const parents = await parentsOfAll();
   const tree = new Set([pid]);
   for (let grew = true; grew;) {
@@ -19,14 +19,14 @@ export async function usageOfTree(pid: number): Promise<Usage> {
       if (tree.has(parent) && !tree.has(child)) grew = tree.add(child) !== undefined;
     }
   }
-  const usages = await Promise.all([...tree].map(usageOf));
+  const usages = await Promise.all([...tree].map(usageOfOne));
   return {
     cpuSeconds: usages.reduce((sum, usage) => sum + usage.cpuSeconds, 0),
     rssMegabytes: usages.reduce((sum, usage) => sum + usage.rssMegabytes, 0),
   };
 }
 
-async function usageOf(pid: number): Promise<Usage> {
+async function usageOfOne(pid: number): Promise<Usage> {
   try {
     const [stat, statm] = await Promise.all([
       readFile(`/proc/${pid}/stat`, 'utf8'),

@@ -1,10 +1,10 @@
 /** PostgreSQL and NATS for the local platform: started here, or yours when DATABASE_URL or NATS_URL says so. */
-import { IronflowError } from '@ironflow/errors';
 import { migrate, serviceUrl } from '@ironflow/database';
 import { startNatsServer, startPostgres } from '@ironflow/testing';
 import type { NatsServer, PostgresServer } from '@ironflow/testing';
 import type { Lifecycle } from '@ironflow/service';
 import type { DataFolder } from './data-folder.js';
+import { checkNatsUrl, describeDatabaseError, requireDatabaseUrl } from './external-servers.js';
 
 export interface BackingServersOptions {
   env: NodeJS.ProcessEnv;
@@ -29,33 +29,43 @@ export interface BackingServers {
 }
 
 export async function startBackingServers(options: BackingServersOptions): Promise<BackingServers> {
-  const { env, data, lifecycle, say } = options;
-  const postgres = env['DATABASE_URL'] === undefined ? await startLocalPostgres(options) : undefined;
-  const nats = env['NATS_URL'] === undefined ? await startLocalNats(options) : undefined;
-  const ownerUrl = postgres?.url ?? env['DATABASE_URL']!;
-  if (!URL.canParse(ownerUrl)) {
-    throw new IronflowError('invalid', 'config_invalid', 'DATABASE_URL: must be a postgresql:// URL');
-  }
+  const { data, lifecycle } = options;
+  // An empty variable counts as absent, as everywhere.
+  const databaseUrl = options.env['DATABASE_URL'] || undefined;
+  const natsUrl = options.env['NATS_URL'] || undefined;
+  // Somebody else's servers are asked before ours are started.
+  if (databaseUrl !== undefined) requireDatabaseUrl(databaseUrl);
+  if (natsUrl !== undefined) await checkNatsUrl(natsUrl);
+  const postgres = databaseUrl === undefined ? await startLocalPostgres(options) : undefined;
+  const ownerUrl = postgres?.url ?? databaseUrl!;
+  await bringSchema(ownerUrl, options);
+  const nats = natsUrl === undefined ? await startLocalNats(options) : undefined;
+  lifecycle.stopping.throwIfAborted();
+  const { servicePassword, tenantPassword } = data.secrets;
+  return {
+    nats,
+    postgres,
+    ownerUrl,
+    natsUrl: nats?.url ?? natsUrl!,
+    serviceUrl: serviceUrl(ownerUrl, 'ironflow_service', servicePassword),
+    tenantUrl: serviceUrl(ownerUrl, 'ironflow_tenant', tenantPassword),
+  };
+}
+
+async function bringSchema(ownerUrl: string, { data, env, say }: BackingServersOptions): Promise<void> {
   const { servicePassword: service, tenantPassword: tenant } = data.secrets;
   const { applied } = await migrate({
     ownerUrl,
     log: () => undefined,
     servicePasswords: { service, tenant },
+  }).catch((error: unknown) => {
+    throw env['DATABASE_URL'] ? describeDatabaseError(ownerUrl, error) : error;
   });
   say(
     applied.length === 0
       ? 'Database schema is current'
-      : `Database schema: ${applied.length} migrations applied`,
+      : `Database schema: ${applied.length} migration${applied.length === 1 ? '' : 's'} applied`,
   );
-  lifecycle.stopping.throwIfAborted();
-  return {
-    nats,
-    postgres,
-    ownerUrl,
-    natsUrl: nats?.url ?? env['NATS_URL']!,
-    serviceUrl: serviceUrl(ownerUrl, 'ironflow_service', service),
-    tenantUrl: serviceUrl(ownerUrl, 'ironflow_tenant', tenant),
-  };
 }
 
 async function startLocalPostgres(options: BackingServersOptions): Promise<PostgresServer> {

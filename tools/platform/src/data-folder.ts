@@ -1,6 +1,6 @@
 /** What the local platform keeps between two starts: `.ironflow/` with its secrets, its servers' data and its credentials. */
 import { randomBytes } from 'node:crypto';
-import { access, constants, mkdir, readFile, writeFile } from 'node:fs/promises';
+import { access, constants, mkdir, readFile, rename, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { IronflowError, messageOf } from '@ironflow/errors';
@@ -64,11 +64,21 @@ async function createSecrets(file: string): Promise<LocalSecrets> {
   return secrets;
 }
 
+/** Undefined only when there is none: a file of secrets that cannot be read must not be replaced by new ones. */
 async function readJson<T>(file: string, schema: z.ZodType<T>): Promise<T | undefined> {
-  const text = await readFile(file, 'utf8').catch(() => undefined);
-  return text === undefined ? undefined : schema.parse(JSON.parse(text));
+  try {
+    return schema.parse(JSON.parse(await readFile(file, 'utf8')));
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    const why = error instanceof z.ZodError ? 'something is missing in it' : messageOf(error);
+    const message = `${file} cannot be used: ${why}. Restore it, or begin anew with another IRONFLOW_DATA`;
+    throw new IronflowError('invalid', 'data_folder_broken', message, { cause: error });
+  }
 }
 
+/** Whole or not at all: a process that is killed half-way must not leave half a file. */
 async function writePrivate(file: string, body: object): Promise<void> {
-  await writeFile(file, `${JSON.stringify(body, null, 2)}\n`, { mode: 0o600 });
+  const unfinished = `${file}.${process.pid}`;
+  await writeFile(unfinished, `${JSON.stringify(body, null, 2)}\n`, { mode: 0o600 });
+  await rename(unfinished, file);
 }

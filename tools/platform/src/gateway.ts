@@ -8,6 +8,7 @@ import { connect } from 'node:net';
 import type { AddressInfo } from 'node:net';
 import type { Duplex } from 'node:stream';
 import type { Lifecycle } from '@ironflow/service';
+import { portTaken } from './port-taken.js';
 import { serviceFor } from './services.js';
 
 export interface GatewayOptions {
@@ -44,7 +45,9 @@ export async function startGateway(options: GatewayOptions): Promise<{ url: stri
 
 function listen(server: Server, { host, port }: GatewayOptions): Promise<void> {
   return new Promise((resolve, reject) => {
-    server.once('error', reject);
+    server.once('error', (error: NodeJS.ErrnoException) =>
+      reject(error.code === 'EADDRINUSE' ? portTaken(port, error) : error),
+    );
     server.listen(port, host, resolve);
   });
 }
@@ -118,7 +121,7 @@ function tunnel(replicas: string[], message: IncomingMessage, socket: Duplex, he
     return;
   }
   const { hostname, port } = new URL(replica);
-  const upstream = connect(Number(port), hostname, () => {
+  const upstream = connect({ port: Number(port), host: hostname, noDelay: true }, () => {
     const lines = [`${message.method} ${message.url} HTTP/1.1`];
     for (let index = 0; index < message.rawHeaders.length; index += 2) {
       lines.push(`${message.rawHeaders[index]}: ${message.rawHeaders[index + 1]}`);

@@ -1,9 +1,9 @@
 /** All services in this one process, behind one HTTP server. */
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { IronflowError } from '@ironflow/errors';
 import { startService } from '@ironflow/service';
 import type { HttpServer, Lifecycle, Logger } from '@ironflow/service';
+import { portTaken } from './port-taken.js';
 import { serviceFor, services } from './services.js';
 import type { ServiceName } from './services.js';
 
@@ -58,11 +58,5 @@ export async function startInProcess(options: InProcessOptions): Promise<{ url: 
 }
 
 function listenError(error: NodeJS.ErrnoException, port: number): Error {
-  if (error.code !== 'EADDRINUSE') return error;
-  return new IronflowError(
-    'conflict',
-    'port_taken',
-    `port ${port} is taken: is the platform already running? Choose another with IRONFLOW_PORT`,
-    { cause: error },
-  );
+  return error.code === 'EADDRINUSE' ? portTaken(port, error) : error;
 }

@@ -4,5 +4,7 @@ export { localEnvironment, startPlatform, uniqueSlug } from './platform.js';
 export type { Platform, PlatformOptions } from './platform.js';
 export { serviceNames } from './services.js';
 export type { ServiceName } from './services.js';
-export { runMigrations, runPlatform } from './run-platform.js';
+export { runMigrations } from './run-migrations.js';
+export type { RunMigrationsOptions } from './run-migrations.js';
+export { runPlatform } from './run-platform.js';
 export type { RunPlatformOptions } from './run-platform.js';

@@ -3,13 +3,16 @@ import { randomBytes } from 'node:crypto';
 import { createAuthenticator, createDatabase, createEnvelope, createTenantStore } from '@ironflow/database';
 import type { Database, Secrets } from '@ironflow/database';
 import type { Lifecycle, Logger } from '@ironflow/service';
+import { isPortFree } from '@ironflow/testing';
 import { startBackingServers } from './backing-servers.js';
 import type { BackingServers } from './backing-servers.js';
 import { openDataFolder } from './data-folder.js';
 import type { Credentials, DataFolder } from './data-folder.js';
 import { startFleet } from './fleet.js';
 import type { Fleet } from './fleet.js';
+import { lockFolder } from './folder-lock.js';
 import { startInProcess } from './in-process.js';
+import { portTaken } from './port-taken.js';
 
 export interface PlatformOptions {
   /** Where everything is kept. */
@@ -45,6 +48,9 @@ export const localEnvironment = { organization: 'local', project: 'local', env: 
 export async function startPlatform(options: PlatformOptions): Promise<Platform> {
   const { lifecycle, loggerFor, say, host = '127.0.0.1' } = options;
   const data = await openDataFolder(options.dataFolder);
+  await lifecycle.start('data folder', () => lockFolder(data.path));
+  // Before the servers are started for nothing; the listener itself finds out who comes in between.
+  if (options.port !== 0 && !(await isPortFree(options.port))) throw portTaken(options.port);
   const servers = await startBackingServers({ ...options, data });
   const serviceEnv = {
     ...options.env,

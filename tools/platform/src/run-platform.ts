@@ -1,7 +1,7 @@
 /** The platform as a program: `npm start`, `ironflow up`, `ironflow dev`. Runs until it is interrupted, and cleans up. */
 import { createWriteStream } from 'node:fs';
+import type { WriteStream } from 'node:fs';
 import { join, resolve } from 'node:path';
-import { migrate } from '@ironflow/database';
 import { IronflowError, messageOf } from '@ironflow/errors';
 import { createLifecycle, createLogger, platformVersion } from '@ironflow/service';
 import type { Lifecycle } from '@ironflow/service';
@@ -15,32 +15,24 @@ export interface RunPlatformOptions {
   say: (line: string) => void;
   /** Started once the platform runs; what it answers with is called before the platform stops. */
   beside?: (platform: Platform, lifecycle: Lifecycle) => (() => Promise<void>) | Promise<void> | void;
+  /** Default: a line on standard error. */
+  sayError?: (error: unknown) => void;
 }
+
+/** A part that does not stop within this is left to the end of the process. */
+const stopWithinMs = 30_000;
 
 /** Resolves when everything runs. The process ends by a signal, or with exit code 1 when something cannot be started. */
 export async function runPlatform(options: RunPlatformOptions): Promise<void> {
-  const { say } = options;
+  const { say, sayError = (error) => process.stderr.write(`${messageOf(error)}\n`) } = options;
   const dataFolder = resolve(options.dataFolder);
-  const logger = createLogger({ service: 'platform', level: 'silent' });
-  const lifecycle = createLifecycle({ logger });
-  const end = async (exitCode: number): Promise<void> => {
-    const stoppedCleanly = await lifecycle.stop().then(
-      () => true,
-      () => false,
-    );
-    process.exit(stoppedCleanly ? exitCode : 1);
-  };
-  for (const signal of ['SIGINT', 'SIGTERM'] as const) {
-    process.once(signal, () => {
-      say('Stopping…');
-      process.once(signal, () => process.exit(130));
-      void end(0);
-    });
-  }
+  const lifecycle = createLifecycle({ logger: createLogger({ service: 'platform', level: 'silent' }) });
+  endOnSignal(lifecycle, say);
   try {
+    requirePort(options.port);
     await openDataFolder(dataFolder);
     const logFile = join(dataFolder, 'services.log');
-    const destination = createWriteStream(logFile, { flags: 'a' });
+    const destination = openLog(logFile, say);
     const platform = await startPlatform({
       dataFolder,
       env: process.env,
@@ -49,44 +41,61 @@ export async function runPlatform(options: RunPlatformOptions): Promise<void> {
       say,
       port: options.port,
     });
+    lifecycle.stopping.throwIfAborted();
     say(`Logs of every service: ${logFile}`);
     const besideEnd = await options.beside?.(platform, lifecycle);
     if (typeof besideEnd === 'function') lifecycle.onStop('beside', besideEnd);
-    say('');
-    say('Use it from another terminal:');
-    say(`  export IRONFLOW_URL=${platform.url}`);
-    say(`  export IRONFLOW_API_KEY=${platform.apiKey}`);
-    say(`  export IRONFLOW_SIGNING_KEY=${platform.signingKey}`);
-    say('  npx ironflow runs list');
-    say('Ctrl-C stops it.');
+    if (!lifecycle.stopping.aborted) sayHowToUse(platform, say);
   } catch (error) {
+    // Whoever interrupted the start needs no word about it.
     if (lifecycle.stopping.aborted) return;
-    process.stderr.write(`${messageOf(error)}\n`);
-    await end(1);
+    sayError(error);
+    await stopAndExit(lifecycle, 1);
   }
 }
 
-/** `ironflow migrate`: the only way to change a database's schema. */
-export async function runMigrations(options: {
-  env: NodeJS.ProcessEnv;
-  say: (line: string) => void;
-}): Promise<{ applied: string[] }> {
-  const {
-    DATABASE_URL: ownerUrl,
-    IRONFLOW_SERVICE_PASSWORD: service,
-    IRONFLOW_TENANT_PASSWORD: tenant,
-  } = options.env;
-  if (ownerUrl === undefined || !URL.canParse(ownerUrl)) {
-    const message = 'DATABASE_URL: set it to the postgresql:// URL of an administrator of the database';
-    throw new IronflowError('invalid', 'config_invalid', message);
+/** SIGHUP is a terminal that was closed. */
+function endOnSignal(lifecycle: Lifecycle, say: (line: string) => void): void {
+  let interrupted = false;
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
+    process.on(signal, () => {
+      if (interrupted) process.exit(130);
+      interrupted = true;
+      say('Stopping…');
+      void stopAndExit(lifecycle, 0);
+    });
   }
-  if ((service === undefined) !== (tenant === undefined)) {
-    const message = 'IRONFLOW_SERVICE_PASSWORD and IRONFLOW_TENANT_PASSWORD: set both or neither';
-    throw new IronflowError('invalid', 'config_invalid', message);
-  }
-  return migrate({
-    ownerUrl,
-    log: options.say,
-    ...(service === undefined || tenant === undefined ? {} : { servicePasswords: { service, tenant } }),
-  });
+}
+
+async function stopAndExit(lifecycle: Lifecycle, exitCode: number): Promise<void> {
+  setTimeout(() => process.exit(1), stopWithinMs).unref();
+  const stoppedCleanly = await lifecycle.stop().then(
+    () => true,
+    () => false,
+  );
+  process.exit(stoppedCleanly ? exitCode : 1);
+}
+
+function requirePort(port: number): void {
+  if (Number.isInteger(port) && port >= 0 && port <= 65_535) return;
+  const message = 'IRONFLOW_PORT: must be a port number from 0 to 65535';
+  throw new IronflowError('invalid', 'config_invalid', message);
+}
+
+/** A disk that is full must not end the platform: the log is a help, not a part. */
+function openLog(file: string, say: (line: string) => void): WriteStream {
+  const stream = createWriteStream(file, { flags: 'a' });
+  stream.once('error', (error) => say(`${file} cannot be written: ${error.message}`));
+  stream.on('error', () => undefined);
+  return stream;
+}
+
+function sayHowToUse(platform: Platform, say: (line: string) => void): void {
+  say('');
+  say('Use it from another terminal:');
+  say(`  export IRONFLOW_URL=${platform.url}`);
+  say(`  export IRONFLOW_API_KEY=${platform.apiKey}`);
+  say(`  export IRONFLOW_SIGNING_KEY=${platform.signingKey}`);
+  say('  npx ironflow runs list');
+  say('Ctrl-C stops it.');
 }

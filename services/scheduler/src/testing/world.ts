@@ -78,6 +78,8 @@ export interface World {
   takePull(scope: Scope, appId: string): Promise<TakenActivation[]>;
   announceWorker(scope: Scope, appId: string): Promise<void>;
   tellYielded(run: { id: string; scope: Scope }, more: Partial<RunNotice>): void;
+  /** A timer has come, and the activation goes on. */
+  tellArmed(run: { id: string; scope: Scope }, nextDueInMs: number): void;
   runs(): Promise<RunRow[]>;
   stop(): Promise<void>;
 }
@@ -162,16 +164,19 @@ export async function createWorld(): Promise<World> {
       const presence = { environmentId, appId, executor: 'executor-1', slots: 10 };
       await jetstream.bucket('SYS_workers').put(workerPresenceKey(presence), JSON.stringify(presence));
     },
-    tellYielded: ({ id, scope }, more) => {
-      const base = { eventId: id, functionId: 'f', appId: 'shop', mode: 'push' as const, journalSeq: 1 };
-      const state = { status: 'waiting' as const, wake: 1, served: 1, steps: [] };
-      jetstream.notices.publishRun({ scope, runId: id, ...base, ...state, ...more }, 'yielded');
-    },
+    tellYielded: (run, more) => jetstream.notices.publishRun({ ...noticeOf(run), ...more }, 'yielded'),
+    tellArmed: (run, nextDueInMs) =>
+      jetstream.notices.publishRun({ ...noticeOf(run), status: 'running', nextDueInMs }, 'armed'),
     runs: () => database.query<RunRow>(readRuns, []),
     stop: async () => {
       for (let step = undo.pop(); step !== undefined; step = undo.pop()) await step();
     },
   };
+}
+
+function noticeOf({ id, scope }: { id: string; scope: Scope }): RunNotice {
+  const of = { scope, runId: id, eventId: id, functionId: 'f', appId: 'shop', mode: 'push' as const };
+  return { ...of, journalSeq: 1, status: 'waiting', wake: 1, served: 1, steps: [] };
 }
 
 interface Ground {

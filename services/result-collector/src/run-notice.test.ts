@@ -1,0 +1,36 @@
+import { expect, test } from '@jest/globals';
+import type { AcceptedRun } from '@ironflow/database';
+import type { JournalEntry } from '@ironflow/schema';
+import { chainOf, completedStep, environmentId, run, runId, sleepStep } from '../test/journal.js';
+import { announce } from './run-notice.js';
+
+const accepted: AcceptedRun = {
+  runId,
+  scope: { environmentId, project: 'acme', env: 'prod' },
+  eventId: runId,
+  functionId: 'f',
+  appId: 'shop',
+  mode: 'push',
+  status: 'running',
+  journalSeq: 1,
+  wake: 1,
+  served: 0,
+  correlationId: 'root',
+  createdAtMs: 0,
+  startedAtMs: 0,
+};
+const yielded = run({ kind: 'yielded', served: 1 });
+
+test.each<[string, Partial<AcceptedRun>, JournalEntry[], string]>([
+  ['progress', {}, [completedStep('a')], 'progressed'],
+  ['progress that came with a timer', { nextDueInMs: 500 }, [sleepStep('a')], 'armed'],
+  ['the end of an activation, with its timer', { nextDueInMs: 500 }, [sleepStep('a'), yielded], 'yielded'],
+  [
+    'the end of a run',
+    { status: 'completed' },
+    [run({ kind: 'completed', served: 1, output: '1' })],
+    'completed',
+  ],
+])('%s is told under its own subject', (_, more, entries, what) => {
+  expect(announce({ ...accepted, ...more }, chainOf([entries]))).toMatchObject({ what, notice: more });
+});
