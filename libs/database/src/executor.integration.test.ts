@@ -87,6 +87,43 @@ test('of a step with several attempts the memo holds the last', async () => {
   ]);
 });
 
+test('the memo has steps in the order in which they settled, then sleeps in the order of their ends', async () => {
+  const [run] = await startRuns(platform, platform.ours.scope, 1);
+  const collector = createCollectorStore(platform.service);
+  const scheduler = createSchedulerStore(platform.service);
+  const position = { runId: run!.id, environmentId: run!.environmentId, startedAtMs: 1 };
+  const settled = (id: string, order: number, status: 'completed' | 'failed' = 'completed'): StepRecord => ({
+    ...{ id, name: id, type: 'run', attempt: 1, startedAtMs: 1, endedAtMs: 100 - order, order },
+    ...(status === 'completed' ? { status } : { status, error: { name: 'Error', message: 'no' } }),
+  });
+  const nap = (id: string, due: { inMs: number } | { atMs: number }): StepRecord => ({
+    ...{ id, name: id, type: 'sleep', attempt: 1, startedAtMs: 1, status: 'waiting', due },
+  });
+  const memo = async () => (await executor.loadRuns([run!.id])).get(run!.id)!.steps;
+
+  const first = [settled('z', 0), nap('nap z', { atMs: 1_000 }), nap('never', { inMs: 3_600_000 })];
+  await collector.apply([{ ...position, prev: 0, journalSeq: 1, steps: first }]);
+  await scheduler.fireTimers(100);
+  // The ended sleep took the place between, and two others end at once: the one that was due first goes first.
+  const later = [nap('nap b', { atMs: 2_000 }), nap('nap a', { atMs: 3_000 })];
+  const second = [settled('b', 3, 'failed'), settled('c', 2), ...later];
+  await collector.apply([{ ...position, prev: 1, journalSeq: 2, steps: second }]);
+  await scheduler.fireTimers(100);
+  expect((await memo()).map(({ id, order }) => [id, order])).toEqual([
+    ['z', 0],
+    ['c', 2],
+    ['b', 3],
+    ['nap z', undefined],
+    ['nap b', undefined],
+    ['nap a', undefined],
+    ['never', undefined],
+  ]);
+  expect((await memo())[2]).toEqual({
+    ...{ id: 'b', type: 'run', attempt: 1, status: 'failed', order: 3 },
+    error: { name: 'Error', message: 'no' },
+  });
+});
+
 test('a batch across environments reads each run once; what does not exist is missing', async () => {
   const runs = [
     ...(await startRuns(platform, platform.ours.scope, 5)),

@@ -20,7 +20,10 @@ export interface RunState {
   failures: number;
   journalSeq: number;
   registryVersion: number;
-  /** The last attempt of each. */
+  /**
+   * The last attempt of each: first those that settled with a place, in order, then the sleeps that timers ended, in the
+   * order of their ends. A replay lets a sleep settle in the next place that no step has taken.
+   */
   steps: MemoizedStep[];
   event: Omit<StoredEvent, 'scope' | 'awaited'>;
   traceparent?: string;
@@ -69,8 +72,11 @@ const loadStatement: Statement = {
       from events where events.id = r.event_id offset 0
     ) v
     left join lateral (
-      select json_agg(json_build_array(step_id, type, attempt, status, output::text, error)) as steps from (
-        select distinct on (step_id) step_id, type, attempt, status, output, error
+      select json_agg(json_build_array(step_id, type, attempt, status, output::text, error, settle_order)
+        order by settle_order, ended_at, due_at, step_id) as steps
+      from (
+        select distinct on (step_id) step_id, type, attempt, status, output, error, settle_order, ended_at,
+          due_at
         from steps where run_id = r.id and r.journal_seq > 0
         order by step_id, attempt desc
       ) last_attempts
@@ -84,6 +90,7 @@ type StepTuple = [
   MemoizedStep['status'],
   string | null,
   MemoizedStep['error'] | null,
+  number | null,
 ];
 
 interface RunRow {
@@ -146,12 +153,13 @@ function toRunState(row: RunRow): RunState {
   };
 }
 
-function toMemoizedStep([id, type, attempt, status, output, error]: StepTuple): MemoizedStep {
+function toMemoizedStep([id, type, attempt, status, output, error, order]: StepTuple): MemoizedStep {
   return {
     id,
     type,
     attempt,
     status,
+    ...(order === null ? {} : { order }),
     ...(output === null ? {} : { output }),
     ...(error === null || error === undefined ? {} : { error }),
   };

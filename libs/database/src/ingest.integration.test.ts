@@ -232,3 +232,30 @@ test('the runs of events of one millisecond are each found at their own event', 
   );
   expect(answers.map((answer) => answer.runs.map((run) => run.id))).toEqual(runs.map((run) => [run.id]));
 });
+
+test('the slugs of an environment are known by its id, and of no other', async () => {
+  expect(await ingest.scopeOf(ours)).toEqual(platform.ours.scope);
+  expect(await ingest.scopeOf(ours)).toEqual(platform.ours.scope);
+  expect(await ingest.scopeOf(freshId())).toBeUndefined();
+});
+
+test('dead letters are stored once and for its own environment only', async () => {
+  const letter = {
+    id: freshId(),
+    environmentId: ours,
+    subject: 'ironflow.shop.prod.ingest.a',
+    reason: 'unreadable',
+    detail: 'data must be JSON text',
+    payload: Buffer.from([0, 1, 255]).toString('base64'),
+    occurredAtMs: 1_795_255_752_224,
+  } as const;
+  await ingest.storeDeadLetters(ours, [letter]);
+  await ingest.storeDeadLetters(ours, [letter]);
+  const api = createApiStore(platform.tenant);
+  expect(await api.listDeadLetters(ours, 10)).toEqual([letter]);
+  const { environmentId: _none, ...nobodys } = { ...letter, id: freshId() };
+  for (const refused of [nobodys, { ...letter, id: freshId(), environmentId: theirs }]) {
+    await expect(ingest.storeDeadLetters(ours, [refused])).rejects.toMatchObject({ code: '42501' });
+  }
+  expect(await api.listDeadLetters(theirs, 10)).toEqual([]);
+});

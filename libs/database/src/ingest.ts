@@ -7,8 +7,10 @@
  * 3. Keys, then ids, are taken in order, so that concurrent batches wait for each other and never in a
  *    circle.
  */
-import type { EventSource, Failure, RunStatus } from '@ironflow/schema';
+import type { DeadLetter, EventSource, Failure, RunStatus, Scope } from '@ironflow/schema';
 import type { Database, Queryable, Statement } from './database.js';
+import { storeDeadLetters } from './dead-letters.js';
+import { createScopeReader } from './environment-scope.js';
 import { boundsOf, windowsAround } from './id-windows.js';
 
 export interface NewEvent {
@@ -46,6 +48,10 @@ export interface IngestStore {
   storeEvents(environmentId: string, events: readonly NewEvent[]): Promise<StoredEventReceipt[]>;
   /** In the order asked for; outputs are JSON text. */
   eventRuns(environmentId: string, eventIds: readonly string[]): Promise<EventRuns[]>;
+  /** `undefined` when there is no environment of that id. What was found is kept. */
+  scopeOf(environmentId: string): Promise<Scope | undefined>;
+  /** Each once, by its id; every one names this environment. */
+  storeDeadLetters(environmentId: string, letters: readonly DeadLetter[]): Promise<void>;
 }
 
 export function createIngestStore(database: Database): IngestStore {
@@ -55,6 +61,9 @@ export function createIngestStore(database: Database): IngestStore {
       database.inEnvironment(environmentId, (transaction) =>
         readEventRuns(transaction, environmentId, eventIds),
       ),
+    scopeOf: createScopeReader(database),
+    storeDeadLetters: (environmentId, letters) =>
+      database.inEnvironment(environmentId, (transaction) => storeDeadLetters(transaction, letters)),
   };
 }
 

@@ -41,7 +41,7 @@ export async function applyMigrations(
   client.on('error', () => undefined);
   try {
     await client.connect();
-    await client.query('select pg_advisory_lock(hashtextextended($1, 0))', ['ironflow.migrate']);
+    await takeLock(client, options.log);
     await ensureRoles(client, options.servicePasswords);
     await client.query('set role ironflow_owner');
     const applied = await applyPending(client, files, options.log);
@@ -52,6 +52,18 @@ export async function applyMigrations(
   } finally {
     await client.end().catch(() => undefined);
   }
+}
+
+/** Kept until the connection ends. */
+async function takeLock(client: pg.Client, log: (message: string) => void): Promise<void> {
+  const lock = ['ironflow.migrate'];
+  const { rows } = await client.query<{ free: boolean }>(
+    'select pg_try_advisory_lock(hashtextextended($1, 0)) as free',
+    lock,
+  );
+  if (rows[0]?.free === true) return;
+  log('waiting for another migration of this database to end');
+  await client.query('select pg_advisory_lock(hashtextextended($1, 0))', lock);
 }
 
 interface AppliedMigration {

@@ -10,6 +10,7 @@
 import { isTerminal } from '@ironflow/schema';
 import type { DeadLetter, Failure, RunMode, RunStatus, Scope, StepRecord } from '@ironflow/schema';
 import type { Database, Statement } from './database.js';
+import { storeDeadLetters } from './dead-letters.js';
 import { boundsOf } from './id-windows.js';
 import { scopeColumns } from './run-to-activate.js';
 import { stepColumns } from './step-columns.js';
@@ -65,6 +66,7 @@ export interface CollectorStore {
   apply(batch: readonly RunProgress[]): Promise<AcceptedRun[]>;
   /** Where runs stand; those that do not exist are missing. */
   positions(runIds: readonly string[]): Promise<Map<string, AcceptedRun>>;
+  /** Each once, by its id. */
   storeDeadLetters(letters: readonly DeadLetter[]): Promise<void>;
 }
 
@@ -77,18 +79,7 @@ export function createCollectorStore(database: Database): CollectorStore {
       const rows = await database.query<AcceptedRow>(positionsStatement, [runIds, lowest, highest]);
       return new Map(rows.map((row) => [row.id, toAcceptedRun(row)]));
     },
-    storeDeadLetters: async (letters) => {
-      const column = <T>(pick: (letter: DeadLetter) => T): T[] => letters.map(pick);
-      await database.query(deadLettersStatement, [
-        column((letter) => letter.id),
-        column((letter) => letter.environmentId ?? null),
-        column((letter) => letter.subject),
-        column((letter) => letter.reason),
-        column((letter) => letter.detail),
-        column((letter) => letter.payload),
-        column((letter) => letter.occurredAtMs),
-      ]);
-    },
+    storeDeadLetters: (letters) => storeDeadLetters(database, letters),
   };
 }
 
@@ -124,7 +115,7 @@ const acceptedColumns = `r.id, r.environment_id, r.event_id, r.function_id, r.ap
 const applyStatement: Statement = {
   name: 'apply_progress',
   text: `with locked as materialized (
-    select id from runs where id = any($1::uuid[]) and id >= $24 and id <= $25 order by id for update
+    select id from runs where id = any($1::uuid[]) and id >= $25 and id <= $26 order by id for update
   ), accepted as (
     update runs r set
       journal_seq = g.journal_seq,
@@ -142,7 +133,7 @@ const applyStatement: Statement = {
         $9::text[], $10::text[], $11::float8[])
       as g (id, environment_id, prev, journal_seq, status, served, failures, started_at_ms, output, error,
         retry_in_ms)
-    where r.id = any(array(select id from locked)) and r.id >= $24 and r.id <= $25
+    where r.id = any(array(select id from locked)) and r.id >= $25 and r.id <= $26
       and r.id = g.id and r.environment_id = g.environment_id and r.journal_seq = g.prev
       and r.status in ('queued', 'running', 'waiting', 'waiting_for_worker')
     returning r.id, r.environment_id, r.event_id, r.function_id, r.app_id, r.mode, r.status, r.journal_seq,
@@ -151,16 +142,16 @@ const applyStatement: Statement = {
   ), stored as (
     insert into steps (run_id, step_id, attempt, environment_id, name, type, status, output, error,
       started_at, ended_at,
-      due_at)
+      settle_order, due_at)
     select s.run_id, s.step_id, s.attempt, a.environment_id, s.name, s.type, s.status, s.output::json,
       s.error::json,
       to_timestamp(s.started_at_ms / 1000), to_timestamp(s.ended_at_ms / 1000),
-      coalesce(now() + s.due_in_ms * interval '1 ms', to_timestamp(s.due_at_ms / 1000))
+      s.settle_order, coalesce(now() + s.due_in_ms * interval '1 ms', to_timestamp(s.due_at_ms / 1000))
     from unnest($12::uuid[], $13::text[], $14::int[], $15::text[], $16::text[], $17::text[], $18::text[],
       $19::text[],
-        $20::float8[], $21::float8[], $22::float8[], $23::float8[])
+        $20::float8[], $21::float8[], $22::int[], $23::float8[], $24::float8[])
       as s (run_id, step_id, attempt, name, type, status, output, error, started_at_ms, ended_at_ms,
-        due_in_ms, due_at_ms)
+        settle_order, due_in_ms, due_at_ms)
     join accepted a on a.id = s.run_id
     on conflict (run_id, step_id, attempt) do nothing
     returning run_id, step_id, attempt, environment_id, due_at
@@ -213,16 +204,6 @@ const positionsStatement: Statement = {
   text: `select ${acceptedColumns}, ${scopeColumns}, null::float8 as next_due_in_ms from (
       select * from runs where id = any($1::uuid[]) and id >= $2 and id <= $3 offset 0
     ) r join environments e on e.id = r.environment_id`,
-};
-
-const deadLettersStatement: Statement = {
-  name: 'store_dead_letters',
-  text: `insert into dead_letters (id, environment_id, subject, reason, detail, payload, occurred_at)
-    select id, environment_id, subject, reason, detail, decode(payload, 'base64'),
-      to_timestamp(occurred_at_ms / 1000)
-    from unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[], $7::float8[])
-      as l (id, environment_id, subject, reason, detail, payload, occurred_at_ms)
-    on conflict (id) do nothing`,
 };
 
 interface AcceptedRow {

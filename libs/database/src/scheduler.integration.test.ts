@@ -1,6 +1,14 @@
 import { afterAll, beforeAll, beforeEach, expect, test } from '@jest/globals';
 import { eventually, stopSharedServers } from '@ironflow/testing';
-import { createPlatform, functionConfig, manifest, newEvent, newRun, startRuns } from '../test/platform.js';
+import {
+  createPlatform,
+  freshId,
+  functionConfig,
+  manifest,
+  newEvent,
+  newRun,
+  startRuns,
+} from '../test/platform.js';
 import type { Platform } from '../test/platform.js';
 import { createCollectorStore, createIngestStore, createSchedulerStore, registerApp } from './index.js';
 import type { NewEvent, SchedulerStore } from './index.js';
@@ -225,4 +233,25 @@ test('an advisory lock is held by one at a time and is free afterwards, also aft
     scheduler.withAdvisoryLock('admission', () => Promise.reject(new Error('failed'))),
   ).rejects.toThrow('failed');
   expect(await scheduler.withAdvisoryLock('admission', async () => 'again')).toBe('again');
+});
+
+test('what cannot be read is kept as a dead letter, with or without its environment, and once', async () => {
+  const letter = {
+    id: freshId(),
+    environmentId: ours,
+    subject: 'ironflow.shop.prod.events.a',
+    reason: 'unreadable',
+    detail: 'd',
+    payload: '',
+    occurredAtMs: 1,
+  } as const;
+  const { environmentId: _none, ...nobodys } = { ...letter, id: freshId() };
+  await scheduler.storeDeadLetters([letter, nobodys]);
+  await scheduler.storeDeadLetters([letter]);
+  await scheduler.storeDeadLetters([]);
+  const { rows } = await platform.admin.query<{ environment_id: string | null }>(
+    'select environment_id from dead_letters where id = any($1) order by environment_id nulls last',
+    [[letter.id, nobodys.id]],
+  );
+  expect(rows.map((row) => row.environment_id)).toEqual([ours, null]);
 });

@@ -7,8 +7,9 @@
  *    force.
  * 2. Rows are locked in the order of their ids.
  */
-import type { RunMode, Scope, StoredEvent } from '@ironflow/schema';
+import type { DeadLetter, RunMode, Scope, StoredEvent } from '@ironflow/schema';
 import type { Database, Statement } from './database.js';
+import { storeDeadLetters } from './dead-letters.js';
 import { boundsOf, windowsAround } from './id-windows.js';
 import { runToActivate, scopeColumns } from './run-to-activate.js';
 import type { RunToActivate, RunToActivateRow } from './run-to-activate.js';
@@ -71,6 +72,8 @@ export interface SchedulerStore {
   nextDueInMs(): Promise<number | undefined>;
   /** Removes idempotency keys that hold no more; answers how many. */
   removeExpiredKeys(limit: number): Promise<number>;
+  /** Each once, by its id. */
+  storeDeadLetters(letters: readonly DeadLetter[]): Promise<void>;
   withAdvisoryLock<T>(name: string, work: () => Promise<T>): Promise<T | undefined>;
 }
 
@@ -115,6 +118,7 @@ export function createSchedulerStore(database: Database): SchedulerStore {
     fireTimers: (limit) => fireTimers(database, limit),
     nextDueInMs: () => nextDueInMs(database),
     removeExpiredKeys: async (limit) => (await database.query(expiredKeysStatement, [limit])).length,
+    storeDeadLetters: (letters) => storeDeadLetters(database, letters),
     withAdvisoryLock: (name, work) => database.withAdvisoryLock(name, work),
   };
 }

@@ -9,12 +9,12 @@ export interface RecordedSteps {
 }
 
 /**
- * Run id, step id, attempt, name, type, status, output, error, started at, ended at, due in, due at (times in
- * milliseconds). A failed attempt that a later one of the same batch follows is past its retry, and has no
+ * Run id, step id, attempt, name, type, status, output, error, started at, ended at, settle order, due in,
+ * due at (times in milliseconds). A failed attempt that a later one of the same batch follows is past its retry, and has no
  * timer.
  */
 export function stepColumns(runs: readonly RecordedSteps[]): unknown[][] {
-  const columns: unknown[][] = Array.from({ length: 12 }, () => []);
+  const columns: unknown[][] = Array.from({ length: 13 }, () => []);
   for (const { runId, steps, ended } of runs) {
     const lastAttempts = new Map<string, number>();
     for (const { id, attempt } of steps) {
@@ -55,5 +55,6 @@ function rowOf(step: StepRecord, isSuperseded: boolean): unknown[] {
     step.status === 'failed' || step.status === 'retrying' ? JSON.stringify(step.error) : null,
     step.startedAtMs,
     step.status === 'waiting' ? null : step.endedAtMs,
+    step.status === 'completed' || step.status === 'failed' ? (step.order ?? null) : null,
   ];
 }

@@ -55,7 +55,7 @@ export interface Connection {
   listen(filter: string, listener: (message: Msg) => void, queue?: string): StopListening;
   isConnected(): boolean;
   onReconnect(listener: () => void): () => void;
-  /** Never rejects, with or without a server. */
+  /** Never rejects, with or without a server; closing again waits for the same end. */
   close(): Promise<void>;
 }
 
@@ -118,6 +118,12 @@ function createConnection(nats: NatsConnection, options: ConnectionOptions): Con
     options.onStatus?.('closed');
   };
   void follow();
+  const close = async (): Promise<void> => {
+    requests.close();
+    if (connected && !nats.isClosed()) await drain(nats);
+    await nats.close();
+  };
+  let closing: Promise<void> | undefined;
   return {
     nats,
     request: requests.send,
@@ -135,11 +141,7 @@ function createConnection(nats: NatsConnection, options: ConnectionOptions): Con
       reconnectListeners.add(listener);
       return () => reconnectListeners.delete(listener);
     },
-    close: async () => {
-      requests.close();
-      if (connected && !nats.isClosed() && !nats.isDraining()) await drain(nats);
-      await nats.close();
-    },
+    close: () => (closing ??= close()),
   };
 }
 

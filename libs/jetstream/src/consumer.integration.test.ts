@@ -86,11 +86,12 @@ test('the owner never holds more than it has room for, and gets the rest when it
   );
 });
 
-test('a delivery says its place in the stream and how often it was delivered', async () => {
+test('a delivery says its place in the stream, since when, and how often it was delivered', async () => {
   const { held } = holdDeliveries(1);
   await publish('again');
   await eventually(() => expect(held).toHaveLength(1));
   const first = held.pop()!;
+  expect(first.storedAtMs).toBe(await jetstream.states.storedAt('EVENTS', first.sequence));
   expect(first).toMatchObject({ deliveryCount: 1, subject: subjects.event(place, 'again') });
   expect(first.sequence).toBe((await jetstream.states.stream('EVENTS')).lastSequence);
   const nakedAt = performance.now();

@@ -7,6 +7,8 @@ export interface Delivery {
   readonly data: Uint8Array;
   /** Sequence in the stream. */
   readonly sequence: number;
+  /** When the stream took it. */
+  readonly storedAtMs: number;
   /** 1 at first. A hint only: a recreated durable counts from 1 again. */
   readonly deliveryCount: number;
   header(name: string): string | undefined;
@@ -35,6 +37,7 @@ export function toDelivery(connection: Connection, message: Msg): Delivery | und
     data: message.data,
     deliveryCount: Number(tokens[offset + 2]),
     sequence: Number(tokens[offset + 3]),
+    storedAtMs: Math.floor(Number(tokens[offset + 5]) / 1e6),
     header: (name) => {
       const value = message.headers?.get(name);
       return value === '' ? undefined : value;

@@ -1,3 +1,4 @@
+export { authenticate, principalOf, requirePrincipal } from './authentication.js';
 export { createBatcher } from './batcher.js';
 export type { Batcher, BatcherOptions } from './batcher.js';
 export { systemClock } from './clock.js';

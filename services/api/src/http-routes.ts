@@ -1,12 +1,12 @@
 /** The routes: authenticates, validates, asks the store, and says 404 alike for what is absent and what is another's. */
 import { isRefusedData, registerApp } from '@ironflow/database';
-import type { ApiStore, Authenticator, Database, Principal } from '@ironflow/database';
+import type { ApiStore, Authenticator, Database } from '@ironflow/database';
 import { IronflowError } from '@ironflow/errors';
 import { routes } from '@ironflow/schema';
 import type { Identity, KeyRole } from '@ironflow/schema';
+import { authenticate, principalOf, requirePrincipal } from '@ironflow/service';
 import type { HttpApp } from '@ironflow/service';
 import type { FastifyRequest } from 'fastify';
-import { requirePrincipal } from './authentication.js';
 import { checkManifest } from './manifest-rules.js';
 import { describeOpenapi } from './openapi.js';
 import type { RegistryAnnouncer } from './registry-announcer.js';
@@ -20,12 +20,6 @@ export interface HttpRoutesOptions {
   announcer: RegistryAnnouncer;
   streams: RunStreams;
   version: string;
-}
-
-declare module 'fastify' {
-  interface FastifyRequest {
-    principal: Principal | null;
-  }
 }
 
 export function addHttpRoutes(app: HttpApp, options: HttpRoutesOptions): void {
@@ -165,12 +159,6 @@ function addOpenapi(app: HttpApp, { version }: HttpRoutesOptions): void {
   app.get(path, { schema: { querystring: query } }, () => description);
 }
 
-function authenticate(authenticator: Authenticator, role: KeyRole) {
-  return async (request: FastifyRequest): Promise<void> => {
-    request.principal = await requirePrincipal(authenticator, request.headers.authorization, role);
-  };
-}
-
 async function isStillAllowed(
   authenticator: Authenticator,
   request: FastifyRequest,
@@ -183,11 +171,6 @@ async function isStillAllowed(
     if (error instanceof IronflowError && error.category === 'unavailable') return true;
     return false;
   }
-}
-
-function principalOf(request: FastifyRequest): Principal {
-  if (request.principal === null) throw new Error('a route was reached without authentication');
-  return request.principal;
 }
 
 function environmentOf(request: FastifyRequest): string {

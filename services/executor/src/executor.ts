@@ -3,8 +3,6 @@
  * writer of journals. Any replica may be killed at any time: what it had is delivered again after one ack wait.
  */
 import { randomUUID } from 'node:crypto';
-import type { IncomingMessage } from 'node:http';
-import type { Duplex } from 'node:stream';
 import { messageOf } from '@ironflow/errors';
 import {
   createAuthenticator,
@@ -14,22 +12,23 @@ import {
 } from '@ironflow/database';
 import type { Database, Secrets } from '@ironflow/database';
 import type { Delivery, JetStream } from '@ironflow/jetstream';
-import { consumers } from '@ironflow/schema';
 import type { CircuitPolicy } from '@ironflow/schema';
 import type { Logger, Metrics, SpanRecorder, Stoppable } from '@ironflow/service';
 import type { ActiveRun } from './active-run.js';
 import { createCircuitGate } from './circuit-gate.js';
 import { createExecutorMetrics } from './executor-metrics.js';
 import { createIntake } from './intake.js';
-import type { Taken } from './intake.js';
+import type { Intake, Taken } from './intake.js';
 import { createLeaseKeeper } from './lease.js';
+import type { TimeSource } from './lease.js';
 import { createPullApps } from './pull-apps.js';
+import { createPullDriver } from './pull-driver.js';
 import { createPushCaller } from './push-call.js';
 import { createPushDriver } from './push-driver.js';
+import { createPushIntake } from './push-intake.js';
 import { createSettlement } from './settlement.js';
-import { workerEndpoint } from './worker-connection.js';
-import type { WorkerConnection } from './worker-connection.js';
 import { createWorkerGateway } from './worker-gateway.js';
+import type { WorkerGateway } from './worker-gateway.js';
 
 export interface ExecutorOptions {
   jetstream: JetStream;
@@ -44,101 +43,45 @@ export interface ExecutorOptions {
   pushDeadlineMs: number;
   /** How long `stop` lets activations go on before it hands them back. */
   drainTimeoutMs: number;
+  /** The clocks that leases are measured with; the process's own by default. */
+  time?: TimeSource;
 }
 
 export interface Executor extends Stoppable {
   start(): Promise<void>;
   /** For the HTTP server that takes the workers' connections. */
-  handleUpgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void;
+  handleUpgrade: WorkerGateway['handleUpgrade'];
 }
 
 const connectionsMax = 10_000;
 /** Restarts of one activation; each follows another writer's progress, so more than a few mean that something is broken. */
 const restartsMax = 20;
 const retryDelayMs = 1_000;
-const noSlotDelayMs = 50;
+const drainPollMs = 20;
+const processTime: TimeSource = { wallMs: Date.now, monotonicMs: () => performance.now() };
 
 export function createExecutor(options: ExecutorOptions): Executor {
   const { jetstream, logger } = options;
-  const executor = randomUUID();
-  const metrics = createExecutorMetrics(options.metrics);
-  const now = (): number => Date.now();
-  const leases = createLeaseKeeper({ wallMs: Date.now, monotonicMs: () => performance.now() });
-  const registry = createRegistryReader(options.database);
-  const settlement = createSettlement({ spans: options.spans, metrics, now, random: Math.random });
-  const caller = createPushCaller();
-  const circuits = createCircuitGate({
-    bucket: jetstream.bucket('SYS_circuit_breakers'),
-    executor,
-    policy: options.circuitPolicy,
-    logger,
-    now,
-  });
-  const intake = createIntake({
-    executor,
-    store: createExecutorStore(options.database),
-    journal: jetstream.journal,
-    leases,
-    logger,
-    metrics,
-    now,
-  });
+  const parts = createParts(options);
+  const { intake, leases, circuits, settlement, registry, caller, metrics, executor } = parts;
   const drivePush = createPushDriver({
-    registry,
+    ...parts,
     tenants: createTenantStore(options.database, options.secrets),
-    caller,
-    circuits,
-    settlement,
-    metrics,
     deadlineMs: options.pushDeadlineMs,
   });
-
-  /** Takes a delivery and drives it until it is over, from the start again whenever another writer was there. */
-  const drive = async (
-    delivery: Delivery,
-    driveRun: (run: ActiveRun) => Promise<'over' | 'restart'>,
-  ): Promise<void> => {
-    let taken: Taken = await intake.take(delivery);
-    for (let restarts = 0; taken.kind === 'active'; restarts += 1) {
-      const { lease } = taken.run;
-      try {
-        if ((await driveRun(taken.run)) === 'over') return;
-      } catch (error) {
-        logger.warn({ reason: messageOf(error) }, 'an activation cannot be driven now; it comes again');
-        return lease.handBack(retryDelayMs);
-      }
-      if (restarts >= restartsMax) return lease.handBack(retryDelayMs);
-      taken = await intake.retake(delivery, lease);
-    }
-  };
-  const drivePull = async (
-    run: ActiveRun,
-    pick: () => WorkerConnection | undefined,
-  ): Promise<'over' | 'restart'> => {
-    const known = await registry.atLeast(run.scope.environmentId, run.registryVersion);
-    const admission = await circuits.admit({
-      environmentId: run.scope.environmentId,
-      functionId: run.functionId,
-      endpoint: workerEndpoint,
-    });
-    if (admission.kind === 'wait') {
-      pick();
-      return (await settlement.defer(run, admission.inMs)) === 'restart' ? 'restart' : 'over';
-    }
-    const worker = pick();
-    if (worker === undefined) {
-      run.lease.handBack(noSlotDelayMs);
-      return 'over';
-    }
-    const policy = known.functions.get(run.functionId)?.config.retries;
-    return worker.drive(run, { policy, probe: admission.probe });
-  };
+  const drivePull = createPullDriver({ registry, circuits, settlement });
+  const push = createPushIntake({
+    jetstream,
+    logger,
+    concurrency: options.pushConcurrency,
+    drive: (delivery) => drive({ intake, logger }, delivery, drivePush),
+  });
   const pullApps = createPullApps({
     executor,
     jetstream,
     presence: jetstream.bucket('SYS_workers'),
     logger,
-    drive: (delivery, pick) => drive(delivery, (run) => drivePull(run, pick)),
+    drive: (delivery, pick) => drive({ intake, logger }, delivery, (run) => drivePull(run, pick)),
   });
   const gateway = createWorkerGateway({
     executor,
@@ -150,7 +93,6 @@ export function createExecutor(options: ExecutorOptions): Executor {
     logger,
     connectionsMax,
   });
-  const push = createPushIntake(options, (delivery) => drive(delivery, drivePush));
 
   options.metrics.gauge('worker_connections', 'Workers connected', () => gateway.connections());
   options.metrics.gauge('active_activations', 'Activations being driven', () => leases.count());
@@ -162,9 +104,11 @@ export function createExecutor(options: ExecutorOptions): Executor {
     },
     stop: async () => {
       push.stop();
+      gateway.drain();
       await pullApps.stop();
       await drained(() => leases.count() === 0, options.drainTimeoutMs);
-      await gateway.stop();
+      leases.handBackAll('the executor stops');
+      gateway.stop();
       await intake.stop();
       circuits.stop();
       leases.stop();
@@ -173,38 +117,64 @@ export function createExecutor(options: ExecutorOptions): Executor {
   };
 }
 
-/** The consumer of push activations: as many at once as the executor may have calls open. */
-function createPushIntake(options: ExecutorOptions, take: (delivery: Delivery) => Promise<void>) {
-  let active = 0;
-  let consumer: ReturnType<JetStream['consume']> | undefined;
-  const onDelivery = (delivery: Delivery): void => {
-    active += 1;
-    take(delivery)
-      .catch((error: unknown) =>
-        options.logger.error(
-          { reason: messageOf(error) },
-          'an activation failed in this executor; it comes again',
-        ),
-      )
-      .finally(() => {
-        active -= 1;
-        consumer?.wake();
-      });
-  };
+/** What push and pull have in common. */
+function createParts(options: ExecutorOptions) {
+  const { jetstream, logger, spans } = options;
+  const executor = randomUUID();
+  const metrics = createExecutorMetrics(options.metrics);
+  const now = (): number => Date.now();
+  const isConnected = (): boolean => jetstream.isConnected();
+  const leases = createLeaseKeeper({ time: options.time ?? processTime, isConnected });
   return {
-    start: () => {
-      consumer = options.jetstream.consume(consumers.pushExecutor, {
-        capacity: () => options.pushConcurrency - active,
-        onDelivery,
-      });
-    },
-    stop: () => consumer?.stop(),
+    executor,
+    metrics,
+    leases,
+    registry: createRegistryReader(options.database),
+    settlement: createSettlement({ spans, metrics, now, random: Math.random }),
+    caller: createPushCaller(),
+    circuits: createCircuitGate({
+      bucket: jetstream.bucket('SYS_circuit_breakers'),
+      executor,
+      policy: options.circuitPolicy,
+      logger,
+      now,
+    }),
+    intake: createIntake({
+      executor,
+      store: createExecutorStore(options.database),
+      journal: jetstream.journal,
+      leases,
+      isConnected,
+      logger,
+      metrics,
+      now,
+    }),
   };
+}
+
+/** Takes a delivery and drives it until it is over, from the start again whenever another writer was there. */
+async function drive(
+  { intake, logger }: { intake: Intake; logger: Logger },
+  delivery: Delivery,
+  driveRun: (run: ActiveRun) => Promise<'over' | 'restart'>,
+): Promise<void> {
+  let taken: Taken = await intake.take(delivery);
+  for (let restarts = 1; taken.kind === 'active'; restarts += 1) {
+    const { lease } = taken.run;
+    try {
+      if ((await driveRun(taken.run)) === 'over') return;
+    } catch (error) {
+      logger.warn({ reason: messageOf(error) }, 'an activation cannot be driven now; it comes again');
+      return lease.handBack(retryDelayMs);
+    }
+    if (restarts > restartsMax) return lease.handBack(retryDelayMs);
+    taken = await intake.retake(delivery, lease, restarts);
+  }
 }
 
 async function drained(isDrained: () => boolean, timeoutMs: number): Promise<void> {
   const deadlineMs = performance.now() + timeoutMs;
   while (!isDrained() && performance.now() < deadlineMs) {
-    await new Promise((resolve) => setTimeout(resolve, 20));
+    await new Promise((resolve) => setTimeout(resolve, drainPollMs));
   }
 }

@@ -22,6 +22,7 @@ export interface IntakeOptions {
   store: ExecutorStore;
   journal: Journal;
   leases: LeaseKeeper;
+  isConnected: () => boolean;
   logger: Logger;
   metrics: ExecutorMetrics;
   now: () => number;
@@ -34,8 +35,8 @@ export type Taken =
 
 export interface Intake {
   take(delivery: Delivery): Promise<Taken>;
-  /** Reads a run again whose activation goes on: another writer was there. */
-  retake(delivery: Delivery, lease: Lease): Promise<Taken>;
+  /** Reads a run again whose activation goes on: another writer was there. `restarts` counts from 1. */
+  retake(delivery: Delivery, lease: Lease, restarts: number): Promise<Taken>;
   stop(): Promise<void>;
 }
 
@@ -43,6 +44,7 @@ interface Item {
   delivery: Delivery;
   lease: Lease;
   activation: Activation;
+  writer: Writer;
 }
 
 interface Loaded {
@@ -59,7 +61,7 @@ export function createIntake(options: IntakeOptions): Intake {
     maxQueued: 20_000,
     run: (items) => loadAll(options, items),
   });
-  const retake = async (delivery: Delivery, lease: Lease): Promise<Taken> => {
+  const retake = async (delivery: Delivery, lease: Lease, restarts: number): Promise<Taken> => {
     const activation = parse(delivery);
     if (activation === undefined) {
       options.logger.error({ sequence: delivery.sequence }, 'an activation cannot be read; it is removed');
@@ -68,7 +70,7 @@ export function createIntake(options: IntakeOptions): Intake {
       return { kind: 'settled' };
     }
     try {
-      const item = { delivery, lease, activation };
+      const item = { delivery, lease, activation, writer: writerOf(options, delivery, restarts) };
       return admit(options, item, await batcher.add(item));
     } catch (error) {
       options.logger.warn(
@@ -80,9 +82,21 @@ export function createIntake(options: IntakeOptions): Intake {
     }
   };
   return {
-    take: (delivery) => retake(delivery, options.leases.grant(delivery)),
+    take: (delivery) => retake(delivery, options.leases.grant(delivery), 0),
     retake,
     stop: () => batcher.stop(),
+  };
+}
+
+/**
+ * Every start has a name of its own. Message ids count from 1 again: alike, the first appends would pass for those of the
+ * start before, and not be stored. And what a worker still sends of the start before must not pass for this one's.
+ */
+function writerOf({ executor }: IntakeOptions, delivery: Delivery, restarts: number): Writer {
+  return {
+    activation: delivery.sequence,
+    delivery: delivery.deliveryCount,
+    executor: restarts === 0 ? executor : `${executor}.${restarts}`,
   };
 }
 
@@ -126,13 +140,9 @@ async function readTail(
 }
 
 function admit(options: IntakeOptions, item: Item, { state, tail }: Loaded): Taken {
-  const { delivery, lease } = item;
-  const writer: Writer = {
-    activation: delivery.sequence,
-    delivery: delivery.deliveryCount,
-    executor: options.executor,
-  };
-  if (state === undefined) {
+  const { lease, writer } = item;
+  // A run of another environment is none that this activation may name.
+  if (state === undefined || state.scope.environmentId !== item.activation.scope.environmentId) {
     options.logger.warn({ runId: item.activation.runId }, 'an activation names no run; it is removed');
     lease.finish();
     return { kind: 'settled' };
@@ -142,15 +152,14 @@ function admit(options: IntakeOptions, item: Item, { state, tail }: Loaded): Tak
   if (readiness.kind === 'superseded') lease.abandon('superseded by a newer writer');
   if (readiness.kind === 'nothing_due') lease.finish();
   if (readiness.kind !== 'ready') return { kind: 'settled' };
-  return { kind: 'active', run: activate(options, item, state, readiness.position, writer) };
+  return { kind: 'active', run: activate(options, item, state, readiness.position) };
 }
 
 function activate(
   options: IntakeOptions,
-  { delivery, lease, activation }: Item,
+  { delivery, lease, activation, writer }: Item,
   state: RunState,
   position: RunPosition,
-  writer: Writer,
 ): ActiveRun {
   const { scope, runId } = activation;
   const activatedAtMs = options.now();
@@ -166,6 +175,7 @@ function activate(
     position,
     traceparent: state.traceparent,
     acceptedSequence: () => acceptedSequence(options.store, runId),
+    isConnected: options.isConnected,
     pause: (delayMs) => new Promise((resolve) => setTimeout(resolve, delayMs)),
     observe: (result, durationMs) => {
       options.metrics.appends.add(1, { result });

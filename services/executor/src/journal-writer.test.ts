@@ -32,6 +32,7 @@ function setup(over: { acceptedSequence?: number } = {}) {
     position: { prev: 7, lastSequence: 9 },
     traceparent: undefined,
     acceptedSequence: async () => over.acceptedSequence ?? 0,
+    isConnected: () => true,
     pause: async () => undefined,
     observe: () => undefined,
   });

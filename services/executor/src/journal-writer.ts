@@ -1,9 +1,10 @@
 /**
  * The one writer of a run's journal during one activation. Appends go out one at a time; what is asked for meanwhile goes
- * out together as the next one, so that steps which end at once cost one append.
+ * out together as the next one, so that steps which end at once cost one append, as long as they fit into one message.
  */
+import { IronflowError } from '@ironflow/errors';
 import { JournalUnreadableError } from '@ironflow/jetstream';
-import type { Journal } from '@ironflow/jetstream';
+import type { AppendResult, Journal } from '@ironflow/jetstream';
 import type { JournalEntry, JournalMessage, Scope, Writer } from '@ironflow/schema';
 import type { Lease } from './lease.js';
 import type { RunPosition } from './run-position.js';
@@ -13,7 +14,9 @@ export type WriteResult =
   /** The lease is over or the run is a newer writer's: stop and send nothing. */
   | 'lost'
   /** An older writer had appended something meanwhile: read the run again and go on from there. */
-  | 'restart';
+  | 'restart'
+  /** One entry is larger than the server takes. It was not written, and what follows it in the same call was not either. */
+  | 'too_large';
 
 export interface JournalWriter {
   append(entries: JournalEntry[]): Promise<WriteResult>;
@@ -33,7 +36,11 @@ export interface JournalWriterOptions {
   traceparent: string | undefined;
   /** What Postgres has accepted last, asked when the stream has nothing of the run any more. */
   acceptedSequence: () => Promise<number>;
-  /** Waits; ends early when the lease is lost. */
+  /**
+   * Without a connection nothing is sent: the client would keep it until there is one again, when the lease may be
+   * somebody else's.
+   */
+  isConnected: () => boolean;
   pause: (delayMs: number) => Promise<void>;
   observe: (event: 'appended' | 'conflict' | 'full' | 'unanswered', durationMs: number) => void;
 }
@@ -45,12 +52,16 @@ interface Waiting {
 
 const retryDelayMsMin = 50;
 const retryDelayMsMax = 1_000;
+/** Below nats-server's own limit of a message, 1 MiB, with its headers. */
+const messageBytesMax = 700 * 1024;
+/** Keys, times and numbers of an entry. */
+const entryOverheadBytes = 512;
 
 export function createJournalWriter(options: JournalWriterOptions): JournalWriter {
   let { prev, lastSequence } = options.position;
   let counter = 0;
   let appended = false;
-  let broken: Exclude<WriteResult, 'appended'> | undefined;
+  let broken: 'lost' | 'restart' | undefined;
   let queue: Waiting[] = [];
   let writing = false;
 
@@ -59,6 +70,10 @@ export function createJournalWriter(options: JournalWriterOptions): JournalWrite
     let delayMs = retryDelayMsMin;
     for (;;) {
       if (!options.lease.isHeld()) return 'lost';
+      if (!options.isConnected()) {
+        await options.pause(delayMs);
+        continue;
+      }
       const startedMs = performance.now();
       const result = await options.journal
         .append({
@@ -68,10 +83,7 @@ export function createJournalWriter(options: JournalWriterOptions): JournalWrite
           counter,
           traceparent: options.traceparent,
         })
-        .catch((error: unknown) => {
-          if (error instanceof JournalUnreadableError) return { kind: 'unanswered' as const };
-          throw error;
-        });
+        .catch(refusalOf);
       const durationMs = performance.now() - startedMs;
       switch (result.kind) {
         case 'appended':
@@ -92,6 +104,8 @@ export function createJournalWriter(options: JournalWriterOptions): JournalWrite
           if ((await options.acceptedSequence()) !== prev) return 'restart';
           lastSequence = 0;
           break;
+        case 'too_large':
+          return 'too_large';
         case 'full':
         case 'unanswered':
           options.observe(result.kind, durationMs);
@@ -101,15 +115,39 @@ export function createJournalWriter(options: JournalWriterOptions): JournalWrite
       }
     }
   };
+  /** Halves what a server with a smaller limit refuses, down to the one entry that is too large by itself. */
+  const writePart = async (entries: JournalEntry[]): Promise<WriteResult> => {
+    const result = await write(entries);
+    if (result !== 'too_large' || entries.length === 1) return result;
+    const half = Math.ceil(entries.length / 2);
+    const first = await writePart(entries.slice(0, half));
+    return first === 'appended' ? writePart(entries.slice(half)) : first;
+  };
+  const writeAll = async (entries: JournalEntry[]): Promise<WriteResult> => {
+    for (let from = 0; from < entries.length;) {
+      const to = endOfPart(entries, from);
+      const result = await writePart(from === 0 && to === entries.length ? entries : entries.slice(from, to));
+      if (result !== 'appended') return result;
+      from = to;
+    }
+    return 'appended';
+  };
+  const settle = async (batch: Waiting[]): Promise<void> => {
+    const entries = batch.flatMap((waiting) => waiting.entries);
+    const result = broken ?? (await writeAll(entries).catch(() => 'restart' as const));
+    if (result === 'lost' || result === 'restart') broken = result;
+    for (const waiting of batch) waiting.resolve(result);
+  };
   const drain = async (): Promise<void> => {
     writing = true;
     while (queue.length > 0) {
-      const batch = queue;
+      const waiting = queue;
       queue = [];
-      const entries = batch.flatMap((waiting) => waiting.entries);
-      const result = broken ?? (await write(entries).catch(() => 'restart' as const));
-      if (result !== 'appended') broken = result;
-      for (const waiting of batch) waiting.resolve(result);
+      for (let from = 0; from < waiting.length;) {
+        const to = endOfBatch(waiting, from);
+        await settle(from === 0 && to === waiting.length ? waiting : waiting.slice(from, to));
+        from = to;
+      }
     }
     writing = false;
   };
@@ -121,6 +159,43 @@ export function createJournalWriter(options: JournalWriterOptions): JournalWrite
         if (!writing) void drain();
       }),
   };
+}
+
+/** The answer to an append that did not go out, or whose conflict could not be looked into. */
+function refusalOf(error: unknown): Extract<AppendResult, { kind: 'unanswered' }> | { kind: 'too_large' } {
+  if (error instanceof JournalUnreadableError) return { kind: 'unanswered' };
+  if (error instanceof IronflowError && error.code === 'message_refused') return { kind: 'too_large' };
+  throw error;
+}
+
+/** How many of the waiting fit into one message, at least one. */
+function endOfBatch(waiting: Waiting[], from: number): number {
+  let to = from;
+  for (let bytes = 0; to < waiting.length; to += 1) {
+    for (const entry of waiting[to]!.entries) bytes += entryBytesMax(entry);
+    if (to > from && bytes > messageBytesMax) break;
+  }
+  return to;
+}
+
+function endOfPart(entries: JournalEntry[], from: number): number {
+  let to = from;
+  for (let bytes = 0; to < entries.length; to += 1) {
+    bytes += entryBytesMax(entries[to]!);
+    if (to > from && bytes > messageBytesMax) break;
+  }
+  return to;
+}
+
+/** A bound that costs nothing: JSON within JSON has three bytes a character at most, plain text six. */
+export function entryBytesMax(entry: JournalEntry): number {
+  const ended = entry.type === 'step' ? entry.step : entry.run;
+  const outputLength = 'output' in ended ? (ended.output?.length ?? 0) : 0;
+  const error = 'error' in ended ? ended.error : 'retry' in ended ? ended.retry?.error : undefined;
+  let textLength = entry.type === 'step' ? entry.step.id.length + entry.step.name.length : 0;
+  if (error !== undefined)
+    textLength += error.name.length + error.message.length + (error.stack?.length ?? 0);
+  return entryOverheadBytes + 3 * outputLength + 6 * textLength;
 }
 
 function messageOf(options: JournalWriterOptions, prev: number, entries: JournalEntry[]): JournalMessage {

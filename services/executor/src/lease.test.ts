@@ -9,6 +9,7 @@ function setup() {
   const time = { wall: 1_000_000, monotonic: 0 };
   const sent: string[] = [];
   let confirms = true;
+  let connected = true;
   const delivery = {
     ack: () => sent.push('ack'),
     nak: () => sent.push('nak'),
@@ -17,7 +18,10 @@ function setup() {
       return confirms;
     },
   } as unknown as Delivery;
-  const keeper = createLeaseKeeper({ wallMs: () => time.wall, monotonicMs: () => time.monotonic });
+  const keeper = createLeaseKeeper({
+    time: { wallMs: () => time.wall, monotonicMs: () => time.monotonic },
+    isConnected: () => connected,
+  });
   const pass = async (ms: number): Promise<void> => {
     for (let passed = 0; passed < ms; passed += 250) {
       time.wall += 250;
@@ -26,7 +30,15 @@ function setup() {
     }
   };
   const lease = keeper.grant(delivery);
-  return { lease, time, sent, pass, keeper, deafen: () => (confirms = false) };
+  return {
+    lease,
+    time,
+    sent,
+    pass,
+    keeper,
+    deafen: () => (confirms = false),
+    disconnect: () => (connected = false),
+  };
 }
 
 test('a lease is held as long as its signs of life are confirmed', async () => {
@@ -59,4 +71,23 @@ test('a process that was stopped for long finds its lease over before it sends a
   lease.finish();
   expect(sent).toEqual([]);
   expect(lease.isHeld()).toBe(false);
+});
+
+test('without a connection no sign of life is sent that would arrive late', async () => {
+  const { lease, sent, pass, disconnect } = setup();
+  disconnect();
+  await pass(ackWaitMs + 250);
+  expect(sent).toEqual([]);
+  expect(lease.isHeld()).toBe(false);
+});
+
+test('all that are held are handed back at once when the executor goes', () => {
+  const { lease, sent, keeper } = setup();
+  const lost = jest.fn();
+  lease.onLost(lost);
+  keeper.handBackAll('the executor stops');
+  expect(sent).toEqual(['nak']);
+  expect(lost).toHaveBeenCalledWith('the executor stops');
+  expect(lease.isHeld()).toBe(false);
+  expect(keeper.count()).toBe(0);
 });

@@ -15,7 +15,7 @@ export interface Lease {
   finish(): void;
   /** Ends it so that the message is delivered again. */
   handBack(delayMs?: number): void;
-  /** Called once, when the lease is lost (not when it is finished or handed back). */
+  /** Called once, when the lease is lost or taken back (not by its holder's own `finish` or `handBack`). */
   onLost(listener: (reason: string) => void): void;
   /** Called with every sign of life; the first comes after a third of the ack wait. */
   onBeat(listener: () => void): void;
@@ -31,6 +31,8 @@ export interface LeaseKeeper {
   grant(delivery: Delivery): Lease;
   /** Leases that are held. */
   count(): number;
+  /** This executor goes: everything it still has is delivered to another at once. */
+  handBackAll(reason: string): void;
   stop(): void;
 }
 
@@ -53,7 +55,13 @@ interface Instant {
   monotonicMs: number;
 }
 
-export function createLeaseKeeper(time: TimeSource): LeaseKeeper {
+export interface LeaseKeeperOptions {
+  time: TimeSource;
+  /** Without a connection no sign of life is sent: kept by the client, it would hide that somebody else has the message. */
+  isConnected: () => boolean;
+}
+
+export function createLeaseKeeper({ time, isConnected }: LeaseKeeperOptions): LeaseKeeper {
   const held = new Set<HeldLease>();
   const now = (): Instant => ({ wallMs: time.wallMs(), monotonicMs: time.monotonicMs() });
   const since = (instant: Instant): number =>
@@ -75,7 +83,7 @@ export function createLeaseKeeper(time: TimeSource): LeaseKeeper {
     const sentAt = now();
     lease.beatAt = sentAt;
     lease.beatListener();
-    if (await lease.delivery.working()) lease.confirmedAt = sentAt;
+    if (isConnected() && (await lease.delivery.working())) lease.confirmedAt = sentAt;
   };
   const ticker = setInterval(() => {
     for (const lease of held) {
@@ -86,6 +94,14 @@ export function createLeaseKeeper(time: TimeSource): LeaseKeeper {
   return {
     count: () => held.size,
     stop: () => clearInterval(ticker),
+    handBackAll: (reason) => {
+      for (const lease of [...held]) {
+        if (isHeld(lease) && end(lease)) {
+          lease.delivery.nak();
+          lease.lostListener(reason);
+        }
+      }
+    },
     grant: (delivery) => {
       const granted = now();
       const lease: HeldLease = {

@@ -1,6 +1,7 @@
 /** What the end of a call means for the journal. Pure: an outcome, the run's position and the retry policy in, entries out. */
 import { decideRetry } from '@ironflow/retry-policy';
 import type { RetryPolicy } from '@ironflow/retry-policy';
+import { limits } from '@ironflow/schema';
 import type { CallOutcome, Failure, JournalEntry, Outcome, StepRecord } from '@ironflow/schema';
 
 export interface CallContext {
@@ -73,4 +74,19 @@ export function callFailedEntry(
     type: 'run',
     run: { kind: 'call_failed', ...ending, retry: { attempt, inMs, error: failure.error } },
   };
+}
+
+/** Of entries that do not fit into a message: nothing would be different the next time, so the run has failed. */
+export function tooLargeEntry(entries: JournalEntry[], wake: number): JournalEntry {
+  const largest = entries.reduce((a, b) => (outputLength(b) > outputLength(a) ? b : a));
+  const whose = largest.type === 'step' ? `the step "${largest.step.name}"` : 'the run';
+  const message =
+    `what ${whose} returned is too large to be recorded: an output may have ${limits.stepOutputBytesMax} bytes, ` +
+    'and less when many of its characters have to be escaped';
+  return { type: 'run', run: { kind: 'failed', served: wake, error: { name: 'output_too_large', message } } };
+}
+
+function outputLength(entry: JournalEntry): number {
+  const ended = entry.type === 'step' ? entry.step : entry.run;
+  return 'output' in ended ? (ended.output?.length ?? 0) : 0;
 }

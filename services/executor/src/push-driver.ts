@@ -6,9 +6,8 @@ import { toInvocation } from './active-run.js';
 import type { ActiveRun } from './active-run.js';
 import type { CircuitGate } from './circuit-gate.js';
 import type { ExecutorMetrics } from './executor-metrics.js';
-import type { WriteResult } from './journal-writer.js';
 import type { PushCaller, PushResult } from './push-call.js';
-import type { Settlement } from './settlement.js';
+import type { Settled, Settlement } from './settlement.js';
 
 export interface PushDriverOptions {
   registry: RegistryReader;
@@ -33,7 +32,7 @@ export function createPushDriver(options: PushDriverOptions): Drive {
       functionId: run.functionId,
       endpoint: app?.url ?? '',
     });
-    if (admission.kind === 'wait') return settle(options.settlement.defer(run, admission.inMs));
+    if (admission.kind === 'wait') return concluded(options.settlement.defer(run, admission.inMs));
     const abort = new AbortController();
     run.lease.onLost((reason) => abort.abort(reason));
     for (let calls = 1; ; calls += 1) {
@@ -50,23 +49,31 @@ export function createPushDriver(options: PushDriverOptions): Drive {
         const remainingMs = options.deadlineMs - (performance.now() - startedMs);
         const notBeforeMs = result.mayStillRun ? Math.max(0, Math.ceil(remainingMs)) : 0;
         const failure = { error: result.error, notBeforeMs };
-        return settle(options.settlement.endFailedCall(run, failure, outcome, policy));
+        return concluded(options.settlement.endFailedCall(run, failure, outcome, policy));
       }
       const { records, outcome: end } = result.answer;
-      if (end.kind !== 'continue') return settle(options.settlement.end(run, records, end, outcome));
-      if (records.length === 0) {
-        const error = { name: 'bad_answer', message: 'the endpoint wants to go on but recorded nothing' };
-        return settle(
-          options.settlement.endFailedCall(run, { error }, { ...outcome, succeeded: false }, policy),
+      if (end.kind !== 'continue') return concluded(options.settlement.end(run, records, end, outcome));
+      const refusal =
+        records.length === 0
+          ? 'the endpoint wants to go on but recorded nothing'
+          : calls >= callsMax
+            ? `the endpoint wants to go on after ${callsMax} calls`
+            : undefined;
+      if (refusal !== undefined) {
+        const failure = { error: { name: 'bad_answer', message: refusal } };
+        return concluded(
+          options.settlement.endFailedCall(run, failure, { ...outcome, succeeded: false }, policy),
         );
       }
-      const written = await options.settlement.record(run, records);
-      if (written !== 'appended') return settle(Promise.resolve(written));
+      const recorded = await options.settlement.record(run, records);
+      if (recorded !== 'settled') return recorded;
     }
   };
 }
 
 const answerGraceMs = 2_000;
+/** Calls of one activation: more than a run has steps, with retries that follow at once. Beyond, an endpoint goes round in circles. */
+const callsMax = 10_000;
 
 async function call(
   options: PushDriverOptions,
@@ -91,6 +98,6 @@ async function call(
   });
 }
 
-async function settle(written: Promise<WriteResult>): Promise<'over' | 'restart'> {
-  return (await written) === 'restart' ? 'restart' : 'over';
+async function concluded(settled: Promise<Settled>): Promise<'over' | 'restart'> {
+  return (await settled) === 'restart' ? 'restart' : 'over';
 }

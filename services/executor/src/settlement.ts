@@ -9,8 +9,7 @@ import { remember } from './active-run.js';
 import type { ActiveRun } from './active-run.js';
 import { recordActivationSpan, recordStepSpans } from './call-spans.js';
 import type { ExecutorMetrics } from './executor-metrics.js';
-import type { WriteResult } from './journal-writer.js';
-import { callFailedEntry, endingEntry, stepEntries } from './outcome.js';
+import { callFailedEntry, endingEntry, stepEntries, tooLargeEntry } from './outcome.js';
 import type { CallFailure } from './outcome.js';
 
 export interface SettlementOptions {
@@ -20,24 +19,32 @@ export interface SettlementOptions {
   random: () => number;
 }
 
+export type Settled =
+  /** It is durable, and the activation is still ours. */
+  | 'settled'
+  /** Stop and send nothing more: the activation has ended or is somebody else's. */
+  | 'over'
+  /** An older writer was there: read the run again and go on from there. */
+  | 'restart';
+
 export interface Settlement {
   /** Makes steps durable. */
-  record(run: ActiveRun, records: StepRecord[]): Promise<WriteResult>;
+  record(run: ActiveRun, records: StepRecord[]): Promise<Settled>;
   /** Makes the last steps and the end durable, in one append, and acknowledges the activation. */
   end(
     run: ActiveRun,
     records: StepRecord[],
     outcome: Exclude<Outcome, { kind: 'continue' }>,
     call: CallOutcome,
-  ): Promise<WriteResult>;
+  ): Promise<Settled>;
   endFailedCall(
     run: ActiveRun,
     failure: CallFailure,
     call: CallOutcome | undefined,
     policy: RetryPolicy,
-  ): Promise<WriteResult>;
+  ): Promise<Settled>;
   /** The breaker lets no call through: the run waits, and no attempt is used. */
-  defer(run: ActiveRun, inMs: number): Promise<WriteResult>;
+  defer(run: ActiveRun, inMs: number): Promise<Settled>;
 }
 
 export function createSettlement(options: SettlementOptions): Settlement {
@@ -47,17 +54,14 @@ export function createSettlement(options: SettlementOptions): Settlement {
     recordStepSpans(spans, run, records);
     for (const { status } of records) metrics.steps.add(1, { status });
   };
-  const finish = async (
-    run: ActiveRun,
-    entries: JournalEntry[],
-    records: StepRecord[],
-  ): Promise<WriteResult> => {
+  const finish = async (run: ActiveRun, entries: JournalEntry[], records: StepRecord[]): Promise<Settled> => {
     const result = await run.journal.append(entries);
-    if (result !== 'appended') return result;
+    if (result === 'too_large') return finish(run, [tooLargeEntry(entries, run.wake)], []);
+    if (result !== 'appended') return result === 'restart' ? 'restart' : 'over';
     run.lease.finish();
     noteRecorded(run, records);
     const last = entries.at(-1);
-    if (last?.type !== 'run') return result;
+    if (last?.type !== 'run') return 'over';
     const failure =
       'error' in last.run ? last.run.error : 'retry' in last.run ? last.run.retry?.error : undefined;
     recordActivationSpan(spans, run, {
@@ -65,13 +69,17 @@ export function createSettlement(options: SettlementOptions): Settlement {
       atMs: options.now(),
       ...(failure === undefined ? {} : { error: failure.name }),
     });
-    return result;
+    return 'over';
   };
   return {
     record: async (run, records) => {
-      const result = await run.journal.append(stepEntries(records));
-      if (result === 'appended') noteRecorded(run, records);
-      return result;
+      const entries = stepEntries(records);
+      const result = await run.journal.append(entries);
+      if (result === 'too_large') return finish(run, [tooLargeEntry(entries, run.wake)], []);
+      if (result !== 'appended') return result === 'restart' ? 'restart' : 'over';
+      noteRecorded(run, records);
+      // The acknowledgement may have waited in a process that was stopped: what follows it is another's to do.
+      return run.lease.isHeld() ? 'settled' : 'over';
     },
     end: (run, records, outcome, call) => {
       // Steps that come with the end are progress: failures before them do not count against it.

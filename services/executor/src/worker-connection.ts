@@ -5,15 +5,14 @@ import type { CallOutcome, Outcome, StepRecord, WorkerMessage, Writer } from '@i
 import { toInvocation } from './active-run.js';
 import type { ActiveRun } from './active-run.js';
 import type { ExecutorMetrics } from './executor-metrics.js';
-import type { WriteResult } from './journal-writer.js';
-import type { Settlement } from './settlement.js';
+import type { Settled, Settlement } from './settlement.js';
 import type { WorkerSocket } from './worker-socket.js';
 
 /** The name that every worker has for the circuit breaker: they are as alike as the replicas behind one URL. */
 export const workerEndpoint = 'worker';
 
 export interface WorkerConnectionOptions {
-  socket: WorkerSocket;
+  socket: Pick<WorkerSocket, 'send'>;
   slots: number;
   settlement: Settlement;
   metrics: ExecutorMetrics;
@@ -28,124 +27,152 @@ export interface WorkerConnection {
     run: ActiveRun,
     call: { policy: RetryPolicy | undefined; probe: boolean },
   ): Promise<'over' | 'restart'>;
-  receive(message: Extract<WorkerMessage, { type: 'record' | 'end' | 'drain' }>): void;
+  /** Resolves when what the message holds is durable or dropped. */
+  receive(message: Extract<WorkerMessage, { type: 'record' | 'end' | 'drain' }>): Promise<void>;
+  /** Takes nothing new; what it has goes on. */
+  drain(): void;
   /** The socket is gone: everything it had is let go at once, to be called again. */
   lost(): void;
-  /** This executor goes: what is still active is handed back to another. */
-  handBack(): void;
+}
+
+export function createWorkerConnection(options: WorkerConnectionOptions): WorkerConnection {
+  return new SocketWorkerConnection(options);
 }
 
 interface Driven {
   run: ActiveRun;
   policy: RetryPolicy;
   call: Omit<CallOutcome, 'succeeded'>;
-  settle: (how: 'over' | 'restart') => void;
+  conclude: (how: 'over' | 'restart') => void;
 }
 
-export function createWorkerConnection(options: WorkerConnectionOptions): WorkerConnection {
-  const { socket, settlement, metrics } = options;
-  const active = new Map<string, Driven>();
-  let draining = false;
+class SocketWorkerConnection implements WorkerConnection {
+  private readonly active = new Map<string, Driven>();
+  /** Over for the worker, and their end is not durable yet. */
+  private ending = 0;
+  private draining = false;
 
-  const release = (driven: Driven, how: 'over' | 'restart'): void => {
-    if (active.get(driven.run.runId) === driven) active.delete(driven.run.runId);
-    driven.settle(how);
-    options.onChange();
-  };
-  const abort = (runId: string, writer: Writer, reason: string): void =>
-    socket.send({ type: 'abort', runId, writer, reason });
-  const conclude = (driven: Driven, written: WriteResult): void => {
-    if (written === 'appended') return;
-    abort(
-      driven.run.runId,
-      driven.run.writer,
-      written === 'lost' ? 'the lease is lost' : 'the run has moved on',
-    );
-    release(driven, written === 'restart' ? 'restart' : 'over');
-  };
-  const record = async (driven: Driven, sequence: number, records: StepRecord[]): Promise<void> => {
+  constructor(private readonly options: WorkerConnectionOptions) {}
+
+  /** An end that waits for its journal leaves its slot free, but only as many as there are slots: full means back-pressure. */
+  freeSlots(): number {
+    if (this.draining) return 0;
+    const { slots } = this.options;
+    return Math.max(0, slots - this.active.size - Math.max(0, this.ending - slots));
+  }
+
+  activeRuns(): number {
+    return this.active.size;
+  }
+
+  drive(
+    run: ActiveRun,
+    { policy = defaultRetryPolicy, probe }: { policy: RetryPolicy | undefined; probe: boolean },
+  ): Promise<'over' | 'restart'> {
+    if (!run.lease.isHeld()) return Promise.resolve('over');
+    // Delivered again before its first delivery was found lost here: that one is nobody's any more.
+    this.active.get(run.runId)?.run.lease.abandon('activated again');
+    return new Promise((conclude) => {
+      const call = { endpoint: workerEndpoint, ...(probe ? { probe } : {}) };
+      const driven: Driven = { run, policy, call, conclude };
+      this.active.set(run.runId, driven);
+      run.lease.onLost((reason) => {
+        this.options.metrics.leasesLost.add(1);
+        this.abort(run, reason);
+        this.release(driven, 'over');
+      });
+      this.options.socket.send({ type: 'activate', writer: run.writer, invocation: toInvocation(run) });
+    });
+  }
+
+  async receive(message: Extract<WorkerMessage, { type: 'record' | 'end' | 'drain' }>): Promise<void> {
+    if (message.type === 'drain') return this.drain();
+    const driven = this.find(message.runId, message.writer);
+    if (driven !== undefined) {
+      if (message.type === 'record') await this.record(driven, message.sequence, message.records);
+      else await this.end(driven, message.records, message.outcome);
+    } else if (message.type === 'record') {
+      this.abort(message, 'the lease is over');
+    }
+  }
+
+  drain(): void {
+    this.draining = true;
+    this.options.onChange();
+  }
+
+  lost(): void {
+    this.draining = true;
+    // For a circuit breaker a lost worker is one failed call of each function, not one of each run.
+    const told = new Set<string>();
+    for (const driven of [...this.active.values()]) {
+      const { functionId, runId } = driven.run;
+      this.options.metrics.calls.add(1, { mode: 'pull', result: 'lost' });
+      this.active.delete(runId);
+      const error = { name: 'worker_lost', message: 'the worker was lost in the middle of the run' };
+      const call = told.has(functionId) ? undefined : { ...driven.call, succeeded: false };
+      told.add(functionId);
+      const failure = { error, retryAtOnce: true };
+      void this.conclude(
+        driven,
+        this.options.settlement.endFailedCall(driven.run, failure, call, driven.policy),
+      );
+    }
+    this.options.onChange();
+  }
+
+  private async record(driven: Driven, sequence: number, records: StepRecord[]): Promise<void> {
     const { run } = driven;
-    const written = await settlement.record(run, records);
-    if (written === 'appended')
-      socket.send({ type: 'recorded', runId: run.runId, writer: run.writer, sequence });
-    conclude(driven, written);
-  };
-  const end = async (driven: Driven, records: StepRecord[], outcome: Outcome): Promise<void> => {
-    const { run } = driven;
-    metrics.calls.add(1, { mode: 'pull', result: 'answered' });
-    // The worker is done with it and has the slot free; the run stays ours until its end is durable.
-    active.delete(run.runId);
-    options.onChange();
-    const ending = outcome.kind === 'continue' ? { kind: 'yielded' as const } : outcome;
-    const written = await settlement.end(run, records, ending, { ...driven.call, succeeded: true });
-    driven.settle(written === 'restart' ? 'restart' : 'over');
-  };
-  const find = (runId: string, writer: Writer): Driven | undefined => {
-    const driven = active.get(runId);
+    const settled = await this.options.settlement.record(run, records);
+    if (settled === 'settled') {
+      this.options.socket.send({ type: 'recorded', runId: run.runId, writer: run.writer, sequence });
+      return;
+    }
+    this.abort(run, settled === 'restart' ? 'the run has moved on' : 'the lease is over');
+    this.release(driven, settled);
+  }
+
+  /** The worker is done with it and has the slot free; the run stays ours until its end is durable. */
+  private async end(driven: Driven, records: StepRecord[], outcome: Outcome): Promise<void> {
+    const { run, call, policy } = driven;
+    const { settlement, metrics, onChange } = this.options;
+    this.active.delete(run.runId);
+    this.ending += 1;
+    onChange();
+    if (outcome.kind === 'continue') {
+      metrics.calls.add(1, { mode: 'pull', result: 'failed' });
+      const error = { name: 'bad_answer', message: 'a worker goes on by itself: it cannot ask to be called' };
+      const failed = { ...call, succeeded: false };
+      await this.conclude(driven, settlement.endFailedCall(run, { error }, failed, policy));
+    } else {
+      metrics.calls.add(1, { mode: 'pull', result: 'answered' });
+      await this.conclude(driven, settlement.end(run, records, outcome, { ...call, succeeded: true }));
+    }
+    this.ending -= 1;
+    if (this.ending >= this.options.slots) onChange();
+  }
+
+  private async conclude(driven: Driven, settled: Promise<Settled>): Promise<void> {
+    driven.conclude((await settled) === 'restart' ? 'restart' : 'over');
+  }
+
+  private release(driven: Driven, how: 'over' | 'restart'): void {
+    if (this.active.get(driven.run.runId) === driven) this.active.delete(driven.run.runId);
+    driven.conclude(how);
+    this.options.onChange();
+  }
+
+  private abort({ runId, writer }: { runId: string; writer: Writer }, reason: string): void {
+    this.options.socket.send({ type: 'abort', runId, writer, reason });
+  }
+
+  private find(runId: string, writer: Writer): Driven | undefined {
+    const driven = this.active.get(runId);
     const mine = driven?.run.writer;
     const isMine =
       mine?.activation === writer.activation &&
       mine.delivery === writer.delivery &&
       mine.executor === writer.executor;
     return isMine ? driven : undefined;
-  };
-  return {
-    freeSlots: () => (draining ? 0 : Math.max(0, options.slots - active.size)),
-    activeRuns: () => active.size,
-    drive: (run, call) =>
-      new Promise((settle) => {
-        const driven: Driven = {
-          run,
-          policy: call.policy ?? defaultRetryPolicy,
-          call: { endpoint: workerEndpoint, ...(call.probe ? { probe: true } : {}) },
-          settle,
-        };
-        active.set(run.runId, driven);
-        run.lease.onLost((reason) => {
-          metrics.leasesLost.add(1);
-          abort(run.runId, run.writer, reason);
-          release(driven, 'over');
-        });
-        socket.send({ type: 'activate', writer: run.writer, invocation: toInvocation(run) });
-      }),
-    receive: (message) => {
-      if (message.type === 'drain') {
-        draining = true;
-        options.onChange();
-        return;
-      }
-      const driven = find(message.runId, message.writer);
-      if (driven === undefined) {
-        if (message.type === 'record') abort(message.runId, message.writer, 'the lease is over');
-      } else if (message.type === 'record') {
-        void record(driven, message.sequence, message.records);
-      } else {
-        void end(driven, message.records, message.outcome);
-      }
-    },
-    lost: () => {
-      draining = true;
-      // For a circuit breaker a lost worker is one failed call of each function, not one of each run.
-      const told = new Set<string>();
-      for (const driven of [...active.values()]) {
-        const { functionId } = driven.run;
-        metrics.calls.add(1, { mode: 'pull', result: 'lost' });
-        active.delete(driven.run.runId);
-        const error = { name: 'worker_lost', message: 'the worker was lost in the middle of the run' };
-        const call = told.has(functionId) ? undefined : { ...driven.call, succeeded: false };
-        told.add(functionId);
-        void settlement
-          .endFailedCall(driven.run, { error, retryAtOnce: true }, call, driven.policy)
-          .then((written) => driven.settle(written === 'restart' ? 'restart' : 'over'));
-      }
-      options.onChange();
-    },
-    handBack: () => {
-      draining = true;
-      for (const driven of [...active.values()]) {
-        driven.run.lease.handBack();
-        release(driven, 'over');
-      }
-    },
-  };
+  }
 }

@@ -28,11 +28,12 @@ export interface WorkerGatewayOptions {
 }
 
 export interface WorkerGateway {
-  handleUpgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void;
+  handleUpgrade: (request: IncomingMessage, socket: Duplex, head: Buffer) => void;
   connections(): number;
-  activeRuns(): number;
-  /** Closes every socket; what is still active is handed back to another executor. */
-  stop(): Promise<void>;
+  /** Takes no new workers, and lets those it has go to another executor as soon as they have no run. */
+  drain(): void;
+  /** Closes every socket. */
+  stop(): void;
 }
 
 const helloTimeoutMs = 5_000;
@@ -42,93 +43,121 @@ const closePolicy = 1008;
 
 export function createWorkerGateway(options: WorkerGatewayOptions): WorkerGateway {
   const server = new WebSocketServer({ noServer: true, perMessageDeflate: false, maxPayload: frameBytesMax });
-  const joined = new Map<WorkerSocket, { key: AppKey; connection: WorkerConnection }>();
+  const guests = new Set<Guest>();
+  let draining = false;
 
   const accept = async (request: IncomingMessage, socket: Duplex, head: Buffer): Promise<void> => {
     const principal = await options.authenticator.authenticate(bearerOf(request));
-    if (principal === undefined || principal.role === 'viewer') {
-      refuseUpgrade(socket, principal === undefined ? 401 : 403);
-    } else if (joined.size >= options.connectionsMax) {
-      refuseUpgrade(socket, 503);
-    } else {
-      server.handleUpgrade(request, socket, head, (webSocket) => greet(webSocket, principal.scope));
-    }
-  };
-  const greet = (webSocket: WebSocket, scope: Scope): void => {
-    let hello: 'awaited' | 'checked' = 'awaited';
-    const timer = setTimeout(() => {
-      if (!joined.has(socket)) webSocket.close(closePolicy, 'no hello');
-    }, helloTimeoutMs);
-    const socket = createWorkerSocket(webSocket, {
-      onMessage: (message) => {
-        if (message.type !== 'hello') joined.get(socket)?.connection.receive(message);
-        else if (hello === 'awaited') {
-          hello = 'checked';
-          void join(socket, scope, message);
-        }
-      },
-      onClose: () => {
-        clearTimeout(timer);
-        const left = joined.get(socket);
-        joined.delete(socket);
-        if (left === undefined) return;
-        options.pullApps.leave(left.key, left.connection);
-        left.connection.lost();
-        options.logger.info(
-          { appId: left.key.appId, project: scope.project, env: scope.env },
-          'a worker is gone',
-        );
-      },
+    if (principal === undefined) return refuseUpgrade(socket, 401);
+    if (principal.role === 'viewer') return refuseUpgrade(socket, 403);
+    if (draining || guests.size >= options.connectionsMax) return refuseUpgrade(socket, 503);
+    socket.off('error', ignoreError); // From here on the WebSocket listens.
+    server.handleUpgrade(request, socket, head, (webSocket) => {
+      const guest = createGuest(options, webSocket, {
+        scope: principal.scope,
+        onGone: () => guests.delete(guest),
+      });
+      guests.add(guest);
     });
   };
-  const join = async (
-    socket: WorkerSocket,
-    scope: Scope,
-    hello: Extract<WorkerMessage, { type: 'hello' }>,
-  ): Promise<void> => {
+  return {
+    connections: () => [...guests].filter((guest) => guest.isJoined()).length,
+    handleUpgrade: (request, socket, head) => {
+      // A client that is gone before it is known would otherwise take the process with it: nobody else listens now.
+      socket.on('error', ignoreError);
+      accept(request, socket, head).catch((error: unknown) => {
+        options.logger.warn({ reason: messageOf(error) }, 'a worker cannot be authenticated now');
+        refuseUpgrade(socket, 503);
+      });
+    },
+    drain: () => {
+      draining = true;
+      for (const guest of guests) guest.drain();
+    },
+    stop: () => {
+      for (const guest of guests) guest.close();
+      server.close();
+    },
+  };
+}
+
+/** One connection: unknown until its hello has been checked, then a worker of its app. */
+interface Guest {
+  isJoined(): boolean;
+  drain(): void;
+  close(): void;
+}
+
+function createGuest(
+  options: WorkerGatewayOptions,
+  webSocket: WebSocket,
+  { scope, onGone }: { scope: Scope; onGone: () => void },
+): Guest {
+  const { pullApps, logger } = options;
+  let state: 'awaited' | 'checking' | 'joined' | 'gone' = 'awaited';
+  let joined: { key: AppKey; connection: WorkerConnection } | undefined;
+  let draining = false;
+  const close = (): void => socket.close(closeRestart, 'the executor restarts');
+  const closeWhenIdle = (): void => {
+    if (draining && (joined?.connection.activeRuns() ?? 0) === 0) close();
+  };
+  const join = async (hello: Hello): Promise<void> => {
+    state = 'checking';
     const refusal = await check(options.registry, scope, hello).catch((error: unknown) => {
-      options.logger.warn({ reason: messageOf(error) }, 'a worker cannot be checked now');
+      logger.warn({ reason: messageOf(error) }, 'a worker cannot be checked now');
       return { code: 'unavailable', message: 'the registry cannot be read now: connect again' };
     });
+    // One that left meanwhile must not be given runs that nobody would ever hear of again.
+    if (state !== 'checking' || draining) return;
     if (refusal !== undefined) {
       socket.send({ type: 'refused', ...refusal });
       socket.close(closePolicy, refusal.code);
       return;
     }
     const key = { scope, appId: hello.appId };
-    const connection = createWorkerConnection({
-      socket,
-      slots: hello.slots,
-      settlement: options.settlement,
-      metrics: options.metrics,
-      onChange: () => options.pullApps.changed(key),
-    });
-    joined.set(socket, { key, connection });
+    const onChange = (): void => {
+      pullApps.changed(key);
+      closeWhenIdle();
+    };
+    joined = {
+      key,
+      connection: createWorkerConnection({ ...options, socket, slots: hello.slots, onChange }),
+    };
+    state = 'joined';
     socket.send({ type: 'welcome', v: protocolVersion, executor: options.executor });
-    options.pullApps.join(key, connection);
-    options.logger.info(
-      { appId: hello.appId, project: scope.project, env: scope.env },
-      'a worker has connected',
-    );
+    pullApps.join(key, joined.connection);
+    logger.info({ appId: key.appId, project: scope.project, env: scope.env }, 'a worker has connected');
   };
-  return {
-    connections: () => joined.size,
-    activeRuns: () => [...joined.values()].reduce((sum, { connection }) => sum + connection.activeRuns(), 0),
-    handleUpgrade: (request, socket, head) => {
-      accept(request, socket, head).catch((error: unknown) => {
-        options.logger.warn({ reason: messageOf(error) }, 'a worker cannot be authenticated now');
-        refuseUpgrade(socket, 503);
-      });
+  const timer = setTimeout(() => {
+    if (state !== 'joined') webSocket.close(closePolicy, 'no hello');
+  }, helloTimeoutMs);
+  const socket: WorkerSocket = createWorkerSocket(webSocket, {
+    onMessage: (message) => {
+      if (message.type !== 'hello') return joined?.connection.receive(message);
+      return state === 'awaited' ? join(message) : undefined;
     },
-    stop: async () => {
-      for (const [socket, { connection }] of joined) {
-        connection.handBack();
-        socket.close(closeRestart, 'the executor restarts');
-      }
-      server.close();
+    onClose: () => {
+      clearTimeout(timer);
+      state = 'gone';
+      onGone();
+      if (joined === undefined) return;
+      pullApps.leave(joined.key, joined.connection);
+      joined.connection.lost();
+      logger.info({ appId: joined.key.appId, project: scope.project, env: scope.env }, 'a worker is gone');
+    },
+  });
+  return {
+    isJoined: () => state === 'joined',
+    close,
+    drain: () => {
+      draining = true;
+      joined?.connection.drain();
+      closeWhenIdle();
     },
   };
 }
+
+type Hello = Extract<WorkerMessage, { type: 'hello' }>;
 
 async function check(
   registry: RegistryReader,
@@ -165,6 +194,12 @@ function bearerOf(request: IncomingMessage): string {
 
 const statusTexts = { 401: 'Unauthorized', 403: 'Forbidden', 503: 'Service Unavailable' } as const;
 
+function ignoreError(): void {
+  // The socket closes by itself, and nobody waits for it yet.
+}
+
 function refuseUpgrade(socket: Duplex, status: keyof typeof statusTexts): void {
+  // A client that does not close its side would keep the socket.
+  socket.once('finish', () => socket.destroy());
   socket.end(`HTTP/1.1 ${status} ${statusTexts[status]}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`);
 }

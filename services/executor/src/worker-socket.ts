@@ -1,4 +1,7 @@
-/** The framing of a worker's WebSocket: messages of one turn of the event loop go out as one frame; a silent peer is gone. */
+/**
+ * The framing of a worker's WebSocket: messages of one turn of the event loop go out as one frame; a silent peer is gone,
+ * and one that sends more than can be made durable is not read until that has been.
+ */
 import type { WebSocket } from 'ws';
 import { workerMessageSchema } from '@ironflow/schema';
 import type { ExecutorMessage, WorkerMessage } from '@ironflow/schema';
@@ -9,7 +12,8 @@ export interface WorkerSocket {
 }
 
 export interface WorkerSocketEvents {
-  onMessage: (message: WorkerMessage) => void;
+  /** Resolves when the message takes no memory any more. */
+  onMessage: (message: WorkerMessage) => Promise<void> | undefined;
   /** Once. */
   onClose: () => void;
 }
@@ -18,6 +22,8 @@ const pingIntervalMs = 4_000;
 /** Two pings unanswered. */
 const silenceMs = 9_000;
 const bufferedBytesMax = 64 * 1024 * 1024;
+/** Received and not durable yet; beyond it nothing more is read. */
+const heldBytesMax = 8 * 1024 * 1024;
 export const frameBytesMax = 16 * 1024 * 1024;
 
 export function createWorkerSocket(webSocket: WebSocket, events: WorkerSocketEvents): WorkerSocket {
@@ -40,8 +46,21 @@ export function createWorkerSocket(webSocket: WebSocket, events: WorkerSocketEve
     send({ type: 'refused', code: 'protocol_violated', message: reason });
     setImmediate(() => webSocket.close(1008, reason));
   };
+  let heldBytes = 0;
+  const hold = (bytes: number): void => {
+    heldBytes += bytes;
+    if (heldBytes > heldBytesMax) webSocket.pause();
+  };
+  const letGo = (bytes: number): void => {
+    heldBytes -= bytes;
+    if (!webSocket.isPaused || heldBytes > heldBytesMax) return;
+    heardAtMs = performance.now();
+    webSocket.resume();
+  };
   const pinger = setInterval(() => {
-    if (performance.now() - heardAtMs > silenceMs) webSocket.terminate();
+    // Nothing is heard of a peer that is not read.
+    const silentMs = webSocket.isPaused ? 0 : performance.now() - heardAtMs;
+    if (silentMs > silenceMs) webSocket.terminate();
     else if (webSocket.readyState === webSocket.OPEN) webSocket.ping();
   }, pingIntervalMs).unref();
   webSocket.on('pong', () => (heardAtMs = performance.now()));
@@ -60,7 +79,10 @@ export function createWorkerSocket(webSocket: WebSocket, events: WorkerSocketEve
       refuse('a frame is a JSON array of messages of the protocol');
       return;
     }
-    for (const message of messages) events.onMessage(message);
+    const taken = messages.map((message) => events.onMessage(message)).filter((held) => held !== undefined);
+    if (taken.length === 0) return;
+    hold(data.length);
+    void Promise.all(taken).finally(() => letGo(data.length));
   });
   return {
     send,

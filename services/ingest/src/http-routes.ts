@@ -1,12 +1,12 @@
 /** The doors for HTTP: events and invocations. Authenticates and validates before anything of a request is kept. */
-import type { Authenticator, Principal } from '@ironflow/database';
+import type { Authenticator } from '@ironflow/database';
 import { IronflowError } from '@ironflow/errors';
 import { routes } from '@ironflow/schema';
 import type { EventSource } from '@ironflow/schema';
 import { systemEventNames } from '@ironflow/schema';
+import { authenticate, principalOf } from '@ironflow/service';
 import type { HttpApp, Metrics } from '@ironflow/service';
 import type { FastifyReply, FastifyRequest } from 'fastify';
-import { requirePrincipal } from './authentication.js';
 import { dataText, prepareEvents, requireStorableText } from './emitted-event.js';
 import type { PreparedEvent } from './emitted-event.js';
 import type { Emit } from './emission.js';
@@ -19,12 +19,6 @@ export interface HttpRoutesOptions {
   emit: Emit;
   functions: FunctionDirectory;
   metrics: Metrics;
-}
-
-declare module 'fastify' {
-  interface FastifyRequest {
-    principal: Principal | null;
-  }
 }
 
 export function addHttpRoutes(app: HttpApp, options: HttpRoutesOptions): void {
@@ -42,7 +36,7 @@ function addEmitEvents(app: HttpApp, options: HttpRoutesOptions): void {
   const { path, role, query, body } = routes.emitEvents;
   app.post(
     path,
-    { schema: { querystring: query, body }, onRequest: authenticate(options, role) },
+    { schema: { querystring: query, body }, onRequest: authenticate(options.authenticator, role) },
     async (request, reply) => {
       const events = prepareEvents(request.body);
       return answer(options.emit, request, reply, { source: 'http', events, waitMs: request.query.wait });
@@ -54,7 +48,7 @@ function addInvokeFunction(app: HttpApp, options: HttpRoutesOptions): void {
   const { path, role, query, body } = routes.invokeFunction;
   app.post(
     path,
-    { schema: { querystring: query, body }, onRequest: authenticate(options, role) },
+    { schema: { querystring: query, body }, onRequest: authenticate(options.authenticator, role) },
     async (request, reply) => {
       const { function: functionId, data, idempotencyKey } = request.body;
       requireStorableText(idempotencyKey, 'idempotencyKey');
@@ -103,18 +97,6 @@ async function answer(
 
 function asText(payload: unknown): string {
   return payload as string;
-}
-
-/** Before the body is read: nobody without a key makes us parse megabytes. */
-function authenticate({ authenticator }: HttpRoutesOptions, role: (typeof routes.emitEvents)['role']) {
-  return async (request: FastifyRequest): Promise<void> => {
-    request.principal = await requirePrincipal(authenticator, request.headers.authorization, role);
-  };
-}
-
-function principalOf(request: FastifyRequest): Principal {
-  if (request.principal === null) throw new Error('a route was reached without authentication');
-  return request.principal;
 }
 
 function headerOf(request: FastifyRequest, name: string): string | undefined {

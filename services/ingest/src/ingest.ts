@@ -9,7 +9,6 @@ import type { Clock, HttpServer, Logger, Metrics, SpanRecorder, Stoppable } from
 import { createAcceptance } from './acceptance.js';
 import type { AcceptanceLimits } from './acceptance.js';
 import { createEmit } from './emission.js';
-import { createEnvironmentDirectory } from './environment-directory.js';
 import { createFunctionDirectory } from './function-directory.js';
 import { addHttpRoutes } from './http-routes.js';
 import { createPublication } from './publication.js';
@@ -49,8 +48,7 @@ export function createIngest(options: IngestOptions): Ingest {
   const publication = createPublication({ jetstream, metrics, logger });
   const waiter = createWaiter({ notices: jetstream.notices, reader, metrics, logger, clock });
   const emit = createEmit({ acceptance, publication, waiter, spans: options.spans, metrics, clock });
-  const environments = createEnvironmentDirectory(database);
-  const streamDoor = createStreamDoor({ jetstream, emit, environments, metrics, logger, clock });
+  const streamDoor = createStreamDoor({ jetstream, emit, store, metrics, logger, clock });
   addHttpRoutes(http.app, {
     authenticator: createAuthenticator(database, options.secrets),
     functions: createFunctionDirectory({ registry, clock }),

@@ -70,19 +70,20 @@ test('a message that comes again is one event, published once', async () => {
   expect(published.filter(({ id }) => id === message.id)).toHaveLength(1);
 });
 
-test.each<[string, () => unknown, string?]>([
-  ['is not JSON', () => 'nonsense'],
-  ['has no id', () => ({ ...messageOf(), id: 1 })],
-  ['has data that is not JSON', () => messageOf({ data: '{' })],
-  ['has data nested too deep', () => messageOf({ data: '['.repeat(9_000) + ']'.repeat(9_000) })],
-  ['has a correlation id that cannot be a header', () => messageOf({ correlationId: 'a\r\nb' })],
-  ['names an environment that does not exist', () => messageOf({ environmentId: newId() })],
+test.each<[string, () => unknown, 'known' | 'unknown']>([
+  ['is not JSON', () => 'nonsense', 'unknown'],
+  ['has no id', () => ({ ...messageOf(), id: 1 }), 'known'],
+  ['has data that is not JSON', () => messageOf({ data: '{' }), 'known'],
+  ['has data nested too deep', () => messageOf({ data: '['.repeat(9_000) + ']'.repeat(9_000) }), 'known'],
+  ['has a correlation id that cannot be a header', () => messageOf({ correlationId: 'a\r\nb' }), 'known'],
+  ['names an environment that does not exist', () => messageOf({ environmentId: newId() }), 'unknown'],
   [
     "names another environment's id below its own subject",
     () => messageOf({ environmentId: under.globex.scope.environmentId }),
+    'unknown',
   ],
-  ['names another event than its subject', () => messageOf({ name: 'other' })],
-])('a message that %s is dead-lettered with its payload and not tried again', async (_what, make) => {
+  ['names another event than its subject', () => messageOf({ name: 'other' }), 'known'],
+])('a message that %s is dead-lettered with its payload and not tried again', async (_what, make, owner) => {
   letters.length = 0;
   const body = make();
   await put(body);
@@ -94,6 +95,24 @@ test.each<[string, () => unknown, string?]>([
   );
   await eventually(async () => expect(await pending()).toBe(0));
   expect(await under.countEvents(under.globex.scope)).toBe(0);
+  // Its environment sees it, if it is known; no other does, whatever the message says.
+  const { environmentId } = under.acme.scope;
+  expect(letter.environmentId).toBe(owner === 'known' ? environmentId : undefined);
+  const kept = await under.platform.prisma.deadLetter.findMany({ where: { id: letter.id } });
+  expect(kept.map((row) => row.environmentId)).toEqual(owner === 'known' ? [environmentId] : []);
+});
+
+test('a message too large for a dead letter of its size is kept whole in Postgres', async () => {
+  letters.length = 0;
+  const body = messageOf({ data: '['.repeat(800_000) });
+  await put(body);
+  await eventually(() => expect(letters).toHaveLength(1));
+  expect(letters[0]!.letter.payload).toBe('');
+  await eventually(async () => expect(await pending()).toBe(0));
+  const kept = await under.platform.prisma.deadLetter.findUniqueOrThrow({
+    where: { id: letters[0]!.letter.id },
+  });
+  expect(Buffer.from(kept.payload).toString()).toBe(JSON.stringify(body));
 });
 
 test('a message that cannot be stored now waits and is stored when Postgres is back', async () => {

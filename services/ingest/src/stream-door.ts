@@ -5,27 +5,20 @@
  *    only, and the body is whatever it wrote.
  * 3. What cannot be an event is dead-lettered and not tried again; what cannot be stored now is.
  */
-import { randomBytes } from 'node:crypto';
+import type { IngestStore } from '@ironflow/database';
 import { IronflowError } from '@ironflow/errors';
 import type { Delivery, JetStream, PullConsumer } from '@ironflow/jetstream';
-import {
-  ackWaitMs,
-  consumers,
-  createId,
-  ingestMessageSchema,
-  parseSubject,
-  subjects,
-} from '@ironflow/schema';
-import type { DeadLetter, IngestMessage, Scope } from '@ironflow/schema';
+import { ackWaitMs, consumers, ingestMessageSchema, subjects } from '@ironflow/schema';
+import type { IngestMessage, Scope } from '@ironflow/schema';
 import type { Clock, Logger, Metrics, Stoppable, TimerHandle } from '@ironflow/service';
+import { createDeadLetters } from './dead-letters.js';
 import { dataDepthMax, isDeeperThan, isHeaderText } from './emitted-event.js';
 import type { Emit } from './emission.js';
-import type { EnvironmentDirectory } from './environment-directory.js';
 
 export interface StreamDoorOptions {
   jetstream: JetStream;
   emit: Emit;
-  environments: EnvironmentDirectory;
+  store: Pick<IngestStore, 'scopeOf' | 'storeDeadLetters'>;
   metrics: Metrics;
   logger: Logger;
   clock: Clock;
@@ -41,7 +34,8 @@ const retryDelayMs = 500;
 type Reading = { kind: 'event'; message: IngestMessage } | { kind: 'unreadable'; rule: string };
 
 export function createStreamDoor(options: StreamDoorOptions): StreamDoor {
-  const { jetstream, emit, clock } = options;
+  const { jetstream, emit, store, clock } = options;
+  const deadLetters = createDeadLetters({ store, publisher: jetstream.publisher });
   const inHand = new Map<Delivery, Promise<void>>();
   const taken = options.metrics.counter(
     'ingest_messages_total',
@@ -54,7 +48,7 @@ export function createStreamDoor(options: StreamDoorOptions): StreamDoor {
     const reading = readIngestMessage(delivery);
     if (reading.kind === 'unreadable') return bury(delivery, reading.rule);
     const { message } = reading;
-    const scope = await options.environments.scopeOf(message.environmentId);
+    const scope = await store.scopeOf(message.environmentId);
     if (scope === undefined || !isWithin(delivery.subject, scope, message.name)) {
       return bury(delivery, 'environment, name and subject do not belong together');
     }
@@ -66,16 +60,7 @@ export function createStreamDoor(options: StreamDoorOptions): StreamDoor {
   }
 
   async function bury(delivery: Delivery, rule: string): Promise<void> {
-    const place = parseSubject(delivery.subject);
-    if (place?.kind === 'ingest') {
-      const letter = deadLetterOf(delivery, { rule, nowMs: clock.now() });
-      const result = await jetstream.publisher.publish({
-        subject: subjects.deadLetter(place, `ingest.${place.eventName}`),
-        data: JSON.stringify(letter),
-        messageId: `ingest.${delivery.sequence}`,
-      });
-      if (result.kind !== 'stored') return putBack(delivery);
-    }
+    if (!(await deadLetters.keep(delivery, { rule, nowMs: clock.now() }))) return putBack(delivery);
     delivery.term();
     taken.add(1, { outcome: 'dead_lettered' });
     options.logger.warn({ rule, sequence: delivery.sequence }, 'a message of INGEST was dead-lettered');
@@ -149,15 +134,4 @@ function parseJson(text: string): unknown {
 
 function isWithin(subject: string, scope: Scope, eventName: string): boolean {
   return subject === subjects.ingest(scope, eventName);
-}
-
-function deadLetterOf(delivery: Delivery, reason: { rule: string; nowMs: number }): DeadLetter {
-  return {
-    id: createId(reason.nowMs, randomBytes(10)),
-    subject: delivery.subject,
-    reason: 'unreadable',
-    detail: reason.rule,
-    payload: Buffer.from(delivery.data).toString('base64'),
-    occurredAtMs: reason.nowMs,
-  };
 }

@@ -287,6 +287,23 @@ test('an early entry waits for nothing: what it follows is read from the journal
   await settled();
 });
 
+test('garbage within the journal of a run holds up neither who writes it nor who reads it', async () => {
+  const [started] = await platform.startRuns(platform.ours, 1);
+  const subject = subjects.journal(platform.ours, started!.id, 'step');
+  await platform.jetstream.publisher.publish({ subject, data: 'garbage' });
+  await drive(platform.jetstream, platform.ours, started!.id, [[completedStep('a')], [completed('1')]]);
+  // The end comes first, so that the journal has to be read past the garbage.
+  const { held, consumer } = holdDeliveries(2);
+  await eventually(() => expect(held).toHaveLength(2));
+  consumer.stop();
+  await collect();
+  await eventually(async () => expect((await show(platform.ours, started!.id))!.status).toBe('completed'));
+  expect((await show(platform.ours, started!.id))!.steps.map(({ id }) => id)).toEqual(['a']);
+  await settled();
+  const kept = await platform.service.prisma.deadLetter.findMany({ where: { subject } });
+  expect(kept.map(({ reason }) => reason)).toEqual(['unreadable']);
+});
+
 test('while PostgreSQL is away nothing is lost, and the collector goes on when it is back', async () => {
   await collect(2);
   const runs = await platform.startRuns(platform.ours, 50);

@@ -1,41 +1,55 @@
-/** How the CLI speaks: tables for people, JSON for programs, one line and exit code 1 for what went wrong. */
-import { messageOf } from '@ironflow/errors';
-import { IronflowApiError } from '@ironflow/sdk';
+/** How the CLI speaks: tables for people, JSON for programs, one line for what went wrong. */
+import { IronflowError, messageOf } from '@ironflow/errors';
+import { ConfigurationError, IronflowApiError } from '@ironflow/sdk';
+import type { Terminal } from './terminal.js';
 
-export function print(line = ''): void {
-  process.stdout.write(`${line}\n`);
+export function printJson(terminal: Terminal, value: unknown): void {
+  terminal.print(JSON.stringify(value, null, 2));
 }
 
-export function printJson(value: unknown): void {
-  print(JSON.stringify(value, null, 2));
+/** Columns as wide as their widest cell. */
+export function printTable(terminal: Terminal, headings: string[], rows: string[][]): void {
+  const table = [headings, ...rows.map((row) => row.map(plain))];
+  const widths = headings.map((_, column) => Math.max(...table.map((row) => (row[column] ?? '').length)));
+  for (const row of table) {
+    const cells = row.map((cell, column) => cell.padEnd(widths[column] ?? 0));
+    terminal.print(cells.join('  ').trimEnd());
+  }
 }
 
-/** Columns as wide as their widest cell; numbers are given as text. */
-export function printTable(headings: string[], rows: string[][]): void {
-  const widths = headings.map((heading, column) =>
-    Math.max(heading.length, ...rows.map((row) => (row[column] ?? '').length)),
-  );
-  for (const row of [headings, ...rows]) {
-    print(
-      row
-        .map((cell, column) => cell.padEnd(widths[column] ?? 0))
-        .join('  ')
-        .trimEnd(),
+const controlCharacters = /[\p{Cc}\u2028\u2029]+/gu;
+
+/** What came from elsewhere, on one line and without the power to move the cursor or recolour the terminal. */
+export function plain(text: string): string {
+  return text.replace(controlCharacters, ' ').trim();
+}
+
+interface FailureDescription {
+  code: string;
+  message: string;
+  field?: string;
+}
+
+/** One line on standard error; with `json` an object on one line. */
+export function printFailure(terminal: Terminal, error: unknown, json: boolean): void {
+  const { code, message, field } = describe(error);
+  if (json) {
+    terminal.printError(
+      JSON.stringify({ error: { code, message, ...(field === undefined ? {} : { field }) } }),
     );
+    return;
   }
+  const isNamed = field === undefined || message.startsWith(field);
+  terminal.printError(`ironflow: ${plain(isNamed ? message : `${field}: ${message}`)}`);
 }
 
-export function fail(error: unknown): never {
-  const where = error instanceof IronflowApiError && error.field !== undefined ? ` (${error.field})` : '';
-  process.stderr.write(`ironflow: ${messageOf(error)}${where}\n`);
-  process.exit(1);
-}
-
-/** A JSON argument; says which one is not. */
-export function parseJsonArgument(text: string, name: string): unknown {
-  try {
-    return JSON.parse(text) as unknown;
-  } catch (error) {
-    throw new Error(`${name} is not JSON: ${messageOf(error)}`, { cause: error });
+function describe(error: unknown): FailureDescription {
+  if (error instanceof IronflowApiError || error instanceof IronflowError) {
+    const { code, message, field } = error;
+    const hint =
+      code === 'unreachable' ? ': is the platform running? (`ironflow doctor` looks closer)' : '';
+    return { code, message: message + hint, ...(field === undefined ? {} : { field }) };
   }
+  if (error instanceof ConfigurationError) return { code: 'invalid_input', message: error.message };
+  return { code: 'failed', message: messageOf(error) };
 }

@@ -4,40 +4,80 @@ import { resolve } from 'node:path';
 import type { Command } from 'commander';
 import { createClient } from '@ironflow/sdk';
 import type { Client } from '@ironflow/sdk';
+import type { Terminal } from './terminal.js';
 
 export interface Session {
   client: Client;
-  url: string;
-  apiKey: string;
   json: boolean;
 }
 
-interface GlobalOptions {
-  url?: string;
-  key?: string;
-  json: boolean;
+export interface Found {
+  value: string;
+  /** For people. */
+  from: string;
+}
+
+export interface Target {
+  url: Found;
+  apiKey: Found | undefined;
 }
 
 const defaultUrl = 'http://127.0.0.1:7400';
 
-export function openSession(command: Command): Session {
-  const options = command.optsWithGlobals<GlobalOptions>();
-  const local = readLocalPlatform();
-  const url = options.url ?? process.env['IRONFLOW_URL'] ?? local?.url ?? defaultUrl;
-  const apiKey = options.key ?? process.env['IRONFLOW_API_KEY'] ?? local?.apiKey;
+export function openSession(command: Command, terminal: Terminal): Session {
+  const { url, apiKey } = findTarget(command, terminal);
   if (apiKey === undefined) {
     throw new Error(
-      'no API key: give --key or set IRONFLOW_API_KEY (`npm start` prints that of the local platform)',
+      'no API key: give --key or set IRONFLOW_API_KEY (the local platform prints its own as it starts)',
     );
   }
-  return { client: createClient({ ironflowUrl: url, apiKey }), url, apiKey, json: options.json };
+  const client = createClient({ ironflowUrl: url.value, apiKey: apiKey.value });
+  return { client, json: wantsJson(command) };
+}
+
+export function wantsJson(command: Command): boolean {
+  return command.optsWithGlobals<{ json: boolean }>().json;
+}
+
+export function findTarget(command: Command, terminal: Terminal): Target {
+  const options = command.optsWithGlobals<{ url?: string; key?: string }>();
+  const local = readLocalPlatform(terminal);
+  const url = firstOf(
+    [options.url, '--url'],
+    [terminal.env['IRONFLOW_URL'], 'IRONFLOW_URL'],
+    [local?.url, local?.file ?? ''],
+  ) ?? { value: defaultUrl, from: 'the default' };
+  if (!/^https?:\/\//.test(url.value) || !URL.canParse(url.value)) {
+    throw new Error(`${url.from}: must be an http or https URL`);
+  }
+  const apiKey = firstOf(
+    [options.key, '--key'],
+    [terminal.env['IRONFLOW_API_KEY'], 'IRONFLOW_API_KEY'],
+    // The key of the platform on this machine is nobody else's business.
+    [local?.url !== undefined && isSamePlace(local.url, url.value) ? local.apiKey : undefined, local?.file ?? ''],
+  );
+  return { url: { ...url, value: url.value.replace(/\/+$/, '') }, apiKey };
+}
+
+function firstOf(...candidates: [string | undefined, string][]): Found | undefined {
+  // An empty variable counts as absent.
+  const found = candidates.find(([value]) => value !== undefined && value !== '');
+  return found === undefined ? undefined : { value: found[0]!, from: found[1] };
+}
+
+function isSamePlace(one: string, other: string): boolean {
+  const place = (text: string): string => {
+    const { hostname, port } = new URL(text);
+    return `${['localhost', '[::1]'].includes(hostname) ? '127.0.0.1' : hostname}:${port}`;
+  };
+  return URL.canParse(one) && place(one) === place(other);
 }
 
 /** What the local platform has written for its user. */
-export function readLocalPlatform(): { url?: string; apiKey?: string; signingKey?: string } | undefined {
+function readLocalPlatform({ env }: Terminal): { file: string; url?: string; apiKey?: string } | undefined {
+  const file = resolve(env['IRONFLOW_DATA'] || '.ironflow', 'credentials.json');
   try {
-    const file = resolve(process.env['IRONFLOW_DATA'] ?? '.ironflow', 'credentials.json');
-    return JSON.parse(readFileSync(file, 'utf8')) as { url?: string; apiKey?: string; signingKey?: string };
+    return { ...(JSON.parse(readFileSync(file, 'utf8')) as { url?: string; apiKey?: string }), file };
   } catch {
     return undefined;
   }

@@ -1,5 +1,6 @@
 /** A run's timeline as text: one line an attempt, with a bar where it lay in time. Pure. */
 import type { RunDetail, Step } from '@ironflow/sdk';
+import { plain } from './output.js';
 
 const barWidth = 32;
 
@@ -18,14 +19,15 @@ export function drawTimeline(run: RunDetail, nowMs: number): string[] {
     const bar = `${' '.repeat(from)}${fillOf(step).repeat(to - from)}`
       .slice(0, barWidth + 1)
       .padEnd(barWidth + 1);
-    const tookMs = endOf(step, nowMs) - Date.parse(step.startedAt);
-    const note = step.error === undefined ? '' : `  ${step.error.name}: ${step.error.message}`;
+    const tookMs = Math.max(0, endOf(step, nowMs) - Date.parse(step.startedAt));
+    const note = step.error === undefined ? '' : `  ${plain(`${step.error.name}: ${step.error.message}`)}`;
     return `${labelOf(step).padEnd(nameWidth)}  |${bar}|  ${step.status.padEnd(9)}  ${formatDuration(tookMs)}${note}`;
   });
 }
 
 function labelOf(step: Step): string {
-  return step.attempt === 1 ? step.id : `${step.id} (attempt ${step.attempt})`;
+  const id = plain(step.id);
+  return step.attempt === 1 ? id : `${id} (attempt ${step.attempt})`;
 }
 
 function fillOf(step: Step): string {

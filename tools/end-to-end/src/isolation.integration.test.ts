@@ -18,11 +18,10 @@ const given: Record<string, string[]> = {};
 
 beforeAll(async () => {
   world = await startPlatformUnderTest();
-  const first = world.tenant;
-  const second = await world.createTenant('neighbour', 'dev');
-  sides = (await Promise.all(
-    [first, second].map(async (tenant, index) => ({ name: `side-${index}`, tenant, answer: { ids: [] } })),
-  )) as [Side, Side];
+  sides = [
+    { name: 'side-0', tenant: world.tenant, answer: { ids: [] } },
+    { name: 'side-1', tenant: await world.createTenant('neighbour', 'dev'), answer: { ids: [] } },
+  ];
   for (const { name, tenant } of sides) {
     given[name] = [];
     // Everything has the same name on both sides.
@@ -104,7 +103,11 @@ test('lists hold what is the environment’s own, and all of it', async () => {
 test('a repeated idempotency key is answered with the event of its own environment', async () => {
   for (const { name, tenant } of sides) {
     const idempotencyKey = `order-${rounds - 1}`;
-    const again = await tenant.client.emit({ name: 'shared.name', data: { owner: 'nobody' }, idempotencyKey });
+    const again = await tenant.client.emit({
+      name: 'shared.name',
+      data: { owner: 'nobody' },
+      idempotencyKey,
+    });
     const stored = await tenant.client.events.get(again.ids[0]!);
     expect(stored.data).toEqual({ owner: name });
   }

@@ -3,11 +3,12 @@
  * its own. What is started through it (workers, endpoints) is stopped with it.
  */
 import { createDatabase } from '@ironflow/database';
+import type { executorService } from '@ironflow/executor';
 import { startPlatform } from '@ironflow/platform';
 import type { Platform } from '@ironflow/platform';
 import { createClient, createWorker } from '@ironflow/sdk';
 import type { Client, IronflowFunction, RunDetail, Worker } from '@ironflow/sdk';
-import { createLifecycle, createLogger } from '@ironflow/service';
+import { createLifecycle, createLogger, startService } from '@ironflow/service';
 import { createScratch, eventually } from '@ironflow/testing';
 import { startPushApp } from './push-app.js';
 import type { PushApp } from './push-app.js';
@@ -34,6 +35,8 @@ export interface PlatformUnderTest {
   createTenant(project: string, env: string): Promise<Tenant>;
   /** As the owner of the database, who sees every environment. */
   query<Row>(text: string, values?: unknown[]): Promise<Row[]>;
+  /** Another replica of a service, in this process too. */
+  startReplica(definition: typeof executorService): Promise<void>;
   /** Everything that the services logged so far. */
   logs(): string;
   stop(): Promise<void>;
@@ -50,12 +53,13 @@ export async function startPlatformUnderTest(env: NodeJS.ProcessEnv = {}): Promi
     await lifecycle.stop().finally(() => scratch.remove());
   };
   try {
+    const loggerFor = (service: string) =>
+      createLogger({ service, level: 'debug', destination: { write: (line) => void lines.push(line) } });
     const platform = await startPlatform({
       dataFolder: scratch.path,
       env: { IRONFLOW_DRAIN_TIMEOUT_MS: '500', ...env },
       lifecycle,
-      loggerFor: (service) =>
-        createLogger({ service, level: 'debug', destination: { write: (line) => void lines.push(line) } }),
+      loggerFor,
       say: () => undefined,
       port: 0,
       durable: false,
@@ -73,6 +77,10 @@ export async function startPlatformUnderTest(env: NodeJS.ProcessEnv = {}): Promi
       tenant: tenantOf({ ...platform, environmentId: own!.id }),
       createTenant: async (project, name) => tenantOf(await platform.createEnvironment(project, name)),
       query,
+      startReplica: async (definition) => {
+        const logger = loggerFor(definition.name);
+        await startService(definition, { env: platform.serviceEnv, lifecycle, logger, listen: false });
+      },
       logs: () => lines.join(''),
       stop,
     };

@@ -195,6 +195,8 @@ function stepsOf(run: Awaited<ReturnType<typeof invoke>>): string[] {
 function doneCount(functionId: string): Record<string, number> {
   const prefix = `${functionId}/`;
   return Object.fromEntries(
-    [...done].filter(([key]) => key.startsWith(prefix)).map(([key, count]) => [key.slice(prefix.length), count]),
+    [...done]
+      .filter(([key]) => key.startsWith(prefix))
+      .map(([key, count]) => [key.slice(prefix.length), count]),
   );
 }

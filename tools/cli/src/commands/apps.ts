@@ -1,35 +1,63 @@
 /** `ironflow apps sync`. */
 import { Command } from 'commander';
+import { errorBodySchema, registerAnswerSchema } from '@ironflow/schema';
 import type { RegisterAnswer } from '@ironflow/sdk';
-import { print, printJson } from '../output.js';
+import { printJson } from '../output.js';
+import { wantsJson } from '../session.js';
+import type { Terminal } from '../terminal.js';
 
-export function appCommands(): Command {
+export function appCommands(terminal: Terminal): Command {
   const sync = new Command('sync')
     .description('ask a push app to register its functions again; a worker does so whenever it starts')
-    .argument('<url>', 'where the app is served')
+    .argument('<url>', 'where the app is served, such as http://127.0.0.1:3000/ironflow')
     .action(async (url: string, _flags: unknown, command: Command) => {
       const answer = await syncApp(url);
-      if (command.optsWithGlobals<{ json: boolean }>().json) return printJson(answer);
-      print(`app ${answer.appId}`);
+      if (wantsJson(command)) return printJson(terminal, answer);
+      terminal.print(`app         ${answer.appId}`);
       for (const kind of ['registered', 'unchanged', 'archived'] as const) {
-        if (answer[kind].length > 0) print(`${kind.padEnd(11)} ${answer[kind].join(', ')}`);
+        if (answer[kind].length > 0) terminal.print(`${kind.padEnd(11)} ${answer[kind].join(', ')}`);
       }
     });
   return new Command('apps').description('the apps whose functions run here').addCommand(sync);
 }
 
+/** Nobody answers at the address: an app that starts may do so in a moment. */
+export class AppUnreachableError extends Error {
+  override readonly name = 'AppUnreachableError';
+}
+
+/** The app asks the platform in its turn, several times if need be. */
+const answerWithinMs = 45_000;
+
 /** The app registers itself, with its own key and address. */
-export async function syncApp(url: string): Promise<RegisterAnswer> {
-  if (!URL.canParse(url)) throw new Error(`${url} is not a URL`);
-  const response = await fetch(url, { method: 'PUT' }).catch((error: unknown) => {
-    throw new Error(`the app at ${url} cannot be reached`, { cause: error });
-  });
-  const body = (await response.json().catch(() => undefined)) as
-    (RegisterAnswer & { error?: { message: string } }) | undefined;
-  if (!response.ok || body === undefined) {
-    throw new Error(
-      `the app at ${url} did not register: ${body?.error?.message ?? `it answered ${response.status}`}`,
-    );
+export async function syncApp(url: string, stopping?: AbortSignal): Promise<RegisterAnswer> {
+  requireAppUrl(url);
+  const signals = [AbortSignal.timeout(answerWithinMs), ...(stopping === undefined ? [] : [stopping])];
+  const response = await fetch(url, { method: 'PUT', signal: AbortSignal.any(signals) }).catch(
+    (error: unknown) => {
+      throw new AppUnreachableError(`the app at ${url} cannot be reached: ${reasonOf(error)}`, {
+        cause: error,
+      });
+    },
+  );
+  const body: unknown = await response.json().catch(() => undefined);
+  const answer = registerAnswerSchema.safeParse(body);
+  if (response.ok && answer.success) return answer.data;
+  const refusal = errorBodySchema.safeParse(body);
+  const why = refusal.success
+    ? refusal.data.error.message
+    : `it answered ${response.status}, and not as a served Ironflow app does`;
+  throw new Error(`the app at ${url} did not register: ${why}`);
+}
+
+export function requireAppUrl(url: string): void {
+  if (!/^https?:\/\//.test(url) || !URL.canParse(url)) {
+    throw new Error(`${url} is not an http or https URL`);
   }
-  return body;
+}
+
+/** fetch tells why only in the cause. */
+function reasonOf(error: unknown): string {
+  const { cause, message } = error as { cause?: { code?: string; message?: string }; message?: string };
+  return cause?.code ?? cause?.message ?? message ?? String(error);
 }

@@ -1,108 +1,117 @@
 /** `ironflow doctor`: looks at what a user's setup stands on and names what is wrong. */
 import { Command } from 'commander';
 import { messageOf } from '@ironflow/errors';
-import { IronflowApiError } from '@ironflow/sdk';
-import { print, printJson } from '../output.js';
-import { openSession } from '../session.js';
-import type { Session } from '../session.js';
+import { IronflowApiError, createClient } from '@ironflow/sdk';
+import type { Client } from '@ironflow/sdk';
+import { plain, printJson } from '../output.js';
+import { ReportedFailure } from '../reported-failure.js';
+import { findTarget, wantsJson } from '../session.js';
+import type { Found, Target } from '../session.js';
+import type { Terminal } from '../terminal.js';
 
 interface Finding {
-  check: string;
-  ok: boolean;
+  check: 'node' | 'platform' | 'clock' | 'key' | 'functions';
+  /** `note`: nothing is wrong, but somebody who wonders should know. */
+  result: 'ok' | 'note' | 'fail';
   detail: string;
 }
 
 const nodeMinimum = [20, 19] as const;
+const answerWithinMs = 5_000;
+/** Signed calls may be five minutes off; clocks that are one off already drift. */
 const clockSkewMsMax = 60_000;
 
-export function doctorCommand(): Command {
+export function doctorCommand(terminal: Terminal): Command {
   return new Command('doctor')
-    .description('check this machine, the key and the platform')
+    .description('check this machine, the key and the platform; exit code 1 when something is wrong')
     .action(async (_flags: unknown, command: Command) => {
-      const json = command.optsWithGlobals<{ json: boolean }>().json;
-      const findings = [checkNode(), ...(await checkPlatform(command))];
-      if (json) printJson({ ok: findings.every(({ ok }) => ok), findings });
-      else
-        for (const { ok, check, detail } of findings)
-          print(`${ok ? 'ok  ' : 'FAIL'}  ${check.padEnd(10)} ${detail}`);
-      if (findings.some(({ ok }) => !ok)) process.exitCode = 1;
+      const findings = [checkNode(), ...(await checkTarget(command, terminal))];
+      const ok = findings.every(({ result }) => result !== 'fail');
+      if (wantsJson(command)) printJson(terminal, { ok, findings });
+      else for (const finding of findings) terminal.print(lineOf(finding));
+      if (!ok) throw new ReportedFailure();
     });
+}
+
+function lineOf({ check, result, detail }: Finding): string {
+  const mark = { ok: 'ok  ', note: 'note', fail: 'FAIL' }[result];
+  return `${mark}  ${check.padEnd(9)}  ${plain(detail)}`;
 }
 
 function checkNode(): Finding {
   const [major = 0, minor = 0] = process.versions.node.split('.').map(Number);
   const ok = major > nodeMinimum[0] || (major === nodeMinimum[0] && minor >= nodeMinimum[1]);
-  return {
-    check: 'node',
-    ok,
-    detail: ok ? process.version : `${process.version}: ${nodeMinimum.join('.')} is needed`,
-  };
+  const detail = ok ? process.version : `${process.version}: ${nodeMinimum.join('.')} or newer is needed`;
+  return { check: 'node', result: ok ? 'ok' : 'fail', detail };
 }
 
-async function checkPlatform(command: Command): Promise<Finding[]> {
-  let session: Session;
+async function checkTarget(command: Command, terminal: Terminal): Promise<Finding[]> {
+  let target: Target;
   try {
-    session = openSession(command);
+    target = findTarget(command, terminal);
   } catch (error) {
-    return [{ check: 'key', ok: false, detail: messageOf(error) }];
+    return [{ check: 'platform', result: 'fail', detail: messageOf(error) }];
   }
-  const answer = await fetch(`${session.url}/readyz`, { signal: AbortSignal.timeout(5_000) }).catch(
+  const { url, apiKey } = target;
+  const answer = await fetch(`${url.value}/readyz`, { signal: AbortSignal.timeout(answerWithinMs) }).catch(
     () => undefined,
   );
-  if (answer === undefined) {
-    return [
-      {
-        check: 'platform',
-        ok: false,
-        detail: `${session.url} cannot be reached: is it running? (npm start)`,
-      },
-    ];
+  const findings =
+    answer === undefined ? [unreachable(url)] : [await checkReadiness(url, answer), checkClock(answer)];
+  if (apiKey === undefined) {
+    const detail = 'there is none: give --key or set IRONFLOW_API_KEY (the local platform prints its own)';
+    return [...findings, { check: 'key', result: 'fail', detail }];
   }
-  return [
-    await checkReadiness(session, answer),
-    checkClock(answer),
-    await checkKey(session),
-    await checkFunctions(session),
-  ];
+  if (findings[0]?.result !== 'ok') return findings;
+  const client = createClient({ ironflowUrl: url.value, apiKey: apiKey.value });
+  const key = await checkKey(client, apiKey);
+  return [...findings, key, ...(key.result === 'ok' ? [await checkFunctions(client)] : [])];
 }
 
-async function checkReadiness(session: Session, answer: Response): Promise<Finding> {
-  const body = (await answer.json().catch(() => ({}))) as { checks?: Record<string, string> };
-  const failing = Object.entries(body.checks ?? {}).filter(([, result]) => result !== 'ok');
-  const detail = answer.ok
-    ? `${session.url} is ready`
-    : `${session.url} is not ready: ${failing.map(([name, result]) => `${name} ${result}`).join(', ') || answer.status}`;
-  return { check: 'platform', ok: answer.ok, detail };
+function unreachable({ value, from }: Found): Finding {
+  const detail = `${value} (${from}) cannot be reached: is it running? (npm start, ironflow up)`;
+  return { check: 'platform', result: 'fail', detail };
+}
+
+async function checkReadiness({ value, from }: Found, answer: Response): Promise<Finding> {
+  const where = `${value} (${from})`;
+  const body = (await answer.json().catch(() => undefined)) as { checks?: Record<string, unknown> } | undefined;
+  if (body?.checks === undefined) {
+    const detail = `${where} answers ${answer.status}, and not as a platform does: is another program there?`;
+    return { check: 'platform', result: 'fail', detail };
+  }
+  if (answer.ok) return { check: 'platform', result: 'ok', detail: `${where} is ready` };
+  const failing = Object.entries(body.checks).filter(([, result]) => result !== 'ok');
+  const why = failing.map(([name, result]) => `${name}: ${String(result)}`).join(', ');
+  return { check: 'platform', result: 'fail', detail: `${where} is not ready: ${why || 'it is stopping'}` };
 }
 
 function checkClock(answer: Response): Finding {
-  const date = answer.headers.get('date');
-  const skewMs = date === null ? 0 : Math.abs(Date.now() - Date.parse(date));
-  const ok = skewMs <= clockSkewMsMax;
-  const seconds = Math.round(skewMs / 1_000);
-  return {
-    check: 'clock',
-    ok,
-    detail: ok ? 'agrees with the platform' : `${seconds} s off: signatures will be refused`,
-  };
+  const date = Date.parse(answer.headers.get('date') ?? '');
+  const skewMs = Number.isNaN(date) ? 0 : Math.abs(Date.now() - date);
+  if (skewMs <= clockSkewMsMax) return { check: 'clock', result: 'ok', detail: 'agrees with the platform' };
+  const detail = `${Math.round(skewMs / 1_000)} s off the platform’s: signed calls are refused beyond 300 s`;
+  return { check: 'clock', result: 'fail', detail };
 }
 
-async function checkKey(session: Session): Promise<Finding> {
+async function checkKey(client: Client, { from }: Found): Promise<Finding> {
   try {
-    const { project, env, role } = await session.client.identity();
-    return { check: 'key', ok: true, detail: `${role} of ${project}/${env}` };
+    const { project, env, role } = await client.identity();
+    return { check: 'key', result: 'ok', detail: `${role} of ${project}/${env} (${from})` };
   } catch (error) {
-    const refused = error instanceof IronflowApiError && error.status === 401;
-    return { check: 'key', ok: false, detail: refused ? 'the platform does not know it' : messageOf(error) };
+    const isRefused = error instanceof IronflowApiError && error.status === 401;
+    const why = isRefused ? 'the platform does not know it' : messageOf(error);
+    return { check: 'key', result: 'fail', detail: `${why} (${from})` };
   }
 }
 
-async function checkFunctions(session: Session): Promise<Finding> {
+async function checkFunctions(client: Client): Promise<Finding> {
   try {
-    const active = (await session.client.functions.list()).filter(({ status }) => status === 'active');
-    const detail = active.length === 0 ? 'none is registered yet' : `${active.length} registered`;
-    return { check: 'functions', ok: true, detail };
+    const active = (await client.functions.list()).filter(({ status }) => status === 'active');
+    if (active.length > 0) return { check: 'functions', result: 'ok', detail: `${active.length} registered` };
+    const detail = 'none is registered: an app registers its own when it starts, or by `apps sync`';
+    return { check: 'functions', result: 'note', detail };
   } catch (error) {
-    return { check: 'functions', ok: false, detail: messageOf(error) };
+    return { check: 'functions', result: 'fail', detail: messageOf(error) };
   }
 }

@@ -1,59 +1,50 @@
 /** `ironflow emit`, `ironflow invoke`. */
 import { Command } from 'commander';
-import type { EmitAnswer, WaitOptions } from '@ironflow/sdk';
-import { parseJsonArgument, print, printJson, printTable } from '../output.js';
+import type { EmitAnswer } from '@ironflow/sdk';
+import { parseWait, readData } from '../input.js';
+import type { WaitDuration } from '../input.js';
+import { printJson, printTable } from '../output.js';
 import { openSession } from '../session.js';
+import type { Terminal } from '../terminal.js';
 
 interface EmitFlags {
-  wait?: string;
+  wait?: WaitDuration;
   idempotencyKey?: string;
 }
 
-const waitHelp = 'answer when the runs have ended, or after this long, such as 30s';
-
-export function eventCommands(): Command[] {
-  const emit = new Command('emit')
-    .description('emit an event')
+export function eventCommands(terminal: Terminal): Command[] {
+  const emit = withFlags(new Command('emit').description('emit an event'))
     .argument('<name>', 'such as order.placed')
-    .argument('[data]', 'JSON', '{}')
-    .option('--wait <duration>', waitHelp)
-    .option('--idempotency-key <key>', 'the same key within 24 hours stores nothing new')
+    .argument('[data]', 'JSON; "-" reads it from standard input', '{}')
     .action(async (name: string, data: string, flags: EmitFlags, command: Command) => {
-      const session = openSession(command);
-      const event = {
-        name,
-        data: parseJsonArgument(data, 'data'),
-        ...(flags.idempotencyKey === undefined ? {} : { idempotencyKey: flags.idempotencyKey }),
-      };
-      report(await session.client.emit(event, waitOf(flags)), session.json);
+      const { client, json } = openSession(command, terminal);
+      const { wait, ...rest } = flags;
+      const event = { name, data: await readData(terminal, data), ...rest };
+      report(terminal, await client.emit(event, wait === undefined ? {} : { wait }), json);
     });
-  const invoke = new Command('invoke')
-    .description('start one function by its id')
-    .argument('<function>')
-    .argument('[data]', 'JSON, the event’s data', '{}')
-    .option('--wait <duration>', waitHelp)
-    .option('--idempotency-key <key>', 'the same key within 24 hours starts nothing new')
+  const invoke = withFlags(new Command('invoke').description('start one function'))
+    .argument('<function>', 'its id')
+    .argument('[data]', 'JSON, the event’s data; "-" reads it from standard input', '{}')
     .action(async (functionId: string, data: string, flags: EmitFlags, command: Command) => {
-      const session = openSession(command);
-      const options = {
-        ...waitOf(flags),
-        ...(flags.idempotencyKey === undefined ? {} : { idempotencyKey: flags.idempotencyKey }),
-      };
-      report(await session.client.invoke(functionId, parseJsonArgument(data, 'data'), options), session.json);
+      const { client, json } = openSession(command, terminal);
+      report(terminal, await client.invoke(functionId, await readData(terminal, data), flags), json);
     });
   return [emit, invoke];
 }
 
-function waitOf(flags: EmitFlags): WaitOptions {
-  return flags.wait === undefined ? {} : { wait: flags.wait as NonNullable<WaitOptions['wait']> };
+function withFlags(command: Command): Command {
+  return command
+    .option('--wait <duration>', 'answer when the runs have ended, or after this long (≤ 1m)', parseWait)
+    .option('--idempotency-key <key>', 'the same key within 24 hours stores and starts nothing new');
 }
 
-function report(answer: EmitAnswer, json: boolean): void {
-  if (json) return printJson(answer);
-  for (const id of answer.ids) print(`event ${id}`);
+function report(terminal: Terminal, answer: EmitAnswer, json: boolean): void {
+  if (json) return printJson(terminal, answer);
+  for (const id of answer.ids) terminal.print(`event ${id}`);
   if (answer.runs === undefined) return;
-  if (answer.runs.length === 0) return print('no function matched');
+  if (answer.runs.length === 0) return terminal.print('no function matched');
   printTable(
+    terminal,
     ['RUN', 'FUNCTION', 'STATUS', 'RESULT'],
     answer.runs.map((run) => [
       run.id,

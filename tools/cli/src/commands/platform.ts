@@ -2,15 +2,19 @@
  * `ironflow dev|up|migrate`: the platform itself, on this machine. It is a package of its own, so that a project which
  * only emits events or serves functions does not install NATS and PostgreSQL.
  */
-import { spawn } from 'node:child_process';
-import type { ChildProcess } from 'node:child_process';
-import { watch } from 'node:fs';
-import { Command } from 'commander';
-import { print, printJson } from '../output.js';
-import { syncApp } from './apps.js';
+import { statSync } from 'node:fs';
+import { Command, Option } from 'commander';
+import { messageOf } from '@ironflow/errors';
+import type { Platform, RunPlatformOptions } from '@ironflow/platform';
+import { besideApp } from '../dev/beside-app.js';
+import { parsePort } from '../input.js';
+import { printFailure, printJson } from '../output.js';
+import { wantsJson } from '../session.js';
+import type { Terminal } from '../terminal.js';
+import { requireAppUrl } from './apps.js';
 
 interface UpFlags {
-  port: string;
+  port: number;
   data: string;
 }
 
@@ -20,116 +24,116 @@ interface DevFlags extends UpFlags {
   app?: string;
 }
 
-export function platformCommands(): Command[] {
-  const withPlace = (command: Command): Command =>
-    command
-      .option(
-        '--port <port>',
-        'of the platform; default: IRONFLOW_PORT, then 7400',
-        process.env['IRONFLOW_PORT'] ?? '7400',
-      )
-      .option('--data <folder>', 'where everything is kept', process.env['IRONFLOW_DATA'] ?? '.ironflow');
-  const up = withPlace(new Command('up').description('start the platform here, until Ctrl-C')).action(
-    async (flags: UpFlags) => {
-      const { runPlatform } = await loadPlatform();
-      await runPlatform({ dataFolder: flags.data, port: Number(flags.port), say: print });
-    },
-  );
-  const dev = withPlace(
-    new Command('dev')
-      .description('start the platform beside your app: the app restarts and registers again on every save')
-      .option(
-        '--run <command>',
-        'starts your app; it gets IRONFLOW_URL, IRONFLOW_API_KEY and IRONFLOW_SIGNING_KEY',
-      )
-      .option('--app <url>', 'a push app that runs already: it is asked to register again on every save')
-      .option('--watch <folder>', 'whose changes count as a save', '.'),
-  ).action(async (flags: DevFlags) => {
+export function platformCommands(terminal: Terminal): Command[] {
+  return [devCommand(terminal), upCommand(terminal), migrateCommand(terminal)];
+}
+
+function withPlace(command: Command): Command {
+  return command
+    .addOption(
+      new Option('--port <port>', 'where the platform listens; 0: any free port')
+        .env('IRONFLOW_PORT')
+        .default(7400)
+        .argParser(parsePort),
+    )
+    .addOption(
+      new Option('--data <folder>', 'where everything is kept').env('IRONFLOW_DATA').default('.ironflow'),
+    );
+}
+
+function upCommand(terminal: Terminal): Command {
+  return withPlace(
+    new Command('up').description(
+      'start the platform here, until Ctrl-C; DATABASE_URL and NATS_URL choose servers of yours',
+    ),
+  ).action(async (flags: UpFlags, command: Command) => {
     const { runPlatform } = await loadPlatform();
-    await runPlatform({
-      dataFolder: flags.data,
-      port: Number(flags.port),
-      say: print,
-      beside: (platform) => besideApp(flags, platform),
-    });
+    await runPlatform(platformOptions({ terminal, flags, json: wantsJson(command) }));
   });
-  const migrate = new Command('migrate')
-    .description('bring the database that DATABASE_URL names to the schema of this version')
+}
+
+function devCommand(terminal: Terminal): Command {
+  return withPlace(
+    new Command('dev').description(
+      'start the platform beside your app, which restarts and registers again on every save',
+    ),
+  )
+    .option(
+      '--run <command>',
+      'starts your app; it gets IRONFLOW_URL, IRONFLOW_API_KEY and IRONFLOW_SIGNING_KEY',
+    )
+    .option('--app <url>', 'where a push app is served: it is asked to register, again on every save')
+    .option(
+      '--watch <folder>',
+      'where a changed .js or .ts file counts as a save; for compiled apps, the output',
+      '.',
+    )
+    .action(async (flags: DevFlags, command: Command) => {
+      requireFolder(flags.watch);
+      if (flags.app !== undefined) requireAppUrl(flags.app);
+      const { runPlatform } = await loadPlatform();
+      const json = wantsJson(command);
+      const options = platformOptions({ terminal, flags, json });
+      await runPlatform({
+        ...options,
+        beside: (platform) => {
+          if (json) void options.beside?.(platform);
+          return besideApp({
+            ...flags,
+            ignored: [flags.data],
+            platform,
+            env: terminal.env,
+            output: json ? 'stderr' : 'stdout',
+            say: json ? (line) => terminal.printError(line) : (line) => terminal.print(line),
+          });
+        },
+      });
+    });
+}
+
+function platformOptions(of: { terminal: Terminal; flags: UpFlags; json: boolean }): Omit<
+  RunPlatformOptions,
+  'beside'
+> & { beside?: (platform: Platform) => void } {
+  const { terminal, flags, json } = of;
+  const place = { dataFolder: flags.data, port: flags.port };
+  const sayError = (error: unknown): void => printFailure(terminal, error, json);
+  if (!json) return { ...place, sayError, say: (line) => terminal.print(line) };
+  const describe = ({ url, apiKey, signingKey, dataFolder }: Platform): void =>
+    terminal.print(JSON.stringify({ url, apiKey, signingKey, dataFolder }));
+  return { ...place, sayError, say: () => undefined, beside: describe };
+}
+
+function migrateCommand(terminal: Terminal): Command {
+  return new Command('migrate')
+    .description(
+      'bring the database that DATABASE_URL names to the schema of this version; one migration at a time, others wait',
+    )
     .action(async (_flags: unknown, command: Command) => {
       const { runMigrations } = await loadPlatform();
-      const json = command.optsWithGlobals<{ json: boolean }>().json;
-      const { applied } = await runMigrations({ env: process.env, say: json ? () => undefined : print });
-      if (json) printJson({ applied });
-      else print(applied.length === 0 ? 'nothing to do' : `applied: ${applied.join(', ')}`);
+      const json = wantsJson(command);
+      const say = json ? () => undefined : (line: string) => terminal.print(line);
+      const { applied } = await runMigrations({ env: terminal.env, say });
+      if (json) printJson(terminal, { applied });
+      else if (applied.length === 0) terminal.print('the schema is current: nothing to do');
     });
-  return [dev, up, migrate];
 }
 
 async function loadPlatform(): Promise<typeof import('@ironflow/platform')> {
   return import('@ironflow/platform').catch((error: unknown) => {
+    const isMissing =
+      (error as NodeJS.ErrnoException).code === 'ERR_MODULE_NOT_FOUND' &&
+      messageOf(error).includes('@ironflow/platform');
+    if (!isMissing) throw error;
     throw new Error(
-      'this command needs the package @ironflow/platform, which is not installed here: run it in a clone of Ironflow',
+      'this command needs the platform itself, which is not installed with the CLI: run it in a clone of Ironflow ' +
+        '(`npm start` there), and give your app the IRONFLOW_URL and IRONFLOW_API_KEY that it prints',
       { cause: error },
     );
   });
 }
 
-interface AppSurroundings {
-  url: string;
-  apiKey: string;
-  signingKey: string;
-}
-
-/** Runs the user's app beside the platform, again on every save; answers how to end it. */
-function besideApp(flags: DevFlags, platform: AppSurroundings): () => Promise<void> {
-  const env = {
-    ...process.env,
-    IRONFLOW_URL: platform.url,
-    IRONFLOW_API_KEY: platform.apiKey,
-    IRONFLOW_SIGNING_KEY: platform.signingKey,
-  };
-  let child: ChildProcess | undefined;
-  const startApp = (): void => {
-    if (flags.run === undefined) return;
-    child = spawn(flags.run, { shell: true, env, stdio: 'inherit', detached: true });
-    child.once('error', (error) => print(`your app cannot be started: ${error.message}`));
-  };
-  const register = async (): Promise<void> => {
-    if (flags.app === undefined) return;
-    await syncApp(flags.app).then(
-      (answer) =>
-        print(`registered: ${[...answer.registered, ...answer.unchanged].join(', ') || 'no functions'}`),
-      (error: Error) => print(error.message),
-    );
-  };
-  let settling: NodeJS.Timeout | undefined;
-  const watcher = watch(flags.watch, { recursive: true }, (_event, file) => {
-    if (file === null || /(^|[/\\])(\.|node_modules|dist)/.test(file)) return;
-    clearTimeout(settling);
-    settling = setTimeout(() => {
-      print(`${file} changed`);
-      void endApp(child).then(() => {
-        startApp();
-        void register();
-      });
-    }, 200);
-  });
-  startApp();
-  void register();
-  return async () => {
-    watcher.close();
-    clearTimeout(settling);
-    await endApp(child);
-  };
-}
-
-async function endApp(child: ChildProcess | undefined): Promise<void> {
-  if (child?.pid === undefined || child.exitCode !== null || child.signalCode !== null) return;
-  const ended = new Promise((resolve) => child.once('exit', resolve));
-  const { pid } = child;
-  // The shell and what it started are one group.
-  process.kill(-pid, 'SIGTERM');
-  const timer = setTimeout(() => process.kill(-pid, 'SIGKILL'), 5_000);
-  await ended;
-  clearTimeout(timer);
+function requireFolder(path: string): void {
+  if (statSync(path, { throwIfNoEntry: false })?.isDirectory() === true) return;
+  throw new Error(`--watch: ${path} is no folder`);
 }

@@ -1,30 +1,39 @@
 /** `ironflow runs list|show|watch`. */
-import { Command } from 'commander';
-import type { RunDetail, RunsQuery } from '@ironflow/sdk';
-import { print, printJson, printTable } from '../output.js';
+import { Command, Option } from 'commander';
+import { runStatuses } from '@ironflow/schema';
+import type { Run, RunDetail, RunsQuery } from '@ironflow/sdk';
+import { parsePageSize, parseTime } from '../input.js';
+import { plain, printJson, printTable } from '../output.js';
 import { openSession } from '../session.js';
+import type { Terminal } from '../terminal.js';
 import { drawTimeline, formatDuration } from '../timeline.js';
 
-export function runCommands(): Command {
-  const list = new Command('list')
+export function runCommands(terminal: Terminal): Command {
+  return new Command('runs')
+    .description('what runs and what ran')
+    .addCommand(listCommand(terminal))
+    .addCommand(showCommand(terminal))
+    .addCommand(watchCommand(terminal));
+}
+
+function listCommand(terminal: Terminal): Command {
+  return new Command('list')
     .description('runs, newest first')
-    .option(
-      '--status <status>',
-      'queued, running, waiting, waiting_for_worker, completed, failed, cancelled, skipped',
-    )
-    .option('--function <id>')
-    .option('--event <id>')
-    .option('--correlation <id>')
-    .option('--from <time>', 'ISO 8601')
-    .option('--to <time>', 'ISO 8601')
-    .option('--limit <n>', 'at most 200', '50')
+    .addOption(new Option('--status <status>', 'only those').choices(runStatuses))
+    .option('--function <id>', 'only runs of this function')
+    .option('--event <id>', 'only runs that this event started')
+    .option('--correlation <id>', 'only runs that go back to the same root event')
+    .option('--from <time>', 'created at or after, such as 2030-01-31T12:00:00Z', parseTime)
+    .option('--to <time>', 'created before', parseTime)
+    .option('--limit <n>', 'runs a page, at most 200', parsePageSize, 50)
     .option('--cursor <cursor>', 'the next page, as the one before names it')
-    .action(async (flags: Record<string, string>, command: Command) => {
-      const { client, json } = openSession(command);
-      const page = await client.runs.list(queryOf(flags));
-      if (json) return printJson(page);
-      if (page.runs.length === 0) return print('no runs');
+    .action(async (query: Partial<RunsQuery>, command: Command) => {
+      const { client, json } = openSession(command, terminal);
+      const page = await client.runs.list(query);
+      if (json) return printJson(terminal, page);
+      if (page.runs.length === 0) return terminal.print('no runs');
       printTable(
+        terminal,
         ['RUN', 'FUNCTION', 'STATUS', 'EVENT', 'CREATED', 'TOOK'],
         page.runs.map((run) => [
           run.id,
@@ -32,66 +41,64 @@ export function runCommands(): Command {
           run.status,
           run.eventName,
           run.createdAt,
-          run.endedAt === undefined
-            ? ''
-            : formatDuration(Date.parse(run.endedAt) - Date.parse(run.createdAt)),
+          run.endedAt === undefined ? '' : tookOf(run, run.endedAt),
         ]),
       );
-      if (page.nextCursor !== undefined) print(`\nmore: --cursor ${page.nextCursor}`);
+      if (page.nextCursor !== undefined) terminal.print(`\nmore: --cursor ${page.nextCursor}`);
     });
-  const show = new Command('show')
+}
+
+function showCommand(terminal: Terminal): Command {
+  return new Command('show')
     .description('one run with its timeline')
-    .argument('<run id>')
+    .argument('<run id>', 'as `runs list` and `emit --wait` print it')
     .action(async (runId: string, _flags: unknown, command: Command) => {
-      const { client, json } = openSession(command);
+      const { client, json } = openSession(command, terminal);
       const run = await client.runs.get(runId);
-      if (json) printJson(run);
-      else printRun(run);
+      if (json) printJson(terminal, run);
+      else for (const line of describeRun(run, Date.now())) terminal.print(line);
     });
-  const watch = new Command('watch')
-    .description('one run as it changes, until it ends')
-    .argument('<run id>')
+}
+
+function watchCommand(terminal: Terminal): Command {
+  return new Command('watch')
+    .description('one run as it changes, until it ends; with --json an object a line')
+    .argument('<run id>', 'as `runs list` and `emit --wait` print it')
     .action(async (runId: string, _flags: unknown, command: Command) => {
-      const { client, json } = openSession(command);
+      const { client, json } = openSession(command, terminal);
       let shown = '';
       for await (const update of client.watch(runId)) {
-        if (json) {
-          print(JSON.stringify(update));
-          continue;
-        }
-        const line = `${update.status}: ${update.steps.map((step) => `${step.id} ${step.status}`).join(', ')}`;
-        if (line !== shown) print(line);
+        const steps = update.steps.map((step) => `${plain(step.id)} ${step.status}`).join(', ');
+        const line = json
+          ? JSON.stringify(update)
+          : `${update.status}${steps === '' ? '' : `: ${steps}`}`;
+        if (json || line !== shown) terminal.print(line);
         shown = line;
       }
     });
-  return new Command('runs')
-    .description('what runs and what ran')
-    .addCommand(list)
-    .addCommand(show)
-    .addCommand(watch);
 }
 
-function queryOf(flags: Record<string, string>): Partial<RunsQuery> {
-  const { limit, ...filters } = flags;
-  return { ...filters, limit: Number(limit) };
+function describeRun(run: RunDetail, nowMs: number): string[] {
+  const fields: [string, string | undefined][] = [
+    ['run', run.id],
+    ['function', `${run.functionId} (app ${run.appId}, ${run.mode})`],
+    ['status', run.skipReason === undefined ? run.status : `${run.status}: ${run.skipReason}`],
+    ['event', `${run.eventName} ${run.eventId}`],
+    ['trace', run.traceId],
+    ['created', run.createdAt],
+    ['queued', run.startedAt === undefined ? undefined : tookOf(run, run.startedAt)],
+    ['took', run.endedAt === undefined ? undefined : tookOf(run, run.endedAt)],
+  ];
+  const timeline = drawTimeline(run, nowMs);
+  return [
+    ...fields.flatMap(([name, value]) => (value === undefined ? [] : [`${name.padEnd(9)} ${plain(value)}`])),
+    ...(timeline.length === 0 ? [] : ['', ...timeline]),
+    ...(run.output === undefined ? [] : ['', `output    ${JSON.stringify(run.output)}`]),
+    ...(run.error === undefined ? [] : ['', `error     ${plain(`${run.error.name}: ${run.error.message}`)}`]),
+  ];
 }
 
-function printRun(run: RunDetail): void {
-  print(`run       ${run.id}`);
-  print(`function  ${run.functionId} (app ${run.appId}, ${run.mode})`);
-  print(`status    ${run.status}${run.skipReason === undefined ? '' : `: ${run.skipReason}`}`);
-  print(`event     ${run.eventName} ${run.eventId}`);
-  if (run.traceId !== undefined) print(`trace     ${run.traceId}`);
-  print(`created   ${run.createdAt}`);
-  if (run.startedAt !== undefined) {
-    print(`queued    ${formatDuration(Date.parse(run.startedAt) - Date.parse(run.createdAt))}`);
-  }
-  if (run.endedAt !== undefined) {
-    print(`took      ${formatDuration(Date.parse(run.endedAt) - Date.parse(run.createdAt))}`);
-  }
-  const lines = drawTimeline(run, Date.now());
-  if (lines.length > 0) print();
-  for (const line of lines) print(line);
-  if (run.output !== undefined) print(`\noutput    ${JSON.stringify(run.output)}`);
-  if (run.error !== undefined) print(`\nerror     ${run.error.name}: ${run.error.message}`);
+/** From the run's creation to a moment of it. */
+function tookOf(run: Run, moment: string): string {
+  return formatDuration(Math.max(0, Date.parse(moment) - Date.parse(run.createdAt)));
 }

@@ -204,6 +204,8 @@ create table steps (
   started_at timestamptz not null,
   ended_at timestamptz,
   due_at timestamptz,
+  -- Its place among the steps of its run, as the function saw them settle; a timer that ends a sleep gives none.
+  settle_order integer,
   primary key (run_id, step_id, attempt)
 ) partition by range (run_id);
 
@@ -320,7 +322,8 @@ grant select, insert, update on apps, functions to ironflow_tenant;
 grant select, insert, delete on schedules to ironflow_tenant;
 grant select, insert on events, unrouted_events to ironflow_tenant;
 grant select, insert, update on idempotency_keys to ironflow_tenant;
-grant select on runs, steps, timers, dead_letters to ironflow_tenant;
+grant select, insert on dead_letters to ironflow_tenant;
+grant select on runs, steps, timers to ironflow_tenant;
 
 -- The environment of an API key, before any environment is known: the one way around the tenant's policy. It
 -- answers a single live key by its keyed hash and nothing else.

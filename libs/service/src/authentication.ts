@@ -1,0 +1,48 @@
+/** Who is calling over HTTP, and whether the key may do this: for every service whose routes take API keys. */
+import type { Authenticator, Principal } from '@ironflow/database';
+import { IronflowError } from '@ironflow/errors';
+import { roleAllows } from '@ironflow/schema';
+import type { KeyRole } from '@ironflow/schema';
+import type { FastifyRequest } from 'fastify';
+
+declare module 'fastify' {
+  interface FastifyRequest {
+    /** Decorated as null by whoever adds routes that take keys. */
+    principal: Principal | null;
+  }
+}
+
+/** For `onRequest`, before the body is read: nobody without a key makes us parse megabytes. */
+export function authenticate(
+  authenticator: Authenticator,
+  needed: KeyRole,
+): (request: FastifyRequest) => Promise<void> {
+  return async (request) => {
+    request.principal = await requirePrincipal(authenticator, request.headers.authorization, needed);
+  };
+}
+
+/** Of a route behind `authenticate`. */
+export function principalOf(request: FastifyRequest): Principal {
+  if (request.principal === null) throw new Error('a route was reached without authentication');
+  return request.principal;
+}
+
+/** Rejects with `api_key_invalid` or `role_insufficient`. */
+export async function requirePrincipal(
+  authenticator: Authenticator,
+  authorization: string | undefined,
+  needed: KeyRole,
+): Promise<Principal> {
+  const key = /^Bearer +(\S+) *$/i.exec(authorization ?? '')?.[1];
+  const principal = key === undefined ? undefined : await authenticator.authenticate(key);
+  if (principal === undefined) {
+    const rule = 'send a valid API key as "Authorization: Bearer ifk_…"';
+    throw new IronflowError('unauthenticated', 'api_key_invalid', rule);
+  }
+  if (!roleAllows(principal.role, needed)) {
+    const rule = `a key of role ${principal.role} may not do this: it takes at least ${needed}`;
+    throw new IronflowError('forbidden', 'role_insufficient', rule);
+  }
+  return principal;
+}

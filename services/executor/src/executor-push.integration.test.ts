@@ -1,0 +1,472 @@
+import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
+import type { RequestListener } from 'node:http';
+import { circuitKey, defaultCircuitPolicy, verifySignature } from '@ironflow/schema';
+import type { CircuitState, Invocation, JournalEntry, Scope } from '@ironflow/schema';
+import { createFunction, serve } from '@ironflow/sdk';
+import { eventually, freePort, stopSharedServers } from '@ironflow/testing';
+import { listen } from './testing/endpoint.js';
+import type { Endpoint } from './testing/endpoint.js';
+import { completed } from './testing/raw-worker.js';
+import { createWorld } from './testing/world.js';
+import type { RunHandle, RunningExecutor, World } from './testing/world.js';
+
+let world: World;
+let scope: Scope;
+const endpoints: Endpoint[] = [];
+const executors: RunningExecutor[] = [];
+beforeAll(async () => {
+  world = await createWorld();
+  scope = world.ours.scope;
+}, 60_000);
+afterEach(async () => {
+  for (const executor of executors.splice(0)) await executor.stop();
+  for (const endpoint of endpoints.splice(0)) await endpoint.close();
+});
+afterAll(async () => {
+  await world.stop();
+  await stopSharedServers();
+});
+
+const patience = { timeoutMs: 15_000 };
+
+async function start(changes?: Parameters<World['startExecutor']>[0]): Promise<RunningExecutor> {
+  const executor = await world.startExecutor(changes);
+  executors.push(executor);
+  return executor;
+}
+
+async function open(listener: RequestListener): Promise<Endpoint> {
+  const endpoint = await listen(listener);
+  endpoints.push(endpoint);
+  return endpoint;
+}
+
+/** A run of a function of its own, at an endpoint of its own. */
+async function createRun(url: string, options: { attempts?: number; initialDelayMs?: number } = {}) {
+  const functionId = `f${Math.random().toString(36).slice(2)}`;
+  await world.register(scope, { id: functionId, url }, { [functionId]: options });
+  return world.createRun({ scope, appId: functionId, functionId, mode: 'push' });
+}
+
+async function activate(run: RunHandle): Promise<void> {
+  await world.activate(run);
+}
+
+const stepIds = (entries: JournalEntry[]): string[] =>
+  entries.flatMap((entry) => (entry.type === 'step' ? [entry.step.id] : []));
+
+async function ended(run: RunHandle): Promise<JournalEntry[]> {
+  return eventually(async () => {
+    const entries = await world.entries(run);
+    const last = entries.at(-1);
+    if (last?.type !== 'run' || last.run.kind === 'started') throw new Error('the activation goes on');
+    if (await world.isActivated(run)) throw new Error('the activation is not acknowledged');
+    return entries;
+  }, patience);
+}
+
+const answer = (body: unknown): RequestListener => {
+  return (_request, response) => response.end(JSON.stringify(body));
+};
+const goOn = (...ids: string[]) => ({
+  v: 1,
+  records: ids.map((id) => completed(id)),
+  outcome: { kind: 'continue' },
+});
+const done = { v: 1, records: [], outcome: { kind: 'completed', output: '"done"' } };
+
+describe('a push run', () => {
+  test('is driven by signed calls, one a step, and its journal has every step before the next one began', async () => {
+    const functionId = 'add';
+    const add = createFunction(
+      { id: functionId, triggers: [{ event: 'test.happened' }] },
+      async ({ step }) => {
+        const left = await step.run('left', () => 1);
+        const right = await step.run('right', () => 2);
+        return step.run('sum', () => left + right);
+      },
+    );
+    const handler = serve({
+      app: 'maths',
+      functions: [add],
+      signingKey: world.ours.signingKey,
+      log: () => {},
+    });
+    const endpoint = await open((request, response) => handler.node(request, response));
+    await world.register(scope, { id: 'maths', url: endpoint.url }, { [functionId]: {} });
+    const run = await world.createRun({ scope, appId: 'maths', functionId, mode: 'push' }, { a: 1 });
+    await start();
+    await activate(run);
+    const entries = await ended(run);
+    expect(stepIds(entries)).toEqual(['left', 'right', 'sum']);
+    expect(entries.at(-1)).toMatchObject({
+      run: { kind: 'completed', served: 1, output: '3', call: { endpoint: endpoint.url, succeeded: true } },
+    });
+    const messages = await world.journal(run);
+    let prev = 0;
+    for (const { sequence, message } of messages) {
+      expect(message).toMatchObject({ prev, runId: run.runId, environmentId: scope.environmentId });
+      prev = sequence;
+    }
+    const ids = new Set<string>();
+    for (const [index, { headers, body }] of endpoint.calls.entries()) {
+      const id = String(headers['webhook-id']);
+      const timestamp = String(headers['webhook-timestamp']);
+      const signature = String(headers['webhook-signature']);
+      const { signingKey } = world.ours;
+      expect(verifySignature({ id, timestamp, body }, signature, [signingKey], Date.now())).toEqual({
+        valid: true,
+      });
+      const theirs = verifySignature(
+        { id, timestamp, body },
+        signature,
+        [world.theirs.signingKey],
+        Date.now(),
+      );
+      expect(theirs.valid).toBe(false);
+      ids.add(id);
+      const invocation = JSON.parse(body) as Invocation;
+      expect(invocation.memo.map((step) => step.id)).toEqual(['left', 'right', 'sum'].slice(0, index));
+      expect(invocation).toMatchObject({
+        run: { attempt: 1 },
+        event: { data: '{"a":1}' },
+        deadlineMs: 10_000,
+      });
+    }
+    expect(ids.size).toBe(endpoint.calls.length);
+    expect(endpoint.calls).toHaveLength(3);
+  });
+
+  test('that is unknown, of another environment, or finished is acknowledged and not called', async () => {
+    const endpoint = await open(answer(done));
+    const finished = await createRun(endpoint.url);
+    const foreign = { ...(await createRun(endpoint.url)), scope: world.theirs.scope };
+    const unknown = { ...finished, runId: '01930000-0000-7000-8000-000000000001' };
+    await world.accept(finished, { prev: 0, journalSeq: 5, status: 'completed', served: 1, ended: true });
+    await start();
+    for (const run of [finished, foreign, unknown]) {
+      await activate(run);
+      await eventually(async () => expect(await world.isActivated(run)).toBe(false), patience);
+    }
+    expect(endpoint.calls).toHaveLength(0);
+  });
+
+  test('goes on from what the journal has and Postgres has not accepted yet', async () => {
+    const endpoint = await open(answer(done));
+    const run = await createRun(endpoint.url);
+    await appendAs(run, { activation: 1, delivery: 1, executor: 'before' }, 0, [
+      { type: 'step', step: completed('first', '"kept"') },
+    ]);
+    await start();
+    await activate(run);
+    expect(stepIds(await ended(run))).toEqual(['first']);
+    const { memo } = JSON.parse(endpoint.calls[0]!.body) as Invocation;
+    expect(memo).toMatchObject([{ id: 'first', status: 'completed', output: '"kept"' }]);
+  });
+
+  test('whose journal was trimmed meanwhile goes on from where Postgres is, and loses no step', async () => {
+    const run = await createRun((await open((_request, response) => respond?.(response))).url);
+    let respond: ((response: Parameters<RequestListener>[1]) => void) | undefined;
+    let calls = 0;
+    respond = (response) => {
+      calls += 1;
+      if (calls === 1) return response.end(JSON.stringify(goOn('one')));
+      if (calls > 2) return response.end(JSON.stringify(done));
+      // Before the second step is answered, the first has been accepted and trimmed.
+      void (async () => {
+        const [first] = await world.journal(run);
+        const at = { prev: 0, journalSeq: first!.sequence };
+        await world.accept(run, { ...at, steps: [completed('one')], status: 'running' });
+        await world.jetstream.journal.trimBelow(first!.sequence + 1);
+        response.end(JSON.stringify(goOn('two')));
+      })();
+    };
+    await start();
+    await activate(run);
+    expect(stepIds(await ended(run))).toEqual(['two']);
+    expect(calls).toBe(3);
+  });
+
+  test('starts again when an older writer got in between, and nothing of the new start passes for the old', async () => {
+    let calls = 0;
+    const endpoint = await open((_request, response) => {
+      calls += 1;
+      if (calls === 1) return response.end(JSON.stringify(goOn('one')));
+      if (calls > 3) return response.end(JSON.stringify(done));
+      if (calls === 3) return response.end(JSON.stringify(goOn('three')));
+      // A stale append gets in after the trim; it follows a position that Postgres has left.
+      void (async () => {
+        const [first] = await world.journal(run);
+        const at = { prev: 0, journalSeq: first!.sequence };
+        await world.accept(run, { ...at, steps: [completed('one')], status: 'running' });
+        await world.jetstream.journal.trimBelow(first!.sequence + 1);
+        await appendAs(run, { activation: 1, delivery: 1, executor: 'stale' }, 0, [
+          { type: 'step', step: completed('one') },
+        ]);
+        response.end(JSON.stringify(goOn('two')));
+      })();
+    });
+    const run = await createRun(endpoint.url);
+    await start();
+    await activate(run);
+    const entries = await ended(run);
+    // The stray one is a branch; the second call's step was refused with the old start, so it ran again as `three`.
+    expect(stepIds(entries)).toEqual(['one', 'three']);
+    const messages = await world.journal(run);
+    expect(new Set(messages.map(({ messageId }) => messageId)).size).toBe(messages.length);
+    const [stray, third, end] = messages;
+    expect(third!.message.prev).not.toBe(stray!.sequence);
+    expect(end!.message.prev).toBe(third!.sequence);
+    expect(endpoint.calls).toHaveLength(4);
+  });
+
+  test('whose step returned more than a message holds fails, and says so', async () => {
+    const output = JSON.stringify('"'.repeat(262_000));
+    const records = [completed('small', '1'), completed('big', output)];
+    const endpoint = await open(answer({ v: 1, records, outcome: { kind: 'continue' } }));
+    const run = await createRun(endpoint.url);
+    await start();
+    await activate(run);
+    const entries = await ended(run);
+    expect(entries.at(-1)).toMatchObject({
+      run: { kind: 'failed', served: 1, error: { name: 'output_too_large' } },
+    });
+    expect(JSON.stringify(entries.at(-1))).toContain('524288 bytes');
+    expect(endpoint.calls).toHaveLength(1);
+  });
+
+  test('whose end returned more than a message holds fails as well', async () => {
+    const output = JSON.stringify('"'.repeat(262_000));
+    const endpoint = await open(answer({ v: 1, records: [], outcome: { kind: 'completed', output } }));
+    const run = await createRun(endpoint.url);
+    await start();
+    await activate(run);
+    expect((await ended(run)).at(-1)).toMatchObject({
+      run: { kind: 'failed', error: { name: 'output_too_large' } },
+    });
+  });
+
+  test('with many large steps at once is written in as many messages as it takes', async () => {
+    const records = Array.from({ length: 8 }, (_, index) =>
+      completed(`s${index}`, `"${'x'.repeat(200_000)}"`),
+    );
+    const endpoint = await open(answer({ v: 1, records, outcome: { kind: 'completed' } }));
+    const run = await createRun(endpoint.url);
+    await start();
+    await activate(run);
+    const entries = await ended(run);
+    expect(stepIds(entries)).toHaveLength(8);
+    expect(entries.at(-1)).toMatchObject({ run: { kind: 'completed' } });
+    for (const { message } of await world.journal(run)) {
+      expect(Buffer.byteLength(JSON.stringify(message))).toBeLessThan(700 * 1024);
+    }
+  });
+});
+
+describe('an endpoint', () => {
+  const failures: [string, RequestListener, string][] = [
+    ['that answers 500', (_request, response) => response.writeHead(500).end('broken'), 'bad_status'],
+    ['that answers 404', (_request, response) => response.writeHead(404).end(), 'bad_status'],
+    ['that answers garbage', (_request, response) => response.end('<html>'), 'bad_answer'],
+    ['that answers something else in JSON', answer({ ok: true }), 'bad_answer'],
+    ['that wants to go on without a step', answer(goOn()), 'bad_answer'],
+    ['that answers without end', (_request, response) => flood(response), 'bad_answer'],
+  ];
+  test.each(failures)('%s is a failed call, retried by the policy', async (_name, listener, reason) => {
+    const endpoint = await open(listener);
+    const run = await createRun(endpoint.url, { initialDelayMs: 1_000 });
+    await start();
+    await activate(run);
+    expect(await ended(run)).toMatchObject([
+      {
+        run: {
+          kind: 'call_failed',
+          served: 1,
+          retry: { attempt: 1, error: { name: reason } },
+          call: { endpoint: endpoint.url, succeeded: false },
+        },
+      },
+    ]);
+    expect(retryInMs(await world.entries(run))).toBeLessThanOrEqual(1_000);
+  });
+
+  test('that refuses connections has certainly not begun: the retry need not wait for the deadline', async () => {
+    const run = await createRun(`http://127.0.0.1:${await freePort()}/`, { initialDelayMs: 100 });
+    await start();
+    await activate(run);
+    const entries = await ended(run);
+    expect(entries).toMatchObject([
+      { run: { kind: 'call_failed', retry: { error: { name: 'unreachable' } } } },
+    ]);
+    expect(retryInMs(entries)).toBeLessThanOrEqual(100);
+  });
+
+  test('that hangs up in the middle may still be working: no retry before its deadline', async () => {
+    const endpoint = await open((request) => request.socket.destroy());
+    const run = await createRun(endpoint.url, { initialDelayMs: 100 });
+    await start();
+    await activate(run);
+    const entries = await ended(run);
+    expect(entries).toMatchObject([
+      { run: { kind: 'call_failed', retry: { error: { name: 'unreachable' } } } },
+    ]);
+    expect(retryInMs(entries)).toBeGreaterThan(9_000);
+    expect(retryInMs(entries)).toBeLessThanOrEqual(10_000);
+  });
+
+  test('that never answers has timed out at its deadline, and the activation was held all the while', async () => {
+    const endpoint = await open(() => undefined);
+    const run = await createRun(endpoint.url, { initialDelayMs: 100 });
+    await start({ pushDeadlineMs: 4_500 });
+    await activate(run);
+    const entries = await ended(run);
+    expect(entries).toMatchObject([
+      { run: { kind: 'started' } },
+      { run: { kind: 'call_failed', retry: { error: { name: 'timed_out' } } } },
+    ]);
+    expect(retryInMs(entries)).toBeLessThanOrEqual(100);
+    expect(endpoint.calls).toHaveLength(1);
+  });
+
+  test('that has failed as often as the policy allows fails the run', async () => {
+    const endpoint = await open((_request, response) => response.writeHead(500).end());
+    const run = await createRun(endpoint.url, { attempts: 2, initialDelayMs: 0 });
+    await start();
+    await activate(run);
+    await ended(run);
+    await world.wake(run);
+    await activate(run);
+    expect((await ended(run)).map((entry) => (entry as { run: { kind: string } }).run.kind)).toEqual([
+      'call_failed',
+      'failed',
+    ]);
+  });
+});
+
+describe('an open circuit', () => {
+  const policy = { ...defaultCircuitPolicy, openMs: 60_000 };
+  const openSince = async (run: RunHandle, endpoint: string, openedAtMs: number): Promise<void> => {
+    const of = { environmentId: scope.environmentId, functionId: run.functionId, endpoint };
+    const state: CircuitState = {
+      ...of,
+      state: 'open',
+      consecutiveFailures: 5,
+      windowStartedAtMs: openedAtMs,
+      calls: 5,
+      failures: 5,
+      openedAtMs,
+      successes: 0,
+    };
+    await world.jetstream.bucket('SYS_circuit_breakers').put(circuitKey(of), JSON.stringify(state));
+  };
+
+  test('puts the run off and uses no attempt', async () => {
+    const endpoint = await open(answer(done));
+    const run = await createRun(endpoint.url);
+    await openSince(run, endpoint.url, Date.now());
+    await start({ circuitPolicy: policy });
+    await activate(run);
+    expect(await ended(run)).toMatchObject([
+      { run: { kind: 'deferred', served: 1, reason: 'circuit_open' } },
+    ]);
+    expect(endpoint.calls).toHaveLength(0);
+  });
+
+  test('whose time is over lets one probe of two executors through', async () => {
+    const endpoint = await open(answer(done));
+    const first = await createRun(endpoint.url);
+    const runs = [first];
+    for (let count = 1; count < 8; count += 1) runs.push(await world.createRun(first));
+    await openSince(first, endpoint.url, Date.now() - 61_000);
+    await start({ circuitPolicy: policy, pushConcurrency: 4 });
+    await start({ circuitPolicy: policy, pushConcurrency: 4 });
+    await Promise.all(runs.map(activate));
+    const ends = (await Promise.all(runs.map(ended))).map((entries) => entries.at(-1));
+    expect(ends.filter((entry) => entry?.type === 'run' && entry.run.kind === 'completed')).toMatchObject([
+      { run: { call: { probe: true } } },
+    ]);
+    expect(ends.filter((entry) => entry?.type === 'run' && entry.run.kind === 'deferred')).toHaveLength(7);
+    expect(endpoint.calls).toHaveLength(1);
+  });
+});
+
+describe('an executor that stops', () => {
+  test('lets calls end within its time, and takes nothing new', async () => {
+    let respond = (): void => undefined;
+    const endpoint = await open((_request, response) => {
+      respond = () => void response.end(JSON.stringify(done));
+    });
+    const [under, next] = [await createRun(endpoint.url), await createRun(endpoint.url)];
+    const executor = await start({ drainTimeoutMs: 5_000 });
+    await activate(under);
+    await eventually(() => expect(endpoint.calls).toHaveLength(1), patience);
+    const stopped = executor.stop();
+    await activate(next);
+    respond();
+    await stopped;
+    expect(await world.entries(under)).toMatchObject([{ run: { kind: 'completed' } }]);
+    expect(await world.isActivated(next)).toBe(true);
+    expect(endpoint.calls).toHaveLength(1);
+    await start();
+    await eventually(() => expect(endpoint.calls).toHaveLength(2), patience);
+    respond();
+    await ended(next);
+  });
+
+  test('hands back what does not end in time: another has it at once, and no attempt is used', async () => {
+    let calls = 0;
+    const endpoint = await open((_request, response) => {
+      calls += 1;
+      if (calls > 1) response.end(JSON.stringify(done));
+    });
+    const run = await createRun(endpoint.url);
+    const executor = await start({ drainTimeoutMs: 50 });
+    await activate(run);
+    await eventually(() => expect(calls).toBe(1), patience);
+    await start();
+    const stoppedAtMs = performance.now();
+    await executor.stop();
+    expect(await ended(run)).toMatchObject([{ run: { kind: 'completed' } }]);
+    // Far less than the ack wait that a killed one costs.
+    expect(performance.now() - stoppedAtMs).toBeLessThan(4_000);
+  });
+});
+
+const retryInMs = (entries: JournalEntry[]): number => {
+  const last = entries.at(-1);
+  if (last?.type !== 'run' || last.run.kind !== 'call_failed') throw new Error('no failed call');
+  return last.run.retry.inMs;
+};
+
+function flood(response: Parameters<RequestListener>[1]): void {
+  const chunk = Buffer.alloc(1024 * 1024, 'x');
+  const write = (): void => {
+    if (!response.destroyed) response.write(chunk, write);
+  };
+  write();
+}
+
+async function appendAs(
+  run: RunHandle,
+  writer: { activation: number; delivery: number; executor: string },
+  expectedSequence: number,
+  entries: JournalEntry[],
+): Promise<number> {
+  const { environmentId } = run.scope;
+  const result = await world.jetstream.journal.append({
+    scope: run.scope,
+    message: {
+      environmentId,
+      runId: run.runId,
+      functionId: run.functionId,
+      prev: 0,
+      writer,
+      activatedAtMs: 1,
+      entries,
+    },
+    expectedSequence,
+    counter: 1,
+  });
+  if (result.kind !== 'appended') throw new Error(`not appended: ${result.kind}`);
+  return result.sequence;
+}

@@ -1,0 +1,342 @@
+import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import { once } from 'node:events';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:http';
+import type { RequestListener, Server } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { startPlatform } from '@ironflow/platform';
+import type { Platform } from '@ironflow/platform';
+import { createClient, createFunction, createWorker, serve } from '@ironflow/sdk';
+import { createLifecycle, createLogger } from '@ironflow/service';
+import { createScratch, freePort } from '@ironflow/testing';
+import type { Scratch } from '@ironflow/testing';
+import { cli } from './testing/recorded-terminal.js';
+import type { CliResult } from './testing/recorded-terminal.js';
+import { cliVersion } from './version.js';
+
+const logger = createLogger({ service: 'cli-test', level: 'silent' });
+const lifecycle = createLifecycle({ logger });
+const servers: Server[] = [];
+let scratch: Scratch;
+let platform: Platform;
+let env: NodeJS.ProcessEnv;
+let pushUrl: string;
+
+const orders = createFunction(
+  { id: 'orders', triggers: [{ event: 'order.*' }], retries: { attempts: 2, initialDelayMs: 10 } },
+  async ({ event, step }) => {
+    await step.sleep('nap', '20ms');
+    return step.run('charge', ({ attempt }) => {
+      if (attempt === 1) throw new Error('card\u001b[31m declined\nfor now');
+      return event.data;
+    });
+  },
+);
+const broken = createFunction({ id: 'broken', triggers: [], retries: { attempts: 1 } }, async () => {
+  throw new Error('cannot');
+});
+
+beforeAll(async () => {
+  scratch = await createScratch('cli');
+  platform = await startPlatform({
+    dataFolder: scratch.file('data'),
+    env: {},
+    lifecycle,
+    loggerFor: () => logger,
+    say: () => undefined,
+    port: 0,
+    durable: false,
+  });
+  env = { IRONFLOW_URL: platform.url, IRONFLOW_API_KEY: platform.apiKey };
+  const connection = { ironflowUrl: platform.url, apiKey: platform.apiKey };
+  const worker = createWorker({ app: 'shop', functions: [orders, broken], handleSignals: false, ...connection });
+  lifecycle.onStop('worker', () => worker.stop({ timeoutMs: 1_000 }));
+  await worker.start();
+  const mail = createFunction({ id: 'mail', triggers: [{ event: 'mail.sent', if: 'event.data.n > 1' }] }, async () => 1);
+  const { signingKey } = platform;
+  const handler = serve({ app: 'mailer', functions: [mail], dev: true, signingKey, ...connection });
+  pushUrl = await listen((request, response) => handler.node(request, response));
+}, 60_000);
+
+afterAll(async () => {
+  for (const server of servers) server.close();
+  await lifecycle.stop();
+  await scratch.remove();
+});
+
+async function listen(listener: RequestListener): Promise<string> {
+  const server = createServer(listener).listen(0, '127.0.0.1');
+  servers.push(server);
+  await once(server, 'listening');
+  return `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+}
+
+const run = (...args: string[]): Promise<CliResult> => cli(args, { env });
+
+async function json<T>(...args: string[]): Promise<T> {
+  const { exitCode, out, err } = await run(...args, '--json');
+  expect({ exitCode, err }).toEqual({ exitCode: 0, err: '' });
+  return JSON.parse(out) as T;
+}
+
+interface Emitted {
+  ids: string[];
+  runs: { id: string; functionId: string; status: string; output?: unknown }[];
+}
+
+describe('what works', () => {
+  test('an event is emitted, waited for, and its run shown with a line for each attempt', async () => {
+    const { runs } = await json<Emitted>('emit', 'order.placed', '{"n":7}', '--wait', '20s');
+    expect(runs).toEqual([expect.objectContaining({ functionId: 'orders', status: 'completed', output: { n: 7 } })]);
+    const shown = await run('runs', 'show', runs[0]!.id);
+    expect(shown.exitCode).toBe(0);
+    const lines = shown.out.split('\n');
+    expect(lines).toContain('status    completed');
+    expect(lines).toContain('output    {"n":7}');
+    expect(lines.filter((line) => line.includes('|')).map((line) => line.split('|')[0]!.trim())).toEqual([
+      'nap',
+      'charge',
+      'charge (attempt 2)',
+    ]);
+    // What tenants write cannot command the terminal, nor break the table.
+    expect(shown.out).toContain('Error: card [31m declined for now');
+    const detail = await json<{ steps: unknown[] }>('runs', 'show', runs[0]!.id);
+    expect(detail.steps).toHaveLength(3);
+  });
+
+  test('for people, emit and invoke print a table of the runs', async () => {
+    const emitted = await run('emit', 'order.placed', '--wait', '20s');
+    expect(emitted.out).toMatch(/^event [0-9a-f-]{36}\nRUN +FUNCTION +STATUS +RESULT\n[0-9a-f-]{36}  orders +completed +{}$/);
+    const failed = await run('invoke', 'broken', '--wait', '20s');
+    expect(failed.out).toMatch(/broken +failed +Error: cannot$/);
+    expect((await run('emit', 'nobody.listens', '--wait', '5s')).out).toContain('no function matched');
+  });
+
+  test('data comes from standard input too, and a repeated key stores nothing new', async () => {
+    const args = ['emit', 'order.placed', '-', '--idempotency-key', 'once', '--json'];
+    const [first, second] = [await cli(args, { env, input: '{"n":1}' }), await cli(args, { env, input: '{"n":2}' })];
+    expect(first.exitCode).toBe(0);
+    expect(second.out).toBe(first.out);
+  });
+
+  test('a run is watched to its end', async () => {
+    const { runs } = await json<Emitted>('invoke', 'orders', '{"n":1}', '--wait', '1ms');
+    const watched = await run('runs', 'watch', runs[0]!.id);
+    expect(watched.exitCode).toBe(0);
+    expect(watched.out.split('\n').at(-1)).toMatch(/^completed: nap completed.*charge completed/);
+    const lines = (await run('runs', 'watch', runs[0]!.id, '--json')).out.split('\n');
+    expect(JSON.parse(lines.at(-1)!)).toMatchObject({ status: 'completed' });
+  });
+
+  test('runs are filtered and paged', async () => {
+    const { ids } = await json<Emitted>('emit', 'order.placed', '--wait', '20s');
+    await json<Emitted>('emit', 'order.placed', '--wait', '20s');
+    interface Page {
+      runs: { id: string; eventId: string; functionId: string }[];
+      nextCursor?: string;
+    }
+    const ofEvent = await json<Page>('runs', 'list', '--event', ids[0]!);
+    expect(ofEvent.runs.map(({ eventId }) => eventId)).toEqual(ids);
+    const first = await json<Page>('runs', 'list', '--function', 'orders', '--limit', '1');
+    const second = await json<Page>('runs', 'list', '--function', 'orders', '--limit', '1', '--cursor', first.nextCursor!);
+    expect(second.runs).toHaveLength(1);
+    expect(second.runs[0]!.id).not.toBe(first.runs[0]!.id);
+    expect((await json<Page>('runs', 'list', '--to', '2020-01-01')).runs).toEqual([]);
+    const table = await run('runs', 'list', '--status', 'completed', '--limit', '1');
+    expect(table.out).toMatch(/^RUN +FUNCTION +STATUS +EVENT +CREATED +TOOK\n.* ms\n\nmore: --cursor \S+$/);
+    expect((await run('runs', 'list', '--status', 'cancelled')).out).toBe('no runs');
+  });
+
+  test('a push app registers when it is asked, and functions are listed with their triggers', async () => {
+    expect((await run('apps', 'sync', pushUrl)).out).toBe('app         mailer\nregistered  mail');
+    expect(await json('apps', 'sync', pushUrl)).toMatchObject({ appId: 'mailer', unchanged: ['mail'] });
+    const { out } = await run('functions', 'list');
+    expect(out).toMatch(/^mail +mailer +push +active +mail.sent if event.data.n > 1$/m);
+    expect(out).toMatch(/^orders +shop +pull +active +order.\*$/m);
+    const { functions } = await json<{ functions: { id: string }[] }>('functions', 'list');
+    expect(functions.map(({ id }) => id)).toEqual(expect.arrayContaining(['broken', 'mail', 'orders']));
+  });
+
+  test('the local platform is found by its folder, and its key is given to nobody else', async () => {
+    const local = { env: { IRONFLOW_DATA: platform.dataFolder } };
+    expect((await cli(['functions', 'list'], local)).exitCode).toBe(0);
+    const byName = platform.url.replace('127.0.0.1', 'localhost');
+    expect((await cli(['doctor', '--url', byName], local)).out).not.toContain('there is none');
+    let authorization: string | undefined;
+    const stranger = await listen((request, response) => {
+      authorization = request.headers.authorization;
+      response.end('{}');
+    });
+    const refused = await cli(['functions', 'list', '--url', stranger], local);
+    expect(refused.err).toMatch(/^ironflow: no API key: /);
+    expect(authorization).toBeUndefined();
+  });
+
+  test('every command explains itself', async () => {
+    const commands = ['', 'dev', 'up', 'migrate', 'apps', 'apps sync', 'emit', 'invoke', 'runs', 'runs list', 'runs show'];
+    for (const command of [...commands, 'runs watch', 'functions', 'functions list', 'doctor']) {
+      const { exitCode, out, err } = await run(...command.split(' ').filter((word) => word !== ''), '--help');
+      expect({ command, exitCode, err }).toEqual({ command, exitCode: 0, err: '' });
+      expect(out).toContain(`Usage: ironflow ${command}`.trim());
+      expect(out).toContain('--json');
+    }
+    const manifest = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as object;
+    expect(manifest).toMatchObject({ version: cliVersion });
+    expect((await run('--version')).out).toBe(cliVersion);
+  });
+});
+
+describe('what goes wrong is one line and exit code 1', () => {
+  const missingRun = '0192f0c0-0000-7000-8000-000000000001';
+  const cases: [string, string[], RegExp][] = [
+    ['an unknown command', ['emitt', 'a'], /unknown command 'emitt'/],
+    ['an unknown option', ['emit', 'a', '--bogus'], /unknown option '--bogus'/],
+    ['a missing argument', ['emit'], /missing required argument 'name'/],
+    ['one argument too many', ['runs', 'show', 'a', 'b'], /too many arguments/],
+    ['data that is no JSON', ['emit', 'a.b', '{'], /data is not JSON/],
+    ['an event name with a space', ['emit', 'a b'], /^ironflow: name: /],
+    ['a reserved event name', ['emit', 'ironflow.function.failed'], /^ironflow: name/],
+    ['an event too large', ['emit', 'a.b', JSON.stringify('x'.repeat(600_000))], /data/],
+    ['a wait without a unit', ['emit', 'a.b', '--wait', '3x'], /--wait.*duration/],
+    ['a wait too long', ['emit', 'a.b', '--wait', '2m'], /wait.*at most 60 seconds/],
+    ['a function nobody has', ['invoke', 'nobody'], /^ironflow: function: .*no active function/],
+    ['a run id that is none', ['runs', 'show', 'x'], /^ironflow: id: must be/],
+    ['a run nobody has', ['runs', 'show', missingRun], /no run of that id/],
+    ['watching a run nobody has', ['runs', 'watch', missingRun], /no run of that id/],
+    ['a status there is not', ['runs', 'list', '--status', 'lost'], /--status.*Allowed choices are queued/],
+    ['a page too long', ['runs', 'list', '--limit', '201'], /--limit.*number from 1 to 200/],
+    ['a page that is no number', ['runs', 'list', '--limit', '1x'], /--limit.*number from 1 to 200/],
+    ['a time that is none', ['runs', 'list', '--from', 'yesterday'], /--from.*must be a time/],
+    ['a cursor of somebody else', ['runs', 'list', '--cursor', 'x'], /^ironflow: cursor/],
+    ['a URL that is none', ['runs', 'list', '--url', 'localhost:7400'], /--url: must be an http or https URL/],
+    ['a wrong key', ['runs', 'list', '--key', 'ifk_wrong'], /API key/],
+    ['an app URL that is none', ['apps', 'sync', 'localhost'], /is not an http or https URL/],
+    ['a port that is none', ['up', '--port', '70000'], /--port.*number from 0 to 65535/],
+    ['a folder that is none', ['dev', '--watch', '/nonexistent'], /--watch: \/nonexistent is no folder/],
+    ['dev with an app URL that is none', ['dev', '--app', 'x'], /is not an http or https URL/],
+    ['migrate without a database', ['migrate'], /DATABASE_URL: set it/],
+  ];
+
+  test.each(cases)('%s', async (_name, args, message) => {
+    const { exitCode, out, err } = await run(...args);
+    expect({ exitCode, out }).toEqual({ exitCode: 1, out: '' });
+    expect(err).toMatch(message);
+    expect(err).toMatch(/^ironflow: [^\n]+$/);
+    const asJson = await run(...args, '--json');
+    expect(asJson.exitCode).toBe(1);
+    expect(JSON.parse(asJson.err)).toEqual({
+      error: expect.objectContaining({ code: expect.any(String), message: expect.any(String) }),
+    });
+  });
+
+  test('a platform that cannot be reached', async () => {
+    const url = `http://127.0.0.1:${await freePort()}`;
+    const { exitCode, err } = await run('functions', 'list', '--url', url);
+    expect(exitCode).toBe(1);
+    expect(err).toMatch(/^ironflow: no answer from \S+: is the platform running\?/);
+  });
+
+  test('no key, or an empty one', async () => {
+    const { exitCode, err } = await cli(['functions', 'list'], { env: { ...env, IRONFLOW_API_KEY: '' } });
+    expect({ exitCode, err }).toEqual({ exitCode: 1, err: expect.stringMatching(/^ironflow: no API key: /) });
+  });
+
+  test('the run of another environment', async () => {
+    const other = await platform.createEnvironment('cli', 'other');
+    const { runs } = await json<Emitted>('emit', 'order.placed', '--wait', '20s');
+    const { exitCode, err } = await run('runs', 'show', runs[0]!.id, '--key', other.apiKey);
+    expect({ exitCode, err }).toEqual({ exitCode: 1, err: expect.stringContaining('no run of that id') });
+    const client = createClient({ ironflowUrl: platform.url, apiKey: other.apiKey });
+    expect((await client.runs.list()).runs).toEqual([]);
+  });
+
+  test('an app that is not there, is none, or cannot register', async () => {
+    const gone = await run('apps', 'sync', `http://127.0.0.1:${await freePort()}`);
+    expect(gone.err).toMatch(/^ironflow: the app at \S+ cannot be reached: ECONNREFUSED$/);
+    const page = await listen((_request, response) => void response.end('<html>'));
+    expect((await run('apps', 'sync', page)).err).toContain('it answered 200, and not as a served Ironflow app does');
+    const empty = await listen((_request, response) => void response.end('{}'));
+    expect((await run('apps', 'sync', empty)).err).toContain('not as a served Ironflow app does');
+    const hello = createFunction({ id: 'hello', triggers: [] }, async () => 1);
+    const handler = serve({ app: 'lost', functions: [hello], dev: true, ironflowUrl: platform.url, apiKey: 'ifk_wrong' });
+    const refused = await listen((request, response) => handler.node(request, response));
+    const { exitCode, err } = await run('apps', 'sync', refused);
+    expect({ exitCode, err }).toEqual({ exitCode: 1, err: expect.stringMatching(/did not register: .*API key/) });
+  });
+});
+
+describe('doctor', () => {
+  interface Diagnosis {
+    ok: boolean;
+    findings: { check: string; result: string; detail: string }[];
+  }
+
+  async function diagnose(options: { args?: string[]; env?: NodeJS.ProcessEnv } = {}) {
+    const { exitCode, out } = await cli(['doctor', '--json', ...(options.args ?? [])], { env: options.env ?? env });
+    const { ok, findings } = JSON.parse(out) as Diagnosis;
+    expect(exitCode).toBe(ok ? 0 : 1);
+    return Object.fromEntries(findings.map(({ check, result, detail }) => [check, `${result}: ${detail}`]));
+  }
+
+  test('everything is well', async () => {
+    expect(await diagnose()).toEqual({
+      node: expect.stringMatching(/^ok/),
+      platform: `ok: ${platform.url} (IRONFLOW_URL) is ready`,
+      clock: 'ok: agrees with the platform',
+      key: 'ok: admin of local/dev (IRONFLOW_API_KEY)',
+      functions: expect.stringMatching(/^ok: \d+ registered/),
+    });
+    expect((await run('doctor')).out).toMatch(/^ok    node .*\nok    platform /);
+  });
+
+  test('nothing answers', async () => {
+    const args = ['--url', `http://127.0.0.1:${await freePort()}`];
+    expect(await diagnose({ args })).toMatchObject({ platform: expect.stringMatching(/^fail: .*cannot be reached/) });
+  });
+
+  test('the key is wrong, or there is none', async () => {
+    expect(await diagnose({ args: ['--key', 'ifk_wrong'] })).toMatchObject({
+      platform: expect.stringMatching(/^ok/),
+      key: 'fail: the platform does not know it (--key)',
+    });
+    expect(await diagnose({ env: { IRONFLOW_URL: platform.url } })).toMatchObject({
+      platform: expect.stringMatching(/^ok/),
+      key: expect.stringMatching(/^fail: there is none/),
+    });
+  });
+
+  test('no functions are worth a note', async () => {
+    const { apiKey } = await platform.createEnvironment('cli', 'empty');
+    const { functions } = await diagnose({ args: ['--key', apiKey] });
+    expect(functions).toMatch(/^note: none is registered/);
+  });
+
+  test('the clocks differ', async () => {
+    const url = await listen((_request, response) => {
+      response.setHeader('date', new Date(Date.now() - 10 * 60_000).toUTCString());
+      response.end('{"ready":true,"checks":{"nats":"ok"}}');
+    });
+    expect(await diagnose({ args: ['--url', url] })).toMatchObject({
+      clock: expect.stringMatching(/^fail: (599|600|601) s off/),
+    });
+  });
+
+  test('the platform is not ready, or is something else', async () => {
+    const unready = await listen((_request, response) => {
+      response.statusCode = 503;
+      response.end('{"ready":false,"checks":{"nats":"ok","postgres":"timed out"}}');
+    });
+    const ill = await diagnose({ args: ['--url', unready] });
+    expect(ill['platform']).toMatch(/^fail: .* is not ready: postgres: timed out$/);
+    const page = await listen((_request, response) => void response.end('<html>'));
+    const other = await diagnose({ args: ['--url', page] });
+    expect(other['platform']).toMatch(/is another program there\?$/);
+  });
+
+  test('a broken file of credentials is as good as none', async () => {
+    mkdirSync(scratch.file('broken'));
+    writeFileSync(scratch.file('broken', 'credentials.json'), '{');
+    const diagnosis = await diagnose({ env: { ...env, IRONFLOW_DATA: scratch.file('broken') } });
+    expect(diagnosis).toMatchObject({ key: expect.stringMatching(/^ok/) });
+  });
+});

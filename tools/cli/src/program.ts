@@ -1,0 +1,73 @@
+/** `ironflow`: everything a user does from a terminal. Each command lives in a file of its own under commands/. */
+import { Command, CommanderError } from 'commander';
+import { appCommands } from './commands/apps.js';
+import { doctorCommand } from './commands/doctor.js';
+import { eventCommands } from './commands/events.js';
+import { functionCommands } from './commands/functions.js';
+import { platformCommands } from './commands/platform.js';
+import { runCommands } from './commands/runs.js';
+import { printFailure } from './output.js';
+import { ReportedFailure } from './reported-failure.js';
+import type { Terminal } from './terminal.js';
+import { cliVersion } from './version.js';
+
+/** Answers with the exit code. `up` and `dev` go on after that, until they are interrupted. */
+export async function runCli(args: string[], terminal: Terminal): Promise<number> {
+  const json = args.includes('--json');
+  try {
+    await createProgram(terminal, json).parseAsync(args, { from: 'user' });
+    return 0;
+  } catch (error) {
+    // Commander and `doctor` have said what is wrong.
+    if (error instanceof CommanderError) return error.exitCode;
+    if (!(error instanceof ReportedFailure)) printFailure(terminal, error, json);
+    return 1;
+  }
+}
+
+const examples = `
+Examples:
+  ironflow dev --run "node app.js"               the platform beside your app
+  ironflow emit order.placed '{"id": 7}' --wait 30s
+  ironflow runs list --status failed
+  ironflow runs show <run id>                    with its timeline`;
+
+function createProgram(terminal: Terminal, json: boolean): Command {
+  const program = new Command('ironflow')
+    .description('Durable, event-driven workflows.')
+    .version(cliVersion)
+    .option('--url <url>', 'the platform; default: IRONFLOW_URL, then the local one')
+    .option('--key <key>', 'an API key; default: IRONFLOW_API_KEY, then that of the local platform')
+    .option('--json', 'print JSON; errors too', false)
+    .configureHelp({ showGlobalOptions: true })
+    .configureOutput({
+      writeOut: (text) => terminal.print(text.trimEnd()),
+      writeErr: (text) => terminal.printError(text.trimEnd()),
+      outputError: (text) => printFailure(terminal, usageError(text), json),
+    })
+    .exitOverride()
+    .addHelpText('after', examples);
+  const commands = [
+    ...platformCommands(terminal),
+    appCommands(terminal),
+    ...eventCommands(terminal),
+    runCommands(terminal),
+    functionCommands(terminal),
+    doctorCommand(terminal),
+  ];
+  for (const command of commands) program.addCommand(command);
+  inheritSettings(program);
+  return program;
+}
+
+/** Commander does so only for commands that their parent makes. */
+function inheritSettings(parent: Command): void {
+  for (const command of parent.commands) {
+    command.copyInheritedSettings(parent);
+    inheritSettings(command);
+  }
+}
+
+function usageError(text: string): Error {
+  return new Error(`${text.trim().replace(/^error: /, '')} (--help tells more)`);
+}
