@@ -38,12 +38,15 @@ export const fetchSources = [
  * @param {FetchOptions} options
  * @param {{ checksums?: Checksums, site?: string, platform?: string }} [from] other than the official ones, for tests
  */
-export async function fetchRelease({ version, scratch }, { checksums, site = releases, platform } = {}) {
-  const on = platform ?? thisPlatform();
-  const expected = (checksums ?? readPinnedChecksums())[version]?.[on];
-  if (expected === undefined) throw new Error(`no pinned checksum for ${version} on ${on}`);
+export async function fetchRelease(
+  { version: wanted, scratch },
+  { checksums = readPinnedChecksums(), site = releases, platform = thisPlatform() } = {},
+) {
+  const version = pinnedVersion(checksums, { wanted, platform });
+  if (version === undefined) throw new Error(`no pinned checksum for ${wanted} on ${platform}`);
+  const expected = checksums[version]?.[platform];
 
-  const name = `nats-server-v${version}-${on}`;
+  const name = `nats-server-v${version}-${platform}`;
   const archive = await download(`${site}/v${version}/${name}.tar.gz`);
   const actual = createHash('sha256').update(archive).digest('hex');
   if (actual !== expected) throw new Error(`${name}.tar.gz has the checksum ${actual}, not the pinned one`);
@@ -51,6 +54,18 @@ export async function fetchRelease({ version, scratch }, { checksums, site = rel
   await writeFile(join(scratch, 'archive.tar.gz'), archive);
   await run('tar', ['-xzf', 'archive.tar.gz', `${name}/nats-server`], { cwd: scratch });
   return join(scratch, name, 'nats-server');
+}
+
+/**
+ * The wanted version, or else the newest that is pinned for this platform. The pinned checksums are those that the
+ * project's own container images verify (nats-io/nats-docker).
+ * @param {Checksums} checksums
+ * @param {{ wanted: string, platform: string }} of
+ */
+function pinnedVersion(checksums, { wanted, platform }) {
+  if (checksums[wanted]?.[platform] !== undefined) return wanted;
+  const pinned = Object.keys(checksums).filter((version) => checksums[version]?.[platform] !== undefined);
+  return pinned.sort((a, b) => a.localeCompare(b, undefined, { numeric: true })).at(-1);
 }
 
 /** @param {FetchOptions} options */

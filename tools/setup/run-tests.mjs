@@ -1,11 +1,14 @@
 // `npm test`: the set-up scripts' own tests, then every package's. Arguments go to Nx, such as `--projects=@ironflow/sdk`.
 import { spawnSync } from 'node:child_process';
+import { readdirSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 
 const workspace = fileURLToPath(new URL('../../', import.meta.url));
 const nx = `${workspace}node_modules/nx/bin/nx.js`;
 
-run(['--test', `${workspace}tools/setup/`]);
+const setup = `${workspace}tools/setup/`;
+const ownTests = readdirSync(setup).filter((name) => name.endsWith('.test.mjs'));
+run(['--test', ...ownTests.map((name) => `${setup}${name}`)]);
 run([nx, 'run-many', '--target=test', '--parallel=2', '--output-style=static', ...process.argv.slice(2)]);
 
 function run(args) {
