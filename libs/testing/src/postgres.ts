@@ -173,7 +173,8 @@ function serverSettings({ port, durable, connectionsMax = 200 }: Settings): stri
     max_connections: connectionsMax,
     shared_buffers: '128MB',
     fsync: onOff,
-    synchronous_commit: onOff,
+    // Always: without it a kill -9 loses what was committed last, and services have told NATS that it is kept.
+    synchronous_commit: 'on',
     full_page_writes: onOff,
     wal_compression: 'on',
     max_wal_size: '2GB',

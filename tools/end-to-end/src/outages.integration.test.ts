@@ -23,11 +23,11 @@ beforeAll(async () => {
 }, 60_000);
 afterAll(() => world?.stop(), 30_000);
 
-test('PostgreSQL stops: 503 and Retry-After, what runs goes on afterwards, nothing is lost', async () => {
+test('PostgreSQL is killed: 503 and Retry-After, what runs goes on afterwards, nothing is lost', async () => {
   const postgres = world.platform.servers.postgres!;
   const ids = await emitMany('before');
   await midway();
-  await postgres.stop();
+  await postgres.kill();
 
   const refused = await emitRaw({ name: 'outage', data: 'while it is down', idempotencyKey: 'down' });
   expect(refused.status).toBe(503);
