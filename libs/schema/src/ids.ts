@@ -37,6 +37,16 @@ export function deriveFiringEventId(firing: {
   return format(firing.scheduledAtMs, digest(...parts));
 }
 
+/** The id of the letter that a stream's message becomes: a redelivery makes the same one. */
+export function deriveDeadLetterId(message: {
+  subject: string;
+  sequence: number;
+  storedAtMs: number;
+}): string {
+  const { subject, sequence, storedAtMs } = message;
+  return format(storedAtMs, digest(subject, String(sequence), String(storedAtMs)));
+}
+
 /** The milliseconds since 1970 in an id. */
 export function idTimeMs(id: string): number {
   return Number.parseInt(id.slice(0, 8) + id.slice(9, 13), 16);

@@ -4,8 +4,8 @@ export { circuitKey, circuitStateSchema, defaultCircuitPolicy } from './circuit-
 export type { CircuitPolicy, CircuitState } from './circuit-breaker.js';
 export { admit, foldOutcomes, isWindowRunning } from './circuit-machine.js';
 export type { Admission, CircuitOutcome, CircuitParts } from './circuit-machine.js';
-export { deadLetterReasons, deadLetterSchema } from './dead-letter.js';
-export type { DeadLetter } from './dead-letter.js';
+export { deadLetterMessage, deadLetterOf, deadLetterReasons, deadLetterSchema } from './dead-letter.js';
+export type { DeadLetter, DeadLetterCause, LostMessage } from './dead-letter.js';
 export {
   emittedEventSchema,
   eventDataSchema,

@@ -178,3 +178,9 @@ function withUnknownFields(value: unknown): unknown {
   const entries = Object.entries(value).map(([key, inner]) => [key, withUnknownFields(inner)]);
   return { ...Object.fromEntries(entries), unheardOf: { of: ['a', 'later', 'version'] } };
 }
+
+test('a place beyond what Postgres takes for one is refused', () => {
+  const record = JSON.parse(records['completed with its place']!) as object;
+  const accepts = (order: number): boolean => stepRecordSchema.safeParse({ ...record, order }).success;
+  expect([0, 2 ** 31 - 1, 2 ** 31, -1, 0.5].map(accepts)).toEqual([true, true, false, false, false]);
+});

@@ -18,8 +18,14 @@ const base = {
 /**
  * The step's place among those that had settled (`completed` or `failed`) as the function saw them, from 0. A replay lets
  * steps settle in this order, so that `Promise.race` is won by the same one again; sleeps that a timer ended have none.
+ * Postgres keeps it as an `integer`, and one that is larger would fail the whole batch it is written with.
  */
-const order = z.number().int().nonnegative().optional();
+const order = z
+  .number()
+  .int()
+  .nonnegative()
+  .max(2 ** 31 - 1)
+  .optional();
 const ended = { ...base, endedAtMs: timeMs };
 
 /** The output is JSON text, kept as it came: `jsonb` and re-encoding would change or refuse some of it. */

@@ -27,6 +27,8 @@ await cp(join(sdk, 'README.md'), join(stage, 'README.md'));
 const packed = execFileSync('npm', ['pack', '--json', '--pack-destination', target], {
   cwd: stage,
 });
+// Tools that look for packages here would find two of one name.
+await rm(stage, { recursive: true });
 process.stdout.write(`${join(target, JSON.parse(packed.toString())[0].filename)}\n`);
 
 async function bundle() {

@@ -1,9 +1,9 @@
 /** What an app's functions have to satisfy beyond their schema: schedules that can fire, conditions that compile. */
 import { setImmediate as nextTurn } from 'node:timers/promises';
+import { compileCondition } from '@ironflow/condition';
 import { IronflowError } from '@ironflow/errors';
 import { isCronTrigger } from '@ironflow/schema';
 import type { AppManifest, Trigger } from '@ironflow/schema';
-import { brokenConditionRule } from './condition-rules.js';
 import { brokenScheduleRule } from './schedule-rules.js';
 
 /** The largest manifest takes seconds; other requests get their turn in between. */
@@ -25,8 +25,8 @@ export async function checkManifest(manifest: AppManifest): Promise<void> {
 
 function brokenTriggerRule(trigger: Trigger): { field: string; rule: string } | undefined {
   if (isCronTrigger(trigger)) return brokenScheduleRule(trigger);
-  const rule = trigger.if === undefined ? undefined : brokenConditionRule(trigger.if);
-  return rule === undefined ? undefined : { field: 'if', rule };
+  const condition = trigger.if === undefined ? undefined : compileCondition(trigger.if);
+  return condition?.kind === 'refused' ? { field: 'if', rule: condition.rule } : undefined;
 }
 
 function invalid(place: string, { field, rule }: { field: string; rule: string }): IronflowError {

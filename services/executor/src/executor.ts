@@ -96,24 +96,26 @@ export function createExecutor(options: ExecutorOptions): Executor {
 
   options.metrics.gauge('worker_connections', 'Workers connected', () => gateway.connections());
   options.metrics.gauge('active_activations', 'Activations being driven', () => leases.count());
+  const stop = async (): Promise<void> => {
+    push.stop();
+    gateway.drain();
+    await pullApps.stop();
+    await drained(() => leases.count() === 0, options.drainTimeoutMs);
+    leases.handBackAll('the executor stops');
+    gateway.stop();
+    await intake.stop();
+    circuits.stop();
+    leases.stop();
+    await caller.close();
+  };
+  let stopped: Promise<void> | undefined;
   return {
     handleUpgrade: gateway.handleUpgrade,
     start: async () => {
       await circuits.start();
       push.start();
     },
-    stop: async () => {
-      push.stop();
-      gateway.drain();
-      await pullApps.stop();
-      await drained(() => leases.count() === 0, options.drainTimeoutMs);
-      leases.handBackAll('the executor stops');
-      gateway.stop();
-      await intake.stop();
-      circuits.stop();
-      leases.stop();
-      await caller.close();
-    },
+    stop: () => (stopped ??= stop()),
   };
 }
 

@@ -1,17 +1,24 @@
 import { expect, test } from '@jest/globals';
+import { IronflowError } from '@ironflow/errors';
 import type { AppendRequest, AppendResult, Journal } from '@ironflow/jetstream';
 import type { JournalEntry, StepRecord } from '@ironflow/schema';
+import { entryBytesMax } from './entry-size.js';
 import { createJournalWriter } from './journal-writer.js';
 import type { Lease } from './lease.js';
 
 const scope = { environmentId: '00000000-0000-7000-8000-000000000001', project: 'p', env: 'e' };
 
 /** A journal whose answers the test gives, one append at a time. */
-function setup(over: { acceptedSequence?: number } = {}) {
+function setup(over: { acceptedSequence?: number; payloadBytesMax?: number } = {}) {
   const requests: AppendRequest[] = [];
   const answers: ((result: AppendResult) => void)[] = [];
+  let connected = true;
   const journal = {
     append: (request: AppendRequest) => {
+      const bytes = JSON.stringify(request.message).length;
+      if (bytes > (over.payloadBytesMax ?? Infinity)) {
+        return Promise.reject(new IronflowError('too_large', 'message_refused', 'max payload'));
+      }
       requests.push(request);
       return new Promise<AppendResult>((resolve) => answers.push(resolve));
     },
@@ -32,18 +39,20 @@ function setup(over: { acceptedSequence?: number } = {}) {
     position: { prev: 7, lastSequence: 9 },
     traceparent: undefined,
     acceptedSequence: async () => over.acceptedSequence ?? 0,
-    isConnected: () => true,
-    pause: async () => undefined,
+    isConnected: () => connected,
+    pause: () => new Promise((resolve) => setImmediate(resolve)),
     observe: () => undefined,
   });
   const answer = async (result: AppendResult): Promise<void> => {
+    for (let turns = 0; answers.length === 0 && turns < 20; turns += 1) await turn();
     answers.shift()!(result);
     await new Promise((resolve) => setImmediate(resolve));
   };
-  return { writer, requests, answer, lose: () => (held = false), isHeld: () => held };
+  const connect = (value: boolean): void => void (connected = value);
+  return { writer, requests, answer, connect, lose: () => (held = false), isHeld: () => held };
 }
 
-const step = (id: string): JournalEntry => ({
+const step = (id: string, output?: string): JournalEntry => ({
   type: 'step',
   step: {
     id,
@@ -53,6 +62,7 @@ const step = (id: string): JournalEntry => ({
     status: 'completed',
     startedAtMs: 1,
     endedAtMs: 2,
+    ...(output === undefined ? {} : { output }),
   } as StepRecord,
 });
 
@@ -76,8 +86,8 @@ test('an append without an answer is repeated with the same counter, so that it 
   const appended = writer.append([step('a')]);
   await answer({ kind: 'unanswered' });
   await answer({ kind: 'full' });
-  expect(requests.map((request) => request.counter)).toEqual([1, 1, 1]);
   await answer({ kind: 'appended', sequence: 20 });
+  expect(requests.map((request) => request.counter)).toEqual([1, 1, 1]);
   expect(await appended).toBe('appended');
 });
 
@@ -111,3 +121,83 @@ test('after a trim it goes on only from where Postgres is', async () => {
   await behind.answer({ kind: 'trimmed' });
   expect(await refused).toBe('restart');
 });
+
+test('while there is no connection nothing is sent, that the client would send later', async () => {
+  const { writer, requests, connect, answer, lose } = setup();
+  connect(false);
+  const appended = writer.append([step('a')]);
+  await turn();
+  expect(requests).toHaveLength(0);
+  connect(true);
+  await turn();
+  await answer({ kind: 'appended', sequence: 20 });
+  expect(await appended).toBe('appended');
+
+  connect(false);
+  const late = writer.append([step('b')]);
+  await turn();
+  lose();
+  connect(true);
+  expect(await late).toBe('lost');
+  expect(requests).toHaveLength(1);
+});
+
+const idsOf = (request: AppendRequest | undefined): string[] =>
+  request?.message.entries.flatMap((entry) => (entry.type === 'step' ? [entry.step.id] : [])) ?? [];
+
+test('what waits is joined as far as it fits into one message', async () => {
+  const { writer, requests, answer } = setup();
+  const large = 'x'.repeat(100_000);
+  const results = [writer.append([step('first')])];
+  for (const id of ['a', 'b', 'c', 'd', 'e']) results.push(writer.append([step(id, large)]));
+  for (let sequence = 20; sequence < 24; sequence += 1) await answer({ kind: 'appended', sequence });
+  expect(requests.map(idsOf)).toEqual([['first'], ['a', 'b'], ['c', 'd'], ['e']]);
+  expect(requests.map(({ message }) => message.prev)).toEqual([7, 20, 21, 22]);
+  expect(new Set(await Promise.all(results))).toEqual(new Set(['appended']));
+});
+
+test('one call with more than a message holds is several appends, in order', async () => {
+  const { writer, requests, answer } = setup();
+  const large = 'x'.repeat(200_000);
+  const appended = writer.append([step('a', large), step('b', large), step('c')]);
+  await answer({ kind: 'appended', sequence: 20 });
+  await answer({ kind: 'appended', sequence: 21 });
+  expect(requests.map(idsOf)).toEqual([['a'], ['b', 'c']]);
+  expect(await appended).toBe('appended');
+});
+
+test('an entry that no message holds is told, and what comes after it still goes', async () => {
+  const { writer, requests, answer } = setup({ payloadBytesMax: 1_000 });
+  const appended = writer.append([step('a'), step('b'), step('c', 'x'.repeat(2_000)), step('d')]);
+  await answer({ kind: 'appended', sequence: 20 });
+  expect(await appended).toBe('too_large');
+  const next = writer.append([step('e')]);
+  await answer({ kind: 'appended', sequence: 21 });
+  expect(await next).toBe('appended');
+  expect(requests.map(idsOf)).toEqual([['a', 'b'], ['e']]);
+});
+
+test('the bound of an entry’s size is one, whatever its text', () => {
+  for (const text of [
+    'plain',
+    '"'.repeat(5_000),
+    '\\'.repeat(5_000),
+    '\u20ac'.repeat(5_000),
+    '\u0001'.repeat(5_000),
+  ]) {
+    const error = { name: text.slice(0, 256), message: text, stack: text };
+    const entries: JournalEntry[] = [
+      step(text.slice(0, 256), JSON.stringify(text)),
+      { type: 'run', run: { kind: 'failed', served: 1, error } },
+      { type: 'run', run: { kind: 'yielded', served: 1, retry: { attempt: 1, inMs: 1, error } } },
+      { type: 'run', run: { kind: 'completed', served: 1, output: JSON.stringify(text) } },
+    ];
+    for (const entry of entries) {
+      expect(Buffer.byteLength(JSON.stringify(entry))).toBeLessThanOrEqual(entryBytesMax(entry));
+    }
+  }
+});
+
+function turn(): Promise<void> {
+  return new Promise((resolve) => setImmediate(() => setImmediate(resolve)));
+}

@@ -3,18 +3,20 @@
  * answered once what the commit made true is published. A message leaves only by an ack after its event was routed (or
  * found routed) or into the dead letters; anything else is put back.
  */
-import { randomBytes } from 'node:crypto';
+import { messageOf } from '@ironflow/errors';
 import type { Delivery, JetStream, PullConsumer } from '@ironflow/jetstream';
-import { ackWaitMs, consumers, createId, parseSubject, storedEventSchema, subjects } from '@ironflow/schema';
-import type { DeadLetter, StoredEvent } from '@ironflow/schema';
+import { ackWaitMs, consumers, storedEventSchema, subjects } from '@ironflow/schema';
+import type { StoredEvent } from '@ironflow/schema';
 import { createBatcher } from '@ironflow/service';
 import type { Batcher, Clock, Logger, TimerHandle } from '@ironflow/service';
+import type { DeadLetters } from './dead-letters.js';
 import type { EventRouter, RoutedBatch } from './event-router.js';
 import type { SchedulerMetrics } from './metrics.js';
 
 export interface EventConsumerOptions {
-  jetstream: Pick<JetStream, 'consume' | 'publisher'>;
+  jetstream: Pick<JetStream, 'consume'>;
   router: EventRouter;
+  deadLetters: DeadLetters;
   metrics: SchedulerMetrics;
   logger: Logger;
   clock: Clock;
@@ -43,8 +45,6 @@ const averagedDeliveries = 64;
 const putBackDelayMs = 500;
 /** A message that says it is alive every third of the ack wait survives the loss of one such word. */
 const aliveIntervalMs = ackWaitMs / 3;
-/** Base64 of it fits one NATS message; EVENTS has the whole for days. */
-const deadLetterPayloadBytesMax = 512 * 1024;
 
 export function createEventConsumer(options: EventConsumerOptions): EventConsumer {
   const { router, metrics, logger, clock, inFlightMax = defaultInFlightMax } = options;
@@ -93,9 +93,12 @@ export function createEventConsumer(options: EventConsumerOptions): EventConsume
     },
   });
   const bury = async (delivery: Delivery): Promise<void> => {
-    const letter = deadLetterOf(delivery, clock.now());
-    const result = letter && (await options.jetstream.publisher.publish(letter));
-    if (letter !== undefined && result?.kind !== 'stored') return putBack(delivery, putBackDelayMs);
+    try {
+      await options.deadLetters.keep(delivery, clock.now());
+    } catch (error) {
+      logger.warn({ reason: messageOf(error) }, 'a dead letter cannot be kept now; its message comes again');
+      return putBack(delivery, putBackDelayMs);
+    }
     logger.error({ sequence: delivery.sequence }, 'an event message cannot be read; it is a dead letter now');
     delivery.term();
     metrics.event('unreadable');
@@ -146,20 +149,4 @@ function readEvent(delivery: Delivery): StoredEvent | undefined {
   return event !== undefined && subjects.event(event.scope, event.name) === delivery.subject
     ? event
     : undefined;
-}
-
-/** `undefined` when its subject is none of ours, so that there is nowhere to put it. */
-function deadLetterOf(delivery: Delivery, nowMs: number): { subject: string; data: string } | undefined {
-  const place = parseSubject(delivery.subject);
-  if (place?.kind !== 'event') return undefined;
-  const fits = delivery.data.length <= deadLetterPayloadBytesMax;
-  const letter: DeadLetter = {
-    id: createId(nowMs, randomBytes(10)),
-    subject: delivery.subject,
-    reason: 'unreadable',
-    detail: `message ${delivery.sequence} of EVENTS is no stored event of its subject's place`,
-    payload: fits ? Buffer.from(delivery.data).toString('base64') : '',
-    occurredAtMs: nowMs,
-  };
-  return { subject: subjects.deadLetter(place, `events.${place.eventName}`), data: JSON.stringify(letter) };
 }

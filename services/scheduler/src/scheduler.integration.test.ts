@@ -1,7 +1,7 @@
 import { afterAll, afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import { createRegistryReader, createSchedulerStore } from '@ironflow/database';
-import { ackWaitMs, deriveRunId, formatTraceparent } from '@ironflow/schema';
-import type { EventRoutedNotice, Scope } from '@ironflow/schema';
+import { ackWaitMs, deadLetterSchema, deriveRunId, formatTraceparent, subjects } from '@ironflow/schema';
+import type { DeadLetter, EventRoutedNotice, Scope } from '@ironflow/schema';
 import { createMetrics, createSpanRecorder } from '@ironflow/service';
 import type { RecordedSpan } from '@ironflow/service';
 import { eventually, sharedNats, sharedPostgres, stopSharedServers } from '@ironflow/testing';
@@ -156,6 +156,53 @@ describe('an event', () => {
     const unreadable = /scheduler_events_total\{[^}]*outcome="unreadable"[^}]*\} 2/;
     await eventually(async () => expect(await metrics.render()).toMatch(unreadable));
     await metrics.stop();
+  });
+
+  test('that cannot be read is kept whole and published, for its environment if its body says one of its subject', async () => {
+    const subject = subjects.event(scope, 'order.placed');
+    const bodies = [
+      { body: '{broken', environmentId: undefined },
+      { body: JSON.stringify({ scope, id: 'none' }), environmentId: scope.environmentId },
+      { body: JSON.stringify({ scope: neighbour }), environmentId: undefined },
+      {
+        body: JSON.stringify({ scope, data: 'x'.repeat(800_000) }),
+        environmentId: scope.environmentId,
+        isCut: true,
+      },
+    ];
+    const published: DeadLetter[] = [];
+    world.jetstream.connection.nats.subscribe(subjects.deadLetter(scope, 'events.order.placed'), {
+      callback: (_error, message) => void published.push(deadLetterSchema.parse(message.json())),
+    });
+    await world.jetstream.connection.nats.flush();
+    await world.startScheduler();
+    for (const { body } of bodies) await world.jetstream.publisher.publish({ subject, data: body });
+    await eventually(() => expect(published).toHaveLength(bodies.length));
+    const kept = await world.deadLetters();
+    for (const { body, environmentId, isCut = false } of bodies) {
+      const row = kept.find(({ payload }) => payload.toString() === body);
+      expect(row).toMatchObject({ subject, environment_id: environmentId ?? null, reason: 'unreadable' });
+      const letter = published.find(({ id }) => id === row!.id);
+      expect(letter?.environmentId).toBe(environmentId);
+      expect(Buffer.from(letter!.payload, 'base64').toString()).toBe(isCut ? '' : body);
+    }
+    expect(kept).toHaveLength(bodies.length);
+  });
+
+  test('that cannot be read while PostgreSQL is away is a dead letter when it is back, once', async () => {
+    const { server } = await sharedPostgres();
+    const metrics = createMetrics({ service: 'scheduler' });
+    await world.startScheduler({ metrics, sweepIntervalMs: 60_000 });
+    await server.stop();
+    const subject = subjects.event(scope, 'order.placed');
+    await world.jetstream.publisher.publish({ subject, data: '{broken' });
+    await eventually(async () => expect(await metrics.render()).toMatch(/outcome="put_back"[^}]*\} [1-9]/));
+    await server.restart();
+    await eventually(async () => expect(await metrics.render()).toContain('outcome="unreadable"'), {
+      timeoutMs: 15_000,
+    });
+    await metrics.stop();
+    expect(await world.deadLetters()).toHaveLength(1);
   });
 });
 

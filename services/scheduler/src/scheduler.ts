@@ -10,6 +10,7 @@ import type { Clock, Logger, Metrics, SpanRecorder, Stoppable } from '@ironflow/
 import { createActivator } from './activator.js';
 import { createAdmission } from './admission.js';
 import { createConditions } from './condition.js';
+import { createDeadLetters } from './dead-letters.js';
 import { followEndedActivations } from './ended-activations.js';
 import { createEventConsumer } from './event-consumer.js';
 import { createEventRouter } from './event-router.js';
@@ -97,7 +98,8 @@ function createParts({
     notices: jetstream.notices,
     spans,
   });
-  const consumer = createEventConsumer({ ...base, jetstream, router });
+  const deadLetters = createDeadLetters({ store, publisher: jetstream.publisher });
+  const consumer = createEventConsumer({ ...base, jetstream, router, deadLetters });
   const timers = createTimers({
     ...base,
     // An activation that has just yielded may still hold the subject.

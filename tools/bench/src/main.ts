@@ -192,7 +192,9 @@ async function measured(
 }
 
 async function usages(pids: Record<string, number>): Promise<Record<string, Usage>> {
-  const entries = Object.entries(pids).map(async ([name, pid]) => [name, await usageOf(pid, { tree: name === 'postgres' })] as const);
+  const entries = Object.entries(pids).map(
+    async ([name, pid]) => [name, await usageOf(pid, { tree: name === 'postgres' })] as const,
+  );
   return Object.fromEntries(await Promise.all(entries));
 }
 

@@ -4,7 +4,6 @@ import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import type { RequestListener, Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { startPlatform } from '@ironflow/platform';
 import type { Platform } from '@ironflow/platform';
 import { createClient, createFunction, createWorker, serve } from '@ironflow/sdk';
 import { createLifecycle, createLogger } from '@ironflow/service';
@@ -37,6 +36,8 @@ const broken = createFunction({ id: 'broken', triggers: [], retries: { attempts:
 });
 
 beforeAll(async () => {
+  // Loaded late, as the CLI does.
+  const { startPlatform } = await import('@ironflow/platform');
   scratch = await createScratch('cli');
   platform = await startPlatform({
     dataFolder: scratch.file('data'),
@@ -49,10 +50,18 @@ beforeAll(async () => {
   });
   env = { IRONFLOW_URL: platform.url, IRONFLOW_API_KEY: platform.apiKey };
   const connection = { ironflowUrl: platform.url, apiKey: platform.apiKey };
-  const worker = createWorker({ app: 'shop', functions: [orders, broken], handleSignals: false, ...connection });
+  const worker = createWorker({
+    app: 'shop',
+    functions: [orders, broken],
+    handleSignals: false,
+    ...connection,
+  });
   lifecycle.onStop('worker', () => worker.stop({ timeoutMs: 1_000 }));
   await worker.start();
-  const mail = createFunction({ id: 'mail', triggers: [{ event: 'mail.sent', if: 'event.data.n > 1' }] }, async () => 1);
+  const mail = createFunction(
+    { id: 'mail', triggers: [{ event: 'mail.sent', if: 'event.data.n > 1' }] },
+    async () => 1,
+  );
   const { signingKey } = platform;
   const handler = serve({ app: 'mailer', functions: [mail], dev: true, signingKey, ...connection });
   pushUrl = await listen((request, response) => handler.node(request, response));
@@ -87,7 +96,9 @@ interface Emitted {
 describe('what works', () => {
   test('an event is emitted, waited for, and its run shown with a line for each attempt', async () => {
     const { runs } = await json<Emitted>('emit', 'order.placed', '{"n":7}', '--wait', '20s');
-    expect(runs).toEqual([expect.objectContaining({ functionId: 'orders', status: 'completed', output: { n: 7 } })]);
+    expect(runs).toEqual([
+      expect.objectContaining({ functionId: 'orders', status: 'completed', output: { n: 7 } }),
+    ]);
     const shown = await run('runs', 'show', runs[0]!.id);
     expect(shown.exitCode).toBe(0);
     const lines = shown.out.split('\n');
@@ -106,7 +117,9 @@ describe('what works', () => {
 
   test('for people, emit and invoke print a table of the runs', async () => {
     const emitted = await run('emit', 'order.placed', '--wait', '20s');
-    expect(emitted.out).toMatch(/^event [0-9a-f-]{36}\nRUN +FUNCTION +STATUS +RESULT\n[0-9a-f-]{36}  orders +completed +{}$/);
+    expect(emitted.out).toMatch(
+      /^event [0-9a-f-]{36}\nRUN +FUNCTION +STATUS +RESULT\n[0-9a-f-]{36}  orders +completed +{}$/,
+    );
     const failed = await run('invoke', 'broken', '--wait', '20s');
     expect(failed.out).toMatch(/broken +failed +Error: cannot$/);
     expect((await run('emit', 'nobody.listens', '--wait', '5s')).out).toContain('no function matched');
@@ -114,7 +127,10 @@ describe('what works', () => {
 
   test('data comes from standard input too, and a repeated key stores nothing new', async () => {
     const args = ['emit', 'order.placed', '-', '--idempotency-key', 'once', '--json'];
-    const [first, second] = [await cli(args, { env, input: '{"n":1}' }), await cli(args, { env, input: '{"n":2}' })];
+    const [first, second] = [
+      await cli(args, { env, input: '{"n":1}' }),
+      await cli(args, { env, input: '{"n":2}' }),
+    ];
     expect(first.exitCode).toBe(0);
     expect(second.out).toBe(first.out);
   });
@@ -138,7 +154,16 @@ describe('what works', () => {
     const ofEvent = await json<Page>('runs', 'list', '--event', ids[0]!);
     expect(ofEvent.runs.map(({ eventId }) => eventId)).toEqual(ids);
     const first = await json<Page>('runs', 'list', '--function', 'orders', '--limit', '1');
-    const second = await json<Page>('runs', 'list', '--function', 'orders', '--limit', '1', '--cursor', first.nextCursor!);
+    const second = await json<Page>(
+      'runs',
+      'list',
+      '--function',
+      'orders',
+      '--limit',
+      '1',
+      '--cursor',
+      first.nextCursor!,
+    );
     expect(second.runs).toHaveLength(1);
     expect(second.runs[0]!.id).not.toBe(first.runs[0]!.id);
     expect((await json<Page>('runs', 'list', '--to', '2020-01-01')).runs).toEqual([]);
@@ -173,7 +198,19 @@ describe('what works', () => {
   });
 
   test('every command explains itself', async () => {
-    const commands = ['', 'dev', 'up', 'migrate', 'apps', 'apps sync', 'emit', 'invoke', 'runs', 'runs list', 'runs show'];
+    const commands = [
+      '',
+      'dev',
+      'up',
+      'migrate',
+      'apps',
+      'apps sync',
+      'emit',
+      'invoke',
+      'runs',
+      'runs list',
+      'runs show',
+    ];
     for (const command of [...commands, 'runs watch', 'functions', 'functions list', 'doctor']) {
       const { exitCode, out, err } = await run(...command.split(' ').filter((word) => word !== ''), '--help');
       expect({ command, exitCode, err }).toEqual({ command, exitCode: 0, err: '' });
@@ -208,7 +245,11 @@ describe('what goes wrong is one line and exit code 1', () => {
     ['a page that is no number', ['runs', 'list', '--limit', '1x'], /--limit.*number from 1 to 200/],
     ['a time that is none', ['runs', 'list', '--from', 'yesterday'], /--from.*must be a time/],
     ['a cursor of somebody else', ['runs', 'list', '--cursor', 'x'], /^ironflow: cursor/],
-    ['a URL that is none', ['runs', 'list', '--url', 'localhost:7400'], /--url: must be an http or https URL/],
+    [
+      'a URL that is none',
+      ['runs', 'list', '--url', 'localhost:7400'],
+      /--url: must be an http or https URL/,
+    ],
     ['a wrong key', ['runs', 'list', '--key', 'ifk_wrong'], /API key/],
     ['an app URL that is none', ['apps', 'sync', 'localhost'], /is not an http or https URL/],
     ['a port that is none', ['up', '--port', '70000'], /--port.*number from 0 to 65535/],
@@ -254,14 +295,25 @@ describe('what goes wrong is one line and exit code 1', () => {
     const gone = await run('apps', 'sync', `http://127.0.0.1:${await freePort()}`);
     expect(gone.err).toMatch(/^ironflow: the app at \S+ cannot be reached: ECONNREFUSED$/);
     const page = await listen((_request, response) => void response.end('<html>'));
-    expect((await run('apps', 'sync', page)).err).toContain('it answered 200, and not as a served Ironflow app does');
+    expect((await run('apps', 'sync', page)).err).toContain(
+      'it answered 200, and not as a served Ironflow app does',
+    );
     const empty = await listen((_request, response) => void response.end('{}'));
     expect((await run('apps', 'sync', empty)).err).toContain('not as a served Ironflow app does');
     const hello = createFunction({ id: 'hello', triggers: [] }, async () => 1);
-    const handler = serve({ app: 'lost', functions: [hello], dev: true, ironflowUrl: platform.url, apiKey: 'ifk_wrong' });
+    const handler = serve({
+      app: 'lost',
+      functions: [hello],
+      dev: true,
+      ironflowUrl: platform.url,
+      apiKey: 'ifk_wrong',
+    });
     const refused = await listen((request, response) => handler.node(request, response));
     const { exitCode, err } = await run('apps', 'sync', refused);
-    expect({ exitCode, err }).toEqual({ exitCode: 1, err: expect.stringMatching(/did not register: .*API key/) });
+    expect({ exitCode, err }).toEqual({
+      exitCode: 1,
+      err: expect.stringMatching(/did not register: .*API key/),
+    });
   });
 });
 
@@ -272,7 +324,9 @@ describe('doctor', () => {
   }
 
   async function diagnose(options: { args?: string[]; env?: NodeJS.ProcessEnv } = {}) {
-    const { exitCode, out } = await cli(['doctor', '--json', ...(options.args ?? [])], { env: options.env ?? env });
+    const { exitCode, out } = await cli(['doctor', '--json', ...(options.args ?? [])], {
+      env: options.env ?? env,
+    });
     const { ok, findings } = JSON.parse(out) as Diagnosis;
     expect(exitCode).toBe(ok ? 0 : 1);
     return Object.fromEntries(findings.map(({ check, result, detail }) => [check, `${result}: ${detail}`]));
@@ -291,7 +345,9 @@ describe('doctor', () => {
 
   test('nothing answers', async () => {
     const args = ['--url', `http://127.0.0.1:${await freePort()}`];
-    expect(await diagnose({ args })).toMatchObject({ platform: expect.stringMatching(/^fail: .*cannot be reached/) });
+    expect(await diagnose({ args })).toMatchObject({
+      platform: expect.stringMatching(/^fail: .*cannot be reached/),
+    });
   });
 
   test('the key is wrong, or there is none', async () => {

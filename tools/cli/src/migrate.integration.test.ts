@@ -20,7 +20,9 @@ test('migrate names what it cannot use, and keeps the password to itself', async
   url.password = 'hunter2';
   const refused = await cli(['migrate'], { env: { DATABASE_URL: url.href } });
   expect(refused).toMatchObject({ exitCode: 1, out: '' });
-  expect(refused.err).toMatch(/^ironflow: DATABASE_URL, 127.0.0.1:\d+\/test_\w+: password authentication failed/);
+  expect(refused.err).toMatch(
+    /^ironflow: DATABASE_URL, 127.0.0.1:\d+\/test_\w+: password authentication failed/,
+  );
   const half = { DATABASE_URL: url.href, IRONFLOW_SERVICE_PASSWORD: 'x' };
   expect((await cli(['migrate'], { env: half })).err).toContain('set both or neither');
   const other = await cli(['migrate', '--json'], { env: { DATABASE_URL: 'mysql://hunter2@x/y' } });

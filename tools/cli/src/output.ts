@@ -46,8 +46,7 @@ export function printFailure(terminal: Terminal, error: unknown, json: boolean):
 function describe(error: unknown): FailureDescription {
   if (error instanceof IronflowApiError || error instanceof IronflowError) {
     const { code, message, field } = error;
-    const hint =
-      code === 'unreachable' ? ': is the platform running? (`ironflow doctor` looks closer)' : '';
+    const hint = code === 'unreachable' ? ': is the platform running? (`ironflow doctor` looks closer)' : '';
     return { code, message: message + hint, ...(field === undefined ? {} : { field }) };
   }
   if (error instanceof ConfigurationError) return { code: 'invalid_input', message: error.message };

@@ -54,7 +54,10 @@ export function findTarget(command: Command, terminal: Terminal): Target {
     [options.key, '--key'],
     [terminal.env['IRONFLOW_API_KEY'], 'IRONFLOW_API_KEY'],
     // The key of the platform on this machine is nobody else's business.
-    [local?.url !== undefined && isSamePlace(local.url, url.value) ? local.apiKey : undefined, local?.file ?? ''],
+    [
+      local?.url !== undefined && isSamePlace(local.url, url.value) ? local.apiKey : undefined,
+      local?.file ?? '',
+    ],
   );
   return { url: { ...url, value: url.value.replace(/\/+$/, '') }, apiKey };
 }

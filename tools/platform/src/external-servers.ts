@@ -37,7 +37,9 @@ export async function checkNatsUrl(urls: string): Promise<void> {
       if (greeting.jetstream) return;
       problems.push(`${where} has no JetStream: start nats-server with -js`);
     } catch (error) {
-      problems.push(error instanceof IronflowError ? `${where}: ${error.message}` : unreachable(where, error));
+      problems.push(
+        error instanceof IronflowError ? `${where}: ${error.message}` : unreachable(where, error),
+      );
     }
   }
   throw new IronflowError('unavailable', 'nats_unavailable', `NATS_URL, ${problems.join('; ')}`);

@@ -54,13 +54,19 @@ export async function runPlatform(options: RunPlatformOptions): Promise<void> {
   }
 }
 
+/** npm passes on the Ctrl-C that the terminal has sent to us as well: that is one, not two. */
+const oneSignalMs = 500;
+
 /** SIGHUP is a terminal that was closed. */
 function endOnSignal(lifecycle: Lifecycle, say: (line: string) => void): void {
-  let interrupted = false;
+  let interruptedAtMs: number | undefined;
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
     process.on(signal, () => {
-      if (interrupted) process.exit(130);
-      interrupted = true;
+      if (interruptedAtMs !== undefined) {
+        if (performance.now() - interruptedAtMs > oneSignalMs) process.exit(130);
+        return;
+      }
+      interruptedAtMs = performance.now();
       say('Stopping…');
       void stopAndExit(lifecycle, 0);
     });

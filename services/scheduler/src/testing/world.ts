@@ -58,6 +58,14 @@ export interface RunRow {
   traceparent: string | null;
 }
 
+export interface DeadLetterRow {
+  id: string;
+  environment_id: string | null;
+  subject: string;
+  reason: string;
+  payload: Buffer;
+}
+
 export interface World {
   readonly scopes: readonly [Scope, Scope];
   readonly database: Database;
@@ -81,6 +89,7 @@ export interface World {
   /** A timer has come, and the activation goes on. */
   tellArmed(run: { id: string; scope: Scope }, nextDueInMs: number): void;
   runs(): Promise<RunRow[]>;
+  deadLetters(): Promise<DeadLetterRow[]>;
   stop(): Promise<void>;
 }
 
@@ -168,6 +177,7 @@ export async function createWorld(): Promise<World> {
     tellArmed: (run, nextDueInMs) =>
       jetstream.notices.publishRun({ ...noticeOf(run), status: 'running', nextDueInMs }, 'armed'),
     runs: () => database.query<RunRow>(readRuns, []),
+    deadLetters: () => database.query<DeadLetterRow>(readDeadLetters, []),
     stop: async () => {
       for (let step = undo.pop(); step !== undefined; step = undo.pop()) await step();
     },
@@ -226,4 +236,8 @@ function takeActivations({ jetstream, scopes }: Ground, definition: ConsumerDefi
 const readRuns = {
   name: 'test_read_runs',
   text: 'select id, event_id, function_id, status, skip_reason, wake, served, traceparent from runs order by id',
+};
+const readDeadLetters = {
+  name: 'test_read_dead_letters',
+  text: 'select id, environment_id, subject, reason, payload from dead_letters order by id',
 };

@@ -75,7 +75,8 @@ function unreachable({ value, from }: Found): Finding {
 
 async function checkReadiness({ value, from }: Found, answer: Response): Promise<Finding> {
   const where = `${value} (${from})`;
-  const body = (await answer.json().catch(() => undefined)) as { checks?: Record<string, unknown> } | undefined;
+  const body = (await answer.json().catch(() => undefined)) as
+    { checks?: Record<string, unknown> } | undefined;
   if (body?.checks === undefined) {
     const detail = `${where} answers ${answer.status}, and not as a platform does: is another program there?`;
     return { check: 'platform', result: 'fail', detail };

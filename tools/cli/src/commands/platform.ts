@@ -6,6 +6,7 @@ import { statSync } from 'node:fs';
 import { Command, Option } from 'commander';
 import { messageOf } from '@ironflow/errors';
 import type { Platform, RunPlatformOptions } from '@ironflow/platform';
+import type * as platformModule from '@ironflow/platform';
 import { besideApp } from '../dev/beside-app.js';
 import { parsePort } from '../input.js';
 import { printFailure, printJson } from '../output.js';
@@ -91,10 +92,11 @@ function devCommand(terminal: Terminal): Command {
     });
 }
 
-function platformOptions(of: { terminal: Terminal; flags: UpFlags; json: boolean }): Omit<
-  RunPlatformOptions,
-  'beside'
-> & { beside?: (platform: Platform) => void } {
+function platformOptions(of: {
+  terminal: Terminal;
+  flags: UpFlags;
+  json: boolean;
+}): Omit<RunPlatformOptions, 'beside'> & { beside?: (platform: Platform) => void } {
   const { terminal, flags, json } = of;
   const place = { dataFolder: flags.data, port: flags.port };
   const sayError = (error: unknown): void => printFailure(terminal, error, json);
@@ -119,7 +121,7 @@ function migrateCommand(terminal: Terminal): Command {
     });
 }
 
-async function loadPlatform(): Promise<typeof import('@ironflow/platform')> {
+async function loadPlatform(): Promise<typeof platformModule> {
   return import('@ironflow/platform').catch((error: unknown) => {
     const isMissing =
       (error as NodeJS.ErrnoException).code === 'ERR_MODULE_NOT_FOUND' &&

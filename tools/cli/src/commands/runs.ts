@@ -69,9 +69,7 @@ function watchCommand(terminal: Terminal): Command {
       let shown = '';
       for await (const update of client.watch(runId)) {
         const steps = update.steps.map((step) => `${plain(step.id)} ${step.status}`).join(', ');
-        const line = json
-          ? JSON.stringify(update)
-          : `${update.status}${steps === '' ? '' : `: ${steps}`}`;
+        const line = json ? JSON.stringify(update) : `${update.status}${steps === '' ? '' : `: ${steps}`}`;
         if (json || line !== shown) terminal.print(line);
         shown = line;
       }

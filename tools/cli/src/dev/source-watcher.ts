@@ -27,7 +27,8 @@ export function watchSources(options: SourceWatcherOptions): { stop(): void } {
   let isFull = false;
 
   const giveUp = (folder: string, why: string): void => {
-    if (!isFull) options.say(`not every folder is watched (${folder}: ${why}); --watch chooses a smaller one`);
+    if (!isFull)
+      options.say(`not every folder is watched (${folder}: ${why}); --watch chooses a smaller one`);
     isFull = true;
   };
   const forget = (folder: string): void => {
@@ -61,7 +62,8 @@ export function watchSources(options: SourceWatcherOptions): { stop(): void } {
     follow(path);
     // What was put into it before the watch began is heard here.
     const first = entries.find((entry) => entry.isFile() && sources.test(entry.name));
-    if (isNew && watches.has(path) && first !== undefined) options.onSave(relative(root, join(path, first.name)));
+    if (isNew && watches.has(path) && first !== undefined)
+      options.onSave(relative(root, join(path, first.name)));
   };
 
   follow(root);
