@@ -36,7 +36,7 @@ afterAll(async () => {
   await stopSharedServers();
 });
 
-/** One an hour, into the past: so they lie in this week, the last one, and the default partition. */
+/** One an hour, into the past: so they lie in this month and in the default partition. */
 async function runsOverHours(count: number): Promise<NewRun[]> {
   const events = Array.from({ length: count }, (_, index) =>
     newEvent({

@@ -169,11 +169,11 @@ test('events of any time find a partition', async () => {
     [events.map(({ id }) => id)],
   );
   expect(rows[0]!.name).toBe('events_default');
-  expect(rows[1]!.name).toMatch(/^events_w\d{8}$/);
+  expect(rows[1]!.name).toMatch(/^events_m\d{6}$/);
   expect(rows[2]!.name).toBe('events_default');
 });
 
-test('PostgreSQL finds the same lowest id of a time, so partitions begin where weeks do', async () => {
+test('PostgreSQL finds the same lowest id of a time, so partitions begin where months do', async () => {
   const timeMs = 1_795_255_752_224;
   const { rows } = await platform.admin.query('select lowest_id_at(to_timestamp($1::float8 / 1000)) as id', [
     timeMs,

@@ -209,18 +209,18 @@ test('the Prisma schema and the migrations declare the same tables and columns',
   });
 });
 
-test('partitions are there for this week and eight more, and making them again adds none', async () => {
+test('partitions are there for this month and two more, and making them again adds none', async () => {
   const ownerUrl = await emptyDatabase();
   await migrate({ ownerUrl, log: silent, servicePasswords: passwords });
   const count = `select parent.relname as name, count(*)::int from pg_inherits
     join pg_class parent on parent.oid = inhparent where parent.relkind = 'p' group by 1 order by 1`;
-  const expected = ['events', 'runs', 'steps'].map((name) => ({ name, count: 10 }));
+  const expected = ['events', 'runs', 'steps'].map((name) => ({ name, count: 4 }));
   await withService(ownerUrl, async (service) => {
     await Promise.all([ensurePartitions(service), ensurePartitions(service)]);
   });
   await withAdmin(ownerUrl, async (admin) => {
     expect((await admin.query(count)).rows).toEqual(expected);
-    await admin.query('select ensure_partitions(10)');
-    expect((await admin.query(count)).rows).toEqual(expected.map((row) => ({ ...row, count: 12 })));
+    await admin.query('select ensure_partitions(4)');
+    expect((await admin.query(count)).rows).toEqual(expected.map((row) => ({ ...row, count: 6 })));
   });
 });

@@ -1,5 +1,5 @@
 /**
- * Weekly partitions of events, runs and steps, made ahead; without them rows still find the default
+ * Monthly partitions of events, runs and steps, made ahead; without them rows still find the default
  * partition.
  */
 import type { Database, Statement } from './database.js';

@@ -44,6 +44,8 @@ export interface ServiceRuntime {
   database: Database;
   secrets: Secrets;
   http: HttpServer;
+  /** Aborted as the process begins to stop, while the HTTP server still drains. */
+  stopping: AbortSignal;
 }
 
 export interface StartOptions {
@@ -142,7 +144,17 @@ export async function startService<Shape extends z.ZodRawShape>(
     description: definition.description,
   });
   lifecycle.onStop(`${name} announcement`, withdraw);
-  const runtime = { version: platformVersion, logger, metrics, spans, jetstream, database, secrets, http };
+  const runtime = {
+    version: platformVersion,
+    logger,
+    metrics,
+    spans,
+    jetstream,
+    database,
+    secrets,
+    http,
+    stopping: lifecycle.stopping,
+  };
   await lifecycle.start(name, () => definition.start(runtime, own));
   // Stopped first, so that what still arrives finds everything behind it running.
   lifecycle.onStop(`${name} http`, () => http.stop());

@@ -18,6 +18,8 @@ export const executorService: ServiceDefinition<typeof executorConfigShape> = {
       drainTimeoutMs: config.IRONFLOW_DRAIN_TIMEOUT_MS,
     });
     runtime.http.onUpgrade(workerPath, executor.handleUpgrade);
+    // Not after the HTTP server: it would cut the workers' sockets before their runs are handed back.
+    runtime.stopping.addEventListener('abort', () => void executor.stop(), { once: true });
     await executor.start();
     return executor;
   },

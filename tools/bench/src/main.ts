@@ -193,7 +193,7 @@ async function measured(
 
 async function usages(pids: Record<string, number>): Promise<Record<string, Usage>> {
   const entries = Object.entries(pids).map(
-    async ([name, pid]) => [name, await usageOf(pid, { tree: name === 'postgres' })] as const,
+    async ([name, pid]) => [name, await usageOf(pid, { withChildren: name === 'postgres' })] as const,
   );
   return Object.fromEntries(await Promise.all(entries));
 }

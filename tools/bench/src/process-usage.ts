@@ -9,21 +9,24 @@ export interface Usage {
 const ticksPerSecond = 100;
 const pageBytes = 4_096;
 
-/** Of a process, with everything it has started if `tree`. */
-export async function usageOf(pid: number, { tree: isTree }: { tree: boolean }): Promise<Usage> {
-  const parents = await parentsOfAll();
-  const tree = new Set([pid]);
-  for (let grew = true; grew;) {
-    grew = false;
-    for (const [child, parent] of parents) {
-      if (tree.has(parent) && !tree.has(child)) grew = tree.add(child) !== undefined;
-    }
-  }
-  const usages = await Promise.all([...tree].map(usageOfOne));
+/** Of a process; with everything it has started if `withChildren`. */
+export async function usageOf(pid: number, { withChildren }: { withChildren: boolean }): Promise<Usage> {
+  const tree = withChildren ? await treeOf(pid) : [pid];
+  const usages = await Promise.all(tree.map(usageOfOne));
   return {
     cpuSeconds: usages.reduce((sum, usage) => sum + usage.cpuSeconds, 0),
     rssMegabytes: usages.reduce((sum, usage) => sum + usage.rssMegabytes, 0),
   };
+}
+
+async function treeOf(root: number): Promise<number[]> {
+  const parents = await parentsOfAll();
+  const tree = new Set([root]);
+  for (let size = 0; size < tree.size;) {
+    size = tree.size;
+    for (const [child, parent] of parents) if (tree.has(parent)) tree.add(child);
+  }
+  return [...tree];
 }
 
 async function usageOfOne(pid: number): Promise<Usage> {

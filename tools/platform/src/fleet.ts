@@ -43,6 +43,8 @@ export interface Fleet {
 }
 
 const workspace = fileURLToPath(new URL('../../../', import.meta.url));
+/** A larger young generation: what services make lives for milliseconds, and scavenging it cost them a twelfth. */
+const nodeArguments = ['--enable-source-maps', '--max-semi-space-size=64'];
 const readyWithinMs = 30_000;
 
 export async function startFleet(options: FleetOptions): Promise<Fleet> {
@@ -102,7 +104,7 @@ function createMember(options: MemberOptions): FleetMember {
     stop: () => end('SIGTERM'),
     start: async () => {
       const main = join(workspace, 'services', service, 'dist', 'main.js');
-      child = spawn(process.execPath, ['--enable-source-maps', main], {
+      child = spawn(process.execPath, [...nodeArguments, main], {
         env: { ...options.env, HOST: '127.0.0.1', PORT: String(ownPort) },
         stdio: ['ignore', options.log, options.log],
       });
