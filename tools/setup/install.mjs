@@ -38,7 +38,7 @@ export async function install({
       writeFileSync(stamp, wanted);
       return 'adopted';
     }
-    log('installing the dependencies of package-lock.json: npm ci --no-audit --no-fund');
+    log('installing the dependencies of package-lock.json: npm install --no-save');
     const startedAt = Date.now();
     await runNpmCi(root);
     writeFileSync(stamp, wanted);
@@ -112,11 +112,14 @@ function readOrEmpty(path) {
  */
 function runNpmCi(root) {
   return new Promise((resolve, reject) => {
-    const child = spawn('npm', ['ci', '--no-audit', '--no-fund'], { cwd: root, stdio: ['ignore', 2, 2] });
+    // Not `npm ci`: it refuses a lock file without the optional packages of every other platform, which a registry mirror
+    // need not have. This installs what the lock says all the same, and writes neither it nor package.json.
+    const args = ['install', '--no-save', '--no-audit', '--no-fund'];
+    const child = spawn('npm', args, { cwd: root, stdio: ['ignore', 2, 2] });
     child.once('error', (error) => reject(new Error(`npm could not be started: ${error.message}`)));
     child.once('exit', (code, signal) => {
       if (code === 0) resolve();
-      else reject(new Error(`npm ci failed (${signal ?? `exit code ${code}`}); its output is above`));
+      else reject(new Error(`npm install failed (${signal ?? `exit code ${code}`}); its output is above`));
     });
   });
 }
