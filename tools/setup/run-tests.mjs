@@ -4,15 +4,15 @@ import { readdirSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 
 const workspace = fileURLToPath(new URL('../../', import.meta.url));
-const nx = `${workspace}node_modules/nx/bin/nx.js`;
+const nx = `${workspace}node_modules/.bin/nx`;
 
 const setup = `${workspace}tools/setup/`;
 const ownTests = readdirSync(setup).filter((name) => name.endsWith('.test.mjs'));
-run(['--test', ...ownTests.map((name) => `${setup}${name}`)]);
-run([nx, 'run-many', '--target=test', '--parallel=2', '--output-style=static', ...process.argv.slice(2)]);
+run(process.execPath, ['--test', ...ownTests.map((name) => `${setup}${name}`)]);
+run(nx, ['run-many', '--target=test', '--parallel=2', '--output-style=static', ...process.argv.slice(2)]);
 
-function run(args) {
-  const { status } = spawnSync(process.execPath, args, {
+function run(command, args) {
+  const { status } = spawnSync(command, args, {
     cwd: workspace,
     stdio: 'inherit',
     env: { ...process.env, NX_DAEMON: 'false', NX_TUI: 'false' },
