@@ -1,4 +1,4 @@
-// `npm test`: the set-up scripts' own tests, then every package's. Arguments go to Nx, such as `--projects=@ironflow/sdk`.
+// `npm test`: the set-up scripts' own tests, then every package's, one at a time since most of them start servers. Arguments go to Nx, such as `--projects=@ironflow/sdk`.
 import { spawnSync } from 'node:child_process';
 import { readdirSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
@@ -9,7 +9,7 @@ const nx = `${workspace}node_modules/.bin/nx`;
 const setup = `${workspace}tools/setup/`;
 const ownTests = readdirSync(setup).filter((name) => name.endsWith('.test.mjs'));
 run(process.execPath, ['--test', ...ownTests.map((name) => `${setup}${name}`)]);
-run(nx, ['run-many', '--target=test', '--parallel=2', '--output-style=static', ...process.argv.slice(2)]);
+run(nx, ['run-many', '--target=test', '--parallel=1', '--output-style=static', ...process.argv.slice(2)]);
 
 function run(command, args) {
   const { status } = spawnSync(command, args, {

@@ -136,7 +136,7 @@ describe('what works', () => {
   });
 
   test('a run is watched to its end', async () => {
-    const { runs } = await json<Emitted>('invoke', 'orders', '{"n":1}', '--wait', '1ms');
+    const { runs } = await json<Emitted>('invoke', 'orders', '{"n":1}', '--wait', '500ms');
     const watched = await run('runs', 'watch', runs[0]!.id);
     expect(watched.exitCode).toBe(0);
     expect(watched.out.split('\n').at(-1)).toMatch(/^completed: nap completed.*charge completed/);

@@ -90,7 +90,7 @@ test('the app starts beside the platform, again on every save, and ends with Ctr
   expect(await cli.ended()).toBe(0);
   const left = [...servers, ...[second, secondChild, last, lastChild].map(Number)].filter(isRunning);
   expect(left).toEqual([]);
-}, 60_000);
+}, 150_000);
 
 test('a push app that runs by itself is asked to register once it answers, and on every save', async () => {
   const port = await freePort();
@@ -107,7 +107,7 @@ test('a push app that runs by itself is asked to register once it answers, and o
   expect(await client.invoke('a', {}, { wait: '15s' })).toMatchObject({ runs: [{ output: 'a' }] });
   writeFileSync(scratch.file('app.mjs'), app(['b']));
   await cli.says(/app pushed registered: b; archived: a\n/);
-}, 60_000);
+}, 150_000);
 
 test('an app that ends is told of, and a save starts it again', async () => {
   writeFileSync(scratch.file('app.js'), `process.exit(3);`);
@@ -117,7 +117,7 @@ test('an app that ends is told of, and a save starts it again', async () => {
   await cli.says(/up whsec_/);
   cli.signal('SIGTERM');
   expect(await cli.ended()).toBe(0);
-}, 60_000);
+}, 150_000);
 
 test('with --json, up says in one line what a program needs, and no more', async () => {
   const cli = start('up', '--json');
@@ -130,7 +130,7 @@ test('with --json, up says in one line what a program needs, and no more', async
   expect(await cli.ended()).toBe(0);
   expect(cli.text()).toBe(line);
   expect(servers.filter(isRunning)).toEqual([]);
-}, 60_000);
+}, 150_000);
 
 test('a command that fails exits with 1 and one line, as a process too', async () => {
   const env = { DATABASE_URL: `postgresql://somebody:secret@127.0.0.1:${await freePort()}/none` };

@@ -15,7 +15,7 @@ export interface SpawnedCli {
 }
 
 const bin = fileURLToPath(new URL('../../bin/ironflow.js', import.meta.url));
-const saidWithinMs = 30_000;
+const saidWithinMs = 60_000;
 
 export function spawnCli(args: string[], options: { cwd: string; env?: NodeJS.ProcessEnv }): SpawnedCli {
   const child = spawn(process.execPath, [bin, ...args], {
