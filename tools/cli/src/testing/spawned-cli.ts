@@ -20,7 +20,8 @@ const saidWithinMs = 60_000;
 export function spawnCli(args: string[], options: { cwd: string; env?: NodeJS.ProcessEnv }): SpawnedCli {
   const child = spawn(process.execPath, [bin, ...args], {
     cwd: options.cwd,
-    env: { ...process.env, NODE_OPTIONS: '', ...options.env },
+    // A runner that forces colours would have them between the words that are looked for.
+    env: { ...process.env, NODE_OPTIONS: '', FORCE_COLOR: '0', ...options.env },
     stdio: ['ignore', 'pipe', 'pipe'],
   });
   let text = '';
