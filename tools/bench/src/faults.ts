@@ -148,13 +148,27 @@ async function main(): Promise<boolean> {
   const results: Result[] = [];
   for (const scenario of wanted) {
     say(`\n${scenario.name}`);
-    const result = await play(scenario);
+    // What could not even be played is a failure with its reason; the others are still played.
+    const result = await play(scenario).catch((error: unknown) => unplayed(scenario, error));
     results.push(result);
     say(JSON.stringify(result));
   }
   if (options.json) console.log(JSON.stringify(results, null, 2));
   else console.table(results.map(({ failures, ...result }) => ({ ...result, failures: failures.length })));
   return results.every(({ failures }) => failures.length === 0);
+}
+
+function unplayed({ name }: Scenario, error: unknown): Result {
+  const none = {
+    runs: 0,
+    midway: 0,
+    completed: 0,
+    secondsToEnd: 0,
+    stepsBegun: 0,
+    repeats: 0,
+    violations: 0,
+  };
+  return { scenario: name, fault: 'none: it could not be played', ...none, failures: [messageOf(error)] };
 }
 
 async function play(scenario: Scenario): Promise<Result> {

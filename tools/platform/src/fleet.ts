@@ -43,7 +43,7 @@ export interface Fleet {
 }
 
 const workspace = fileURLToPath(new URL('../../../', import.meta.url));
-/** A larger young generation: what services make lives for milliseconds, and scavenging it cost them a twelfth. */
+/** A larger young generation: what services make lives for milliseconds, and is cheaper dead than scavenged. */
 const nodeArguments = ['--enable-source-maps', '--max-semi-space-size=64'];
 const readyWithinMs = 30_000;
 

@@ -241,7 +241,7 @@ create function lowest_id_at(at timestamptz) returns uuid
   return (lpad(to_hex(floor(extract(epoch from at) * 1000)::bigint), 12, '0') || '70008000000000000000')::uuid;
 
 -- Months of UTC, made ahead. A prepared statement locks every partition there is, also those that it then
--- prunes: ten of them cost a tenth of all runs a second. Ids of other times, such as backfills, go to the
+-- prunes: more of them cost every statement. Ids of other times, such as backfills, go to the
 -- default partition. Waiting for a lock would queue everybody behind it: it gives up soon instead and is called
 -- again.
 create function ensure_partitions(months_ahead integer default 2) returns integer
