@@ -159,8 +159,8 @@ const program = fc.letrec<{ node: Program }>((tie) => ({
 })).node;
 
 interface Watch {
-  /** The handler saw something settle. */
-  saw(what: string): void;
+  /** The handler saw a step settle. */
+  saw(id: string, what: string): void;
   begins(id: string, attempt: number): void;
 }
 
@@ -176,17 +176,18 @@ function interpret(node: Program, { step }: HandlerContext<unknown>, watch: Watc
       throw part.fatal ? new NonRetryableError('for good') : new Error('once more');
     };
     return step.run(part.name, work).then(
-      (value) => (watch.saw(`${id}=${value}`), value),
-      (error: StepError) => (watch.saw(`${error.stepId}!${error.message} ${error.stack}`), error.message),
+      (value) => (watch.saw(id, `${id}=${value}`), value),
+      (error: StepError) => (watch.saw(id, `${error.stepId}!${error.message} ${error.stack}`), error.message),
     );
   };
   const go = async (part: Program): Promise<unknown> => {
     switch (part.kind) {
       case 'run':
         return runStep(part);
-      case 'sleep':
-        occurrences.next(part.name);
-        return step.sleep(part.name, '1h').then(() => watch.saw(part.name));
+      case 'sleep': {
+        const id = occurrences.next(part.name);
+        return step.sleep(part.name, '1h').then(() => watch.saw(id, id));
+      }
       case 'sequence': {
         const values: unknown[] = [];
         for (const inner of part.parts) values.push(await go(inner));
@@ -208,18 +209,18 @@ function interpret(node: Program, { step }: HandlerContext<unknown>, watch: Watc
   return go(node);
 }
 
-/** A function that checks itself: each activation sees what the one before saw, and begins nothing that is recorded. */
+/** A function that checks itself: each activation sees what was recorded of what the one before saw, and begins nothing that is. */
 function defineWatched(node: Program, memory: MemoryRun): IronflowFunction {
-  let seen: string[] = [];
+  let seen: { id: string; what: string }[] = [];
   return define((context) => {
-    const before = seen;
+    const lost = seen.findIndex(({ id }) => !isSettled(memory, id));
+    const before = lost === -1 ? seen : seen.slice(0, lost);
     seen = [];
     return interpret(node, context, {
-      saw(what) {
-        if (seen.length < before.length && before[seen.length] !== what) {
-          memory.violations.push(`saw ${what} in place of ${before[seen.length]}`);
-        }
-        seen.push(what);
+      saw(id, what) {
+        const expected = before[seen.length]?.what ?? what;
+        if (expected !== what) memory.violations.push(`saw ${what} in place of ${expected}`);
+        seen.push({ id, what });
       },
       begins(id, attempt) {
         const recorded = memory.steps.get(id);
@@ -230,6 +231,9 @@ function defineWatched(node: Program, memory: MemoryRun): IronflowFunction {
     });
   });
 }
+
+const isSettled = (memory: MemoryRun, id: string): boolean =>
+  ['completed', 'failed'].includes(memory.steps.get(id)?.status ?? '');
 
 describe('a run of any shape, crashed after any of its records', () => {
   for (const mode of ['pull', 'push'] as const) {
@@ -337,10 +341,36 @@ describe('an activation', () => {
     for (let turns = 0; turns < 10; turns += 1) await turn();
     expect(begun).toEqual(['a']);
     submitted.shift()!();
-    for (let turns = 0; turns < 3; turns += 1) await turn();
+    expect(await activation.result).toMatchObject({ kind: 'ended', records: [{ id: 'b' }] });
     expect(begun).toEqual(['a', 'b']);
-    submitted.shift()!();
-    expect((await activation.result).kind).toBe('ended');
+  });
+
+  test('goes on with the handler before a record is acknowledged, and lets nothing but steps wait for it', async () => {
+    const submitted: { records: StepRecord[]; acknowledge: () => void }[] = [];
+    const seen: string[] = [];
+    const activation = startActivation({
+      definition: define(async ({ step }) => {
+        seen.push(await step.run('a', () => 'a settled'));
+        const next = step.run('b', () => seen.push('b begun'));
+        await step.sleep('rest', '1m');
+        return next;
+      }),
+      invocation: invocationOf(newRun(), undefined),
+      recorder: {
+        record: (records) => new Promise<void>((acknowledge) => submitted.push({ records, acknowledge })),
+      },
+      now: Date.now,
+      random: () => 0.5,
+      log: () => {},
+    });
+    for (let turns = 0; turns < 3; turns += 1) await turn();
+    expect(seen).toEqual(['a settled']);
+    expect(submitted.map(({ records }) => records.map(({ id }) => id))).toEqual([['a', 'rest']]);
+    submitted[0]!.acknowledge();
+    for (let turns = 0; turns < 3; turns += 1) await turn();
+    expect(seen).toEqual(['a settled', 'b begun']);
+    submitted[1]!.acknowledge();
+    expect(await activation.result).toEqual({ kind: 'ended', outcome: { kind: 'yielded' }, records: [] });
   });
 
   test('throws the same StepError on the first run and on a replay', async () => {

@@ -2,10 +2,12 @@
  * Drives one activation of a run: calls the handler, lets recorded steps settle from the memo, runs what is new, and
  * knows when it is over. No transport, clock or randomness of its own: worker and push endpoint bring them.
  *
- * A1. Steps settle one at a time, in the order of the memo and then in the order of their acknowledgements; the next one
- *     only after the handler has reacted to the one before (all microtasks have run). So a replay takes the same turns.
- * A2. A step settles only when its record is durable, from the text that was recorded: first run and replay see the same.
- * A3. No step begins before every record submitted before it was called is acknowledged.
+ * A1. Steps settle one at a time, in the order of the memo and then in the order in which they ended; the next one only
+ *     after the handler has reacted to the one before (all microtasks have run). So a replay takes the same turns.
+ * A2. A step settles from the text that is recorded: first run and replay see the same. Its record is submitted as soon as
+ *     the handler has reacted, together with what the reaction brought: another record, or the end of the function.
+ * A3. No step begins before everything that was recorded before it was called is acknowledged. What a handler does outside
+ *     of steps is not held back: it runs again in every replay anyway.
  * A4. It is over when the handler has settled and nothing it began is under way; or when steps wait for a timer, nothing
  *     is under way, and a whole turn of the event loop has brought no new step. A handler that awaits work of its own
  *     (outside of any step) beside a pending sleep or retry is therefore left, and called again when the timer is due.
@@ -86,7 +88,8 @@ class Driver implements Activation {
   /** Recorded steps that the handler went past without calling them, in case it still does. */
   private readonly passed = new Map<string, Settled>();
   private readonly running = new Set<Attempt>();
-  private batch: StepRecord[] = [];
+  /** Recorded, and not submitted yet: one submission to the gate. */
+  private batch: { submission: number; records: StepRecord[] } | undefined;
   private readonly unsent: StepRecord[] = [];
   private nextOrder: number;
   /** Recorded steps that this replay has not come past. */
@@ -200,7 +203,7 @@ class Driver implements Activation {
         return;
       case undefined:
         this.unseen = 0;
-        if (step.type === 'sleep') this.batch.push(step.record(id, () => this.nextOrder++));
+        if (step.type === 'sleep') this.note(step.record(id, () => this.nextOrder++));
         else this.gate.pass(() => this.begin(id, step, 1));
     }
   }
@@ -217,9 +220,14 @@ class Driver implements Activation {
 
   private conclude(attempt: Attempt, record: StepRecord): void {
     if (this.over || !this.running.delete(attempt)) return;
-    const settles = record.status === 'completed' || record.status === 'failed';
-    this.batch.push(settles ? { ...record, order: this.nextOrder++ } : record);
+    this.note(settles(record) ? { ...record, order: this.nextOrder++ } : record);
     this.touch();
+  }
+
+  private note(record: StepRecord): void {
+    this.batch ??= { submission: this.gate.submit(), records: [] };
+    this.batch.records.push(record);
+    if (settles(record)) this.settled.push(record);
   }
 
   /** Something happened: look again as soon as the handler has reacted to it. */
@@ -242,7 +250,7 @@ class Driver implements Activation {
       this.settle(next);
       return;
     }
-    this.flush();
+    if (this.handlerEnd === undefined || !this.isLastBatch()) this.flush();
     if (this.handlerEnd !== undefined) this.endIfQuiet();
     else if (this.quiet() || this.settled.length > 0) this.lookWhenIdle();
   };
@@ -291,39 +299,41 @@ class Driver implements Activation {
 
   /** Submits what was recorded in this turn as one. */
   private flush(): void {
-    if (this.batch.length === 0) return;
-    const records = this.batch;
-    this.batch = [];
-    const submission = this.gate.submit();
+    if (this.batch === undefined) return;
+    const { submission, records } = this.batch;
+    this.batch = undefined;
     if (this.options.recorder === undefined) {
       this.unsent.push(...records);
       return;
     }
     this.options.recorder.record(records).then(
-      () => this.acknowledge(submission, records),
+      () => this.acknowledge(submission),
       (error: unknown) => this.abort(error instanceof Error ? error : new Error('the records were refused')),
     );
   }
 
-  private acknowledge(submission: number, records: StepRecord[]): void {
+  private acknowledge(submission: number): void {
     if (this.over) return;
-    for (const record of records) {
-      if (record.status === 'completed' || record.status === 'failed') this.settled.push(record);
-    }
     this.gate.acknowledge(submission);
     this.touch();
   }
 
+  /** Nothing else is under way: what is still to be submitted goes with the end. */
+  private isLastBatch(): boolean {
+    const submissions = this.batch === undefined ? 0 : 1;
+    return this.running.size === 0 && this.gate.outstanding === submissions && this.gate.held === 0;
+  }
+
   /** Nothing is under way of which this activation can still see the end. */
   private quiet(): boolean {
-    if (this.running.size > 0 || this.batch.length > 0) return false;
-    return this.options.recorder === undefined || (this.gate.outstanding === 0 && this.gate.held === 0);
+    return this.options.recorder === undefined ? this.running.size === 0 : this.isLastBatch();
   }
 
   private endIfQuiet(): void {
     if (this.over || !this.quiet()) return;
     const outcome = this.outcome();
-    if (outcome !== undefined) this.end({ kind: 'ended', outcome, records: this.unsent });
+    if (outcome === undefined) return;
+    this.end({ kind: 'ended', outcome, records: [...this.unsent, ...(this.batch?.records ?? [])] });
   }
 
   /** `undefined`: the handler is busy with work of its own. */
@@ -338,10 +348,8 @@ class Driver implements Activation {
       this.reportLeftOver();
       return outcomeOfValue(this.handlerEnd.value, context);
     }
-    if (this.unsent.some(({ status }) => status === 'completed' || status === 'failed')) {
-      return { kind: 'continue' };
-    }
     if (this.pending.size > 0) return { kind: 'yielded' };
+    if (this.unsent.some(settles)) return { kind: 'continue' };
     if (!this.expired) return undefined;
     const late = new Error('the deadline of the call passed while the function was busy outside of a step');
     late.name = 'DeadlineExceeded';
@@ -360,4 +368,9 @@ class Driver implements Activation {
     this.over = true;
     this.finish(result);
   }
+}
+
+type SettlingRecord = Extract<StepRecord, { status: 'completed' | 'failed' }>;
+function settles(record: StepRecord): record is SettlingRecord {
+  return record.status === 'completed' || record.status === 'failed';
 }
