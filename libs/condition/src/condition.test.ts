@@ -35,6 +35,8 @@ describe('a condition', () => {
     ['event.name.startsWith("order.")', 'true'],
     ['event.data.items.exists(item, item.sku == "b")', 'true'],
     ['event.data.items.all(item, item.sku == "b")', 'false'],
+    [`event.data.currency.contains("UR") && !event.name.contains("${'x'.repeat(256)}")`, 'true'],
+    ['event.name.split(".")[0] == "order" && event.name.indexOf(".", 2) == 5', 'true'],
     ['has(event.data.coupon)', 'false'],
     ['event.data.?coupon.orValue("none") == "none"', 'true'],
     ['size(event.data.items) == 2', 'true'],
@@ -84,6 +86,14 @@ describe('refused, in words for its author and in a code for its runs, is', () =
     ['a comparison of what cannot be compared', '1 < "a"', /valid CEL/, /at character/],
     ['an alias', 'cel.bind(s, event.data.secret, s + s == s)', /bind\(\)/, /^bind\(\) is not available$/],
     ['joining', '["a"].join("") == "a"', /join\(\)/, /^join\(\) is not available$/],
+    [
+      'a search for data',
+      'event.data.secret.contains(event.data.x)',
+      /contains\(\) a text/,
+      /^contains\(\) takes/,
+    ],
+    ['a regular expression from data', 'event.name.matches(event.data.x)', /matches\(\)/, /short text$/],
+    ['a search for a long text', `event.name.contains("${'x'.repeat(257)}")`, /at most 256/, /short text$/],
     ['too many additions', `${additions(33)} > 1`, /32 additions$/, /^too many additions$/],
     ['too many additions in loops', loops(7), /6 additions where it has loops/, /^too many additions$/],
     ['too deep a nesting', `${'('.repeat(80)}true${')'.repeat(80)}`, /valid CEL/, /^limit_exceeded/],
@@ -111,6 +121,7 @@ describe('how often it may read the data', () => {
     ['has(event.data.a) && size(event.data.b) > 1', 2],
     ['event.data.a + event.data.b > 1', Infinity],
     ['event.data.a.matches("a")', Infinity],
+    ['event.data.a.contains("a")', Infinity],
     ['event.data.list.all(x, x > 0)', Infinity],
   ])('%s: %d', (expression, readingsMax) => {
     expect(compileCondition(expression)).toMatchObject({ kind: 'compiled', readingsMax });
@@ -126,7 +137,11 @@ const loop = fc
   .tuple(operand, fc.constantFrom('map', 'filter', 'all', 'exists'), fc.integer({ min: 0, max: 8 }), sum)
   .map(([list, name, count, body]) => `${list}${`.${name}(x, ${body})`.repeat(count)}`);
 const call = fc
-  .tuple(fc.constantFrom('size', 'string', 'has', 'join', 'matches', 'exec'), fc.boolean(), operand)
+  .tuple(
+    fc.constantFrom('size', 'string', 'has', 'join', 'matches', 'contains', 'exec'),
+    fc.boolean(),
+    operand,
+  )
   .map(([name, isMethod, on]) => (isMethod ? `${on}.${name}("a")` : `${name}(${on})`));
 const term = fc.oneof(operand, sum, loop, call);
 const comparison = fc

@@ -10,7 +10,7 @@
 import { Environment, EvaluationError, ParseError, TypeError as CelTypeError } from '@marcbachmann/cel-js';
 import type { ParseResult, TypeCheckResult } from '@marcbachmann/cel-js';
 import type { FunctionEvent } from '@ironflow/schema';
-import { shapeOf } from './shape.js';
+import { searchLengthMax, shapeOf } from './shape.js';
 import type { Shape } from './shape.js';
 
 export type ConditionResult = { kind: 'true' } | { kind: 'false' } | { kind: 'error'; reason: string };
@@ -69,11 +69,17 @@ export function compileCondition(expression: string): Condition {
   }
 }
 
-function refusalOfShape({ refused, additions, hasLoop }: Shape): Refusal | undefined {
+function refusalOfShape({ refused, openSearch, additions, hasLoop }: Shape): Refusal | undefined {
   if (refused !== undefined) {
     return {
       rule: `must not use ${refused}(), which is not available`,
       reason: `${refused}() is not available`,
+    };
+  }
+  if (openSearch !== undefined) {
+    return {
+      rule: `must give ${openSearch}() a text of at most ${searchLengthMax} characters in quotes`,
+      reason: `${openSearch}() takes only a short text`,
     };
   }
   const max = hasLoop ? additionsWithLoopsMax : additionsMax;

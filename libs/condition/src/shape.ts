@@ -10,25 +10,32 @@ export interface Shape {
   isDirect: boolean;
   /** The first function of it that is not available. */
   refused: string | undefined;
+  /** The first function of it that searches for something other than a short text written in the expression. */
+  openSearch: string | undefined;
 }
 
 /** They build texts exponentially longer than what they are given, which no time limit stops in time. */
 const refusedFunctions = new Set(['bind', 'join']);
 const loopFunctions = new Set(['all', 'exists', 'exists_one', 'map', 'filter']);
+/**
+ * They are one call of the engine, which takes the product of both lengths for texts made for it, a literal regular
+ * expression included, and which no time limit interrupts: eleven seconds for the largest event.
+ */
+const searchFunctions = new Set(['contains', 'indexOf', 'lastIndexOf', 'split', 'matches']);
+/** As many passes over the data at the very worst, some forty milliseconds. */
+export const searchLengthMax = 256;
 /** Each reads its arguments at most once. */
-const directFunctions = new Set([
-  'has',
-  'size',
-  'startsWith',
-  'endsWith',
-  'contains',
-  'int',
-  'double',
-  'string',
-]);
+const directFunctions = new Set(['has', 'size', 'startsWith', 'endsWith', 'int', 'double', 'string']);
 
 export function shapeOf(tree: ASTNode): Shape {
-  const shape: Shape = { additions: 0, references: 0, hasLoop: false, isDirect: true, refused: undefined };
+  const shape: Shape = {
+    additions: 0,
+    references: 0,
+    hasLoop: false,
+    isDirect: true,
+    refused: undefined,
+    openSearch: undefined,
+  };
   inspect(tree, shape);
   return shape;
 }
@@ -44,6 +51,7 @@ function inspect(value: unknown, shape: Shape): void {
   if (node.op === 'call' || node.op === 'rcall') {
     const name = node.args[0];
     if (refusedFunctions.has(name)) shape.refused ??= name;
+    if (searchFunctions.has(name) && !isShortText(node.args.at(-1))) shape.openSearch ??= name;
     if (loopFunctions.has(name)) shape.hasLoop = true;
     if (!directFunctions.has(name)) shape.isDirect = false;
   } else if (node.op === 'id') {
@@ -53,4 +61,11 @@ function inspect(value: unknown, shape: Shape): void {
     shape.isDirect = false;
   }
   inspect(node.args, shape);
+}
+
+/** What is searched for is the first argument of a method. */
+function isShortText(methodArguments: unknown): boolean {
+  const sought: unknown = Array.isArray(methodArguments) ? methodArguments[0] : undefined;
+  if (typeof sought !== 'object' || sought === null || !('op' in sought) || !('args' in sought)) return false;
+  return sought.op === 'value' && typeof sought.args === 'string' && sought.args.length <= searchLengthMax;
 }

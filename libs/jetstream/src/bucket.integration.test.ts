@@ -63,6 +63,17 @@ test('a watcher is told what is there, what changes, and what changes after ever
   expect(told).toHaveLength(count);
 });
 
+test('a key that changes is told at once, and once more when it has been quiet for a moment', async () => {
+  const bucket = jetstream.bucket('SYS_workers');
+  const told: { key: string; atMs: number }[] = [];
+  const stop = await bucket.watch((key) => told.push({ key, atMs: performance.now() }));
+  for (let count = 0; count < 5; count += 1) await bucket.put('busy', `${count}`);
+  await eventually(() => expect(told.length).toBe(6));
+  expect(told[5]!.atMs - told[4]!.atMs).toBeGreaterThan(450);
+  expect(told.every(({ key }) => key === 'busy')).toBe(true);
+  stop();
+});
+
 test('a key written while a watcher had no connection is told when it is back', async () => {
   const bucket = jetstream.bucket('SYS_functions');
   const told: string[] = [];

@@ -1,9 +1,14 @@
-/** A key-value bucket: read from the leader, written by compare-and-set, watched without missing a wipe. */
+/**
+ * A key-value bucket: written by compare-and-set and read from the stream's leader, never from a replica that may be behind.
+ * The client asks the leader (STREAM.MSG.GET) for a bucket that it opened without being told of `allow_direct`.
+ */
 import { Kvm } from '@nats-io/kv';
 import type { KV } from '@nats-io/kv';
 import { messageOf } from '@ironflow/errors';
 import type { BucketName } from '@ironflow/schema';
+import { watchBucket } from './bucket-watch.js';
 import type { Connection } from './connection.js';
+import type { JetStreamLog } from './log.js';
 import type { Provisioner } from './provisioner.js';
 
 export interface BucketEntry {
@@ -22,17 +27,24 @@ export interface Bucket {
   update(key: string, value: string, revision: number): Promise<boolean>;
   delete(key: string): Promise<void>;
   /**
-   * Tells every key that is there and every one that changes. It says that a key changed, not to what: a watcher that
-   * reads the key afterwards sees the truth, also when a write that was seen was refused. Keys that expire are not told.
+   * Tells every key that is there, and every one that changes at once and again a moment later. It says that a key changed,
+   * not to what: a watcher that reads the key afterwards sees the truth, also when a write that was seen was refused. Keys
+   * that expire are not told. Rejects when the bucket cannot be read now: nothing is watched then.
    */
   watch(onChange: (key: string) => void): Promise<() => void>;
 }
 
 const wrongLastSequence = 10071;
-const catchUpRetryDelayMs = 250;
 const noStreamCodes = new Set([10059, 503]);
 
-export function openBucket(connection: Connection, provisioner: Provisioner, name: BucketName): Bucket {
+export interface BucketOptions {
+  connection: Connection;
+  provisioner: Provisioner;
+  name: BucketName;
+  log?: JetStreamLog | undefined;
+}
+
+export function openBucket({ connection, provisioner, name, log }: BucketOptions): Bucket {
   let opened: Promise<KV> | undefined;
   const open = (): Promise<KV> => {
     opened ??= new Kvm(connection.nats).open(name).catch((error: unknown) => {
@@ -70,29 +82,7 @@ export function openBucket(connection: Connection, provisioner: Provisioner, nam
     create: (key, value) => withBucket((bucket) => succeeds(bucket.create(key, value))),
     update: (key, value, revision) => withBucket((bucket) => succeeds(bucket.update(key, value, revision))),
     delete: (key) => withBucket((bucket) => bucket.delete(key)),
-    watch: async (onChange) => {
-      // Puts are seen as plain messages. A KV watcher is a consumer, and one that a wipe would end.
-      const prefix = `$KV.${name}.`;
-      const stopHearing = connection.listen(`${prefix}>`, ({ subject }) =>
-        onChange(subject.slice(prefix.length)),
-      );
-      let watching = true;
-      const tellAll = async (): Promise<void> => {
-        for (const key of await keys()) if (watching) onChange(key);
-      };
-      // Changes of the time without a connection were not heard. The bucket may need a while to be there again.
-      const catchUp = (): void => {
-        if (!watching) return;
-        void tellAll().catch(() => setTimeout(catchUp, catchUpRetryDelayMs).unref());
-      };
-      const stopListening = connection.onReconnect(catchUp);
-      await tellAll();
-      return () => {
-        watching = false;
-        stopListening();
-        stopHearing();
-      };
-    },
+    watch: (onChange) => watchBucket({ connection, name, keys, onChange, log }),
   };
 }
 

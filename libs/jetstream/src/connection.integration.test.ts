@@ -1,8 +1,8 @@
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
-import { eventually, sharedNats, stopSharedServers } from '@ironflow/testing';
+import { createScratch, eventually, sharedNats, startNatsServer, stopSharedServers } from '@ironflow/testing';
 import type { NatsServer } from '@ironflow/testing';
 import { connectNats } from './connection.js';
-import type { Connection, ConnectionStatus } from './connection.js';
+import type { Connection, ConnectionOptions, ConnectionStatus } from './connection.js';
 
 let server: NatsServer;
 beforeAll(async () => {
@@ -10,10 +10,11 @@ beforeAll(async () => {
 });
 afterAll(() => stopSharedServers());
 
-async function connect(): Promise<{ connection: Connection; statuses: ConnectionStatus[] }> {
+async function connect(changes: Partial<ConnectionOptions> = {}) {
   const statuses: ConnectionStatus[] = [];
   const onStatus = (status: ConnectionStatus): void => void statuses.push(status);
-  return { connection: await connectNats({ url: server.url, name: 'test', onStatus }), statuses };
+  const connection = await connectNats({ url: server.url, name: 'test', onStatus, ...changes });
+  return { connection, statuses };
 }
 
 async function closeInTime(connection: Connection): Promise<void> {
@@ -58,4 +59,64 @@ test('closing as the server goes neither hangs nor rejects', async () => {
   connection.listen('something', () => undefined);
   await Promise.all([server.kill(), closeInTime(connection)]);
   await server.restart();
+});
+
+test('what is asked or sent as the connection closes, or afterwards, is unanswered at once and no error', async () => {
+  const warnings: string[] = [];
+  const log = { info: () => undefined, warn: (message: string) => warnings.push(message) };
+  const { connection } = await connect({ log });
+  const closed = connection.close();
+  const request = { subject: 'something', data: 'x'.repeat(2_000_000) };
+  expect(await connection.request(request)).toEqual({ kind: 'unanswered' });
+  connection.publish(request);
+  await closed;
+  expect(await connection.request(request)).toEqual({ kind: 'unanswered' });
+  connection.publish(request);
+  expect(warnings).toEqual([]);
+});
+
+test('a request reported as unanswered before it was sent is never sent, one that still waits is', async () => {
+  const { connection } = await connect({ requestTimeoutMs: 1_500 });
+  const heard: string[] = [];
+  connection.listen('orders', (message) => {
+    heard.push(message.string());
+    message.respond('done');
+  });
+  await connection.nats.flush();
+  await server.kill();
+  await eventually(() => expect(connection.isConnected()).toBe(false));
+  const first = await connection.request({ subject: 'orders', data: 'first' });
+  expect(first).toEqual({ kind: 'unanswered' });
+  const second = connection.request({ subject: 'orders', data: 'second' });
+  await server.restart();
+  expect((await second).kind).toBe('message');
+  await connection.nats.flush();
+  expect(heard).toEqual(['second']);
+  await closeInTime(connection);
+});
+
+test('a listener that cannot read a message is logged with the subject and nothing of the message', async () => {
+  const warnings: string[] = [];
+  const log = { info: () => undefined, warn: (message: string) => warnings.push(message) };
+  const { connection } = await connect({ log });
+  connection.listen('orders.*', (message) => void message.json());
+  connection.publish({ subject: 'orders.a', data: 'hunter2' });
+  await eventually(() => expect(warnings).toHaveLength(1));
+  expect(warnings[0]).toContain('orders.a');
+  expect(warnings[0]).not.toContain('hunter2');
+  await closeInTime(connection);
+});
+
+test.each([
+  ['a user with its password', { user: 'service', password: 'p@ss:word' }],
+  ['a token', { token: 'secret' }],
+])('a server that asks for %s is given it', async (_, credentials) => {
+  const scratch = await createScratch('nats-auth');
+  const guarded = await startNatsServer({ storeDir: scratch.path, authorization: credentials });
+  const { connection } = await connect({ url: guarded.url, ...credentials });
+  await connection.nats.flush();
+  await closeInTime(connection);
+  await expect(connect({ url: guarded.url })).rejects.toMatchObject({ code: 'nats_unavailable' });
+  await guarded.kill();
+  await scratch.remove();
 });

@@ -1,29 +1,30 @@
 /**
- * The connection to NATS that every other file here stands on: it reconnects for ever, and its requests share one inbox
- * and one timer, because a promise, a subscription and a timer for each cost more than the request itself (nc.request
- * does 6–8 k/s, this five times as many).
+ * The connection to NATS that every other file here stands on: it reconnects for ever.
  *
  * 1. What was reported as unanswered before it was sent is never sent later: requests made while disconnected are kept
  *    here and not in the client's buffer.
  * 2. Requests under way when the connection breaks are unanswered at once; nobody waits for a timeout.
  */
-import { connect, createInbox } from '@nats-io/transport-node';
+import { connect } from '@nats-io/transport-node';
 import type { Msg, MsgHdrs, NatsConnection } from '@nats-io/transport-node';
 import { IronflowError, messageOf } from '@ironflow/errors';
-import { encodeHeaders } from './header-block.js';
+import { withHeaders } from './header-block.js';
+import { describeThrown } from './log.js';
+import type { JetStreamLog } from './log.js';
+import { createRequests } from './requests.js';
 
 export interface ConnectionOptions {
   /** One URL or several, separated by commas. */
   url: string;
   /** Shows in the server's monitoring. */
   name: string;
-  user?: string;
-  password?: string;
-  token?: string;
+  user?: string | undefined;
+  password?: string | undefined;
+  token?: string | undefined;
   /** How long a request may stay unanswered. */
   requestTimeoutMs?: number;
   onStatus?: (status: ConnectionStatus) => void;
-  log?: (message: string) => void;
+  log?: JetStreamLog | undefined;
 }
 
 export type ConnectionStatus = 'connected' | 'disconnected' | 'closed';
@@ -39,13 +40,15 @@ export interface OutgoingMessage {
   subject: string;
   data: string | Uint8Array;
   headers?: Record<string, string>;
+  /** Where answers go, for `publish`; a request has an inbox of its own. */
+  reply?: string;
 }
 
 export interface Connection {
   readonly nats: NatsConnection;
   /** How it went is the value. Rejects only for a message that cannot be sent at all: larger than the server takes. */
   request(message: OutgoingMessage): Promise<Reply>;
-  /** Fire and forget; forgotten as well while there is no connection. */
+  /** Fire and forget; forgotten as well while there is no connection or as it closes. */
   publish(message: OutgoingMessage): void;
   /**
    * Hears every message of a subject or filter; with a queue, one member of it hears each. An exception of the listener
@@ -61,15 +64,6 @@ export interface Connection {
 
 export type StopListening = (late?: (message: Msg) => void) => void;
 
-interface Pending {
-  resolve: (reply: Reply) => void;
-  deadlineMs: number;
-  /** Set until it is sent. */
-  unsent?: OutgoingMessage;
-}
-
-const sweepIntervalMs = 250;
-const pendingRequestsMax = 200_000;
 const drainMsMax = 2_000;
 
 export async function connectNats(options: ConnectionOptions): Promise<Connection> {
@@ -118,21 +112,22 @@ function createConnection(nats: NatsConnection, options: ConnectionOptions): Con
     options.onStatus?.('closed');
   };
   void follow();
+  let closing: Promise<void> | undefined;
   const close = async (): Promise<void> => {
     requests.close();
     if (connected && !nats.isClosed()) await drain(nats);
     await nats.close();
   };
-  let closing: Promise<void> | undefined;
   return {
     nats,
-    request: requests.send,
+    request: (message) => requests.send(message),
     publish: (message) => {
-      if (nats.isClosed() || !connected) return;
+      if (closing !== undefined || !connected) return;
+      const { subject, data, reply } = message;
       try {
-        nats.publish(message.subject, message.data, withHeaders(message));
+        nats.publish(subject, data, { ...(reply === undefined ? {} : { reply }), ...withHeaders(message) });
       } catch (thrown) {
-        options.log?.(`a message on ${message.subject} was not sent: ${messageOf(thrown)}`);
+        options.log?.warn(`a message on ${subject} was not sent: ${describeThrown(thrown)}`);
       }
     },
     listen: (filter, listener, queue) => listen(nats, { filter, listener, queue, log: options.log }),
@@ -158,7 +153,7 @@ interface Listening {
   filter: string;
   listener: (message: Msg) => void;
   queue: string | undefined;
-  log: ((message: string) => void) | undefined;
+  log: JetStreamLog | undefined;
 }
 
 function listen(nats: NatsConnection, { filter, listener, queue, log }: Listening): StopListening {
@@ -170,7 +165,7 @@ function listen(nats: NatsConnection, { filter, listener, queue, log }: Listenin
       try {
         hear?.(message);
       } catch (thrown) {
-        log?.(`a listener of ${filter} failed: ${messageOf(thrown)}`);
+        log?.warn(`a listener of ${filter} failed on ${message.subject}: ${describeThrown(thrown)}`);
       }
     },
   });
@@ -179,85 +174,4 @@ function listen(nats: NatsConnection, { filter, listener, queue, log }: Listenin
     // The subscription ends once the server has said that nothing more comes.
     if (!nats.isClosed()) subscription.drain().catch(() => undefined);
   };
-}
-
-function createRequests(nats: NatsConnection, timeoutMs: number, isConnected: () => boolean) {
-  const prefix = `${createInbox()}.`;
-  const pending = new Map<string, Pending>();
-  let counter = 0;
-  const subscription = nats.subscribe(`${prefix}*`, {
-    callback: (error, message: Msg) => {
-      const key = message.subject.slice(prefix.length);
-      const waiting = pending.get(key);
-      if (waiting === undefined) return;
-      pending.delete(key);
-      if (error !== null || message.headers?.code === 503) waiting.resolve({ kind: 'no_responders' });
-      else waiting.resolve({ kind: 'message', data: message.data, headers: message.headers });
-    },
-  });
-  // Requests time out in the order in which they were sent, so each sweep stops at the first that still has time.
-  const sweep = setInterval(() => {
-    const now = performance.now();
-    for (const [key, waiting] of pending) {
-      if (waiting.deadlineMs > now) return;
-      pending.delete(key);
-      waiting.resolve({ kind: 'unanswered' });
-    }
-  }, sweepIntervalMs).unref();
-  const transmit = (key: string, message: OutgoingMessage): void => {
-    try {
-      nats.publish(message.subject, message.data, { reply: prefix + key, ...withHeaders(message) });
-    } catch (error) {
-      pending.delete(key);
-      if (error instanceof IronflowError) throw error;
-      throw new IronflowError('too_large', 'message_refused', messageOf(error), { cause: error });
-    }
-  };
-  /** Those not sent yet may still be: they keep waiting for the connection. */
-  const abandon = (): void => {
-    for (const [key, waiting] of pending) {
-      if (waiting.unsent !== undefined) continue;
-      pending.delete(key);
-      waiting.resolve({ kind: 'unanswered' });
-    }
-  };
-  return {
-    abandon,
-    sendUnsent: (): void => {
-      for (const [key, waiting] of pending) {
-        const message = waiting.unsent;
-        if (message === undefined) continue;
-        delete waiting.unsent;
-        try {
-          transmit(key, message);
-        } catch {
-          waiting.resolve({ kind: 'unanswered' });
-        }
-      }
-    },
-    send: (message: OutgoingMessage): Promise<Reply> => {
-      if (nats.isClosed() || pending.size >= pendingRequestsMax)
-        return Promise.resolve({ kind: 'unanswered' });
-      return new Promise((resolve) => {
-        const key = (counter++).toString(36);
-        const deadlineMs = performance.now() + timeoutMs;
-        if (isConnected()) {
-          pending.set(key, { resolve, deadlineMs });
-          transmit(key, message);
-        } else {
-          pending.set(key, { resolve, deadlineMs, unsent: message });
-        }
-      });
-    },
-    close: () => {
-      clearInterval(sweep);
-      for (const waiting of pending.values()) waiting.resolve({ kind: 'unanswered' });
-      pending.clear();
-      if (!nats.isClosed()) subscription.unsubscribe();
-    },
-  };
-}
-
-function withHeaders(message: OutgoingMessage): { headers?: MsgHdrs } {
-  return message.headers === undefined ? {} : { headers: encodeHeaders(message.headers) };
 }

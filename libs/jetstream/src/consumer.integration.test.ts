@@ -86,6 +86,39 @@ test('the owner never holds more than it has room for, and gets the rest when it
   );
 });
 
+test('a large room is asked for as a whole, while requests are open', async () => {
+  const other = await connectJetStream({ url: server.url, name: 'spy', replicas: 1 });
+  const batches: number[] = [];
+  other.connection.listen('$JS.API.CONSUMER.MSG.NEXT.EVENTS.test', (message) =>
+    batches.push(message.json<{ batch: number }>().batch),
+  );
+  await other.connection.nats.flush();
+  const { consumer } = holdDeliveries(9_000);
+  await eventually(() => {
+    consumer.wake();
+    expect(batches.reduce((sum, batch) => sum + batch, 0)).toBeGreaterThanOrEqual(8_000);
+  });
+  expect(Math.max(...batches)).toBeLessThanOrEqual(2_000);
+  await other.close();
+});
+
+test('what comes when there is no room any more is put back for a moment, not at once', async () => {
+  let room = 10;
+  const consumer = jetstream.consume(definition, { capacity: () => room, onDelivery: () => undefined });
+  started.push(consumer);
+  const manager = await jetstreamManager(jetstream.connection.nats);
+  await eventually(async () =>
+    expect((await manager.consumers.info('EVENTS', 'test')).num_waiting).toBeGreaterThan(0),
+  );
+  room = 0;
+  const publishedAtMs = performance.now();
+  await publish('beyond');
+  await eventually(async () =>
+    expect((await manager.consumers.info('EVENTS', 'test')).delivered.consumer_seq).toBeGreaterThanOrEqual(5),
+  );
+  expect(performance.now() - publishedAtMs).toBeGreaterThan(150);
+});
+
 test('a delivery says its place in the stream, since when, and how often it was delivered', async () => {
   const { held } = holdDeliveries(1);
   await publish('again');
@@ -100,6 +133,19 @@ test('a delivery says its place in the stream, since when, and how often it was 
   expect(performance.now() - nakedAt).toBeGreaterThan(250);
   expect(held[0]).toMatchObject({ deliveryCount: 2, sequence: first.sequence });
   expect(await held[0]!.working()).toBe(true);
+});
+
+test('without a connection no sign of life is sent, and none afterwards', async () => {
+  const { held } = holdDeliveries(1);
+  await publish('alive');
+  await eventually(() => expect(held).toHaveLength(1));
+  await server.kill();
+  await eventually(() => expect(jetstream.isConnected()).toBe(false));
+  const startedAtMs = performance.now();
+  expect(await held[0]!.working()).toBe(false);
+  expect(performance.now() - startedAtMs).toBeLessThan(500);
+  await server.restart();
+  await eventually(() => expect(jetstream.isConnected()).toBe(true), patience);
 });
 
 test('a message of a newer major version is put back and never shown to the owner', async () => {

@@ -15,6 +15,7 @@ import type { ConsumerDefinition } from '@ironflow/schema';
 import type { Connection } from './connection.js';
 import { toDelivery } from './delivery.js';
 import type { Delivery } from './delivery.js';
+import type { JetStreamLog } from './log.js';
 import type { Provisioner } from './provisioner.js';
 
 export interface ConsumerOptions {
@@ -25,7 +26,7 @@ export interface ConsumerOptions {
   capacity: () => number;
   /** Synchronous: what takes time is started, not awaited. A message whose handling throws is delivered again. */
   onDelivery: (delivery: Delivery) => void;
-  log?: (message: string) => void;
+  log?: JetStreamLog;
 }
 
 export interface PullConsumer {
@@ -39,9 +40,12 @@ const expiresMs = 5_000;
 const heartbeatMs = 2_000;
 /** Two heartbeats missed and a little: the request is gone. */
 const silenceMs = 2 * heartbeatMs + 500;
+const retryDelayMsMin = 50;
 const retryDelayMsMax = 1_000;
 const batchMax = 2_000;
 const unreadableDelayMs = 5_000;
+/** Put back without delay, it would come at once through the request that is still open. */
+const beyondRoomDelayMs = 50;
 /** Before asking again after a refusal that is neither "nothing there" nor "no such consumer". */
 const refusedDelayMs = 100;
 
@@ -51,22 +55,19 @@ export function createConsumer(options: ConsumerOptions): PullConsumer {
   const requestSubject = `$JS.API.CONSUMER.MSG.NEXT.${definition.stream}.${definition.durable}`;
   let outstanding = 0;
   let heardAtMs = performance.now();
-  let retryDelayMs = 50;
   let scheduled = false;
-  let blocked = false;
   let stopped = false;
 
   const ask = (): void => {
     scheduled = false;
-    if (stopped || blocked || connection.nats.isClosed()) return;
+    if (stopped || recovery.isRunning() || !connection.isConnected()) return;
     const room = options.capacity();
     const wanted = Math.min(room - outstanding, batchMax);
-    // Small requests are saved up while others are still open: a quarter of the room at a time.
-    if (wanted < 1 || (outstanding > 0 && wanted < room / 4)) return;
+    // Small requests are saved up while others are still open: a quarter of what one can have at a time.
+    if (wanted < 1 || (outstanding > 0 && wanted < Math.min(room, batchMax) / 4)) return;
     if (outstanding === 0) heardAtMs = performance.now();
     outstanding += wanted;
-    const body = { batch: wanted, expires: expiresMs * 1e6, idle_heartbeat: heartbeatMs * 1e6 };
-    connection.nats.publish(requestSubject, JSON.stringify(body), { reply: inbox });
+    connection.publish({ subject: requestSubject, data: pullRequest(wanted), reply: inbox });
   };
   const wake = (): void => {
     if (scheduled || stopped) return;
@@ -77,28 +78,13 @@ export function createConsumer(options: ConsumerOptions): PullConsumer {
     outstanding = 0;
     wake();
   };
-  const recover = async (): Promise<void> => {
-    if (blocked || stopped) return;
-    blocked = true;
-    try {
-      await options.provisioner.ensure();
-      await options.provisioner.ensureConsumer(definition);
-      retryDelayMs = 50;
-    } catch (error) {
-      options.log?.(`consumer ${definition.durable} cannot be made: ${messageOf(error)}`);
-      retryDelayMs = Math.min(retryDelayMs * 2, retryDelayMsMax);
-    }
-    setTimeout(() => {
-      blocked = false;
-      forget();
-    }, retryDelayMs).unref();
-  };
+  const recovery = createRecovery(options, forget);
   const onStatus = (code: number, message: Msg): void => {
     if (code === 100) return;
     const givenBack = Number(message.headers?.get('Nats-Pending-Messages') ?? '');
     const description = message.headers?.description ?? '';
     if (code === 503 || (code === 409 && /consumer deleted|consumer is push/i.test(description))) {
-      void recover();
+      if (!stopped) recovery.start();
     } else {
       // 408 expired, 404 nothing there; 409 leadership changed, server shutting down, too many requests.
       outstanding = givenBack > 0 ? Math.max(0, outstanding - givenBack) : 0;
@@ -115,7 +101,7 @@ export function createConsumer(options: ConsumerOptions): PullConsumer {
     }
     outstanding = Math.max(0, outstanding - 1);
     if (!canRead(delivery.header(headerNames.schemaVersion))) delivery.nak(unreadableDelayMs);
-    else if (options.capacity() < 1) delivery.nak();
+    else if (options.capacity() < 1) delivery.nak(beyondRoomDelayMs);
     else options.onDelivery(delivery);
     if (outstanding === 0) wake();
   };
@@ -135,6 +121,41 @@ export function createConsumer(options: ConsumerOptions): PullConsumer {
       stopListening();
       // Put back, they are somebody else's at once and not after the ack wait.
       stopHearing((message) => toDelivery(connection, message)?.nak());
+    },
+  };
+}
+
+function pullRequest(batch: number): string {
+  return JSON.stringify({ batch, expires: expiresMs * 1e6, idle_heartbeat: heartbeatMs * 1e6 });
+}
+
+/** Makes what is missing, once at a time and at longer intervals as long as that fails, and says when to ask again. */
+function createRecovery(
+  { provisioner, definition, log }: ConsumerOptions,
+  onTried: () => void,
+): { isRunning(): boolean; start(): void } {
+  let running = false;
+  let retryDelayMs = retryDelayMsMin;
+  const recover = async (): Promise<void> => {
+    try {
+      await provisioner.ensure();
+      await provisioner.ensureConsumer(definition);
+      retryDelayMs = retryDelayMsMin;
+    } catch (error) {
+      log?.warn(`consumer ${definition.durable} cannot be made: ${messageOf(error)}`);
+      retryDelayMs = Math.min(retryDelayMs * 2, retryDelayMsMax);
+    }
+    setTimeout(() => {
+      running = false;
+      onTried();
+    }, retryDelayMs).unref();
+  };
+  return {
+    isRunning: () => running,
+    start: () => {
+      if (running) return;
+      running = true;
+      void recover();
     },
   };
 }

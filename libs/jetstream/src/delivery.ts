@@ -30,7 +30,7 @@ export function toDelivery(connection: Connection, message: Msg): Delivery | und
   // <domain>.<account> before the stream (and a token after): eleven tokens or more then, nine otherwise.
   const tokens = reply.split('.');
   const offset = tokens.length >= 11 ? 4 : 2;
-  // While disconnected an answer is dropped: kept in a buffer it would arrive when another may have the message.
+  // While disconnected no answer is sent or kept: it would arrive when another may have the message.
   const answer = (data: string): void => connection.publish({ subject: reply, data });
   return {
     subject: message.subject,
@@ -46,6 +46,8 @@ export function toDelivery(connection: Connection, message: Msg): Delivery | und
     ack: () => answer('+ACK'),
     nak: (delayMs) => answer(delayMs === undefined ? '-NAK' : `-NAK {"delay": ${Math.round(delayMs * 1e6)}}`),
     term: () => answer('+TERM'),
-    working: async () => (await connection.request({ subject: reply, data: '+WPI' })).kind === 'message',
+    working: async () =>
+      connection.isConnected() &&
+      (await connection.request({ subject: reply, data: '+WPI' })).kind === 'message',
   };
 }

@@ -7,7 +7,11 @@ import { IronflowError } from '@ironflow/errors';
 
 const lineBreak = /[\r\n]/;
 
-export function encodeHeaders(fields: Readonly<Record<string, string>>): MsgHdrs {
+export function withHeaders({ headers }: { headers?: Record<string, string> }): { headers?: MsgHdrs } {
+  return headers === undefined ? {} : { headers: encodeHeaders(headers) };
+}
+
+function encodeHeaders(fields: Readonly<Record<string, string>>): MsgHdrs {
   let text = 'NATS/1.0\r\n';
   for (const name in fields) {
     const value = fields[name]!;

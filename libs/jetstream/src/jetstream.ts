@@ -48,7 +48,7 @@ export async function connectJetStream(options: JetStreamOptions): Promise<JetSt
     journal: createJournal({ connection, publisher, onNoStream, log: options.log }),
     notices: createNotices(connection),
     states: createStreamStates(connection),
-    bucket: (name) => openBucket(connection, provisioner, name),
+    bucket: (name) => openBucket({ connection, provisioner, name, log: options.log }),
     consume: (definition, owner) =>
       createConsumer({
         connection,

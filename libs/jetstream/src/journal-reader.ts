@@ -5,6 +5,7 @@
 import { canRead, headerNames, journalMessageSchema } from '@ironflow/schema';
 import type { JournalMessage } from '@ironflow/schema';
 import type { Connection } from './connection.js';
+import type { JetStreamLog } from './log.js';
 
 export interface StoredJournalMessage {
   sequence: number;
@@ -16,25 +17,30 @@ export interface StoredJournalMessage {
 /** What the stream has on a run's subject; without `message` if that cannot be read. */
 export type Stored = Omit<StoredJournalMessage, 'message'> & { message?: JournalMessage };
 
-/** Both reject when the stream cannot be read, or when a message is of a newer major version. */
+/** All reject when the stream cannot be read, or when a message is of a newer major version. */
 export interface JournalReader {
   last(filter: string): Promise<Stored | undefined>;
   /** The first at or after a sequence. */
   next(filter: string, from: number): Promise<Stored | undefined>;
-  /** All after a sequence, in order. */
-  after(filter: string, sequence: number): Promise<Stored[]>;
+  /** All after a sequence, in order; where it is known which is the last, one request less. */
+  after(filter: string, sequence: number, upTo?: number): Promise<Stored[]>;
 }
 
 export interface JournalReaderOptions {
   connection: Connection;
   /** Told when the stream is missing, so that somebody provisions it. */
   onNoStream: () => void;
-  log?: ((message: string) => void) | undefined;
+  log?: JetStreamLog | undefined;
 }
 
 /** The stream cannot be read at the moment. */
 export class JournalUnreadableError extends Error {
   override readonly name = 'JournalUnreadableError';
+}
+
+/** A newer service wrote a message of this run: only one like it may go on with the run. It says nothing of other runs. */
+export class JournalTooNewError extends Error {
+  override readonly name = 'JournalTooNewError';
 }
 
 const getSubject = '$JS.API.STREAM.MSG.GET.RESULTS';
@@ -62,10 +68,10 @@ export function createJournalReader(options: JournalReaderOptions): JournalReade
   return {
     last: (filter) => get({ last_by_subj: filter }),
     next,
-    after: async (filter, sequence) => {
+    after: async (filter, sequence, upTo = Infinity) => {
       const found: Stored[] = [];
       let from = sequence + 1;
-      while (found.length < messagesPerReadMax) {
+      while (from <= upTo && found.length < messagesPerReadMax) {
         const stored = await next(filter, from);
         if (stored === undefined) break;
         found.push(stored);
@@ -93,10 +99,9 @@ interface StoredBody {
 
 function read({ seq, data, hdrs }: StoredBody, { log }: JournalReaderOptions): Stored {
   const headers = Buffer.from(hdrs ?? '', 'base64').toString('utf8');
-  // A newer service wrote it and a newer one has to go on: passing over it would fork the run, and waiting for it here
-  // would hold up other runs, so this is not the error that is waited for.
+  // Passing over it would fork the run, and waiting for it here would hold up other runs.
   if (!canRead(headerOf(headers, headerNames.schemaVersion))) {
-    throw new Error(`message ${seq} of RESULTS is of a newer version`);
+    throw new JournalTooNewError(`message ${seq} of RESULTS is of a newer version`);
   }
   const stored = { sequence: seq, messageId: headerOf(headers, 'Nats-Msg-Id') ?? '' };
   try {
@@ -104,7 +109,7 @@ function read({ seq, data, hdrs }: StoredBody, { log }: JournalReaderOptions): S
     return { ...stored, message: journalMessageSchema.parse(JSON.parse(text)) };
   } catch {
     // What is wrong with it would quote it.
-    log?.(`message ${seq} of RESULTS cannot be read and is passed over`);
+    log?.warn(`message ${seq} of RESULTS cannot be read and is passed over`);
     return stored;
   }
 }

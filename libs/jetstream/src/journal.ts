@@ -4,15 +4,19 @@
  * J1 Every append expects the run's last sequence, always with the same filter string.
  * J2 Reads go to the stream's leader (STREAM.MSG.GET): a replica may not have the last append yet.
  * J3 A retry repeats its message id. After a conflict, the writer looks whether the last entry is its own.
+ *    An entry of its own that does not lie above what it already knew of is one of another life of the same delivery
+ *    (a durable that was remade counts deliveries from 1 again): this append was not stored, and the writer stops.
  * J4 A message that is none of a journal belongs to nobody: reads pass over it (the collector dead-letters it), and an append
  *    goes past it. One of a newer major version is a message that somebody can read: then nobody else may go on.
  */
 import { compareWriters, headerNames, subjects } from '@ironflow/schema';
 import type { JournalMessage, Scope, Writer } from '@ironflow/schema';
 import type { Connection } from './connection.js';
-import { createJournalReader, isReadable } from './journal-reader.js';
+import { createJournalReader, isReadable, JournalUnreadableError } from './journal-reader.js';
 import type { JournalReader, Stored, StoredJournalMessage } from './journal-reader.js';
+import type { JetStreamLog } from './log.js';
 import type { Publisher, PublishResult } from './publisher.js';
+import { createStreamStates } from './stream-state.js';
 
 export interface AppendRequest {
   scope: Scope;
@@ -26,7 +30,7 @@ export interface AppendRequest {
 
 export type AppendResult =
   | { kind: 'appended'; sequence: number }
-  /** Another writer was there: what it was decides who goes on (`compareWriters`). */
+  /** Another writer was there, or this one in an earlier life: what it was decides who goes on (`compareWriters`). */
   | { kind: 'superseded'; by: Writer }
   | { kind: 'overtook'; older: Writer }
   /** The expectation failed and the stream has nothing of the run: it was trimmed. */
@@ -37,36 +41,51 @@ export type AppendResult =
   | { kind: 'unanswered' };
 
 export interface Journal {
+  /** Rejects like the readers below, when a conflict has to be looked into. */
   append(request: AppendRequest): Promise<AppendResult>;
-  /** The last message of a run that can be read. Rejects when the stream cannot be read. */
+  /**
+   * The last message of a run that can be read. Rejects with JournalUnreadableError when the stream cannot be read, and
+   * with JournalTooNewError when the run has a message of a newer major version, which concerns this run alone.
+   */
   last(scope: Scope, runId: string): Promise<StoredJournalMessage | undefined>;
-  /** Every message of a run after a sequence that can be read, in order. */
-  after(scope: Scope, runId: string, sequence: number): Promise<StoredJournalMessage[]>;
+  /**
+   * Every message of a run after a sequence that can be read, in order; up to one, where the caller knows which is the
+   * last. Rejects like `last`.
+   */
+  after(scope: Scope, runId: string, sequence: number, upTo?: number): Promise<StoredJournalMessage[]>;
   /** Removes every message below a sequence. */
   trimBelow(sequence: number): Promise<void>;
+  /**
+   * Sees to it that the next message gets a sequence above this one, which another life of the stream has used. What is
+   * stored is removed if it lies below: to be applied first. An append under way meanwhile may go with it; its writer's next
+   * one is told that the journal was trimmed. Rejects when the stream does not answer or refuses.
+   */
+  advanceBeyond(sequence: number): Promise<void>;
 }
 
 /** Others would have to write garbage between each look and the append that follows it. */
 const appendRoundsMax = 5;
+const decoder = new TextDecoder();
 
 export interface JournalOptions {
   connection: Connection;
   publisher: Publisher;
   /** Told when the stream is missing, so that somebody provisions it. */
   onNoStream: () => void;
-  log?: ((message: string) => void) | undefined;
+  log?: JetStreamLog | undefined;
 }
 
 export function createJournal(options: JournalOptions): Journal {
   const { connection, publisher, onNoStream } = options;
   const reader = createJournalReader(options);
+  const states = createStreamStates(connection);
 
-  const after = async (scope: Scope, runId: string, sequence: number): Promise<StoredJournalMessage[]> =>
-    (await reader.after(subjects.journalOf(scope, runId), sequence)).filter(isReadable);
+  const after: Journal['after'] = async (scope, runId, sequence, upTo) =>
+    (await reader.after(subjects.journalOf(scope, runId), sequence, upTo)).filter(isReadable);
   const last = async (scope: Scope, runId: string): Promise<StoredJournalMessage | undefined> => {
     const stored = await reader.last(subjects.journalOf(scope, runId));
     if (stored === undefined || isReadable(stored)) return stored;
-    return (await after(scope, runId, 0)).at(-1);
+    return (await after(scope, runId, 0, stored.sequence)).at(-1);
   };
   const publish = (request: AppendRequest, lastSequence: number): Promise<PublishResult> => {
     const { scope, message } = request;
@@ -81,6 +100,15 @@ export function createJournal(options: JournalOptions): Journal {
     });
   };
 
+  const purgeBelow = async (sequence: number): Promise<boolean> => {
+    const reply = await connection.request({
+      subject: '$JS.API.STREAM.PURGE.RESULTS',
+      data: JSON.stringify({ seq: sequence }),
+    });
+    if (reply.kind === 'no_responders') onNoStream();
+    return reply.kind === 'message' && isSuccess(reply.data);
+  };
+
   return {
     last,
     after,
@@ -88,8 +116,14 @@ export function createJournal(options: JournalOptions): Journal {
       let expected = request.expectedSequence;
       for (let round = 1; round <= appendRoundsMax; round += 1) {
         const result = await publish(request, expected);
-        if (result.kind === 'stored') return { kind: 'appended', sequence: result.sequence };
+        if (result.kind === 'stored') {
+          const { sequence, duplicate } = result;
+          return duplicate ? judgeOwn(sequence, request, expected) : { kind: 'appended', sequence };
+        }
         if (result.kind === 'stream_full') return { kind: 'full' };
+        if (result.kind === 'refused') {
+          options.log?.warn(`RESULTS refused an append: ${result.code} ${result.reason}`);
+        }
         if (result.kind !== 'conflict') break;
         const judgement = await judgeConflict(reader, request, expected);
         if (judgement.kind !== 'passable') return judgement;
@@ -97,12 +131,12 @@ export function createJournal(options: JournalOptions): Journal {
       }
       return { kind: 'unanswered' };
     },
-    trimBelow: async (sequence) => {
-      const reply = await connection.request({
-        subject: '$JS.API.STREAM.PURGE.RESULTS',
-        data: JSON.stringify({ seq: sequence }),
-      });
-      if (reply.kind === 'no_responders') onNoStream();
+    trimBelow: async (sequence) => void (await purgeBelow(sequence)),
+    advanceBeyond: async (sequence) => {
+      const { lastSequence } = await states.stream('RESULTS');
+      if (lastSequence >= sequence) return;
+      const isDone = await purgeBelow(sequence + 1);
+      if (!isDone) throw new JournalUnreadableError(`RESULTS cannot be advanced beyond ${sequence}`);
     },
   };
 }
@@ -120,7 +154,7 @@ async function judgeConflict(
   if (stored === undefined || isReadable(stored) || stored.sequence <= expected) {
     return judge(stored, request, expected);
   }
-  const between = (await reader.after(filter, expected)).filter(isReadable);
+  const between = (await reader.after(filter, expected, stored.sequence)).filter(isReadable);
   if (between.length > 0) return judge(between.at(-1), request, expected);
   // Where the expected message is gone, others that followed it may be gone with it. Expecting nothing at all promises
   // that Postgres has everything up to `prev`: there is nothing to miss.
@@ -132,7 +166,7 @@ async function judgeConflict(
 function judge(stored: Stored | undefined, request: AppendRequest, expected: number): AppendResult {
   if (stored === undefined) return { kind: 'trimmed' };
   if (stored.messageId === messageIdOf(request.message, request.counter)) {
-    return { kind: 'appended', sequence: stored.sequence };
+    return judgeOwn(stored.sequence, request, expected);
   }
   // Nothing came between: on a replicated stream another append was under way, and has not been decided yet.
   if (stored.sequence === expected) return { kind: 'unanswered' };
@@ -144,6 +178,13 @@ function judge(stored: Stored | undefined, request: AppendRequest, expected: num
     : { kind: 'superseded', by: theirs };
 }
 
+/** What an entry with this append's message id means. What Postgres has may be trimmed, and is then expected as 0. */
+function judgeOwn(sequence: number, { message }: AppendRequest, expected: number): AppendResult {
+  return sequence > Math.max(expected, message.prev)
+    ? { kind: 'appended', sequence }
+    : { kind: 'superseded', by: message.writer };
+}
+
 function messageIdOf(message: JournalMessage, counter: number): string {
   const { activation, delivery, executor } = message.writer;
   return `${message.environmentId}.${executor}.${activation}.${delivery}.${counter}`;
@@ -151,4 +192,8 @@ function messageIdOf(message: JournalMessage, counter: number): string {
 
 function endsRun(message: JournalMessage): boolean {
   return message.entries.at(-1)?.type === 'run';
+}
+
+function isSuccess(data: Uint8Array): boolean {
+  return (JSON.parse(decoder.decode(data)) as { success?: boolean }).success === true;
 }

@@ -10,8 +10,12 @@ import type { JetStream } from './jetstream.js';
 const newId = (): string => createId(Date.now(), randomBytes(10));
 const scope: Scope = { project: 'acme', env: 'prod', environmentId: newId() };
 let jetstream: JetStream;
+const logged: string[] = [];
 beforeAll(async () => {
-  jetstream = await connectJetStream({ url: (await sharedNats()).url, name: 'test', replicas: 1 });
+  const { url } = await sharedNats();
+  const keep = (line: string): void => void logged.push(line);
+  const log = { info: keep, warn: keep };
+  jetstream = await connectJetStream({ url, name: 'test', replicas: 1, log });
 });
 afterAll(async () => {
   await jetstream.close();
@@ -54,11 +58,38 @@ test('a listener of one run hears that run alone, and garbage on its subject har
   const heard: RunNotice[] = [];
   const stop = jetstream.notices.onRun(subjects.runNoticesOf(scope, mine.runId), (one) => heard.push(one));
   const subject = subjects.runNotice(scope, mine.runId, 'completed');
-  jetstream.connection.publish({ subject, data: 'not json' });
+  jetstream.connection.publish({ subject, data: 'SECRET not json' });
   jetstream.connection.publish({ subject, data: '{}' });
   jetstream.notices.publishRun(other, 'completed');
   jetstream.notices.publishRun(mine, 'completed');
   await eventually(() => expect(heard).toEqual([mine]));
+  expect(logged.join()).toContain(`failed on ${subject}`);
+  expect(logged.join()).not.toContain('SECRET');
+  stop();
+});
+
+test('what a listener does not want is not even parsed', async () => {
+  const [mine, other] = [notice(), notice()];
+  const heard: RunNotice[] = [];
+  const asked: string[] = [];
+  const stop = jetstream.notices.onRun(
+    subjectFilters.everyRunNotice,
+    (one) => heard.push(one),
+    undefined,
+    (runId) => {
+      asked.push(runId);
+      return runId === mine.runId;
+    },
+  );
+  const logsBefore = logged.length;
+  jetstream.connection.publish({
+    subject: subjects.runNotice(scope, other.runId, 'completed'),
+    data: 'not json',
+  });
+  jetstream.notices.publishRun(mine, 'completed');
+  await eventually(() => expect(heard).toEqual([mine]));
+  expect(asked).toEqual([other.runId, mine.runId]);
+  expect(logged).toHaveLength(logsBefore);
   stop();
 });
 

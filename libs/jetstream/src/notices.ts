@@ -2,6 +2,7 @@
 import {
   eventRoutedNoticeSchema,
   headerNames,
+  parseSubject,
   runNoticeSchema,
   schemaVersion,
   subjects,
@@ -12,21 +13,34 @@ import type { Connection } from './connection.js';
 export interface Notices {
   publishRun(notice: RunNotice, what: RunNoticeKind): void;
   publishEventRouted(notice: EventRoutedNotice): void;
-  /** With a queue, one member of it hears each notice; without, everybody hears all. */
-  onRun(filter: string, listener: (notice: RunNotice) => void, queue?: string): () => void;
-  onEventRouted(filter: string, listener: (notice: EventRoutedNotice) => void): () => void;
+  /**
+   * With a queue, one member of it hears each notice; without, everybody hears all. `wants` is asked by the run's id
+   * before anything is parsed.
+   */
+  onRun(
+    filter: string,
+    listener: (notice: RunNotice) => void,
+    queue?: string,
+    wants?: (runId: string) => boolean,
+  ): () => void;
+  onEventRouted(
+    filter: string,
+    listener: (notice: EventRoutedNotice) => void,
+    wants?: (eventId: string) => boolean,
+  ): () => void;
 }
 
 const headers = { [headerNames.schemaVersion]: schemaVersion };
 
 export function createNotices(connection: Connection): Notices {
   const listen = <T>(
-    filter: string,
+    { filter, queue, wants }: Hearing,
     parse: (body: unknown) => { success: boolean; data?: T },
     listener: (notice: T) => void,
-    queue?: string,
   ): (() => void) => {
-    const hear = (message: { json(): unknown }): void => {
+    const hear = (message: Heard): void => {
+      if (wants?.(subjectIdOf(message.subject)) === false) return;
+      // What is not JSON throws, and is logged by its subject alone.
       const parsed = parse(message.json());
       if (parsed.success && parsed.data !== undefined) listener(parsed.data);
     };
@@ -41,9 +55,27 @@ export function createNotices(connection: Connection): Notices {
       const subject = subjects.eventRoutedNotice(notice.scope, notice.eventId);
       connection.publish({ subject, data: JSON.stringify(notice), headers });
     },
-    onRun: (filter, listener, queue) =>
-      listen(filter, (body) => runNoticeSchema.safeParse(body), listener, queue),
-    onEventRouted: (filter, listener) =>
-      listen(filter, (body) => eventRoutedNoticeSchema.safeParse(body), listener),
+    onRun: (filter, listener, queue, wants) =>
+      listen({ filter, queue, wants }, (body) => runNoticeSchema.safeParse(body), listener),
+    onEventRouted: (filter, listener, wants) =>
+      listen({ filter, wants }, (body) => eventRoutedNoticeSchema.safeParse(body), listener),
   };
+}
+
+interface Hearing {
+  filter: string;
+  queue?: string | undefined;
+  wants?: ((id: string) => boolean) | undefined;
+}
+
+interface Heard {
+  subject: string;
+  json(): unknown;
+}
+
+/** Of the run or event that a notice is about. */
+function subjectIdOf(subject: string): string {
+  const parsed = parseSubject(subject);
+  if (parsed?.kind === 'runNotice') return parsed.runId;
+  return parsed?.kind === 'eventRoutedNotice' ? parsed.eventId : '';
 }

@@ -40,6 +40,31 @@ test('provisioning again keeps what is stored and takes over sizes that were cha
   expect(stored).toMatchObject({ kind: 'stored', sequence: info.state.last_seq });
 });
 
+test('a bucket that another version made is adjusted and keeps its keys', async () => {
+  const first = await connect();
+  const manager = await jetstreamManager(first.connection.nats);
+  await first.bucket('SYS_functions').put('kept', '1');
+  await manager.streams.update('KV_SYS_functions', { max_bytes: 7_000, max_age: 1e12, allow_direct: true });
+  const second = await connect();
+  const { config } = await manager.streams.info('KV_SYS_functions');
+  expect(config).toMatchObject({
+    max_bytes: buckets.SYS_functions.maxBytes,
+    max_age: buckets.SYS_functions.ttlMs,
+    allow_direct: false,
+  });
+  expect(await second.bucket('SYS_functions').get('kept')).toMatchObject({ value: '1' });
+});
+
+test('provisioning what is as it should be changes nothing', async () => {
+  const first = await connect();
+  const updates: string[] = [];
+  first.connection.listen('$JS.API.STREAM.UPDATE.*', ({ subject }) => updates.push(subject));
+  await first.connection.nats.flush();
+  await first.provisioner.ensure();
+  await first.connection.nats.flush();
+  expect(updates).toEqual([]);
+});
+
 test('sequences of RESULTS and STEPS begin at the time in microseconds, also after everything was lost', async () => {
   const server = await sharedNats();
   const jetstream = await connect();

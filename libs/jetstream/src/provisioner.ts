@@ -1,17 +1,19 @@
 /** Makes the streams, consumers and buckets of libs/schema exist: at start, and again whenever one was found missing. */
+import { isDeepStrictEqual } from 'node:util';
 import { jetstreamManager } from '@nats-io/jetstream';
 import type { ConsumerConfig, JetStreamManager, StreamConfig } from '@nats-io/jetstream';
 import { messageOf } from '@ironflow/errors';
 import { ackWaitMs, buckets, consumers, streams } from '@ironflow/schema';
 import type { BucketDefinition, ConsumerDefinition, StreamDefinition, StreamName } from '@ironflow/schema';
 import type { Connection } from './connection.js';
+import type { JetStreamLog } from './log.js';
 
 export interface ProvisionOptions {
   /** 1 on a single server, 3 in a cluster. */
   replicas: number;
   /** Sizes and ages that differ from the table. */
   overrides?: Partial<Record<StreamName, { maxBytes?: number; maxAgeMs?: number }>>;
-  log?: (message: string) => void;
+  log?: JetStreamLog | undefined;
 }
 
 export interface Provisioner {
@@ -49,7 +51,9 @@ export function createProvisioner(connection: Connection, options: ProvisionOpti
       requested = true;
       const attempt = async (): Promise<void> => {
         requested = false;
-        await ensure().catch((error: unknown) => options.log?.(`provisioning failed: ${messageOf(error)}`));
+        await ensure().catch((error: unknown) =>
+          options.log?.warn(`provisioning failed: ${messageOf(error)}`),
+        );
       };
       setTimeout(() => void attempt(), minimumPauseMs).unref();
     },
@@ -62,16 +66,17 @@ async function ensureStream(
   options: ProvisionOptions,
 ): Promise<void> {
   const config = streamConfig(definition, options);
-  if (!(await streamExists(manager, definition.name))) {
+  const found = await findStream(manager, definition.name);
+  if (found === undefined) {
     const firstSequence = definition.sequenceFromTime === true ? { first_seq: Date.now() * 1_000 } : {};
     await manager.streams.add({ ...config, ...firstSequence }).catch(async (error: unknown) => {
       // Another service may have been quicker; its stream has another first sequence and is as good.
-      if (!(await streamExists(manager, definition.name))) throw error;
+      if ((await findStream(manager, definition.name)) === undefined) throw error;
     });
-    options.log?.(`stream ${definition.name} created`);
+    options.log?.info(`stream ${definition.name} created`);
     return;
   }
-  await manager.streams.update(definition.name, config);
+  await adjustStream(manager, found, config);
 }
 
 function streamConfig(
@@ -115,13 +120,26 @@ async function ensureBucket(
     discard: 'new',
     allow_rollup_hdrs: true,
     deny_delete: true,
-    allow_direct: true,
+    // Who reads a marker or a state wants the last one: the leader's, not that of a replica which may be behind.
+    allow_direct: false,
     duplicate_window: Math.min(definition.ttlMs || 120_000, 120_000) * nanosecondsPerMs,
   } as Partial<StreamConfig> & { name: string };
-  if (await streamExists(manager, config.name)) return;
+  const found = await findStream(manager, config.name);
+  if (found !== undefined) return adjustStream(manager, found, config);
   await manager.streams.add(config as StreamConfig).catch(async (error: unknown) => {
-    if (!(await streamExists(manager, config.name))) throw error;
+    if ((await findStream(manager, config.name)) === undefined) throw error;
   });
+}
+
+/** An update goes through the cluster's leader even where it changes nothing: a fleet that starts would flood it. */
+async function adjustStream(
+  manager: JetStreamManager,
+  found: StreamConfig,
+  config: Partial<StreamConfig> & { name: string },
+): Promise<void> {
+  const wanted = Object.entries(config) as [keyof StreamConfig, unknown][];
+  if (wanted.every(([field, value]) => isDeepStrictEqual(found[field], value))) return;
+  await manager.streams.update(config.name, config);
 }
 
 async function ensureConsumer(
@@ -144,13 +162,12 @@ async function ensureConsumer(
   await manager.consumers.add(definition.stream, config);
 }
 
-async function streamExists(manager: JetStreamManager, name: string): Promise<boolean> {
+async function findStream(manager: JetStreamManager, name: string): Promise<StreamConfig | undefined> {
   try {
-    await manager.streams.info(name);
-    return true;
+    return (await manager.streams.info(name)).config;
   } catch (error) {
     if (typeof error === 'object' && error !== null && 'code' in error && error.code === streamNotFound)
-      return false;
+      return undefined;
     throw error;
   }
 }

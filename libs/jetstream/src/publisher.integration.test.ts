@@ -81,11 +81,17 @@ test('a message larger than the server takes is refused at once', async () => {
   });
 });
 
-test('what is published while the server is away is stored once it is back', async () => {
+test('what is published while the server is away is stored once it is back, and only once', async () => {
   const server = await sharedNats();
+  const subject = subjects.event(place, 'late');
+  const publish = () => jetstream.publisher.publish({ subject, data: '{}', messageId: 'environment.late' });
   await server.kill();
   await eventually(() => expect(jetstream.isConnected()).toBe(false));
-  const waiting = jetstream.publisher.publish({ subject: subjects.event(place, 'late'), data: '{}' });
+  const waiting = publish();
   await server.restart();
-  expect((await waiting).kind).toMatch(/stored|no_stream/);
+  await waiting;
+  await eventually(async () => expect((await publish()).kind).toBe('stored'), { timeoutMs: 15_000 });
+  const manager = await jetstreamManager(jetstream.connection.nats);
+  const { state } = await manager.streams.info('EVENTS', { subjects_filter: subject });
+  expect(state.subjects).toEqual({ [subject]: 1 });
 });

@@ -2,7 +2,7 @@ import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import { defaultCircuitPolicy } from './circuit-breaker.js';
 import type { CircuitPolicy, CircuitState } from './circuit-breaker.js';
-import { admit, foldOutcomes } from './circuit-machine.js';
+import { admit, foldOutcomes, withoutProbe } from './circuit-machine.js';
 import type { CircuitOutcome } from './circuit-machine.js';
 
 const parts = {
@@ -59,11 +59,8 @@ describe('a closed breaker', () => {
   });
 
   test('admits every call', () => {
-    expect(admit(undefined, 'executor-1', policy, startMs)).toEqual({ kind: 'call', probe: false });
-    expect(admit(fold(undefined, [failed]), 'executor-1', policy, startMs)).toEqual({
-      kind: 'call',
-      probe: false,
-    });
+    expect(admit(undefined, 'executor-1', policy, startMs)).toEqual({ kind: 'call' });
+    expect(admit(fold(undefined, [failed]), 'executor-1', policy, startMs)).toEqual({ kind: 'call' });
   });
 });
 
@@ -85,11 +82,13 @@ describe('an open breaker', () => {
 
   test('is not moved by calls that were let through before it opened', () => {
     const open = openCircuit();
-    expect(fold(open, [succeeded, failed, { succeeded: true, probe: true }], startMs + 1)).toBe(open);
+    expect(fold(open, [succeeded, failed, { succeeded: true, probe: startMs }], startMs + 1)).toBe(open);
   });
 });
 
 describe('a half-open breaker', () => {
+  const claimedAtMs = startMs + policy.openMs;
+
   test('has its one probe out and lets nobody else call', () => {
     const state = halfOpenCircuit('executor-1', startMs + policy.openMs);
     expect(state).toMatchObject({ state: 'half_open', probe: { executor: 'executor-1' } });
@@ -98,14 +97,14 @@ describe('a half-open breaker', () => {
   });
 
   test('closes with everything reset when the probe succeeds', () => {
-    const closed = fold(halfOpenCircuit(), [{ succeeded: true, probe: true }], startMs + 61_000);
+    const closed = fold(halfOpenCircuit(), [{ succeeded: true, probe: claimedAtMs }], startMs + 61_000);
     expect(closed).toMatchObject({ state: 'closed', consecutiveFailures: 0, calls: 0, failures: 0 });
     expect(closed.openedAtMs).toBeUndefined();
     expect(closed.probe).toBeUndefined();
   });
 
   test('opens for another whole minute when the probe fails', () => {
-    const state = fold(halfOpenCircuit(), [{ succeeded: false, probe: true }], startMs + 61_000);
+    const state = fold(halfOpenCircuit(), [{ succeeded: false, probe: claimedAtMs }], startMs + 61_000);
     expect(state).toMatchObject({ state: 'open', openedAtMs: startMs + 61_000 });
     expect(state.probe).toBeUndefined();
   });
@@ -116,21 +115,40 @@ describe('a half-open breaker', () => {
   });
 
   test('gives up a probe that was not heard of and lets another be claimed', () => {
-    const claimedAtMs = startMs + policy.openMs;
     const state = halfOpenCircuit('executor-1', claimedAtMs);
     expect(admit(state, 'executor-2', policy, claimedAtMs + policy.probeTimeoutMs - 1).kind).toBe('wait');
     const again = admit(state, 'executor-2', policy, claimedAtMs + policy.probeTimeoutMs);
     expect(again).toMatchObject({ kind: 'claim', next: { probe: { executor: 'executor-2' } } });
   });
 
+  test.each([true, false])('is not moved by a probe that was given up (it succeeded: %s)', (ok) => {
+    const againAtMs = claimedAtMs + policy.probeTimeoutMs;
+    const admission = admit(halfOpenCircuit(), 'executor-2', policy, againAtMs);
+    if (admission.kind !== 'claim') throw new Error('expected a claim');
+    const { next } = admission;
+    expect(fold(next, [{ succeeded: ok, probe: claimedAtMs }], againAtMs + 1)).toBe(next);
+    const settled = fold(next, [{ succeeded: ok, probe: againAtMs }], againAtMs + 1);
+    expect(settled.state).toBe(ok ? 'closed' : 'open');
+  });
+
+  test('lets the next one claim at once a probe that was given back, and only its own', () => {
+    const state = halfOpenCircuit();
+    expect(withoutProbe(state, claimedAtMs - 1)).toBe(state);
+    const open = withoutProbe(state, claimedAtMs);
+    expect(open).toEqual({ ...openCircuit(), successes: 0 });
+    expect(withoutProbe(open, claimedAtMs)).toBe(open);
+    expect(admit(open, 'executor-2', policy, claimedAtMs)).toMatchObject({ kind: 'claim' });
+  });
+
   test('closes only after as many successful probes as the policy asks for, each claimed anew', () => {
     const twice = { ...policy, successesToClose: 2 };
-    const probe = { succeeded: true, probe: true };
+    const probe = { succeeded: true, probe: claimedAtMs };
     const once = fold(halfOpenCircuit(), [probe, probe], startMs + 61_000, twice);
     expect(once).toMatchObject({ state: 'half_open', successes: 1 });
     const second = admit(once, 'executor-2', twice, startMs + 61_000);
     if (second.kind !== 'claim') throw new Error('expected a claim');
-    expect(fold(second.next, [probe], startMs + 62_000, twice).state).toBe('closed');
+    const next = { succeeded: true, probe: startMs + 61_000 };
+    expect(fold(second.next, [next], startMs + 62_000, twice).state).toBe('closed');
   });
 });
 
@@ -202,13 +220,14 @@ describe('the machine', () => {
       probeSinceMs: number | undefined;
     }
     const action = fc.record({
-      what: fc.constantFrom('ask', 'ask', 'ask', 'settle', 'late outcome', 'wait'),
+      what: fc.constantFrom('ask', 'ask', 'ask', 'settle', 'give back', 'late outcome', 'wait'),
       executor: fc.integer({ min: 0, max: 2 }),
       succeeded: fc.boolean(),
-      waitMs: fc.constantFrom(1, 20_000, 45_000),
+      waitMs: fc.constantFrom(1, 20_000, 45_000, 70_000),
     });
     let claims = 0;
     let refusedClaims = 0;
+    let givenUp = 0;
     fc.assert(
       fc.property(fc.array(action, { minLength: 20, maxLength: 120 }), (actions) => {
         let stored = openCircuit();
@@ -243,8 +262,16 @@ describe('the machine', () => {
           if (what === 'ask') act(executor, `executor-${index}`);
           if (what === 'late outcome') write(fold(stored, [{ succeeded: ok }], nowMs));
           if (what === 'settle' && executor.probeSinceMs !== undefined) {
+            const probe = executor.probeSinceMs;
             executor.probeSinceMs = undefined;
-            write(fold(stored, [{ succeeded: ok, probe: true }], nowMs));
+            const before = stored;
+            write(fold(stored, [{ succeeded: ok, probe }], nowMs));
+            if (before.probe?.startedAtMs !== probe) expect(stored.state).toBe(before.state);
+            if (before.probe?.startedAtMs !== probe) givenUp += 1;
+          }
+          if (what === 'give back' && executor.probeSinceMs !== undefined) {
+            write(withoutProbe(stored, executor.probeSinceMs));
+            executor.probeSinceMs = undefined;
           }
         }
       }),
@@ -252,5 +279,6 @@ describe('the machine', () => {
     );
     expect(claims).toBeGreaterThan(1_000);
     expect(refusedClaims).toBeGreaterThan(100);
+    expect(givenUp).toBeGreaterThan(20);
   });
 });

@@ -9,7 +9,8 @@
  *
  * B1 Only a probe's outcome moves a breaker that is not closed: calls that were let through before it opened end late.
  * B2 At most one probe is out: it is claimed in the state itself. One that is not heard of again is given up after
- *    probeTimeoutMs, and then another may be claimed.
+ *    probeTimeoutMs, and then another may be claimed; only the outcome of the one that is out settles anything. Who claimed
+ *    it and then made no call gives it back.
  * B3 The window begins with its first call and is over windowMs later; the first call after that begins the next one.
  */
 import type { CircuitPolicy, CircuitState } from './circuit-breaker.js';
@@ -18,14 +19,14 @@ export type CircuitParts = Pick<CircuitState, 'environmentId' | 'functionId' | '
 
 export interface CircuitOutcome {
   succeeded: boolean;
-  /** The outcome of the call that a half-open breaker let through. */
-  probe?: boolean | undefined;
+  /** The outcome of the call that a half-open breaker let through: when that one was claimed. */
+  probe?: number | undefined;
   /** That many alike, one after the other; default 1. */
   count?: number;
 }
 
 export type Admission =
-  | { kind: 'call'; probe: false }
+  | { kind: 'call' }
   /** Write `next` by compare-and-set; who succeeds makes the call, as the probe. */
   | { kind: 'claim'; next: CircuitState }
   /** Ask again after this long. */
@@ -54,7 +55,7 @@ export function admit(
   policy: CircuitPolicy,
   nowMs: number,
 ): Admission {
-  if (state === undefined || state.state === 'closed') return { kind: 'call', probe: false };
+  if (state === undefined || state.state === 'closed') return { kind: 'call' };
   if (state.state === 'open') {
     const remainingMs = remaining(state.openedAtMs, policy.openMs, nowMs);
     if (remainingMs > 0) return { kind: 'wait', inMs: remainingMs };
@@ -63,6 +64,14 @@ export function admit(
   const remainingMs = remaining(state.probe?.startedAtMs, policy.probeTimeoutMs, nowMs);
   if (remainingMs > 0) return { kind: 'wait', inMs: Math.min(remainingMs, probeRecheckMs) };
   return { kind: 'claim', next: claimed(state, executor, nowMs) };
+}
+
+/** The state without a probe that will not be made after all; the given object itself if that one is not out. */
+export function withoutProbe(state: CircuitState, startedAtMs: number): CircuitState {
+  if (state.state !== 'half_open' || state.probe?.startedAtMs !== startedAtMs) return state;
+  const { probe: _unused, ...rest } = state;
+  // Open for as long as before: the next who asks may claim it.
+  return { ...rest, state: 'open' };
 }
 
 /** Whether the window of a state still counts. */
@@ -84,8 +93,8 @@ function foldOutcome(
     case 'closed':
       return countCalls(state, outcome, policy, atMs);
     case 'half_open':
-      // Without a probe out, this one was settled before or was given up.
-      if (outcome.probe !== true || state.probe === undefined) return state;
+      // One that is not out was settled before, or was given up and perhaps followed by another.
+      if (outcome.probe === undefined || outcome.probe !== state.probe?.startedAtMs) return state;
       return settleProbe(state, outcome.succeeded, policy, atMs);
     case 'open':
       return state;

@@ -36,6 +36,10 @@ describe('a dead letter', () => {
   test.each([
     ['events.order.placed', 'dlq.events.order.placed'],
     ['ingest.order.placed', 'dlq.ingest.order.placed'],
+    [
+      'results.0190a000-0000-7000-8000-0000000000aa.run',
+      'dlq.results.0190a000-0000-7000-8000-0000000000aa.run',
+    ],
   ])('of %s is published below the place of its message', (tail, expected) => {
     const letter = deadLetterOf({ ...message, subject: `ironflow.acme.prod.${tail}` }, cause);
     const { subject, data, messageId } = deadLetterMessage(letter)!;

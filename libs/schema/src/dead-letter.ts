@@ -3,8 +3,14 @@ import { z } from 'zod';
 import { uuidSchema } from './identifiers.js';
 import { deriveDeadLetterId } from './ids.js';
 import { parseSubject, subjects } from './subjects.js';
+import type { ParsedSubject } from './subjects.js';
 
-export const deadLetterReasons = ['unreadable', 'without_run', 'refused_by_database'] as const;
+export const deadLetterReasons = [
+  'unreadable',
+  'without_run',
+  'refused_by_database',
+  'delivery_exhausted',
+] as const;
 
 export const deadLetterSchema = z.object({
   id: uuidSchema,
@@ -54,12 +60,25 @@ export function deadLetterMessage(
   letter: DeadLetter,
 ): { subject: string; data: string; messageId: string } | undefined {
   const place = parseSubject(letter.subject);
-  if (place?.kind !== 'ingest' && place?.kind !== 'event') return undefined;
-  const tail = place.kind === 'ingest' ? `ingest.${place.eventName}` : `events.${place.eventName}`;
+  const tail = tailOf(place);
+  if (place === undefined || tail === undefined) return undefined;
   const fits = letter.payload.length <= publishedPayloadLengthMax;
   return {
     subject: subjects.deadLetter(place, tail),
     data: JSON.stringify(fits ? letter : { ...letter, payload: '' }),
     messageId: `${letter.environmentId ?? 'unknown'}.${letter.id}`,
   };
+}
+
+function tailOf(place: ParsedSubject | undefined): string | undefined {
+  switch (place?.kind) {
+    case 'ingest':
+      return `ingest.${place.eventName}`;
+    case 'event':
+      return `events.${place.eventName}`;
+    case 'journal':
+      return `results.${place.runId}.${place.last}`;
+    default:
+      return undefined;
+  }
 }

@@ -2,26 +2,30 @@
 import { z } from 'zod';
 import { emittedEventNameSchema, eventNameSchema, scopeSchema, uuidSchema } from './identifiers.js';
 import { limits } from './limits.js';
+import { utf8Text } from './utf8-text.js';
 
-/** Any JSON; its size is checked on its text, once, by whoever parsed it. */
-export const eventDataSchema = z.unknown();
+/** Its size is checked on its text, once, by whoever parsed it. */
+export const eventDataSchema = z
+  .unknown()
+  .describe('any JSON; numbers are IEEE 754 doubles, so send integers beyond 2^53 as strings');
+
+/** Goes into a message header. */
+const correlationIdSchema = z.string().min(1).max(128);
 
 export const emittedEventSchema = z.strictObject({
   name: emittedEventNameSchema,
   data: eventDataSchema.optional(),
-  /** The same key within 24 hours answers the first event's id and stores nothing. */
-  idempotencyKey: z
-    .string()
+  idempotencyKey: utf8Text(limits.idempotencyKeyBytesMax)
     .min(1)
-    .refine(
-      (key) => Buffer.byteLength(key) <= limits.idempotencyKeyBytesMax,
-      `must be at most ${limits.idempotencyKeyBytesMax} bytes`,
-    )
-    .optional(),
+    .optional()
+    .describe(
+      'the same key within 24 hours answers the first event’s id and stores nothing; ' +
+        'for an event of another name, or an invocation of another function, it is refused',
+    ),
   /** The version of the event's own schema. */
   version: z.string().max(64).optional(),
   /** Ties events and runs together; by default the root event's id. */
-  correlationId: z.string().min(1).max(128).optional(),
+  correlationId: correlationIdSchema.optional(),
 });
 export type EmittedEvent = z.infer<typeof emittedEventSchema>;
 
@@ -52,8 +56,8 @@ export const ingestMessageSchema = z.object({
   name: eventNameSchema,
   data: z.string(),
   source: z.enum(eventSources),
-  correlationId: z.string().optional(),
-  causationId: z.string().optional(),
+  correlationId: correlationIdSchema.optional(),
+  causationId: correlationIdSchema.optional(),
   traceparent: z.string().optional(),
 });
 export type IngestMessage = z.infer<typeof ingestMessageSchema>;

@@ -10,8 +10,10 @@ export const headerNames = {
 export const schemaVersion = '1.0';
 export const schemaMajor = 1;
 
-/** Whether this build can read a message of that version; absent means the first. */
+/**
+ * Whether this build can read a message of that version. Absent means the first; what is no version at all is no newer
+ * one either, for which a message would be waited for in vain: its content decides.
+ */
 export function canRead(version: string | undefined): boolean {
-  if (version === undefined || version === '') return true;
-  return Number.parseInt(version, 10) <= schemaMajor;
+  return !(Number.parseInt(version ?? '', 10) > schemaMajor);
 }

@@ -3,7 +3,9 @@ import { z } from 'zod';
 import { limits } from './limits.js';
 
 const slugPattern = /^[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?$/;
-const idPattern = /^[A-Za-z0-9_-]{1,128}$/;
+/** Of apps and functions; the longest a URL's parameter gets. */
+export const idLengthMax = 128;
+const idPattern = new RegExp(`^[A-Za-z0-9_-]{1,${idLengthMax}}$`);
 const eventTokenPattern = /^[A-Za-z0-9_-]+$/;
 const uuidPattern = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
 
@@ -12,7 +14,7 @@ export const reservedEventPrefix = 'ironflow.';
 const slugRule = 'must be 1 to 40 of a-z, 0-9 and "-", beginning and ending with a letter or digit';
 export const slugSchema = z.string().regex(slugPattern, slugRule);
 
-const idRule = 'must be 1 to 128 of A-Z, a-z, 0-9, "_" and "-"';
+const idRule = `must be 1 to ${idLengthMax} of A-Z, a-z, 0-9, "_" and "-"`;
 export const appIdSchema = z.string().regex(idPattern, idRule);
 export const functionIdSchema = z.string().regex(idPattern, idRule);
 

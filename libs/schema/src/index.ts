@@ -2,7 +2,7 @@ export { activationSchema } from './activation.js';
 export type { Activation } from './activation.js';
 export { circuitKey, circuitStateSchema, defaultCircuitPolicy } from './circuit-breaker.js';
 export type { CircuitPolicy, CircuitState } from './circuit-breaker.js';
-export { admit, foldOutcomes, isWindowRunning } from './circuit-machine.js';
+export { admit, foldOutcomes, isWindowRunning, withoutProbe } from './circuit-machine.js';
 export type { Admission, CircuitOutcome, CircuitParts } from './circuit-machine.js';
 export { deadLetterMessage, deadLetterOf, deadLetterReasons, deadLetterSchema } from './dead-letter.js';
 export type { DeadLetter, DeadLetterCause, LostMessage } from './dead-letter.js';
@@ -43,6 +43,7 @@ export {
   eventNameSchema,
   eventPatternSchema,
   functionIdSchema,
+  idLengthMax,
   matchesEventPattern,
   reservedEventPrefix,
   scopeSchema,
@@ -76,6 +77,7 @@ export {
   executorMessageSchema,
   invocationSchema,
   outcomeSchema,
+  declineReasons,
   protocolVersion,
   pushAnswerSchema,
   signatureHeaders,
@@ -145,6 +147,7 @@ export type { SignatureCheck, SignedMessage } from './signature.js';
 export {
   completedStepSchema,
   failedStepSchema,
+  isProgress,
   memoizedStepSchema,
   retryingStepSchema,
   stepIdSchema,

@@ -7,14 +7,15 @@ import { failureSchema } from './failure.js';
 import { uuidSchema } from './identifiers.js';
 import { limits } from './limits.js';
 import { stepRecordSchema } from './step.js';
+import { utf8Text } from './utf8-text.js';
 
 /** How a call of the function went, for the circuit breaker. */
 export const callOutcomeSchema = z.object({
   /** The URL for push, `worker` for pull; hashed in keys, never a metric label. */
   endpoint: z.string(),
   succeeded: z.boolean(),
-  /** Set on the one call that a half-open breaker let through. */
-  probe: z.boolean().optional(),
+  /** On the one call that a half-open breaker let through: `startedAtMs` of its claim, by which it is told from a later one. */
+  probe: z.number().int().nonnegative().optional(),
 });
 export type CallOutcome = z.infer<typeof callOutcomeSchema>;
 
@@ -29,18 +30,21 @@ const retrySchema = z.object({
 });
 
 export const runEntrySchema = z.discriminatedUnion('kind', [
-  /** The activation goes on without having recorded anything yet: the run shows as running. */
-  z.object({ kind: z.literal('started') }),
+  /**
+   * The activation goes on without having recorded anything yet: the run shows as running. `calls` is written before the
+   * function is called by an activation that was delivered often: its calls that left no record so far, this one included.
+   */
+  z.object({ kind: z.literal('started'), calls: z.number().int().positive().optional() }),
   /** Nothing to do until a timer; with `retry` the function itself threw and will be called again. */
   z.object({ kind: z.literal('yielded'), ...ending, retry: retrySchema.optional() }),
   /** The function could not be called or was lost: unreachable, 5xx, timed out, worker gone. */
   z.object({ kind: z.literal('call_failed'), ...ending, retry: retrySchema }),
-  /** The breaker is open: the run waits and no attempt is used. */
+  /** The breaker is open, or the worker declined: the run waits and no attempt is used. */
   z.object({ kind: z.literal('deferred'), served, inMs: z.number().int().nonnegative(), reason: z.string() }),
   z.object({
     kind: z.literal('completed'),
     ...ending,
-    output: z.string().max(limits.stepOutputBytesMax).optional(),
+    output: utf8Text(limits.stepOutputBytesMax).optional(),
   }),
   z.object({ kind: z.literal('failed'), ...ending, error: failureSchema }),
 ]);

@@ -8,13 +8,13 @@ export const limits = {
   idempotencyKeyBytesMax: 256,
   /** Fits one NATS message with its envelope; larger outputs come with the claim check. */
   stepOutputBytesMax: 512 * 1024,
+  /** Outputs and errors of all steps of one run: what every replay has to be given. */
+  runMemoBytesMax: 32 * 1024 * 1024,
   stepNameBytesMax: 256,
   stepsPerRunMax: 1_000,
   functionsPerAppMax: 1_000,
   triggersPerFunctionMax: 20,
   expressionBytesMax: 4 * 1024,
-  /** An activation carries its event up to here; above, the executor reads it from Postgres. */
-  activationEventBytesMax: 256 * 1024,
   /** A notice carries a run's output up to here; above, a reader asks Postgres. */
   noticeOutputBytesMax: 64 * 1024,
   errorMessageBytesMax: 8 * 1024,

@@ -16,7 +16,7 @@ export const runNoticeSchema = z.object({
   journalSeq: z.number(),
   wake: z.number(),
   served: z.number(),
-  /** Steps accepted with this notice. */
+  /** Accepted with this notice; none when a notice is sent again. */
   steps: z.array(z.object({ id: z.string(), attempt: z.number(), status: z.enum(stepStatuses) })),
   /** How long from acceptance until the earliest timer that came with it. */
   nextDueInMs: z.number().optional(),
@@ -28,7 +28,7 @@ export const runNoticeSchema = z.object({
 });
 export type RunNotice = z.infer<typeof runNoticeSchema>;
 
-/** Every disposition of an event that somebody waits for: its runs, and skips with their reason. */
+/** Every disposition of an event that somebody waits for: its runs, skipped ones among them. */
 export const eventRoutedNoticeSchema = z.object({
   scope: scopeSchema,
   eventId: uuidSchema,

@@ -91,6 +91,12 @@ const workerMessages: Record<string, string> = {
       `{"type":"end",${lease},"records":[],"outcome":${outcome}}`,
     ]),
   ),
+  ...Object.fromEntries(
+    ['function_not_found', 'protocol_version_unsupported', 'invocation_invalid'].map((reason) => [
+      `end: declined: ${reason}`,
+      `{"type":"end",${lease},"records":[],"outcome":{"kind":"declined","reason":"${reason}"}}`,
+    ]),
+  ),
   drain: '{"type":"drain"}',
 };
 
@@ -104,6 +110,7 @@ const executorMessages: Record<string, string> = {
   ),
   recorded: `{"type":"recorded",${lease},"sequence":4}`,
   abort: `{"type":"abort",${lease},"reason":"cancelled"}`,
+  drained: '{"type":"drained"}',
   refused: '{"type":"refused","code":"unauthenticated","message":"the key is not known"}',
 };
 

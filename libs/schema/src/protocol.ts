@@ -43,6 +43,13 @@ export const invocationSchema = z.object({
 });
 export type Invocation = z.infer<typeof invocationSchema>;
 
+export const declineReasons = [
+  'function_not_found',
+  'protocol_version_unsupported',
+  'invocation_invalid',
+] as const;
+export type DeclineReason = (typeof declineReasons)[number];
+
 export const outcomeSchema = z.discriminatedUnion('kind', [
   /** Push only: new steps were recorded and the function would go on: call again. */
   z.object({ kind: z.literal('continue') }),
@@ -56,6 +63,8 @@ export const outcomeSchema = z.discriminatedUnion('kind', [
   }),
   /** `output` is JSON text. */
   z.object({ kind: z.literal('completed'), output: z.string().optional() }),
+  /** Pull only: this worker cannot drive the run, another one or a later version may. No attempt is used. */
+  z.object({ kind: z.literal('declined'), reason: z.enum(declineReasons) }),
 ]);
 export type Outcome = z.infer<typeof outcomeSchema>;
 
@@ -67,7 +76,13 @@ export const pushAnswerSchema = z.object({
 });
 export type PushAnswer = z.infer<typeof pushAnswerSchema>;
 
-/** Frames are JSON arrays of messages: what accumulates within one turn of the event loop goes out as one. */
+/**
+ * Frames are JSON arrays of messages: what accumulates within one turn of the event loop goes out as one. `hello` and
+ * `welcome` version the connection: its messages are of that version, and the side that does not speak it ends the
+ * connection. An invocation has a version of its own. In every one, `type`, `writer`, `invocation.v` and `invocation.run.id`
+ * of an activation stay what they are here, so that a worker can decline what it does not understand; nobody else may
+ * be lost for it. A type of message that is not known is passed over.
+ */
 const lease = z.object({ runId: uuidSchema, writer: writerSchema });
 
 export const workerMessageSchema = z.discriminatedUnion('type', [
@@ -104,6 +119,8 @@ export const executorMessageSchema = z.discriminatedUnion('type', [
   z.object({ type: z.literal('recorded'), ...lease.shape, sequence: z.number().int().nonnegative() }),
   /** The lease is over for this worker: abort the function, send nothing more of it. */
   z.object({ type: z.literal('abort'), ...lease.shape, reason: z.string() }),
+  /** The answer to `drain`: nothing more is activated on this connection. */
+  z.object({ type: z.literal('drained') }),
   /** The connection is refused; it is closed after this. */
   z.object({ type: z.literal('refused'), code: z.string(), message: z.string() }),
 ]);

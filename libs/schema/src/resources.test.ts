@@ -1,7 +1,9 @@
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import { emittedEventSchema } from './event.js';
+import { failureSchema } from './failure.js';
 import { describeIssue } from './issue.js';
+import { limits } from './limits.js';
 import { emitBodySchema, eventsQuerySchema, runsQuerySchema, waitSchema } from './resources.js';
 
 const refusal = (parsed: {
@@ -49,7 +51,7 @@ describe('what is emitted', () => {
   test.each([
     [{}, /^name: /],
     [{ name: 'ironflow.invoke.f' }, /^name: .*reserved/],
-    [{ name: 'a', dat: 1 }, /^dat: is not a known option$/],
+    [{ name: 'a', dat: 1 }, /^dat: is not a known field$/],
     [{ name: 'a', idempotencyKey: '' }, /^idempotencyKey: /],
     [{ name: 'a', idempotencyKey: 'é'.repeat(129) }, /^idempotencyKey: must be at most 256 bytes$/],
     [{ name: 'a', correlationId: 'x'.repeat(129) }, /^correlationId: /],
@@ -65,6 +67,15 @@ describe('what is emitted', () => {
   });
 });
 
+test('what is recorded of an error is measured in bytes of UTF-8, as whoever records it cuts it', () => {
+  const fits = 'é'.repeat(limits.errorMessageBytesMax / 2);
+  expect(failureSchema.safeParse({ name: 'Error', message: fits, stack: fits }).success).toBe(true);
+  for (const field of ['message', 'stack']) {
+    const failure = { name: 'Error', message: '', [field]: `${fits}x` };
+    expect(refusal(failureSchema.safeParse(failure))).toBe(`${field}: must be at most 8192 bytes`);
+  }
+});
+
 describe('a query', () => {
   test('has its page size as text, with a default and bounds', () => {
     expect(runsQuerySchema.parse({}).limit).toBe(50);
@@ -74,7 +85,7 @@ describe('a query', () => {
   });
 
   test('names what it does not know', () => {
-    expect(refusal(runsQuerySchema.safeParse({ state: 'failed' }))).toBe('state: is not a known option');
+    expect(refusal(runsQuerySchema.safeParse({ state: 'failed' }))).toBe('state: is not a known field');
     expect(refusal(eventsQuerySchema.safeParse({ from: 'yesterday' }))).toMatch(/^from: /);
   });
 });

@@ -1,6 +1,6 @@
 /** What the HTTP API answers and takes: the source of its validation, of OpenAPI and of the typed client. */
 import { z } from 'zod';
-import { emittedEventSchema, eventSources } from './event.js';
+import { emittedEventSchema, eventDataSchema, eventSources } from './event.js';
 import { failureSchema } from './failure.js';
 import { appIdSchema, functionIdSchema, uuidSchema } from './identifiers.js';
 import { functionConfigSchema } from './function.js';
@@ -55,7 +55,7 @@ export type EmitAnswer = z.infer<typeof emitAnswerSchema>;
 
 export const invokeBodySchema = z.strictObject({
   function: functionIdSchema,
-  data: json.optional(),
+  data: eventDataSchema.optional(),
   idempotencyKey: emittedEventSchema.shape.idempotencyKey,
 });
 
@@ -139,11 +139,18 @@ export const registerAnswerSchema = z.object({
 });
 export type RegisterAnswer = z.infer<typeof registerAnswerSchema>;
 
+const idTime = 'by the time in its id, which for a run is that of its event';
 const pageQuery = {
-  limit: z.coerce.number().int().min(1).max(limits.pageSizeMax).default(50),
+  limit: z.coerce
+    .number()
+    .int()
+    .min(1)
+    .max(limits.pageSizeMax)
+    .default(50)
+    .describe('at most so many; a page with more than 4 MiB of payloads ends earlier'),
   cursor: z.string().max(512).optional().describe('`nextCursor` of the page before'),
-  from: timestamp.optional().describe('received or created at or after'),
-  to: timestamp.optional().describe('received or created before'),
+  from: timestamp.optional().describe(`at or after; ${idTime}`),
+  to: timestamp.optional().describe(`before; ${idTime}`),
 };
 
 export const runsQuerySchema = z.strictObject({

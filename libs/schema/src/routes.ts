@@ -96,7 +96,14 @@ export const routes = {
     query: emitQuerySchema,
     body: emitBodySchema,
     answers: accepted,
-    errors: ['event_data_too_large', 'overloaded', 'database_unavailable'],
+    errors: [
+      'event_data_too_large',
+      'event_data_too_deep',
+      'event_refused',
+      'idempotency_key_reused',
+      'overloaded',
+      'database_unavailable',
+    ],
   },
   invokeFunction: {
     service: 'ingest',
@@ -107,7 +114,15 @@ export const routes = {
     query: emitQuerySchema,
     body: invokeBodySchema,
     answers: accepted,
-    errors: ['function_not_found', 'event_data_too_large', 'overloaded', 'database_unavailable'],
+    errors: [
+      'function_not_found',
+      'event_data_too_large',
+      'event_data_too_deep',
+      'event_refused',
+      'idempotency_key_reused',
+      'overloaded',
+      'database_unavailable',
+    ],
   },
   listRuns: {
     service: 'api',
@@ -117,6 +132,7 @@ export const routes = {
     role: 'viewer',
     query: runsQuerySchema,
     answers: ok(runsPageSchema, 'one page'),
+    errors: ['cursor_invalid'],
   },
   getRun: {
     service: 'api',
@@ -149,6 +165,7 @@ export const routes = {
     role: 'viewer',
     query: eventsQuerySchema,
     answers: ok(eventsPageSchema, 'one page'),
+    errors: ['cursor_invalid'],
   },
   getEvent: {
     service: 'api',
@@ -200,7 +217,7 @@ export const routes = {
     query: noQuery,
     body: appManifestSchema,
     answers: ok(registerAnswerSchema, 'registered'),
-    errors: ['function_id_taken'],
+    errors: ['app_invalid', 'function_id_taken'],
   },
   getIdentity: {
     service: 'api',

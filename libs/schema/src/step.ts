@@ -2,6 +2,7 @@
 import { z } from 'zod';
 import { failureSchema } from './failure.js';
 import { limits } from './limits.js';
+import { utf8Text } from './utf8-text.js';
 
 /** name, then `:1`, `:2`… for its repetitions within a run. */
 export const stepIdSchema = text(limits.stepNameBytesMax + 8);
@@ -35,7 +36,7 @@ export const completedStepSchema = z.object({
   type: z.enum(['run', 'sleep']),
   order,
   status: z.literal('completed'),
-  output: z.string().max(limits.stepOutputBytesMax).optional(),
+  output: utf8Text(limits.stepOutputBytesMax).optional(),
 });
 export const failedStepSchema = z.object({
   ...ended,
@@ -70,6 +71,11 @@ export const stepRecordSchema = z.discriminatedUnion('status', [
 ]);
 export type StepRecord = z.infer<typeof stepRecordSchema>;
 
+/** Whether the function came forward by it: then its calls that failed before no longer count. A failed attempt is none. */
+export function isProgress(record: Pick<StepRecord, 'status'>): boolean {
+  return record.status !== 'retrying';
+}
+
 export const stepTypes = ['run', 'sleep'] as const;
 export type StepType = (typeof stepTypes)[number];
 
@@ -91,10 +97,8 @@ export const memoizedStepSchema = z.object({
 export type MemoizedStep = z.infer<typeof memoizedStepSchema>;
 
 /** Postgres' text cannot hold NUL, and one such record would fail the whole batch it is written with. */
-function text(lengthMax: number) {
-  return z
-    .string()
+function text(bytesMax: number) {
+  return utf8Text(bytesMax)
     .min(1)
-    .max(lengthMax)
     .refine((value) => !value.includes('\0'), 'must not contain NUL');
 }

@@ -1,4 +1,5 @@
 /** The one table of streams, durable consumers and buckets. libs/jetstream provisions from it; nothing else declares one. */
+import { subjectFilters } from './subjects.js';
 
 const mebibyte = 1024 * 1024;
 const hourMs = 3_600_000;
@@ -28,7 +29,7 @@ const duplicateWindowMs = 120_000;
 export const streams: Record<StreamName, StreamDefinition> = {
   INGEST: {
     name: 'INGEST',
-    subjects: ['ironflow.*.*.ingest.>'],
+    subjects: [subjectFilters.everyIngested],
     retention: 'workqueue',
     maxAgeMs: dayMs,
     maxBytes: 128 * mebibyte,
@@ -37,7 +38,7 @@ export const streams: Record<StreamName, StreamDefinition> = {
   },
   EVENTS: {
     name: 'EVENTS',
-    subjects: ['ironflow.*.*.events.>'],
+    subjects: [subjectFilters.everyEvent],
     retention: 'limits',
     maxAgeMs: 7 * dayMs,
     maxBytes: 512 * mebibyte,
@@ -46,7 +47,7 @@ export const streams: Record<StreamName, StreamDefinition> = {
   },
   STEPS: {
     name: 'STEPS',
-    subjects: ['ironflow.*.*.steps.>'],
+    subjects: [subjectFilters.everyActivation],
     retention: 'workqueue',
     maxAgeMs: dayMs,
     maxBytes: 512 * mebibyte,
@@ -58,7 +59,7 @@ export const streams: Record<StreamName, StreamDefinition> = {
   },
   RESULTS: {
     name: 'RESULTS',
-    subjects: ['ironflow.*.*.results.>'],
+    subjects: [subjectFilters.everyJournal],
     retention: 'limits',
     // No age: an entry leaves when the collector trims it, which is never before Postgres has it.
     maxAgeMs: 0,
@@ -69,7 +70,7 @@ export const streams: Record<StreamName, StreamDefinition> = {
   },
   CANCEL: {
     name: 'CANCEL',
-    subjects: ['ironflow.*.*.cancel.>'],
+    subjects: [subjectFilters.everyCancellation],
     retention: 'limits',
     maxAgeMs: hourMs,
     maxBytes: 64 * mebibyte,
@@ -78,7 +79,7 @@ export const streams: Record<StreamName, StreamDefinition> = {
   },
   PUBSUB: {
     name: 'PUBSUB',
-    subjects: ['public.>'],
+    subjects: [subjectFilters.everyPublic],
     retention: 'limits',
     maxAgeMs: 7 * dayMs,
     maxBytes: 512 * mebibyte,
@@ -87,7 +88,7 @@ export const streams: Record<StreamName, StreamDefinition> = {
   },
   DLQ: {
     name: 'DLQ',
-    subjects: ['ironflow.*.*.dlq.>'],
+    subjects: [subjectFilters.everyDeadLetter],
     retention: 'limits',
     maxAgeMs: 30 * dayMs,
     maxBytes: 512 * mebibyte,
@@ -117,14 +118,14 @@ export const consumers = {
   pushExecutor: {
     stream: 'STEPS',
     durable: 'executor-push',
-    filterSubject: 'ironflow.*.*.steps.push.>',
+    filterSubject: subjectFilters.everyPushActivation,
     maxAckPending: 20_000,
   },
   resultCollector: { stream: 'RESULTS', durable: 'result-collector', maxAckPending: 20_000 },
   circuitBreaker: {
     stream: 'RESULTS',
     durable: 'circuit-breaker',
-    filterSubject: 'ironflow.*.*.results.*.run',
+    filterSubject: subjectFilters.everyRunEntry,
     maxAckPending: 20_000,
   },
 } as const satisfies Record<string, ConsumerDefinition>;

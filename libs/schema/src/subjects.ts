@@ -29,8 +29,15 @@ export const subjects = {
 } as const;
 
 export const subjectFilters = {
+  everyIngested: 'ironflow.*.*.ingest.>',
+  everyEvent: 'ironflow.*.*.events.>',
+  everyActivation: 'ironflow.*.*.steps.>',
   everyPushActivation: 'ironflow.*.*.steps.push.>',
+  everyJournal: 'ironflow.*.*.results.>',
   everyRunEntry: 'ironflow.*.*.results.*.run',
+  everyCancellation: 'ironflow.*.*.cancel.>',
+  everyDeadLetter: 'ironflow.*.*.dlq.>',
+  everyPublic: 'public.>',
   everyRunNotice: 'public.*.*.system.run.*.*',
   everyYieldedNotice: 'public.*.*.system.run.*.yielded',
   everyArmedNotice: 'public.*.*.system.run.*.armed',

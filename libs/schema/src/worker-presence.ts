@@ -5,7 +5,7 @@ export const workerPresenceSchema = z.object({
   environmentId: z.string(),
   appId: z.string(),
   executor: z.string(),
-  /** Slots of all its workers of that app. */
+  /** Slots of all its workers of that app that take runs, free or not. */
   slots: z.number().int().nonnegative(),
 });
 export type WorkerPresence = z.infer<typeof workerPresenceSchema>;

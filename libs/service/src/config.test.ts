@@ -59,6 +59,19 @@ test('every bad variable is named with its rule, and no value is shown', () => {
   expect(message).not.toMatch(/hunter2|aHVudGVyMg/);
 });
 
+test.each(['nats://user:hunter2@a:4222', 'nats://a,tls://hunter2@b', 'user:hunter2@a'])(
+  'credentials in the URL of NATS are refused, and where they belong is said: %s',
+  (NATS_URL) => {
+    const message = messageOfFailure(() => loadConfig(schema, { ...valid, NATS_URL }));
+    expect(message).toMatch(
+      /NATS_URL: must not contain credentials: .*NATS_USER and NATS_PASSWORD, or NATS_TOKEN$/,
+    );
+    expect(message).not.toContain('hunter2');
+    const own = { NATS_USER: 'service', NATS_PASSWORD: 'hunter2', NATS_TOKEN: 'hunter3' };
+    expect(loadConfig(schema, { ...valid, ...own })).toMatchObject(own);
+  },
+);
+
 function messageOfFailure(action: () => unknown): string {
   try {
     action();

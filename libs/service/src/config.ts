@@ -31,7 +31,7 @@ const url = (protocols: RegExp, rule: string) =>
     .refine((text) => URL.canParse(text) && protocols.test(new URL(text).protocol), `must be ${rule}`);
 const postgresUrl = url(/^postgres(ql)?:$/, 'a postgresql:// URL');
 const everyNatsUrl = (text: string) => text.split(',').every((one) => natsUrl.test(one.trim()));
-const natsUrl = /^((nats|tls|wss?):\/\/)?[^\s/:]+(:\d+)?\/?$/;
+const natsUrl = /^((nats|tls|wss?):\/\/)?[^\s/:@]+(:\d+)?\/?$/;
 
 /** Names a number's rule whatever is wrong with it; Zod's own words differ for text, fractions and ranges. */
 const number = (rule: string, isValid: (value: number) => boolean) =>
@@ -46,8 +46,16 @@ export const baseConfigShape = {
   /** One or several, separated by commas. */
   NATS_URL: z
     .string()
+    .refine((text) => !text.includes('@'), {
+      message: 'must not contain credentials: they go into NATS_USER and NATS_PASSWORD, or NATS_TOKEN',
+      abort: true,
+    })
     .refine(everyNatsUrl, 'must be nats:// URLs separated by commas')
     .default('nats://127.0.0.1:4222'),
+  /** With its password, or a token instead, where the servers ask for one; never in the URL, which is logged. */
+  NATS_USER: z.string().optional(),
+  NATS_PASSWORD: z.string().optional(),
+  NATS_TOKEN: z.string().optional(),
   /** The role that sees every environment. */
   DATABASE_URL: postgresUrl,
   LOG_LEVEL: z.enum(logLevels).default('info'),

@@ -1,27 +1,9 @@
 import { expect, test } from '@jest/globals';
-import type { Clock } from './clock.js';
+import { createManualClock } from '@ironflow/testing';
 import { createHealth } from './health.js';
 
-function createManualClock() {
-  let nowMs = 0;
-  const timers = new Set<{ at: number; callback: () => void }>();
-  const clock: Clock = {
-    now: () => nowMs,
-    setTimeout(callback, delayMs) {
-      const timer = { at: nowMs + delayMs, callback };
-      timers.add(timer);
-      return { cancel: () => timers.delete(timer) };
-    },
-  };
-  const advance = (byMs: number) => {
-    nowMs += byMs;
-    for (const timer of [...timers]) if (timer.at <= nowMs && timers.delete(timer)) timer.callback();
-  };
-  return { clock, advance, timers };
-}
-
 test('ready when every check passes; a failing, throwing or hanging one is named', async () => {
-  const { clock, advance, timers } = createManualClock();
+  const clock = createManualClock();
   const health = createHealth({
     clock,
     checks: {
@@ -34,25 +16,24 @@ test('ready when every check passes; a failing, throwing or hanging one is named
     },
   });
   const readiness = health.readiness();
-  await new Promise((resolve) => setImmediate(resolve));
-  advance(1_000);
+  await clock.advance(1_000);
   expect(await readiness).toEqual({
     ready: false,
     checks: { good: 'ok', bad: 'failed', worse: 'failed', hanging: 'timed out' },
   });
-  expect(timers.size).toBe(0);
+  expect(clock.pending).toBe(0);
   expect(await createHealth({ checks: { good: async () => {} } }).readiness()).toMatchObject({ ready: true });
 });
 
 test('probes within a second share one round of checks', async () => {
-  const { clock, advance } = createManualClock();
+  const clock = createManualClock();
   let calls = 0;
   const health = createHealth({ clock, checks: { nats: async () => (calls += 1) } });
   await Promise.all([health.readiness(), health.readiness()]);
-  advance(999);
+  await clock.advance(999);
   await health.readiness();
   expect(calls).toBe(1);
-  advance(1);
+  await clock.advance(1);
   await health.readiness();
   expect(calls).toBe(2);
 });

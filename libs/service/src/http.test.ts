@@ -3,6 +3,7 @@ import { connect } from 'node:net';
 import type { AddressInfo } from 'node:net';
 import { afterEach, expect, test } from '@jest/globals';
 import { IronflowError } from '@ironflow/errors';
+import { idLengthMax } from '@ironflow/schema';
 import { z } from 'zod';
 import { createHealth } from './health.js';
 import { createHttpServer } from './http.js';
@@ -98,6 +99,12 @@ test.each([
   expect(answer).toMatchObject({ status: 400, body: { error: { code: 'invalid_request', message } } });
   expect((answer.body as { error: { field?: string } }).error.field).toBe(field);
   expect(JSON.stringify(answer.body)).not.toContain('hunter2');
+});
+
+test('the longest id that there can be is served', async () => {
+  const url = await listen(create().server);
+  const id = 'x'.repeat(idLengthMax);
+  expect(await post(`${url}/echo/${id}`, '{"name":"a"}')).toMatchObject({ status: 200, body: { id } });
 });
 
 test('an absurdly long field name is shortened', async () => {

@@ -18,7 +18,7 @@ import type {
 import { serializerCompiler } from 'fastify-type-provider-zod';
 import type { ZodTypeProvider } from 'fastify-type-provider-zod';
 import type { z } from 'zod';
-import { limits } from '@ironflow/schema';
+import { idLengthMax, limits } from '@ironflow/schema';
 import { systemClock } from './clock.js';
 import type { Clock } from './clock.js';
 import type { Health } from './health.js';
@@ -146,6 +146,8 @@ function createApp(logger: Logger, bodyLimitBytes: number): HttpApp {
     bodyLimit: bodyLimitBytes,
     keepAliveTimeout: keepAliveTimeoutMs,
     requestTimeout: requestTimeoutMs,
+    // Fastify's own limit is below that of the longest id.
+    routerOptions: { maxParamLength: idLengthMax },
     // While draining, what still arrives on open connections is served: everything behind is stopped later.
     return503OnClosing: false,
     requestIdHeader: false,
@@ -224,13 +226,12 @@ function routeOf(request: FastifyRequest): string {
 }
 
 function addOwnRoutes(app: HttpApp, { health, metrics }: HttpServerOptions): void {
-  const hide = { schema: { hide: true } };
-  app.get('/healthz', hide, () => ({ status: 'ok' }));
-  app.get('/readyz', hide, async (_request, reply) => {
+  app.get('/healthz', () => ({ status: 'ok' }));
+  app.get('/readyz', async (_request, reply) => {
     const readiness = await health.readiness();
     return reply.code(readiness.ready ? 200 : 503).send(readiness);
   });
-  app.get('/metrics', hide, async (_request, reply) =>
+  app.get('/metrics', async (_request, reply) =>
     reply.header('content-type', 'text/plain; version=0.0.4; charset=utf-8').send(await metrics.render()),
   );
 }

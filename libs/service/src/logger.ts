@@ -2,6 +2,7 @@
 import { isNativeError } from 'node:util/types';
 import pino from 'pino';
 import type { DestinationStream, Logger } from 'pino';
+import { platformVersion } from './platform-version.js';
 
 export type { Logger } from 'pino';
 
@@ -10,6 +11,7 @@ export type LogLevel = (typeof logLevels)[number];
 
 export interface LoggerOptions {
   service: string;
+  /** Default: the platform's. */
   version?: string;
   /** Default `info`. */
   level?: LogLevel;
@@ -23,7 +25,7 @@ export function createLogger(options: LoggerOptions): Logger {
   return pino(
     {
       level: options.level ?? 'info',
-      base: { service: options.service, version: options.version ?? '0.0.0', ...options.base },
+      base: { service: options.service, version: options.version ?? platformVersion, ...options.base },
       timestamp: pino.stdTimeFunctions.isoTime,
       formatters: {
         level: (label) => ({ level: label }),
@@ -66,6 +68,9 @@ const secretNames = new Set([
   'IRONFLOW_MASTER_KEY',
   'DATABASE_URL',
   'TENANT_DATABASE_URL',
+  'NATS_USER',
+  'NATS_PASSWORD',
+  'NATS_TOKEN',
 ]);
 
 /** Reaches the headers of a request that was logged whole. */

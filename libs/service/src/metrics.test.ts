@@ -4,7 +4,7 @@ import type { Metrics } from './metrics.js';
 
 const started: Metrics[] = [];
 function create(service: string): Metrics {
-  const metrics = createMetrics({ service, version: '1.2.3' });
+  const metrics = createMetrics({ service });
   started.push(metrics);
   return metrics;
 }

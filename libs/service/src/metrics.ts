@@ -6,8 +6,9 @@ import type { ObservableResult } from '@opentelemetry/api';
 import { PrometheusExporter, PrometheusSerializer } from '@opentelemetry/exporter-prometheus';
 import { resourceFromAttributes } from '@opentelemetry/resources';
 import { MeterProvider } from '@opentelemetry/sdk-metrics';
-import { addProcessMetrics } from './process-metrics.js';
 import type { Stoppable } from './lifecycle.js';
+import { platformVersion } from './platform-version.js';
+import { addProcessMetrics } from './process-metrics.js';
 
 export type Labels = Readonly<Record<string, string>>;
 
@@ -40,7 +41,6 @@ export type Observe = () => number | Observation[] | Promise<number | Observatio
 
 export interface MetricsOptions {
   service: string;
-  version?: string;
 }
 
 /** From a fast insert to a slow tenant's endpoint. */
@@ -48,7 +48,7 @@ export const durationBucketsSeconds = [
   0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60,
 ] as const;
 
-export function createMetrics({ service, version = '0.0.0' }: MetricsOptions): Metrics {
+export function createMetrics({ service }: MetricsOptions): Metrics {
   const reader = new PrometheusExporter({ preventServerStart: true });
   const resource = resourceFromAttributes({ 'service.name': service });
   const provider = new MeterProvider({ resource, readers: [reader] });
@@ -105,7 +105,7 @@ export function createMetrics({ service, version = '0.0.0' }: MetricsOptions): M
     },
   };
   metrics.gauge('build_info', 'Always 1; the label says which version runs', () => [
-    { value: 1, labels: { version } },
+    { value: 1, labels: { version: platformVersion } },
   ]);
   const processMetrics = addProcessMetrics(metrics, meter);
   return metrics;

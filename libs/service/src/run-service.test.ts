@@ -6,15 +6,17 @@ import { runService } from './run-service.js';
 import type { RunServiceOptions } from './run-service.js';
 
 /** A process that notes its exit instead of ending, and a clock whose timers fire when told. */
-function setup(start: RunServiceOptions['start']) {
+function setup(start: RunServiceOptions['start'], stopTimeoutMs?: () => number) {
   const events = new EventEmitter();
   const exitCodes: number[] = [];
   let notifyExit = (_code: number) => {};
   const exited = new Promise<number>((resolve) => (notifyExit = resolve));
   const timers = new Set<() => void>();
+  const delaysMs: number[] = [];
   const clock: Clock = {
     now: () => 0,
-    setTimeout(callback) {
+    setTimeout(callback, delayMs) {
+      delaysMs.push(delayMs);
       timers.add(callback);
       return { cancel: () => timers.delete(callback) };
     },
@@ -24,6 +26,7 @@ function setup(start: RunServiceOptions['start']) {
     logger: createLogger({ service: 'test', level: 'silent' }),
     start,
     clock,
+    ...(stopTimeoutMs && { stopTimeoutMs }),
     process: {
       on: (event, listener) => events.on(event, listener),
       exit: (code) => {
@@ -32,7 +35,7 @@ function setup(start: RunServiceOptions['start']) {
       },
     },
   });
-  return { events, exitCodes, exited, running, fireTimers: () => timers.forEach((fire) => fire()) };
+  return { events, exitCodes, exited, delaysMs, running, fireTimers: () => timers.forEach((fire) => fire()) };
 }
 
 const never = new Promise<void>(() => {});
@@ -64,6 +67,21 @@ test('a stop that takes too long ends with 1', async () => {
   events.emit('SIGTERM');
   fireTimers();
   expect(await exited).toBe(1);
+});
+
+test('the time for the stop is asked for as it begins, and has a default', async () => {
+  let needsMs = 1;
+  const patient = setup(
+    async () => void (needsMs = 600_000),
+    () => needsMs,
+  );
+  const plain = setup(async () => {});
+  for (const { running, events, exited } of [patient, plain]) {
+    await running;
+    events.emit('SIGTERM');
+    await exited;
+  }
+  expect([...patient.delaysMs, ...plain.delaysMs]).toEqual([600_000, 25_000]);
 });
 
 test('a failed start stops what had started and ends with 1', async () => {

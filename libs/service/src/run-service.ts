@@ -4,14 +4,15 @@ import type { Clock } from './clock.js';
 import { createLifecycle } from './lifecycle.js';
 import type { Lifecycle } from './lifecycle.js';
 import type { Logger } from './logger.js';
+import { stopTimes } from './stop-times.js';
 
 export interface RunServiceOptions {
   name: string;
   logger: Logger;
   /** Builds and starts the parts through the lifecycle; the service is ready when it resolves. */
   start(lifecycle: Lifecycle): Promise<void>;
-  /** Default 25 s: Kubernetes kills after 30. */
-  stopTimeoutMs?: number;
+  /** Asked as the stop begins, when what was started may have said how long it needs. */
+  stopTimeoutMs?: () => number;
   clock?: Clock;
   /** What is needed of `process`, the default. */
   process?: ServiceProcess;
@@ -32,11 +33,11 @@ const exitCodeOfSignal = { SIGTERM: 143, SIGINT: 130 } as const;
  */
 export async function runService(options: RunServiceOptions): Promise<void> {
   const { name, logger, clock = systemClock, process: host = process } = options;
-  const stopTimeoutMs = options.stopTimeoutMs ?? 25_000;
   const lifecycle = createLifecycle({ logger });
   let stopping: Promise<void> | undefined;
 
   async function stopAndExit(exitCode: number): Promise<void> {
+    const stopTimeoutMs = options.stopTimeoutMs?.() ?? stopTimes(undefined).stopTimeoutMs;
     const timer = clock.setTimeout(() => {
       logger.error({ stopTimeoutMs }, 'stopping took too long');
       host.exit(1);

@@ -18,7 +18,9 @@ import { createLogger } from './logger.js';
 import type { Logger } from './logger.js';
 import { createMetrics } from './metrics.js';
 import type { Metrics } from './metrics.js';
+import { platformVersion } from './platform-version.js';
 import { runService } from './run-service.js';
+import { stopTimes } from './stop-times.js';
 import { createSpanRecorder } from './telemetry.js';
 import type { SpanRecorder } from './telemetry.js';
 
@@ -31,6 +33,11 @@ export interface ServiceDefinition<Shape extends z.ZodRawShape> {
   databaseRole: 'service' | 'tenant';
   /** Variables beyond those of every service. */
   configShape: Shape;
+  /**
+   * How long its own stop may take to end or hand back what is under way. Its HTTP connections are cut a little later, and
+   * the process ends later still; without it both have their defaults.
+   */
+  drainTimeoutMs?(config: z.infer<z.ZodObject<Shape>>): number;
   /** Builds and starts the service; its routes are added to `runtime.http`. */
   start(runtime: ServiceRuntime, config: z.infer<z.ZodObject<Shape>>): Promise<Stoppable>;
 }
@@ -59,6 +66,8 @@ export interface StartOptions {
 export interface StartedService {
   name: string;
   http: HttpServer;
+  /** How long its whole stop may take. */
+  stopTimeoutMs: number;
   /** Absent for a guest. */
   url?: string;
 }
@@ -87,8 +96,7 @@ const commonShape = {
     ),
 };
 
-/** The version of every package of this repository. */
-export const platformVersion = '0.1.0';
+type CommonConfig = z.infer<z.ZodObject<typeof commonShape>>;
 
 export async function startService<Shape extends z.ZodRawShape>(
   definition: ServiceDefinition<Shape>,
@@ -97,9 +105,48 @@ export async function startService<Shape extends z.ZodRawShape>(
   const { name } = definition;
   const common = loadConfig(z.object(commonShape), env);
   const own = loadConfig(z.object(definition.configShape), env);
-  const metrics = await lifecycle.start(`${name} metrics`, () =>
-    createMetrics({ service: name, version: platformVersion }),
-  );
+  const { httpDrainTimeoutMs, stopTimeoutMs } = stopTimes(definition.drainTimeoutMs?.(own));
+  const part: Part = { name, common, lifecycle, logger };
+  const { metrics, spans } = await startTelemetry(part);
+  const database = await openDatabase(part, databaseUrl(definition.databaseRole, env));
+  const jetstream = await openJetStream(part);
+  const health = createHealth({
+    checks: {
+      nats: () => (jetstream.isConnected() ? Promise.resolve() : Promise.reject(new Error('disconnected'))),
+      postgres: async () => {
+        if (!(await database.isReachable())) throw new Error('unreachable');
+      },
+    },
+    stopping: lifecycle.stopping,
+  });
+  const http = createHttpServer({ logger, metrics, health, drainTimeoutMs: httpDrainTimeoutMs });
+  const identity = { name, version: platformVersion, description: definition.description };
+  lifecycle.onStop(`${name} announcement`, await announceService(jetstream.connection, identity));
+  const secrets = createEnvelope(common.IRONFLOW_MASTER_KEY.toString('base64'));
+  const { stopping } = lifecycle;
+  const version = platformVersion;
+  const runtime = { version, logger, metrics, spans, jetstream, database, secrets, http, stopping };
+  await lifecycle.start(name, () => definition.start(runtime, own));
+  // Stopped first, so that what still arrives finds everything behind it running.
+  lifecycle.onStop(`${name} http`, () => http.stop());
+  if (!listen) {
+    await http.ready();
+    return { name, http, stopTimeoutMs };
+  }
+  const { url } = await http.listen({ host: common.HOST, port: common.PORT });
+  logger.info({ url }, 'listening');
+  return { name, http, stopTimeoutMs, url };
+}
+
+interface Part {
+  name: string;
+  common: CommonConfig;
+  lifecycle: Lifecycle;
+  logger: Logger;
+}
+
+async function startTelemetry({ name, common, lifecycle, logger }: Part) {
+  const metrics = await lifecycle.start(`${name} metrics`, () => createMetrics({ service: name }));
   const spans = createSpanRecorder({
     service: name,
     endpoint: common.OTEL_EXPORTER_OTLP_ENDPOINT,
@@ -108,63 +155,34 @@ export async function startService<Shape extends z.ZodRawShape>(
     logger,
   });
   lifecycle.onStop(`${name} spans`, () => spans.shutdown());
+  return { metrics, spans };
+}
+
+async function openDatabase({ name, common, lifecycle }: Part, url: string): Promise<Database> {
   const database = createDatabase({
-    url: databaseUrl(definition.databaseRole, env),
+    url,
     applicationName: `ironflow-${name}`,
     maxConnections: common.IRONFLOW_DATABASE_CONNECTIONS,
   });
   lifecycle.onStop(`${name} database`, () => database.close());
   await checkSchemaVersion(database);
+  return database;
+}
+
+async function openJetStream({ name, common, lifecycle, logger }: Part): Promise<JetStream> {
   const jetstream = await connectJetStream({
     url: common.NATS_URL,
+    user: common.NATS_USER,
+    password: common.NATS_PASSWORD,
+    token: common.NATS_TOKEN,
     name: `ironflow-${name}`,
     replicas: common.IRONFLOW_STREAM_REPLICAS,
     overrides: common.IRONFLOW_STREAMS,
-    log: (message) => logger.info(message),
+    log: { info: (message) => logger.info(message), warn: (message) => logger.warn(message) },
     onStatus: (status) => logger.info({ status }, 'NATS'),
   });
   lifecycle.onStop(`${name} jetstream`, () => jetstream.close());
-  const http = createHttpServer({
-    logger,
-    metrics,
-    health: createHealth({
-      checks: {
-        nats: () => (jetstream.isConnected() ? Promise.resolve() : Promise.reject(new Error('disconnected'))),
-        postgres: async () => {
-          if (!(await database.isReachable())) throw new Error('unreachable');
-        },
-      },
-      stopping: lifecycle.stopping,
-    }),
-  });
-  const secrets = createEnvelope(common.IRONFLOW_MASTER_KEY.toString('base64'));
-  const withdraw = await announceService(jetstream.connection, {
-    name,
-    version: platformVersion,
-    description: definition.description,
-  });
-  lifecycle.onStop(`${name} announcement`, withdraw);
-  const runtime = {
-    version: platformVersion,
-    logger,
-    metrics,
-    spans,
-    jetstream,
-    database,
-    secrets,
-    http,
-    stopping: lifecycle.stopping,
-  };
-  await lifecycle.start(name, () => definition.start(runtime, own));
-  // Stopped first, so that what still arrives finds everything behind it running.
-  lifecycle.onStop(`${name} http`, () => http.stop());
-  if (!listen) {
-    await http.ready();
-    return { name, http };
-  }
-  const { url } = await http.listen({ host: common.HOST, port: common.PORT });
-  logger.info({ url }, 'listening');
-  return { name, http, url };
+  return jetstream;
 }
 
 /** The whole of a service's `main`. */
@@ -172,12 +190,14 @@ export async function runServiceProcess<Shape extends z.ZodRawShape>(
   definition: ServiceDefinition<Shape>,
 ): Promise<void> {
   const { LOG_LEVEL } = loadConfig(z.object({ LOG_LEVEL: baseConfigShape.LOG_LEVEL }));
-  const logger = createLogger({ service: definition.name, version: platformVersion, level: LOG_LEVEL });
+  const logger = createLogger({ service: definition.name, level: LOG_LEVEL });
+  let started: StartedService | undefined;
   await runService({
     name: definition.name,
     logger,
+    stopTimeoutMs: () => started?.stopTimeoutMs ?? stopTimes(undefined).stopTimeoutMs,
     start: async (lifecycle) => {
-      await startService(definition, { env: process.env, lifecycle, logger, listen: true });
+      started = await startService(definition, { env: process.env, lifecycle, logger, listen: true });
     },
   });
 }

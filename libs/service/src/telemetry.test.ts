@@ -5,6 +5,7 @@ import { afterEach, expect, test } from '@jest/globals';
 import type { Clock } from './clock.js';
 import { createLogger } from './logger.js';
 import { createMetrics } from './metrics.js';
+import { platformVersion } from './platform-version.js';
 import type { RecordedSpan } from './span-encoding.js';
 import { createSpanRecorder } from './telemetry.js';
 import type { SpanRecorderOptions } from './telemetry.js';
@@ -83,7 +84,7 @@ function setVariable(name: string, value: string): void {
 
 function createRecorder(options: Partial<SpanRecorderOptions>) {
   const metrics = createMetrics({ service: 'executor' });
-  const recorder = createSpanRecorder({ service: 'executor', version: '1.2.3', metrics, ...options });
+  const recorder = createSpanRecorder({ service: 'executor', metrics, ...options });
   cleanups.push(
     () => metrics.stop(),
     () => recorder.shutdown(),
@@ -154,7 +155,7 @@ test('spans reach a collector with their ids, parents, links, times, attributes 
   ]);
   expect(collector.requests[0]!.resourceSpans[0]!.resource.attributes).toEqual([
     { key: 'service.name', value: { stringValue: 'executor' } },
-    { key: 'service.version', value: { stringValue: '1.2.3' } },
+    { key: 'service.version', value: { stringValue: platformVersion } },
     { key: 'service.namespace', value: { stringValue: 'ironflow' } },
   ]);
 });

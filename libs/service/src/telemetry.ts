@@ -16,12 +16,12 @@ import type { Clock } from './clock.js';
 import type { Stoppable } from './lifecycle.js';
 import type { Logger } from './logger.js';
 import type { Metrics } from './metrics.js';
+import { platformVersion } from './platform-version.js';
 import { toReadableSpan } from './span-encoding.js';
 import type { RecordedSpan } from './span-encoding.js';
 
 export interface SpanRecorderOptions {
   service: string;
-  version?: string;
   /** The base URL of a collector; without it nothing is recorded. OTEL_EXPORTER_OTLP_HEADERS applies. */
   endpoint?: string | undefined;
   /** The share of traces that `shouldSample` picks; default 1. */
@@ -84,7 +84,7 @@ function createExportQueue(options: SpanRecorderOptions, endpoint: string): Span
   const outcomes = createOutcomes(options);
   const resource = resourceFromAttributes({
     'service.name': options.service,
-    'service.version': options.version ?? '0.0.0',
+    'service.version': platformVersion,
     'service.namespace': 'ironflow',
   });
   const exporter = new OTLPTraceExporter({

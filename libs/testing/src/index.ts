@@ -1,8 +1,8 @@
-export { createManualClock, systemClock } from './clock.js';
-export type { Clock, ManualClock, Timer } from './clock.js';
 export { eventually } from './eventually.js';
 export type { EventuallyOptions } from './eventually.js';
 export { freePort, freePorts, isPortFree } from './free-port.js';
+export { createManualClock } from './manual-clock.js';
+export type { ManualClock } from './manual-clock.js';
 export { startNatsCluster } from './nats-cluster.js';
 export type { NatsCluster, NatsClusterOptions } from './nats-cluster.js';
 export { checkNatsVersion, readNatsGreeting } from './nats-readiness.js';

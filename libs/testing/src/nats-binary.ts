@@ -6,6 +6,7 @@ import { IronflowError, messageOf } from '@ironflow/errors';
 import { execFile } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { dirname, join } from 'node:path';
+import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 
@@ -28,12 +29,16 @@ export function natsServerProgram(): Promise<string> {
 async function askFinder(): Promise<string> {
   const script = join(workspaceRoot(), finder);
   try {
-    const { stdout } = await promisify(execFile)(process.execPath, [script], {
+    const asked = promisify(execFile)(process.execPath, [script], {
       timeout: findWithinMs,
       // Options such as --experimental-vm-modules are ours, not the command's.
       env: { ...process.env, NODE_OPTIONS: '' },
     });
-    return stdout.trim();
+    // Fetching one can take minutes: whoever waits sees what is done. Why it failed comes with the error.
+    createInterface({ input: asked.child.stderr! }).on('line', (line) => {
+      if (/^(nats-server|waiting)/.test(line)) process.stderr.write(`${line}\n`);
+    });
+    return (await asked).stdout.trim();
   } catch (error) {
     const said = (error as { stderr?: string }).stderr?.trim() ?? '';
     throw new IronflowError('unavailable', 'nats_server_missing', said === '' ? messageOf(error) : said, {

@@ -28,6 +28,8 @@ export interface NatsServerOptions {
   maxPayloadBytes?: number;
   /** Syncs every write to disk before it is acknowledged, as production does. Default: false. */
   syncAlways?: boolean;
+  /** What clients have to show. Default: nothing. */
+  authorization?: { user: string; password: string } | { token: string };
   /** Default: `ironflow-<port>`. */
   serverName?: string;
   cluster?: NatsClusterMembership;
@@ -180,6 +182,7 @@ function renderConfig({ storeDir, cluster, ...settings }: Settings): string {
     listen: `127.0.0.1:${settings.port}`,
     http: `127.0.0.1:${settings.monitorPort}`,
     ...(settings.maxPayloadBytes === undefined ? {} : { max_payload: settings.maxPayloadBytes }),
+    ...(settings.authorization === undefined ? {} : { authorization: settings.authorization }),
     jetstream: {
       store_dir: streamsPathIn(storeDir),
       ...(settings.syncAlways ? { sync_interval: 'always' } : {}),

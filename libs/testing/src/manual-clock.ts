@@ -1,26 +1,8 @@
-/**
- * Time as a dependency: whatever waits or asks for the time takes a Clock, so a test can say what time it is.
- */
-export interface Timer {
-  /** Does nothing once the timer has fired. */
-  cancel(): void;
-}
-
-export interface Clock {
+/** Time that stands still until the test moves it on, for whatever takes the `Clock` of libs/service. */
+export interface ManualClock {
   /** Milliseconds since 1970. */
   now(): number;
-  setTimeout(fire: () => void, delayMs: number): Timer;
-}
-
-export const systemClock: Clock = {
-  now: () => Date.now(),
-  setTimeout: (fire, delayMs) => {
-    const timer = setTimeout(fire, delayMs);
-    return { cancel: () => clearTimeout(timer) };
-  },
-};
-
-export interface ManualClock extends Clock {
+  setTimeout(fire: () => void, delayMs: number): { cancel(): void };
   /**
    * Moves the time on and fires what falls due on the way, in the order of due times (of setting, where equal), each
    * at its own time. A timer set by one that fires is served too if it falls due within the same advance. Between
