@@ -194,6 +194,9 @@ test('apps are listed with how many functions they have', async () => {
     { id: 'ship', appId: 'shop', mode: 'push', status: 'active' },
   ]);
   expect([await api.listApps(theirs), await api.listFunctions(theirs)]).toEqual([[], []]);
+  const [first] = await api.listFunctions(ours);
+  expect(await api.getFunction(ours, first!.id)).toEqual(first);
+  expect(await api.getFunction(theirs, first!.id)).toBeUndefined();
 });
 
 test('a neighbour’s ids answer nothing, in every list and by every id', async () => {
@@ -213,4 +216,61 @@ test('a neighbour’s ids answer nothing, in every list and by every id', async 
   );
   expect((await api.listRuns(theirs, { limit: 50 })).runs).toHaveLength(5);
   expect((await api.listEvents(theirs, { limit: 50 })).events).toHaveLength(5);
+});
+
+test('a page of large payloads ends early, and the pages together hold them all', async () => {
+  const data = JSON.stringify('x'.repeat(500 * 1024));
+  const events = Array.from({ length: 20 }, () => newEvent({ name: 'large', data }));
+  await createIngestStore(platform.tenant).storeEvents(ours, events);
+  const sizes: number[] = [];
+  const seen: string[] = [];
+  for (let cursor: string | undefined; ;) {
+    const page = await api.listEvents(ours, {
+      name: 'large',
+      limit: 200,
+      ...(cursor === undefined ? {} : { cursor }),
+    });
+    sizes.push(page.events.length);
+    seen.push(...page.events.map((event) => event.id));
+    for (const event of page.events) expect(event.data).toHaveLength(500 * 1024);
+    if (page.nextCursor === undefined) break;
+    cursor = page.nextCursor;
+  }
+  expect(sizes).toEqual([9, 9, 2]);
+  expect(seen).toEqual(
+    events
+      .map(({ id }) => id)
+      .sort()
+      .reverse(),
+  );
+});
+
+test('runs of an event at the end of time are none, not an error', async () => {
+  const query = { limit: 10, event: 'ffffffff-ffff-7000-8000-000000000000' };
+  expect(await api.listRuns(ours, query)).toEqual({ runs: [] });
+});
+
+test('who watches a run is shown it without the outputs of its steps', async () => {
+  const [run] = await startRuns(platform, platform.ours.scope, 1);
+  const step = {
+    name: 's',
+    type: 'run',
+    attempt: 1,
+    status: 'completed',
+    startedAtMs: 1,
+    endedAtMs: 2,
+  } as const;
+  await createCollectorStore(platform.service).apply([
+    {
+      ...{ runId: run!.id, environmentId: ours, prev: 0, journalSeq: 1, startedAtMs: 1 },
+      steps: [{ ...step, id: 'large', output: '"large"' }],
+      ...{ status: 'completed', served: 1, output: '"the run’s own"' },
+    },
+  ]);
+  const update = await api.getRunUpdate(ours, run!.id);
+  const detail = await api.getRun(ours, run!.id);
+  const { output: _output, ...shown } = detail!.steps[0]!;
+  const { id, functionId, status, output } = detail!;
+  expect(update).toEqual({ id, functionId, status, output, steps: [shown] });
+  expect(await api.getRunUpdate(theirs, run!.id)).toBeUndefined();
 });

@@ -1,7 +1,7 @@
 /**
  * What the API reads for a tenant: always within the environment, which row-level security enforces once
  * more. Lists are keyset pages over ids, each filter with an index of its own, so that they stay quick at a
- * million runs.
+ * million runs; a page ends early when its payloads get large.
  */
 import type {
   App,
@@ -13,12 +13,23 @@ import type {
   RunDetail,
   RunsPage,
   RunsQuery,
+  RunUpdate,
 } from '@ironflow/schema';
 import type { Database, Queryable, Statement } from './database.js';
 import { intersect, windowsAround } from './id-windows.js';
 import type { IdWindow } from './id-windows.js';
-import { cutPage, pageWindow } from './page.js';
-import { toApp, toDeadLetter, toEvent, toFunction, toRun, toRunResult, toStep } from './resource-rows.js';
+import { cutPage, pageBytesMax, pageWindow } from './page.js';
+import type { PageRow } from './page.js';
+import {
+  toApp,
+  toDeadLetter,
+  toEvent,
+  toFunction,
+  toRun,
+  toRunResult,
+  toRunUpdate,
+} from './resource-rows.js';
+import { toStep } from './resource-rows.js';
 import type {
   AppRow,
   DeadLetterRow,
@@ -28,14 +39,18 @@ import type {
   RunRow,
   StepRow,
 } from './resource-rows.js';
+import type { StepUpdateRow } from './resource-rows.js';
 
 export interface ApiStore {
   listRuns(environmentId: string, query: RunsQuery): Promise<RunsPage>;
   getRun(environmentId: string, runId: string): Promise<RunDetail | undefined>;
+  /** For who watches it: outputs of steps are not even read. */
+  getRunUpdate(environmentId: string, runId: string): Promise<RunUpdate | undefined>;
   listEvents(environmentId: string, query: EventsQuery): Promise<EventsPage>;
   getEvent(environmentId: string, eventId: string): Promise<EventDetail | undefined>;
   /** Archived ones included. */
   listFunctions(environmentId: string): Promise<FunctionResource[]>;
+  getFunction(environmentId: string, functionId: string): Promise<FunctionResource | undefined>;
   listApps(environmentId: string): Promise<App[]>;
   /** The newest first. */
   listDeadLetters(environmentId: string, limit: number): Promise<DeadLetter[]>;
@@ -49,20 +64,28 @@ export function createApiStore(database: Database): ApiStore {
   return {
     listRuns: async (environmentId, query) => {
       const { statement, values } = runsList(query);
-      const page = cutPage(await list<RunRow>(environmentId, statement, values), query.limit);
+      const page = cutPage(await list<RunRow & PageRow>(environmentId, statement, values), query.limit);
       return { runs: page.rows.map(toRun), ...cursorOf(page) };
     },
     getRun: (environmentId, runId) =>
       database.inEnvironment(environmentId, (transaction) => readRun(transaction, environmentId, runId)),
+    getRunUpdate: (environmentId, runId) =>
+      database.inEnvironment(environmentId, (transaction) =>
+        readRunUpdate(transaction, environmentId, runId),
+      ),
     listEvents: async (environmentId, query) => {
       const { statement, values } = eventsList(query);
-      const page = cutPage(await list<EventRow>(environmentId, statement, values), query.limit);
+      const page = cutPage(await list<EventRow & PageRow>(environmentId, statement, values), query.limit);
       return { events: page.rows.map(toEvent), ...cursorOf(page) };
     },
     getEvent: (environmentId, eventId) =>
       database.inEnvironment(environmentId, (transaction) => readEvent(transaction, environmentId, eventId)),
     listFunctions: async (environmentId) =>
       (await list<FunctionRow>(environmentId, functionsStatement)).map(toFunction),
+    getFunction: async (environmentId, functionId) => {
+      const [row] = await list<FunctionRow>(environmentId, functionStatement, [functionId]);
+      return row && toFunction(row);
+    },
     listApps: async (environmentId) => (await list<AppRow>(environmentId, appsStatement)).map(toApp),
     listDeadLetters: async (environmentId, limit) =>
       (await list<DeadLetterRow>(environmentId, deadLettersStatement, [limit])).map(toDeadLetter),
@@ -82,6 +105,8 @@ interface List {
 interface ListParts {
   name: string;
   columns: string;
+  /** The column that may be large: left out of the rows beyond the page's bytes. */
+  payload: string;
   table: 'runs' | 'events';
   window: IdWindow;
   limit: number;
@@ -90,29 +115,35 @@ interface ListParts {
 
 /** A text for every combination of filters: one plan cannot serve a filter that may be absent. */
 function listOf(parts: ListParts): List {
+  const { columns, payload } = parts;
   const given = parts.filters.filter((filter) => filter.value !== undefined);
-  const conditions = given.map(({ column }, index) => `and ${column} = $${index + 5}`);
-  const text = `select ${parts.columns} from ${parts.table}
+  const conditions = given.map(({ column }, index) => `and ${column} = $${index + 6}`);
+  const page = `select ${columns}, ${payload} from ${parts.table}
     where environment_id = $1 and id >= $2 and id < $3 ${conditions.join(' ')}
     order by id desc limit $4`;
+  const measured = `select *, coalesce(sum(octet_length(${payload}::text)) over (
+      order by id desc rows between unbounded preceding and 1 preceding), 0) > $5 as beyond from (${page}) p`;
+  const text = `select ${columns}, case when not beyond then ${payload}::text end as ${payload}, beyond
+    from (${measured}) m order by id desc`;
+  const { lowest, end } = parts.window;
   return {
     statement: { name: [parts.name, ...given.map(({ column }) => column)].join('_'), text },
-    values: [parts.window.lowest, parts.window.end, parts.limit + 1, ...given.map(({ value }) => value)],
+    values: [lowest, end, parts.limit + 1, pageBytesMax, ...given.map(({ value }) => value)],
   };
 }
 
-const runColumns = `id, app_id, function_id, function_hash, mode, status, skip_reason, event_id,
-  correlation_id,
-  output::text, error, traceparent, created_at, started_at, ended_at`;
+const runFacts = `id, app_id, function_id, function_hash, mode, status, skip_reason, event_id,
+  correlation_id, error, traceparent, created_at, started_at, ended_at`;
 const eventName = '(select name from events where events.id = r.event_id) as event_name';
-const eventColumns = 'id, name, data::text, version, source, correlation_id, causation_id, received_at';
+const eventFacts = 'id, name, version, source, correlation_id, causation_id, received_at';
 const resultColumns = 'id, function_id, status, output::text, error';
 
 function runsList(query: RunsQuery): List {
   const page = pageWindow(query);
   const { statement, values } = listOf({
     name: 'list_runs',
-    columns: runColumns,
+    columns: runFacts,
+    payload: 'output',
     table: 'runs',
     // Runs of an event have its time: looking only there makes an index by event unnecessary.
     window: query.event === undefined ? page : intersect(page, windowsAround([query.event])[0]!),
@@ -131,7 +162,8 @@ function runsList(query: RunsQuery): List {
 function eventsList(query: EventsQuery): List {
   return listOf({
     name: 'list_events',
-    columns: eventColumns,
+    columns: eventFacts,
+    payload: 'data',
     table: 'events',
     window: pageWindow(query),
     limit: query.limit,
@@ -144,12 +176,15 @@ function eventsList(query: EventsQuery): List {
 
 const runStatement: Statement = {
   name: 'run_detail',
-  text: `select r.*, ${eventName} from (select ${runColumns} from runs where environment_id = $1 and id = $2) r`,
+  text: `select r.*, ${eventName} from (
+      select ${runFacts}, output::text from runs where environment_id = $1 and id = $2
+    ) r`,
 };
+const stepFacts = 'step_id, name, type, attempt, status, error, started_at, ended_at, due_at';
+const ofRun = 'from steps where environment_id = $1 and run_id = $2 order by started_at, step_id, attempt';
 const stepsStatement: Statement = {
   name: 'run_steps',
-  text: `select step_id, name, type, attempt, status, output::text, error, started_at, ended_at, due_at
-    from steps where environment_id = $1 and run_id = $2 order by started_at, step_id, attempt`,
+  text: `select ${stepFacts}, output::text ${ofRun}`,
 };
 
 async function readRun(
@@ -163,9 +198,26 @@ async function readRun(
   return { ...toRun(run), steps: steps.map(toStep) };
 }
 
+const runResultStatement: Statement = {
+  name: 'run_result',
+  text: `select ${resultColumns} from runs where environment_id = $1 and id = $2`,
+};
+const stepUpdatesStatement: Statement = { name: 'run_step_updates', text: `select ${stepFacts} ${ofRun}` };
+
+async function readRunUpdate(
+  transaction: Queryable,
+  environmentId: string,
+  runId: string,
+): Promise<RunUpdate | undefined> {
+  const [run] = await transaction.query<RunResultRow>(runResultStatement, [environmentId, runId]);
+  if (run === undefined) return undefined;
+  const steps = await transaction.query<StepUpdateRow>(stepUpdatesStatement, [environmentId, runId]);
+  return toRunUpdate(run, steps);
+}
+
 const eventStatement: Statement = {
   name: 'event_detail',
-  text: `select ${eventColumns} from events where environment_id = $1 and id = $2`,
+  text: `select ${eventFacts}, data::text from events where environment_id = $1 and id = $2`,
 };
 
 async function readEvent(
@@ -190,12 +242,11 @@ const runsOfEventStatement: Statement = {
   text: `select ${resultColumns} from runs
     where environment_id = $1 and id >= $2 and id < $3 and event_id = $4 order by id`,
 };
-const functionsStatement: Statement = {
-  name: 'list_functions',
-  text: `select f.config, f.app_id, a.mode, f.hash, f.status, f.registered_at
+const functionsFrom = `select f.config, f.app_id, a.mode, f.hash, f.status, f.registered_at
     from functions f join apps a on a.environment_id = f.environment_id and a.id = f.app_id
-    where f.environment_id = $1 order by f.id`,
-};
+    where f.environment_id = $1`;
+const functionsStatement: Statement = { name: 'list_functions', text: `${functionsFrom} order by f.id` };
+const functionStatement: Statement = { name: 'function', text: `${functionsFrom} and f.id = $2` };
 const appsStatement: Statement = {
   name: 'list_apps',
   text: `select a.id, a.mode, a.url, a.sdk, a.registered_at, (

@@ -3,19 +3,19 @@
  * look beyond row-level security (`authenticate_api_key`); what it answers is trusted for ten seconds,
  * revocation included.
  */
-import type { Scope } from '@ironflow/schema';
+import type { KeyRole, Scope } from '@ironflow/schema';
 import type { Database, Statement } from './database.js';
+import { scopeOf } from './environment-scope.js';
+import type { ScopeRow } from './environment-scope.js';
 import type { Secrets } from './envelope.js';
 import { hashApiKey, parseApiKey } from './keys.js';
 import { createTimedCache } from './timed-cache.js';
 
-export type PrincipalRole = 'admin' | 'developer' | 'viewer';
-
 export interface Principal {
   scope: Scope;
   keyId: string;
-  role: PrincipalRole;
-  /** Empty: all that the role allows. */
+  role: KeyRole;
+  /** Always empty: all that the role allows. Nothing checks scopes yet, so a key that has any is not live. */
   scopes: string[];
 }
 
@@ -50,12 +50,9 @@ export function createAuthenticator(
   };
 }
 
-interface PrincipalRow {
+interface PrincipalRow extends ScopeRow {
   key_id: string;
-  environment_id: string;
-  project: string;
-  env: string;
-  role: PrincipalRole;
+  role: KeyRole;
   scopes: string[];
 }
 
@@ -66,7 +63,7 @@ const authenticate: Statement = {
 
 function toPrincipal(row: PrincipalRow): Principal {
   return {
-    scope: { environmentId: row.environment_id, project: row.project, env: row.env },
+    scope: scopeOf(row),
     keyId: row.key_id,
     role: row.role,
     scopes: row.scopes,

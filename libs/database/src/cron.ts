@@ -1,7 +1,8 @@
 /** What cron reads: every schedule of every environment, and the clock that decides when one fires. */
 import type { CronTrigger, Scope } from '@ironflow/schema';
 import type { Database, Statement } from './database.js';
-import { scopeColumns } from './run-to-activate.js';
+import { scopeColumns, scopeOf } from './environment-scope.js';
+import type { ScopeRow } from './environment-scope.js';
 
 export interface Schedule {
   scope: Scope;
@@ -22,7 +23,7 @@ export function createCronStore(database: Database): CronStore {
     schedules: async () => {
       const rows = await database.query<ScheduleRow>(schedulesStatement, []);
       return rows.map((row) => ({
-        scope: { environmentId: row.environment_id, project: row.project, env: row.env },
+        scope: scopeOf(row),
         functionId: row.function_id,
         trigger: { cron: row.cron, timezone: row.timezone },
         registeredAtMs: row.registered_at_ms,
@@ -32,10 +33,7 @@ export function createCronStore(database: Database): CronStore {
   };
 }
 
-interface ScheduleRow {
-  environment_id: string;
-  project: string;
-  env: string;
+interface ScheduleRow extends ScopeRow {
   function_id: string;
   cron: string;
   timezone: string;

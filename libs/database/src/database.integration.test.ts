@@ -1,8 +1,10 @@
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
+import { connect, createServer } from 'node:net';
+import type { AddressInfo, Socket } from 'node:net';
 import { eventually, freePort, sharedPostgres, stopSharedServers } from '@ironflow/testing';
-import { createPlatform, newEvent } from '../test/platform.js';
+import { createPlatform, newEvent, passwords } from '../test/platform.js';
 import type { Platform } from '../test/platform.js';
-import { createDatabase, createIngestStore, createTenantStore } from './index.js';
+import { createDatabase, createIngestStore, createTenantStore, serviceUrl } from './index.js';
 
 let platform: Platform;
 
@@ -50,6 +52,53 @@ test('connections that are cut fail what is under way and are replaced by themse
   expect(await service.now()).toBeGreaterThan(0);
   expect(await service.withAdvisoryLock('a', async () => 'free again')).toBe('free again');
 });
+
+test('a host that vanishes without a word fails what is under way, and its connections are let go', async () => {
+  const path = await vanishingPath(serviceUrl(platform.ownerUrl, 'ironflow_service', passwords.service));
+  const database = createDatabase({ url: path.url, applicationName: 'far', statementTimeoutMs: 500 });
+  const begun = { name: 'one', text: 'select 1 as one' };
+  await database.query(begun, []);
+  const underWay = database.transaction(async (transaction) => {
+    await transaction.query(begun, []);
+    path.vanish();
+    return transaction.query(begun, []);
+  });
+  await expect(underWay).rejects.toMatchObject(unavailable);
+  path.comeBack();
+  expect(await database.query(begun, [])).toEqual([{ one: 1 }]);
+  await database.close();
+  await path.close();
+}, 20_000);
+
+/** A way to the server that can swallow everything, as a network does whose host is gone. */
+async function vanishingPath(target: string) {
+  const { hostname, port } = new URL(target);
+  const sockets = new Set<Socket>();
+  let isGone = false;
+  const server = createServer((near) => {
+    const far = connect({ host: hostname, port: Number(port) });
+    for (const [from, to] of [
+      [near, far],
+      [far, near],
+    ] as const) {
+      sockets.add(from);
+      from.on('data', (data) => void (isGone || to.write(data)));
+      from.on('error', () => undefined).on('close', () => to.destroy());
+    }
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const url = new URL(target);
+  url.port = String((server.address() as AddressInfo).port);
+  return {
+    url: url.href,
+    vanish: () => void (isGone = true),
+    comeBack: () => void (isGone = false),
+    close: async () => {
+      for (const socket of sockets) socket.destroy();
+      await new Promise<void>((resolve) => void server.close(() => resolve()));
+    },
+  };
+}
 
 test('a transaction commits as a whole or not at all, and its connection is good for the next', async () => {
   const insert = {

@@ -5,7 +5,7 @@
 import { PrismaPg } from '@prisma/adapter-pg';
 import { uuidSchema } from '@ironflow/schema';
 import pg from 'pg';
-import { asDatabaseError } from './database-error.js';
+import { asDatabaseError, isUnanswered } from './database-error.js';
 import { PrismaClient } from './generated/client.js';
 
 export interface DatabaseOptions {
@@ -15,6 +15,8 @@ export interface DatabaseOptions {
   applicationName: string;
   /** 10 by default. */
   maxConnections?: number;
+  /** After which PostgreSQL gives a statement up; 30 s by default. */
+  statementTimeoutMs?: number;
 }
 
 /** A statement is prepared once per connection under its name: one name, one text. */
@@ -48,7 +50,11 @@ export interface Database extends Queryable {
 const maxConnectionsDefault = 10;
 const connectTimeoutMs = 5_000;
 /** Nothing sent here takes long: what does is stuck, and holds locks that others wait for. */
-const statementTimeoutMs = 30_000;
+const statementTimeoutMsDefault = 30_000;
+/** PostgreSQL speaks first about a statement that takes too long; when it does not, its host is gone. */
+const answerGraceMs = 5_000;
+/** A host that vanished is noticed on idle connections too; the system's own default is two hours. */
+const keepAliveAfterMs = 10_000;
 
 /**
  * The hot paths' statements are by key and prepared, so one plan is right for all values: planning over a
@@ -59,14 +65,17 @@ const statementTimeoutMs = 30_000;
 const sessionSettings = ['plan_cache_mode=force_generic_plan', 'enable_seqscan=off', 'jit=off'];
 
 export function createDatabase(options: DatabaseOptions): Database {
+  const statementTimeoutMs = options.statementTimeoutMs ?? statementTimeoutMsDefault;
   const pool = new pg.Pool({
     connectionString: options.url,
     application_name: options.applicationName,
     max: options.maxConnections ?? maxConnectionsDefault,
     connectionTimeoutMillis: connectTimeoutMs,
     statement_timeout: statementTimeoutMs,
+    query_timeout: statementTimeoutMs + answerGraceMs,
     idle_in_transaction_session_timeout: statementTimeoutMs,
     keepAlive: true,
+    keepAliveInitialDelayMillis: keepAliveAfterMs,
     options: sessionSettings.map((setting) => `-c ${setting}`).join(' '),
   });
   // A connection that breaks while idle is replaced by the next query; unheard, the event would end the
@@ -179,6 +188,7 @@ async function runTransaction<T>(
     return result;
   } catch (error) {
     const reason = asDatabaseError(error);
+    if (isUnanswered(reason)) throw new UnusableConnection(reason);
     await client.query('rollback').catch(() => {
       throw new UnusableConnection(reason);
     });

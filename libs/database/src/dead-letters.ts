@@ -26,5 +26,5 @@ const storeStatement: Statement = {
       to_timestamp(occurred_at_ms / 1000)
     from unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[], $7::float8[])
       as l (id, environment_id, subject, reason, detail, payload, occurred_at_ms)
-    on conflict (id) do nothing`,
+    on conflict do nothing`,
 };

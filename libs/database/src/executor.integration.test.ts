@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
+import { limits } from '@ironflow/schema';
 import type { StepRecord } from '@ironflow/schema';
 import { stopSharedServers } from '@ironflow/testing';
 import { createPlatform, freshId, newEvent, newRun, startRuns } from '../test/platform.js';
@@ -48,18 +49,16 @@ test('a run is read with its event, letter for letter, and with what an activati
           scope,
           appId: 'shop',
           functionId: 'ship',
-          functionHash: 'hash',
-          mode: 'pull',
           status: 'queued',
           wake: 1,
           served: 0,
           failures: 0,
           journalSeq: 0,
           registryVersion: 0,
+          memoBytes: 0,
           steps: [],
           event: { ...event, receivedAtMs: receipt!.receivedAtMs },
           traceparent,
-          started: false,
         },
       ],
     ]),
@@ -80,7 +79,7 @@ test('of a step with several attempts the memo holds the last', async () => {
     { runId: run!.id, environmentId: run!.environmentId, prev: 0, journalSeq: 7, steps, startedAtMs: 1 },
   ]);
   const state = (await executor.loadRuns([run!.id])).get(run!.id);
-  expect(state).toMatchObject({ journalSeq: 7, started: true });
+  expect(state).toMatchObject({ journalSeq: 7, memoBytes: 6 });
   expect(state!.steps).toEqual([
     { id: 'b', type: 'run', attempt: 1, status: 'completed' },
     { id: 'charge', type: 'run', attempt: 10, status: 'completed', output: '"paid"' },
@@ -122,6 +121,30 @@ test('the memo has steps in the order in which they settled, then sleeps in the 
     ...{ id: 'b', type: 'run', attempt: 1, status: 'failed', order: 3 },
     error: { name: 'Error', message: 'no' },
   });
+});
+
+test('a memo is read up to its limit, and beyond it only weighed', async () => {
+  const runs = await startRuns(platform, platform.ours.scope, 2);
+  // An umlaut is two bytes of what a replay has to be given, and one character.
+  const half = (bytes: number): string => `"${'ü'.repeat(bytes / 2 - 1)}"`;
+  const step = (id: string, output: string): StepRecord => ({
+    ...{ id, name: id, type: 'run', attempt: 1, startedAtMs: 1, endedAtMs: 2 },
+    ...{ status: 'completed', output },
+  });
+  const collector = createCollectorStore(platform.service);
+  const applyTo = (index: number, prev: number, steps: StepRecord[]) => {
+    const { id: runId, environmentId } = runs[index]!;
+    return collector.apply([{ runId, environmentId, prev, journalSeq: prev + 1, steps, startedAtMs: 1 }]);
+  };
+  const output = half(limits.runMemoBytesMax / 2);
+  for (const index of [0, 1]) await applyTo(index, 0, [step('a', output), step('b', output)]);
+  await applyTo(1, 1, [step('c', '1')]);
+  const states = await executor.loadRuns(runs.map(({ id }) => id));
+  const [whole, beyond] = runs.map(({ id }) => states.get(id)!);
+  expect(whole!.memoBytes).toBe(limits.runMemoBytesMax);
+  expect(whole!.steps.map(({ id }) => id)).toEqual(['a', 'b']);
+  expect(beyond!.memoBytes).toBe(limits.runMemoBytesMax + 1);
+  expect(beyond!.steps).toEqual([]);
 });
 
 test('a batch across environments reads each run once; what does not exist is missing', async () => {

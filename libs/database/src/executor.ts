@@ -2,7 +2,8 @@
  * What an executor reads before it calls a function: every run of a batch, with its event and its memo, in
  * one statement. It writes nothing here; what happened goes into the journal.
  */
-import type { MemoizedStep, RunMode, RunStatus, Scope, StoredEvent } from '@ironflow/schema';
+import { limits } from '@ironflow/schema';
+import type { MemoizedStep, RunStatus, Scope, StoredEvent } from '@ironflow/schema';
 import type { Database, Statement } from './database.js';
 import { boundsOf } from './id-windows.js';
 import { scopeColumns } from './run-to-activate.js';
@@ -12,14 +13,14 @@ export interface RunState {
   scope: Scope;
   appId: string;
   functionId: string;
-  functionHash: string;
-  mode: RunMode;
   status: RunStatus;
   wake: number;
   served: number;
   failures: number;
   journalSeq: number;
   registryVersion: number;
+  /** Outputs and errors of `steps`, as UTF-8. Beyond `limits.runMemoBytesMax` they are not read: `steps` is empty. */
+  memoBytes: number;
   /**
    * The last attempt of each: first those that settled with a place, in order, then the sleeps that timers ended, in the
    * order of their ends. A replay lets a sleep settle in the next place that no step has taken.
@@ -27,8 +28,6 @@ export interface RunState {
   steps: MemoizedStep[];
   event: Omit<StoredEvent, 'scope' | 'awaited'>;
   traceparent?: string;
-  /** An activation has called its function before. */
-  started: boolean;
 }
 
 export interface ExecutorStore {
@@ -41,7 +40,12 @@ export function createExecutorStore(database: Database): ExecutorStore {
     loadRuns: async (runIds) => {
       if (runIds.length === 0) return new Map();
       const { lowest, highest } = boundsOf(runIds);
-      const rows = await database.query<RunRow>(loadStatement, [[...new Set(runIds)], lowest, highest]);
+      const rows = await database.query<RunRow>(loadStatement, [
+        [...new Set(runIds)],
+        lowest,
+        highest,
+        limits.runMemoBytesMax,
+      ]);
       return new Map(rows.map((row) => [row.id, toRunState(row)]));
     },
   };
@@ -49,20 +53,19 @@ export function createExecutorStore(database: Database): ExecutorStore {
 
 // Each part is a lateral subquery that the planner cannot merge (offset 0): one index lookup a run, in its
 // partition only. Outputs travel as text within the JSON of the steps: parsing and printing them again would
-// change some.
+// change some. A memo is one value of the answer, and one too long to be a string would end the process: it is
+// weighed before it is put together.
 const loadStatement: Statement = {
   name: 'load_runs',
-  text: `select r.id, r.environment_id, ${scopeColumns}, r.app_id, r.function_id, r.function_hash, r.mode,
-    r.status,
+  text: `select r.id, r.environment_id, ${scopeColumns}, r.app_id, r.function_id, r.status,
       r.wake, r.served, r.failures, r.journal_seq::float8 as journal_seq, e.registry_version, r.traceparent,
-      r.started_at is not null as started, s.steps,
+      s.steps, coalesce(s.memo_bytes, 0)::float8 as memo_bytes,
       v.id as event_id, v.name as event_name, v.data, v.version, v.source, v.correlation_id, v.causation_id,
       v.traceparent as event_traceparent, v.received_at_ms
     from unnest($1::uuid[]) as i (id)
     cross join lateral (
-      select id, environment_id, event_id, app_id, function_id, function_hash, mode, status, wake, served,
-        failures,
-        journal_seq, traceparent, started_at
+      select id, environment_id, event_id, app_id, function_id, status, wake, served, failures, journal_seq,
+        traceparent
       from runs where runs.id = i.id and runs.id >= $2 and runs.id <= $3 offset 0
     ) r
     join environments e on e.id = r.environment_id
@@ -72,14 +75,19 @@ const loadStatement: Statement = {
       from events where events.id = r.event_id offset 0
     ) v
     left join lateral (
-      select json_agg(json_build_array(step_id, type, attempt, status, output::text, error, settle_order)
-        order by settle_order, ended_at, due_at, step_id) as steps
+      select max(memo_bytes) as memo_bytes,
+        json_agg(json_build_array(step_id, type, attempt, status, output, error, settle_order)
+          order by settle_order, ended_at, due_at, step_id) filter (where memo_bytes <= $4) as steps
       from (
-        select distinct on (step_id) step_id, type, attempt, status, output, error, settle_order, ended_at,
-          due_at
-        from steps where run_id = r.id and r.journal_seq > 0
-        order by step_id, attempt desc
-      ) last_attempts
+        select *, sum(coalesce(octet_length(output), 0) + coalesce(octet_length(error::text), 0))
+          over () as memo_bytes
+        from (
+          select distinct on (step_id) step_id, type, attempt, status, output::text, error, settle_order,
+            ended_at, due_at
+          from steps where run_id = r.id and r.journal_seq > 0
+          order by step_id, attempt desc
+        ) last_attempts
+      ) weighed
     ) s on true`,
 };
 
@@ -100,8 +108,6 @@ interface RunRow {
   env: string;
   app_id: string;
   function_id: string;
-  function_hash: string;
-  mode: RunMode;
   status: RunStatus;
   wake: number;
   served: number;
@@ -109,8 +115,8 @@ interface RunRow {
   journal_seq: number;
   registry_version: number;
   traceparent: string | null;
-  started: boolean;
   steps: StepTuple[] | null;
+  memo_bytes: number;
   event_id: string;
   event_name: string;
   data: string;
@@ -128,14 +134,13 @@ function toRunState(row: RunRow): RunState {
     scope: { environmentId: row.environment_id, project: row.project, env: row.env },
     appId: row.app_id,
     functionId: row.function_id,
-    functionHash: row.function_hash,
-    mode: row.mode,
     status: row.status,
     wake: row.wake,
     served: row.served,
     failures: row.failures,
     journalSeq: row.journal_seq,
     registryVersion: row.registry_version,
+    memoBytes: row.memo_bytes,
     steps: (row.steps ?? []).map(toMemoizedStep),
     event: {
       id: row.event_id,
@@ -149,7 +154,6 @@ function toRunState(row: RunRow): RunState {
       ...(row.event_traceparent === null ? {} : { traceparent: row.event_traceparent }),
     },
     ...(row.traceparent === null ? {} : { traceparent: row.traceparent }),
-    started: row.started,
   };
 }
 

@@ -1,5 +1,5 @@
 import { expect, test } from '@jest/globals';
-import { createId, deriveRunId, lowestIdAt } from '@ironflow/schema';
+import { createId, deriveRunId, lowestIdAt, uuidSchema } from '@ironflow/schema';
 import * as fc from 'fast-check';
 import { boundsOf, highestId, intersect, lowestId, windowsAround } from './id-windows.js';
 
@@ -40,4 +40,11 @@ test('windows that do not meet have nothing in common', () => {
   expect(intersect(at(10, 20), at(15, 30))).toEqual(at(15, 20));
   const nothing = intersect(at(10, 20), at(30, 40));
   expect(nothing.lowest >= nothing.end).toBe(true);
+});
+
+test('ids at the end of time have a window of ids too', () => {
+  const last = 'ffffffff-ffff-7000-8000-000000000000';
+  const [window] = windowsAround([last]);
+  expect(window!.lowest <= last && last < window!.end).toBe(true);
+  for (const bound of [window!.lowest, window!.end]) expect(uuidSchema.safeParse(bound).success).toBe(true);
 });

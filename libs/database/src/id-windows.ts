@@ -20,7 +20,14 @@ export function windowsAround(ids: readonly string[]): IdWindow[] {
     if (last !== undefined && timeMs === last.lastMs + 1) last.lastMs = timeMs;
     else spans.push({ firstMs: timeMs, lastMs: timeMs });
   }
-  return spans.map(({ firstMs, lastMs }) => ({ lowest: lowestIdAt(firstMs), end: lowestIdAt(lastMs + 1) }));
+  return spans.map(({ firstMs, lastMs }) => ({ lowest: lowestIdAt(firstMs), end: endOf(lastMs) }));
+}
+
+/** An id has 48 bits of time. */
+const timeMsMax = 2 ** 48 - 1;
+
+function endOf(lastMs: number): string {
+  return lastMs < timeMsMax ? lowestIdAt(lastMs + 1) : highestId;
 }
 
 /** What lies in both; possibly nothing. */

@@ -98,6 +98,38 @@ test('a key used again is answered with the first event, also within one batch',
   expect(await storedCount([first.id, second.id, third.id])).toBe(1);
 });
 
+test('a key of another event’s name is refused, and nothing of its batch is stored', async () => {
+  const idempotencyKey = `key-${freshId()}`;
+  const reused = { category: 'conflict', code: 'idempotency_key_reused' };
+  const [first] = await ingest.storeEvents(ours, [
+    newEvent({ name: 'ironflow.invoke.charge', idempotencyKey }),
+  ]);
+  const batch = [
+    newEvent({ idempotencyKey: `key-${freshId()}` }),
+    newEvent({ name: 'ironflow.invoke.ship', idempotencyKey }),
+  ];
+  await expect(ingest.storeEvents(ours, batch)).rejects.toMatchObject(reused);
+  expect(await storedCount(batch.map(({ id }) => id))).toBe(0);
+  // The other key of that batch is still free.
+  expect(await ingest.storeEvents(ours, batch.slice(0, 1))).toMatchObject([{ duplicate: false }]);
+  expect(
+    await ingest.storeEvents(ours, [newEvent({ name: 'ironflow.invoke.charge', idempotencyKey })]),
+  ).toMatchObject([{ id: first!.id, duplicate: true }]);
+  const key = `key-${freshId()}`;
+  const together = [
+    newEvent({ name: 'a', idempotencyKey: key }),
+    newEvent({ name: 'b', idempotencyKey: key }),
+  ];
+  await expect(ingest.storeEvents(ours, together)).rejects.toMatchObject(reused);
+  await platform.admin.query(
+    `update idempotency_keys set created_at = now() - interval '25 hours' where key = $1`,
+    [idempotencyKey],
+  );
+  expect(await ingest.storeEvents(ours, [newEvent({ name: 'b', idempotencyKey })])).toMatchObject([
+    { duplicate: false },
+  ]);
+});
+
 test('the same key in another environment is another key', async () => {
   const idempotencyKey = `key-${freshId()}`;
   const receipts = [
@@ -239,7 +271,7 @@ test('the slugs of an environment are known by its id, and of no other', async (
   expect(await ingest.scopeOf(freshId())).toBeUndefined();
 });
 
-test('dead letters are stored once and for its own environment only', async () => {
+test('a dead letter is stored once, and seen by its environment or by the platform alone', async () => {
   const letter = {
     id: freshId(),
     environmentId: ours,
@@ -249,13 +281,14 @@ test('dead letters are stored once and for its own environment only', async () =
     payload: Buffer.from([0, 1, 255]).toString('base64'),
     occurredAtMs: 1_795_255_752_224,
   } as const;
-  await ingest.storeDeadLetters(ours, [letter]);
-  await ingest.storeDeadLetters(ours, [letter]);
-  const api = createApiStore(platform.tenant);
-  expect(await api.listDeadLetters(ours, 10)).toEqual([letter]);
   const { environmentId: _none, ...nobodys } = { ...letter, id: freshId() };
-  for (const refused of [nobodys, { ...letter, id: freshId(), environmentId: theirs }]) {
-    await expect(ingest.storeDeadLetters(ours, [refused])).rejects.toMatchObject({ code: '42501' });
-  }
-  expect(await api.listDeadLetters(theirs, 10)).toEqual([]);
+  for (const one of [letter, letter, nobodys, nobodys]) await ingest.storeDeadLetter(one);
+  const seenBy = async (environmentId: string): Promise<unknown[]> =>
+    platform.tenant.inEnvironment(environmentId, (transaction) =>
+      transaction.query({ name: '', text: 'select id, payload from dead_letters' }, []),
+    );
+  expect(await seenBy(ours)).toEqual([{ id: letter.id, payload: Buffer.from([0, 1, 255]) }]);
+  expect(await seenBy(theirs)).toEqual([]);
+  const { rows } = await platform.admin.query('select id from dead_letters where environment_id is null');
+  expect(rows).toEqual([{ id: nobodys.id }]);
 });

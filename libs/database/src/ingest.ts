@@ -3,10 +3,12 @@
  * it sets its environment within that same statement, so that row-level security costs no round trip.
  *
  * 1. An event is stored together with its row in unrouted_events: it is never forgotten between the two.
- * 2. Of two uses of a key within its 24 hours one stores its event; the other is told that event's id.
+ * 2. Of two uses of a key within its 24 hours one stores its event; the other is told that event's id. Used for an event
+ *    of another name it is refused, and nothing of the batch is stored: it would swallow that event.
  * 3. Keys, then ids, are taken in order, so that concurrent batches wait for each other and never in a
  *    circle.
  */
+import { IronflowError } from '@ironflow/errors';
 import type { DeadLetter, EventSource, Failure, RunStatus, Scope } from '@ironflow/schema';
 import type { Database, Queryable, Statement } from './database.js';
 import { storeDeadLetters } from './dead-letters.js';
@@ -44,14 +46,14 @@ export interface EventRuns {
 }
 
 export interface IngestStore {
-  /** One receipt for each event, in their order. */
+  /** One receipt for each event, in their order. Rejects with `idempotency_key_reused` by rule 2. */
   storeEvents(environmentId: string, events: readonly NewEvent[]): Promise<StoredEventReceipt[]>;
   /** In the order asked for; outputs are JSON text. */
   eventRuns(environmentId: string, eventIds: readonly string[]): Promise<EventRuns[]>;
   /** `undefined` when there is no environment of that id. What was found is kept. */
   scopeOf(environmentId: string): Promise<Scope | undefined>;
-  /** Each once, by its id; every one names this environment. */
-  storeDeadLetters(environmentId: string, letters: readonly DeadLetter[]): Promise<void>;
+  /** Once, by its id. Without an environment only the platform sees it. */
+  storeDeadLetter(letter: DeadLetter): Promise<void>;
 }
 
 export function createIngestStore(database: Database): IngestStore {
@@ -62,8 +64,12 @@ export function createIngestStore(database: Database): IngestStore {
         readEventRuns(transaction, environmentId, eventIds),
       ),
     scopeOf: createScopeReader(database),
-    storeDeadLetters: (environmentId, letters) =>
-      database.inEnvironment(environmentId, (transaction) => storeDeadLetters(transaction, letters)),
+    storeDeadLetter: (letter) => {
+      if (letter.environmentId === undefined) return storeDeadLetters(database, [letter]);
+      return database.inEnvironment(letter.environmentId, (transaction) =>
+        storeDeadLetters(transaction, [letter]),
+      );
+    },
   };
 }
 
@@ -86,11 +92,13 @@ const storeStatement: Statement = {
       $9::text[], $10::text[]) as g (id, name, data, version, source, correlation_id, causation_id,
         traceparent, key)
   ), claimed as (
-    insert into idempotency_keys (environment_id, key, event_id)
-    select environment_id, key, id from given where key is not null order by key
+    insert into idempotency_keys (environment_id, key, event_id, event_name)
+    select environment_id, key, id, name from given where key is not null order by key
     on conflict (environment_id, key) do update set
       event_id = case when idempotency_keys.created_at < now() - interval '24 hours'
         then excluded.event_id else idempotency_keys.event_id end,
+      event_name = case when idempotency_keys.created_at < now() - interval '24 hours'
+        or idempotency_keys.event_name = excluded.event_name then excluded.event_name end,
       created_at = case when idempotency_keys.created_at < now() - interval '24 hours'
         then now() else idempotency_keys.created_at end
     returning key, event_id
@@ -117,7 +125,7 @@ async function storeEvents(
   if (events.length === 0) return [];
   const firsts = firstUses(events);
   const column = <T>(pick: (event: NewEvent) => T): T[] => firsts.map(pick);
-  const rows = await database.query<StoredRow>(storeStatement, [
+  const storing = database.query<StoredRow>(storeStatement, [
     environmentId,
     column((event) => event.id),
     column((event) => event.name),
@@ -129,6 +137,9 @@ async function storeEvents(
     column((event) => event.traceparent ?? null),
     column((event) => event.idempotencyKey ?? null),
   ]);
+  const rows = await storing.catch((error: unknown) => {
+    throw constraintOf(error) === 'idempotency_key_reused' ? keyReused(error) : error;
+  });
   const ownerOfKey = new Map<string, string>();
   const receivedAtMs = new Map<string, number>();
   for (const row of rows) {
@@ -161,14 +172,25 @@ async function storeEvents(
  */
 function firstUses(events: readonly NewEvent[]): NewEvent[] {
   const ids = new Set<string>();
-  const keys = new Set<string>();
-  const firsts = events.filter(({ id, idempotencyKey: key }) => {
-    if (ids.has(id) || (key !== undefined && keys.has(key))) return false;
+  const nameOfKey = new Map<string, string>();
+  return events.filter(({ id, name, idempotencyKey: key }) => {
+    const keyName = key === undefined ? undefined : nameOfKey.get(key);
+    if (keyName !== undefined && keyName !== name) throw keyReused();
+    if (ids.has(id) || keyName !== undefined) return false;
     ids.add(id);
-    if (key !== undefined) keys.add(key);
+    if (key !== undefined) nameOfKey.set(key, name);
     return true;
   });
-  return firsts;
+}
+
+function constraintOf(error: unknown): unknown {
+  return error instanceof Error && 'constraint' in error ? error.constraint : undefined;
+}
+
+function keyReused(cause?: unknown): IronflowError {
+  const rule =
+    'an idempotency key is for events of one name, or invocations of one function: it was used for another within 24 hours';
+  return new IronflowError('conflict', 'idempotency_key_reused', rule, { cause });
 }
 
 type Receipt = Pick<StoredEventReceipt, 'receivedAtMs' | 'correlationId'>;

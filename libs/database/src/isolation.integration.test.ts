@@ -169,7 +169,7 @@ test('the tenant role cannot write into another environment, nor run what is not
     ),
   ).rejects.toMatchObject({ code: '42501' });
   await expect(
-    platform.tenant.query({ name: '', text: 'select ensure_partitions()' }, []),
+    platform.tenant.query({ name: '', text: `select ensure_partitions('events')` }, []),
   ).rejects.toMatchObject({ code: '42501' });
 });
 

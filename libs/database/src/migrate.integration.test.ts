@@ -220,7 +220,52 @@ test('partitions are there for this month and two more, and making them again ad
   });
   await withAdmin(ownerUrl, async (admin) => {
     expect((await admin.query(count)).rows).toEqual(expected);
-    await admin.query('select ensure_partitions(4)');
+    await admin.query(`select ensure_partitions(t, 4) from unnest(array['events', 'runs', 'steps']) t`);
     expect((await admin.query(count)).rows).toEqual(expected.map((row) => ({ ...row, count: 6 })));
+  });
+});
+
+test('making partitions waits for nobody’s statement, and a busy table does not keep the others from theirs', async () => {
+  const ownerUrl = await emptyDatabase();
+  await migrate({ ownerUrl, log: silent, servicePasswords: passwords });
+  const counts = `select parent.relname as name, count(*)::int from pg_inherits
+    join pg_class parent on parent.oid = inhparent where parent.relkind = 'p' group by 1 order by 1`;
+  await withAdmin(ownerUrl, async (admin) => {
+    await admin.query('begin; drop table events_default, runs_default; commit; begin; select from events');
+    await withService(ownerUrl, async (service) => {
+      await expect(ensurePartitions(service)).rejects.toMatchObject({ code: 'database_unavailable' });
+    });
+    expect((await admin.query(counts)).rows).toEqual([
+      { name: 'events', count: 3 },
+      { name: 'runs', count: 4 },
+      { name: 'steps', count: 4 },
+    ]);
+    await admin.query('commit');
+  });
+});
+
+test('what the service roles log in with is kept as a verifier, whatever characters it has', async () => {
+  const ownerUrl = await emptyDatabase();
+  const odd = { service: "it's ﬁne\u00a0ünder €\\", tenant: 'plain' };
+  await migrate({ ownerUrl, log: silent, servicePasswords: odd });
+  const service = createDatabase({
+    url: serviceUrl(ownerUrl, 'ironflow_service', odd.service),
+    applicationName: 'test',
+  });
+  expect(await service.now()).toBeGreaterThan(0);
+  await service.close();
+  const wrong = createDatabase({
+    url: serviceUrl(ownerUrl, 'ironflow_service', odd.tenant),
+    applicationName: 'test',
+  });
+  await expect(wrong.now()).rejects.toMatchObject({ code: '28P01' });
+  await wrong.close();
+  // Roles belong to the whole server, which other tests share.
+  await migrate({ ownerUrl, log: silent, servicePasswords: passwords });
+  await withAdmin(ownerUrl, async (admin) => {
+    const { rows } = await admin.query<{ rolpassword: string }>(
+      `select rolpassword from pg_authid where rolname like 'ironflow_%' and rolpassword is not null`,
+    );
+    for (const { rolpassword } of rows) expect(rolpassword).toMatch(/^SCRAM-SHA-256\$4096:/);
   });
 });

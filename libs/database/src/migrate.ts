@@ -10,9 +10,10 @@
 import { randomUUID } from 'node:crypto';
 import { IronflowError, messageOf } from '@ironflow/errors';
 import pg from 'pg';
-import { asDatabaseError } from './database-error.js';
+import { asDatabaseError, codeOf } from './database-error.js';
 import type { MigrationFile } from './migration-files.js';
 import { readMigrationFiles } from './migration-files.js';
+import { partitionedTables } from './partitions.js';
 import { ensureRoles } from './roles.js';
 import type { ServicePasswords } from './roles.js';
 
@@ -45,7 +46,7 @@ export async function applyMigrations(
     await ensureRoles(client, options.servicePasswords);
     await client.query('set role ironflow_owner');
     const applied = await applyPending(client, files, options.log);
-    await client.query('select ensure_partitions()');
+    await makePartitions(client, options.log);
     return { applied };
   } catch (error) {
     throw asDatabaseError(error);
@@ -65,6 +66,20 @@ async function takeLock(client: pg.Client, log: (message: string) => void): Prom
   log('waiting for another migration of this database to end');
   await client.query('select pg_advisory_lock(hashtextextended($1, 0))', lock);
 }
+
+/** Of a database in use a table may be busy: the scheduler tries again. */
+async function makePartitions(client: pg.Client, log: (message: string) => void): Promise<void> {
+  for (const table of partitionedTables) {
+    try {
+      await client.query('select ensure_partitions($1)', [table]);
+    } catch (error) {
+      if (codeOf(error) !== lockNotAvailable) throw error;
+      log(`partitions of ${table} are left to the scheduler: the table is busy`);
+    }
+  }
+}
+
+const lockNotAvailable = '55P03';
 
 interface AppliedMigration {
   migration_name: string;

@@ -24,7 +24,13 @@ test('a cursor that is not one is refused by its field', () => {
 });
 
 test('there is a next page exactly when there was one row more', () => {
-  const rows = ['c', 'b', 'a'].map((id) => ({ id }));
+  const rows = ['c', 'b', 'a'].map((id) => ({ id, beyond: false }));
   expect(cutPage(rows, 3)).toEqual({ rows });
   expect(cutPage(rows, 2)).toEqual({ rows: rows.slice(0, 2), nextCursor: 'b' });
+});
+
+test('a page ends early at a row beyond its bytes, and the next one begins with it', () => {
+  const rows = ['d', 'c', 'b', 'a'].map((id) => ({ id, beyond: id < 'c' }));
+  expect(cutPage(rows, 10)).toEqual({ rows: rows.slice(0, 2), nextCursor: 'c' });
+  expect(cutPage(rows, 1)).toEqual({ rows: rows.slice(0, 1), nextCursor: 'd' });
 });

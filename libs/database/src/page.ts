@@ -25,12 +25,23 @@ export function pageWindow(query: PageQuery): IdWindow {
   return { lowest, end: query.cursor < timeEnd ? query.cursor : timeEnd };
 }
 
+/** Of payloads in one page, but for the last of its rows: a page of the largest would be 100 MiB. */
+export const pageBytesMax = 4 * 1024 * 1024;
+
+export interface PageRow {
+  id: string;
+  /** The rows before it are `pageBytesMax` already: it belongs to the next page, and comes without payload. */
+  beyond: boolean;
+}
+
 /** `rows` are one more than the page takes, if there are more. */
-export function cutPage<Row extends { id: string }>(
+export function cutPage<Row extends PageRow>(
   rows: readonly Row[],
   limit: number,
 ): { rows: readonly Row[]; nextCursor?: string } {
-  if (rows.length <= limit) return { rows };
-  const page = rows.slice(0, limit);
+  const beyond = rows.findIndex((row) => row.beyond);
+  const end = Math.min(limit, beyond === -1 ? rows.length : beyond);
+  if (rows.length <= end) return { rows };
+  const page = rows.slice(0, end);
   return { rows: page, nextCursor: page.at(-1)!.id };
 }

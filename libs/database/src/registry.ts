@@ -14,9 +14,10 @@ import type {
   Scope,
 } from '@ironflow/schema';
 import type { Database, Queryable, Statement } from './database.js';
+import { scopeColumns, scopeOf } from './environment-scope.js';
+import type { ScopeRow } from './environment-scope.js';
 import { planRegistration, schedulesOf } from './registration.js';
 import type { FunctionState, RegistrationPlan } from './registration.js';
-import { scopeColumns } from './run-to-activate.js';
 
 export interface RegistryReader {
   /** As it was read last; read when it never was. */
@@ -36,6 +37,8 @@ export function createRegistryReader(database: Database): RegistryReader {
 
   const load = (environmentId: string): Promise<Registry> => {
     const loading = readRegistry(database, environmentId);
+    // At the end, where the newest are: setting what is there already would leave it in its place.
+    known.delete(environmentId);
     known.set(environmentId, loading);
     if (known.size > registriesMax) known.delete(known.keys().next().value!);
     loading.catch(() => {
@@ -97,14 +100,8 @@ export async function registerApp(
 export async function listEnvironments(
   database: Database,
 ): Promise<{ scope: Scope; registryVersion: number }[]> {
-  const rows = await database.query<{ id: string; project: string; env: string; registry_version: number }>(
-    environmentsStatement,
-    [],
-  );
-  return rows.map((row) => ({
-    scope: { environmentId: row.id, project: row.project, env: row.env },
-    registryVersion: row.registry_version,
-  }));
+  const rows = await database.query<ScopeRow & { registry_version: number }>(environmentsStatement, []);
+  return rows.map((row) => ({ scope: scopeOf(row), registryVersion: row.registry_version }));
 }
 
 async function writePlan(
@@ -226,5 +223,5 @@ const raiseVersionStatement: Statement = {
 };
 const environmentsStatement: Statement = {
   name: 'environments',
-  text: `select e.id, ${scopeColumns}, e.registry_version from environments e order by e.id`,
+  text: `select e.id as environment_id, ${scopeColumns}, e.registry_version from environments e order by e.id`,
 };

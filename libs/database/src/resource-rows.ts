@@ -1,7 +1,7 @@
 /** Rows as the API's queries answer them, and the resources they become. Pure. */
 import { parseTraceparent } from '@ironflow/schema';
 import type { App, DeadLetter, Event, Failure, FunctionConfig, FunctionResource } from '@ironflow/schema';
-import type { Run, RunMode, RunResult, RunStatus, Step } from '@ironflow/schema';
+import type { Run, RunMode, RunResult, RunStatus, RunUpdate, Step } from '@ironflow/schema';
 
 /** Absent instead of null, and parsed here: the driver would parse a JSON `null` to the same as no value. */
 export interface RunRow {
@@ -81,6 +81,12 @@ export function toStep(row: StepRow): Step {
     ...(row.ended_at === null ? {} : { endedAt: row.ended_at.toISOString() }),
     ...(row.due_at === null ? {} : { dueAt: row.due_at.toISOString() }),
   };
+}
+
+export type StepUpdateRow = Omit<StepRow, 'output'>;
+
+export function toRunUpdate(run: RunResultRow, steps: readonly StepUpdateRow[]): RunUpdate {
+  return { ...toRunResult(run), steps: steps.map((step) => toStep({ ...step, output: null })) };
 }
 
 export interface EventRow {

@@ -133,7 +133,7 @@ test('a run that yields while another reason to run has come stays queued', asyn
   );
 });
 
-test('consecutive failures are set, kept and reset as told', async () => {
+test('consecutive failures are set and kept as told', async () => {
   const run = await startRun();
   const failuresAfter = async (changes: Partial<RunProgress>, prev: number): Promise<number> => {
     await collector.apply([progress(run, { prev, journalSeq: prev + 1, ...changes })]);
@@ -141,8 +141,7 @@ test('consecutive failures are set, kept and reset as told', async () => {
   };
   expect(await failuresAfter({ failures: 2 }, 0)).toBe(2);
   expect(await failuresAfter({}, 1)).toBe(2);
-  expect(await failuresAfter({ resetFailures: true }, 2)).toBe(0);
-  expect(await failuresAfter({ resetFailures: true, failures: 1 }, 3)).toBe(1);
+  expect(await failuresAfter({ failures: 0 }, 2)).toBe(0);
 });
 
 test('what an activation served never goes back', async () => {
@@ -209,6 +208,15 @@ test('a retry of the run itself is a timer, and the last one given holds', async
   ).toEqual([run.id]);
 });
 
+test('a retry of the run itself waits for its time, whatever else there was to run for', async () => {
+  const run = await startRun();
+  await platform.admin.query('update runs set wake = 2 where id = $1', [run.id]);
+  const [accepted] = await collector.apply([
+    progress(run, { status: 'waiting', served: 1, retryInMs: 60_000 }),
+  ]);
+  expect(accepted).toMatchObject({ status: 'waiting', wake: 2, served: 2 });
+});
+
 test('outputs are kept to the letter, with NUL, lone surrogates and numbers as written', async () => {
   const run = await startRun();
   const output = '{"a":"\\u0000\\ud800","n":1.0,"big":12345678901234567890}';
@@ -236,10 +244,26 @@ test('a batch with data that is refused fails as a whole, and is known to be ref
   expect(await collector.apply(batch.slice(0, 1))).toHaveLength(1);
 });
 
-test('a batch of more runs than one statement takes is applied to all of them', async () => {
-  const runs = await startRuns(platform, platform.ours.scope, 1_100);
-  const accepted = await collector.apply(runs.map((run) => progress(run, { steps: [completed('a')] })));
-  expect(new Set(accepted.map((run) => run.runId))).toEqual(new Set(runs.map((run) => run.id)));
+test('what one statement cannot take is refused, and nothing of it is applied', async () => {
+  const runs = await startRuns(platform, platform.ours.scope, collector.applyMax + 1);
+  const batch = runs.map((run) => progress(run, { steps: [completed('a')] }));
+  await expect(collector.apply(batch)).rejects.toThrow('500 runs at most');
+  expect((await stateOf(runs[0]!)).journalSeq).toBe(0);
+  expect(await collector.apply(batch.slice(1))).toHaveLength(collector.applyMax);
+});
+
+test('the highest position is that of the runs that go on, of all environments', async () => {
+  await platform.admin.query('truncate runs');
+  expect(await collector.highestJournalSequence()).toBe(0);
+  const [over, live] = await startRuns(platform, platform.ours.scope, 2);
+  const [waiting] = await startRuns(platform, platform.theirs.scope, 1);
+  const first = 1_795_255_752_224_001;
+  await collector.apply([
+    progress(over!, { status: 'completed', journalSeq: first + 2 }),
+    progress(live!, { status: 'running', journalSeq: first }),
+    progress(waiting!, { status: 'waiting', served: 1, journalSeq: first + 1 }),
+  ]);
+  expect(await collector.highestJournalSequence()).toBe(first + 1);
 });
 
 test('one run twice in a batch is a mistake of the caller', async () => {

@@ -6,6 +6,8 @@
  * 2. Its steps, timers and state are one commit; steps and timers of a run that did not move are not stored.
  * 3. Runs are locked in the order of their ids, and their timers under that lock (see timers.ts).
  * 4. A step's first accepted wait fixes when it is due, by PostgreSQL's clock.
+ * 5. A retry of the run itself serves every reason to run that there is: nothing calls the function before it is due, and
+ *    what came meanwhile is found then (see timers.ts).
  */
 import { isTerminal } from '@ironflow/schema';
 import type { DeadLetter, Failure, RunMode, RunStatus, Scope, StepRecord } from '@ironflow/schema';
@@ -13,6 +15,7 @@ import type { Database, Statement } from './database.js';
 import { storeDeadLetters } from './dead-letters.js';
 import { boundsOf } from './id-windows.js';
 import { scopeColumns } from './run-to-activate.js';
+import { readScopes } from './scopes.js';
 import { stepColumns } from './step-columns.js';
 
 /** What consecutive journal messages of one run amount to. */
@@ -28,13 +31,11 @@ export interface RunProgress {
   served?: number | undefined;
   /** Absolute. */
   failures?: number | undefined;
-  resetFailures?: boolean | undefined;
   startedAtMs: number;
-  ended?: boolean | undefined;
   /** JSON text. */
   output?: string | undefined;
   error?: Failure | undefined;
-  /** A timer of the run itself; the last one given holds. */
+  /** A timer of the run itself, for which all its wake-ups wait; the last one given holds. */
   retryInMs?: number | undefined;
 }
 
@@ -59,19 +60,26 @@ export interface AcceptedRun {
 }
 
 export interface CollectorStore {
+  /** Progresses that `apply` takes at once. */
+  readonly applyMax: number;
   /**
-   * One statement for up to 500 runs, at most one progress for each. Runs that are not answered were not
-   * accepted: see `positions`.
+   * One statement, at most one progress for each run. Runs that are not answered were not accepted: see
+   * `positions`.
    */
   apply(batch: readonly RunProgress[]): Promise<AcceptedRun[]>;
   /** Where runs stand; those that do not exist are missing. */
   positions(runIds: readonly string[]): Promise<Map<string, AcceptedRun>>;
+  /** The highest position of a run that has not ended; 0 if there is none. */
+  highestJournalSequence(): Promise<number>;
   /** Each once, by its id. */
   storeDeadLetters(letters: readonly DeadLetter[]): Promise<void>;
+  /** Those that do not exist are missing. */
+  scopes(environmentIds: readonly string[]): Promise<Map<string, Scope>>;
 }
 
 export function createCollectorStore(database: Database): CollectorStore {
   return {
+    applyMax: runsPerStatementMax,
     apply: (batch) => apply(database, batch),
     positions: async (runIds) => {
       if (runIds.length === 0) return new Map();
@@ -79,7 +87,12 @@ export function createCollectorStore(database: Database): CollectorStore {
       const rows = await database.query<AcceptedRow>(positionsStatement, [runIds, lowest, highest]);
       return new Map(rows.map((row) => [row.id, toAcceptedRun(row)]));
     },
+    highestJournalSequence: async () => {
+      const [row] = await database.query<{ highest: number }>(highestStatement, []);
+      return row!.highest;
+    },
     storeDeadLetters: (letters) => storeDeadLetters(database, letters),
+    scopes: (environmentIds) => readScopes(database, environmentIds),
   };
 }
 
@@ -90,17 +103,15 @@ export function createCollectorStore(database: Database): CollectorStore {
 const runsPerStatementMax = 500;
 
 async function apply(database: Database, batch: readonly RunProgress[]): Promise<AcceptedRun[]> {
+  // More would be more commits: those before one that fails would be done, and nobody would know of them.
+  if (batch.length > runsPerStatementMax)
+    throw new Error(`a batch holds ${runsPerStatementMax} runs at most`);
   const runs = [...batch].sort((a, b) => (a.runId < b.runId ? -1 : 1));
   if (new Set(runs.map((run) => run.runId)).size !== runs.length) {
     throw new Error('a batch holds one progress for each run');
   }
-  const accepted: AcceptedRun[] = [];
-  for (let start = 0; start < runs.length; start += runsPerStatementMax) {
-    const values = applyValues(runs.slice(start, start + runsPerStatementMax));
-    const rows = await database.query<AcceptedRow>(applyStatement, values);
-    accepted.push(...rows.map(toAcceptedRun));
-  }
-  return accepted;
+  const rows = await database.query<AcceptedRow>(applyStatement, applyValues(runs));
+  return rows.map(toAcceptedRun);
 }
 
 const acceptedColumns = `r.id, r.environment_id, r.event_id, r.function_id, r.app_id, r.mode, r.status,
@@ -119,9 +130,11 @@ const applyStatement: Statement = {
   ), accepted as (
     update runs r set
       journal_seq = g.journal_seq,
-      status = case when g.status = 'waiting' and r.wake > greatest(r.served, g.served) then 'queued'
+      status = case
+        when g.status = 'waiting' and g.retry_in_ms is null and r.wake > greatest(r.served, g.served)
+          then 'queued'
         else coalesce(g.status, r.status) end,
-      served = greatest(r.served, g.served),
+      served = greatest(r.served, g.served, case when g.retry_in_ms is not null then r.wake end),
       failures = coalesce(g.failures, r.failures),
       started_at = coalesce(r.started_at, to_timestamp(g.started_at_ms / 1000)),
       ended_at = case when g.status in ('completed', 'failed', 'cancelled', 'skipped')
@@ -184,7 +197,7 @@ function applyValues(runs: readonly RunProgress[]): unknown[] {
     column((run) => run.journalSeq),
     column((run) => run.status ?? null),
     column((run) => run.served ?? null),
-    column((run) => run.failures ?? (run.resetFailures === true ? 0 : null)),
+    column((run) => run.failures ?? null),
     column((run) => run.startedAtMs),
     column((run) => run.output ?? null),
     column((run) => (run.error === undefined ? null : JSON.stringify(run.error))),
@@ -204,6 +217,18 @@ const positionsStatement: Statement = {
   text: `select ${acceptedColumns}, ${scopeColumns}, null::float8 as next_due_in_ms from (
       select * from runs where id = any($1::uuid[]) and id >= $2 and id <= $3 offset 0
     ) r join environments e on e.id = r.environment_id`,
+};
+
+// By environment and status there is an index, and one on journal_seq would be written with every batch.
+const highestStatement: Statement = {
+  name: 'highest_journal_sequence',
+  text: `select coalesce(max(r.highest), 0)::float8 as highest
+    from environments e
+    cross join unnest(array['queued', 'running', 'waiting', 'waiting_for_worker']) as live (status)
+    cross join lateral (
+      select max(journal_seq) as highest from runs
+      where environment_id = e.id and runs.status = live.status offset 0
+    ) r`,
 };
 
 interface AcceptedRow {

@@ -3,8 +3,10 @@
  * ironflow_tenant are what services log in as. Roles belong to the whole PostgreSQL server, so several
  * databases may set them up at once.
  */
+import { createHash, createHmac, pbkdf2Sync, randomBytes } from 'node:crypto';
 import { IronflowError } from '@ironflow/errors';
 import type pg from 'pg';
+import { codeOf } from './database-error.js';
 
 export type ServiceRole = 'ironflow_service' | 'ironflow_tenant';
 
@@ -63,7 +65,29 @@ async function createRole(admin: pg.Client, name: (typeof roleNames)[number]): P
 }
 
 async function setPassword(admin: pg.Client, role: ServiceRole, password: string): Promise<void> {
-  await admin.query(`alter role ${role} with login password ${admin.escapeLiteral(password)}`);
+  const verifier = admin.escapeLiteral(scramVerifier(password));
+  await admin.query(`alter role ${role} with login password ${verifier}`);
+}
+
+/** As PostgreSQL makes it by default. */
+const scram = { iterations: 4096, saltBytes: 16, keyBytes: 32 };
+
+/** RFC 5802. A statement that fails is written into the server's log: the password is not in it. */
+function scramVerifier(password: string): string {
+  const salt = randomBytes(scram.saltBytes);
+  const salted = pbkdf2Sync(prepared(password), salt, scram.iterations, scram.keyBytes, 'sha256');
+  const keyed = (name: string): Buffer => createHmac('sha256', salted).update(name).digest();
+  const storedKey = createHash('sha256').update(keyed('Client Key')).digest('base64');
+  const serverKey = keyed('Server Key').toString('base64');
+  return `SCRAM-SHA-256$${scram.iterations}:${salt.toString('base64')}$${storedKey}:${serverKey}`;
+}
+
+/** SASLprep (RFC 4013), as every client does it before it logs in: spaces, what is mapped to nothing, NFKC. */
+function prepared(password: string): string {
+  return password
+    .replace(/[\u00A0\u1680\u2000-\u200B\u202F\u205F\u3000]/g, ' ')
+    .replace(/\u00AD|\u034F|\u1806|[\u180B-\u180D]|\u200C|\u200D|\u2060|[\uFE00-\uFE0F]|\uFEFF/g, '')
+    .normalize('NFKC');
 }
 
 /** Who creates a role may grant it, which is not yet to act as it. */
@@ -85,11 +109,11 @@ async function atOnce(work: () => Promise<unknown>): Promise<void> {
       await work();
       return;
     } catch (error) {
-      const code = typeof error === 'object' && error !== null && 'code' in error ? error.code : undefined;
+      const code = codeOf(error);
       // Already there: duplicate_object, or a unique violation in the catalogue when both were in flight.
       if (code === '42710' || code === '23505') return;
-      const updatedAtOnce = code === 'XX000' && String(error).includes('tuple concurrently');
-      if (!updatedAtOnce || attempt === attemptsMax) throw error;
+      // "Tuple concurrently updated", in whatever language, has no code of its own.
+      if (code !== 'XX000' || attempt === attemptsMax) throw error;
     }
   }
 }

@@ -144,6 +144,18 @@ test('the sweep finds unrouted events that are old enough, the oldest first', as
   ]);
 });
 
+test('unrouted events are read page by page, also past those that nothing can be done about', async () => {
+  const events = await store(Array.from({ length: 7 }, () => newEvent()));
+  const found: string[] = [];
+  for (let after: { receivedAtMs: number; id: string } | undefined; ;) {
+    const page = await scheduler.unroutedEvents({ olderThanMs: -1_000, after, limit: 3 });
+    found.push(...page.map(({ id }) => id));
+    if (page.length < 3) break;
+    after = page.at(-1);
+  }
+  expect(found).toEqual(events.map(({ id }) => id).sort());
+});
+
 test('a skipped run is final from the start and needs no activation', async () => {
   const [run] = await startRuns(platform, platform.ours.scope, 1, {
     status: 'skipped',
@@ -198,7 +210,21 @@ test('runs rest without a worker and are released once, resumed ones first, then
   );
   expect((await scheduler.restForWorker(ids)).sort()).toEqual(ids);
   expect(await scheduler.restForWorker(ids)).toEqual([]);
-  expect(await scheduler.waitingForWorker()).toEqual([{ environmentId: ours, appId: 'shop' }]);
+  const neighbour = platform.theirs.scope.environmentId;
+  const [other] = await startRuns(platform, platform.ours.scope, 1, { appId: 'a' });
+  const [foreign] = await startRuns(platform, platform.theirs.scope, 1);
+  const others = [other!.id, foreign!.id];
+  await scheduler.restForWorker(others);
+  const resting = await scheduler.waitingForWorker();
+  expect(resting).toHaveLength(3);
+  expect(resting).toEqual(
+    expect.arrayContaining([
+      { environmentId: ours, appId: 'a' },
+      { environmentId: ours, appId: 'shop' },
+      { environmentId: neighbour, appId: 'shop' },
+    ]),
+  );
+  await platform.admin.query('delete from runs where id = any($1)', [others]);
   expect(await scheduler.runsOfEvents(runs.map((run) => run.eventId))).toEqual([]);
 
   expect(await scheduler.releaseForWorker(platform.theirs.scope.environmentId, 'shop', 10)).toEqual([]);

@@ -5,15 +5,17 @@
  *
  * 1. An event is routed by the transaction that inserts its runs, and only as matched with the registry in
  *    force.
- * 2. Rows are locked in the order of their ids.
+ * 2. Rows are locked in the order of their ids, or else those that somebody else holds are passed over.
  */
 import type { DeadLetter, RunMode, Scope, StoredEvent } from '@ironflow/schema';
 import type { Database, Statement } from './database.js';
 import { storeDeadLetters } from './dead-letters.js';
-import { boundsOf, windowsAround } from './id-windows.js';
+import { boundsOf, lowestId, windowsAround } from './id-windows.js';
 import { runToActivate, scopeColumns } from './run-to-activate.js';
 import type { RunToActivate, RunToActivateRow } from './run-to-activate.js';
+import { readScopes } from './scopes.js';
 import { fireTimers, nextDueInMs } from './timers.js';
+import type { FiredTimers } from './timers.js';
 
 export interface NewRun {
   id: string;
@@ -53,10 +55,16 @@ export interface OverdueRunsQuery {
   limit: number;
 }
 
+export interface UnroutedEventsQuery {
+  olderThanMs: number;
+  after?: { receivedAtMs: number; id: string } | undefined;
+  limit: number;
+}
+
 export interface SchedulerStore {
   routeEvents(events: readonly EventToRoute[], runs: readonly NewRun[]): Promise<RoutingOutcome>;
-  /** Stored longer ago than that and not routed: their message was lost. */
-  unroutedEvents(query: { olderThanMs: number; limit: number }): Promise<StoredEvent[]>;
+  /** Stored longer ago than that and not routed, the oldest first: their message was lost. */
+  unroutedEvents(query: UnroutedEventsQuery): Promise<StoredEvent[]>;
   /** Those of the events' runs that need an activation. */
   runsOfEvents(eventIds: readonly string[]): Promise<RunToActivate[]>;
   /** Runs that need an activation and were woken longer ago than that, the longest first. */
@@ -66,22 +74,29 @@ export interface SchedulerStore {
   /** The reverse, as workers come: resumed runs before new ones, the oldest first. */
   releaseForWorker(environmentId: string, appId: string, limit: number): Promise<RunToActivate[]>;
   waitingForWorker(): Promise<{ environmentId: string; appId: string }[]>;
-  /** Wakes the runs of timers that are due; `woken` are those that need an activation. */
-  fireTimers(limit: number): Promise<{ woken: RunToActivate[]; fired: number }>;
+  /** Wakes the runs of timers that are due. */
+  fireTimers(limit: number): Promise<FiredTimers>;
   /** Negative when one is overdue. */
   nextDueInMs(): Promise<number | undefined>;
   /** Removes idempotency keys that hold no more; answers how many. */
   removeExpiredKeys(limit: number): Promise<number>;
   /** Each once, by its id. */
   storeDeadLetters(letters: readonly DeadLetter[]): Promise<void>;
+  /** Those that do not exist are missing. */
+  scopes(environmentIds: readonly string[]): Promise<Map<string, Scope>>;
   withAdvisoryLock<T>(name: string, work: () => Promise<T>): Promise<T | undefined>;
 }
 
 export function createSchedulerStore(database: Database): SchedulerStore {
   return {
     routeEvents: (events, runs) => routeEvents(database, events, runs),
-    unroutedEvents: async ({ olderThanMs, limit }) => {
-      const rows = await database.query<UnroutedRow>(unroutedStatement, [olderThanMs, limit]);
+    unroutedEvents: async ({ olderThanMs, after, limit }) => {
+      const rows = await database.query<UnroutedRow>(unroutedStatement, [
+        olderThanMs,
+        after?.receivedAtMs ?? 0,
+        after?.id ?? lowestId,
+        limit,
+      ]);
       return rows.map(toStoredEvent);
     },
     runsOfEvents: async (eventIds) => {
@@ -97,7 +112,7 @@ export function createSchedulerStore(database: Database): SchedulerStore {
       const rows = await database.query<RunToActivateRow & { woken_at_ms: number }>(overdueStatement, [
         olderThanMs,
         after?.wokenAtMs ?? 0,
-        after?.runId ?? boundsOf([]).highest,
+        after?.runId ?? lowestId,
         limit,
       ]);
       return rows.map((row) => ({ ...runToActivate(row), wokenAtMs: row.woken_at_ms }));
@@ -119,6 +134,7 @@ export function createSchedulerStore(database: Database): SchedulerStore {
     nextDueInMs: () => nextDueInMs(database),
     removeExpiredKeys: async (limit) => (await database.query(expiredKeysStatement, [limit])).length,
     storeDeadLetters: (letters) => storeDeadLetters(database, letters),
+    scopes: (environmentIds) => readScopes(database, environmentIds),
     withAdvisoryLock: (name, work) => database.withAdvisoryLock(name, work),
   };
 }
@@ -189,17 +205,19 @@ async function routeEvents(
 const unroutedStatement: Statement = {
   name: 'unrouted_events',
   text: `select v.*, ${scopeColumns},
-      (extract(epoch from v.received_at) * 1000)::float8 as received_at_ms
+      (extract(epoch from u.received_at) * 1000)::float8 as received_at_ms
     from (
-      select event_id from unrouted_events
-      where received_at < now() - $1 * interval '1 ms' order by received_at, event_id limit $2
+      select event_id, received_at from unrouted_events
+      where received_at < now() - $1 * interval '1 ms'
+        and (received_at, event_id) > (to_timestamp($2::float8 / 1000), $3::uuid)
+      order by received_at, event_id limit $4
     ) u
     cross join lateral (
-      select id, environment_id, name, data::text, version, source, received_at, correlation_id, causation_id,
-        traceparent
+      select id, environment_id, name, data::text, version, source, correlation_id, causation_id, traceparent
       from events where id = u.event_id offset 0
     ) v
-    join environments e on e.id = v.environment_id`,
+    join environments e on e.id = v.environment_id
+    order by u.received_at, u.event_id`,
 };
 
 interface UnroutedRow {
@@ -288,9 +306,21 @@ const releaseStatement: Statement = {
   order by (r.started_at is null), r.id`,
 };
 
+// From app to app: thousands of runs may rest for each.
 const waitingStatement: Statement = {
   name: 'waiting_for_worker',
-  text: `select distinct environment_id, app_id from runs where status = 'waiting_for_worker'`,
+  text: `with recursive apps as (
+      (select environment_id, app_id from runs where status = 'waiting_for_worker'
+        order by environment_id, app_id limit 1)
+    union all
+      select next.environment_id, next.app_id from apps cross join lateral (
+        select environment_id, app_id from runs
+        where status = 'waiting_for_worker'
+          and (environment_id, app_id) > (apps.environment_id, apps.app_id)
+        order by environment_id, app_id limit 1
+      ) next
+  )
+  select environment_id, app_id from apps`,
 };
 
 const expiredKeysStatement: Statement = {

@@ -1,5 +1,6 @@
 /** Services refuse to start on a schema that they do not know, older or newer. */
 import { IronflowError } from '@ironflow/errors';
+import { codeOf } from './database-error.js';
 import type { Database, Statement } from './database.js';
 import { readMigrationFiles } from './migration-files.js';
 
@@ -33,6 +34,6 @@ async function latestMigration(database: Database): Promise<string> {
 
 /** The table does not exist, or the role may not read it yet: in both cases nothing was migrated. */
 function isMissing(error: unknown): boolean {
-  const code = typeof error === 'object' && error !== null && 'code' in error ? error.code : undefined;
+  const code = codeOf(error);
   return code === '42P01' || code === '42501';
 }

@@ -52,10 +52,27 @@ test('names that would not fit into a subject are refused', async () => {
   const tenants = createTenantStore(platform.service, platform.secrets);
   await expect(
     tenants.createEnvironment({ organization: 'acme', project: 'a.b', env: 'dev' }),
-  ).rejects.toThrow(/beginning and ending with a letter or digit/);
+  ).rejects.toMatchObject({
+    category: 'invalid',
+    code: 'slug_invalid',
+    field: 'project',
+    message: expect.stringMatching(/beginning and ending with a letter or digit/),
+  });
 });
 
-test('keys belong to their environment; unknown, altered, revoked and expired ones to nobody', async () => {
+test('an environment whose signing keys are all revoked gets a new one', async () => {
+  const tenants = createTenantStore(platform.service, platform.secrets);
+  const path = { organization: 'acme', project: 'shop', env: 'rotated' };
+  const first = await tenants.createEnvironment(path);
+  await platform.admin.query('update signing_keys set revoked_at = now() where environment_id = $1', [
+    first.scope.environmentId,
+  ]);
+  const second = await tenants.createEnvironment(path);
+  expect(second.signingKey).not.toBe(first.signingKey);
+  expect(await tenants.signingKeys(first.scope.environmentId)).toEqual([second.signingKey]);
+});
+
+test('keys belong to their environment; unknown, altered, revoked, expired and scoped ones to nobody', async () => {
   const authenticator = createAuthenticator(platform.tenant, platform.secrets);
   const { apiKey } = platform.theirs;
   expect(await authenticator.authenticate(apiKey)).toMatchObject({
@@ -71,10 +88,10 @@ test('keys belong to their environment; unknown, altered, revoked and expired on
   expect(await createAuthenticator(platform.tenant, otherPepper).authenticate(apiKey)).toBeUndefined();
 
   const tenants = createTenantStore(platform.service, platform.secrets);
-  for (const column of ['revoked_at', 'expires_at']) {
+  for (const change of ['revoked_at = now()', 'expires_at = now()', `scopes = '{events:write}'`]) {
     const fresh = await tenants.createEnvironment({ organization: 'acme', project: 'shop', env: 'dev' });
     const principal = await createAuthenticator(platform.tenant, platform.secrets).authenticate(fresh.apiKey);
-    await platform.admin.query(`update api_keys set ${column} = now() where id = $1`, [principal!.keyId]);
+    await platform.admin.query(`update api_keys set ${change} where id = $1`, [principal!.keyId]);
     expect(
       await createAuthenticator(platform.tenant, platform.secrets).authenticate(fresh.apiKey),
     ).toBeUndefined();

@@ -9,7 +9,7 @@ import { createId, signingKeyPrefix, slugSchema } from '@ironflow/schema';
 import type { Scope } from '@ironflow/schema';
 import { asDatabaseError } from './database-error.js';
 import type { Database } from './database.js';
-import type { Secrets } from './envelope.js';
+import type { SealedDataKey, Secrets } from './envelope.js';
 import type { Prisma } from './generated/client.js';
 import { createApiKey, hashApiKey } from './keys.js';
 import { createTimedCache } from './timed-cache.js';
@@ -43,7 +43,7 @@ export function createTenantStore(database: Database, secrets: Secrets): TenantS
 
   return {
     createEnvironment: async (path) => {
-      for (const slug of [path.organization, path.project, path.env]) slugSchema.parse(slug);
+      for (const field of ['organization', 'project', 'env'] as const) requireSlug(path[field], field);
       try {
         return await prisma.$transaction(async (transaction) => {
           // Two first calls for one path would both insert it; taken in turn, the second finds it.
@@ -64,6 +64,12 @@ export function createTenantStore(database: Database, secrets: Secrets): TenantS
         }),
       ),
   };
+}
+
+function requireSlug(slug: string, field: keyof EnvironmentPath): void {
+  const parsed = slugSchema.safeParse(slug);
+  if (parsed.success) return;
+  throw new IronflowError('invalid', 'slug_invalid', parsed.error.issues[0]!.message, { field });
 }
 
 type Transaction = Prisma.TransactionClient;
@@ -118,16 +124,36 @@ async function ensureSigningKey(
 ): Promise<string> {
   const [existing] = await readSigningKeys(transaction, secrets, environmentId);
   if (existing !== undefined) return existing;
+  const dataKey = await ensureDataKey(transaction, secrets, environmentId);
+  // Revoked ones keep their versions.
+  const newest = await transaction.signingKey.aggregate({
+    where: { environmentId },
+    _max: { version: true },
+  });
+  const version = (newest._max.version ?? 0) + 1;
+  const signingKey = `${signingKeyPrefix}${randomBytes(32).toString('base64')}`;
+  const sealed = new Uint8Array(secrets.seal(dataKey, signingKeyPlace(environmentId, version), signingKey));
+  await transaction.signingKey.create({
+    data: { id: freshId(), environmentId, version, dataKeyVersion: dataKey.version, sealed },
+  });
+  return signingKey;
+}
+
+async function ensureDataKey(
+  transaction: Transaction,
+  secrets: Secrets,
+  environmentId: string,
+): Promise<SealedDataKey> {
+  const existing = await transaction.environmentDataKey.findFirst({
+    where: { environmentId },
+    orderBy: { version: 'desc' },
+  });
+  if (existing !== null) return existing;
   const dataKey = secrets.sealedDataKey({ environmentId, version: 1 });
   await transaction.environmentDataKey.create({
     data: { ...dataKey, sealed: new Uint8Array(dataKey.sealed) },
   });
-  const signingKey = `${signingKeyPrefix}${randomBytes(32).toString('base64')}`;
-  const sealed = secrets.seal(dataKey, signingKeyPlace(environmentId, 1), signingKey);
-  await transaction.signingKey.create({
-    data: { id: freshId(), environmentId, version: 1, dataKeyVersion: 1, sealed: new Uint8Array(sealed) },
-  });
-  return signingKey;
+  return dataKey;
 }
 
 async function readSigningKeys(

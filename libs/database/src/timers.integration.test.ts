@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, beforeEach, expect, test } from '@jest/globals';
-import { stopSharedServers } from '@ironflow/testing';
+import { eventually, stopSharedServers } from '@ironflow/testing';
 import type { StepRecord } from '@ironflow/schema';
 import { createPlatform, startRuns } from '../test/platform.js';
 import type { Platform } from '../test/platform.js';
@@ -80,7 +80,7 @@ test('a timer fires once it is due and not before: step, run and wake-up change 
     ['night', 'waiting'],
   ]);
   expect(await stateOf(later!)).toMatchObject({ status: 'waiting', wake: 1, steps: [{ status: 'waiting' }] });
-  expect(await scheduler.fireTimers(10)).toEqual({ woken: [], fired: 0 });
+  expect(await scheduler.fireTimers(10)).toEqual({ woken: [], fired: 0, sleeps: [] });
   const inMs = await scheduler.nextDueInMs();
   expect(inMs).toBeGreaterThan(55_000);
   expect(inMs).toBeLessThanOrEqual(60_000);
@@ -149,7 +149,7 @@ test('a timer of a run that ended wakes nothing; ending takes the timers away', 
   await platform.admin.query(`update runs set status = 'cancelled' where id = $1`, [other!.id]);
   const end = { prev: 1, journalSeq: 2, status: 'failed', error: { name: 'Error', message: 'no' } } as const;
   await collector.apply([yielding(run!, [failed(1, 0)], { ...end, retryInMs: 0 })]);
-  expect(await scheduler.fireTimers(10)).toEqual({ woken: [], fired: 1 });
+  expect(await scheduler.fireTimers(10)).toEqual({ woken: [], fired: 1, sleeps: [] });
   expect(await stateOf(run!)).toMatchObject({ status: 'failed', wake: 1 });
   expect(await stateOf(other!)).toMatchObject({ status: 'cancelled', wake: 1 });
 });
@@ -158,8 +158,82 @@ test('a run that rests for want of a worker is woken but not to be activated', a
   const [run] = await startRuns(platform, platform.ours.scope, 1);
   await collector.apply([yielding(run!, [sleep({ inMs: 0 })], { status: 'queued', served: 0 })]);
   await scheduler.restForWorker([run!.id]);
-  expect(await scheduler.fireTimers(10)).toEqual({ woken: [], fired: 1 });
+  expect(await scheduler.fireTimers(10)).toEqual({ woken: [], fired: 1, sleeps: [] });
   expect(await stateOf(run!)).toMatchObject({ status: 'waiting_for_worker', wake: 2 });
+});
+
+test("a sleep that ends before its run's retry is due leaves the run alone; the retry finds it ended", async () => {
+  const [before, after] = await startRuns(platform, platform.ours.scope, 2);
+  const yielded = { status: 'waiting', served: 1, retryInMs: 60_000 } as const;
+  // Of the one the call fails before the sleep ends, of the other the sleep ends while the call is still under way.
+  await collector.apply([
+    yielding(before!, [sleep({ inMs: 0 })], yielded),
+    yielding(after!, [sleep({ inMs: 0 })], { status: 'running', served: undefined }),
+  ]);
+  const outcome = await scheduler.fireTimers(10);
+  expect(outcome.fired).toBe(2);
+  expect(outcome.woken.map(({ runId }) => runId)).toEqual([after!.id]);
+  await collector.apply([yielding(after!, [], { ...yielded, prev: 1, journalSeq: 2 })]);
+  expect(await stateOf(before!)).toMatchObject({ status: 'waiting', wake: 1, served: 1 });
+  expect(await stateOf(after!)).toMatchObject({ status: 'waiting', wake: 2, served: 2 });
+  expect(await scheduler.overdueRuns({ olderThanMs: -1_000, limit: 10 })).toEqual([]);
+
+  await platform.admin.query(`update timers set due_at = now() where step_id = ''`);
+  const retried = await scheduler.fireTimers(10);
+  expect(retried.woken.map(({ runId }) => runId).sort()).toEqual([before!.id, after!.id].sort());
+  for (const run of [before!, after!]) {
+    const state = await stateOf(run);
+    expect(state.wake).toBe(state.served + 1);
+    expect(state).toMatchObject({ status: 'queued', steps: [{ id: 'nap', status: 'completed' }] });
+  }
+});
+
+test('a run that moves while its timers are about to fire is passed over: it may have armed a retry', async () => {
+  const [run] = await startRuns(platform, platform.ours.scope, 1);
+  await collector.apply([yielding(run!, [sleep({ inMs: 0 })], { status: 'running', served: undefined })]);
+  // Whoever reads timers as the service waits for this lock, with what it has begun to see.
+  const holder = await platform.admin.connect();
+  await holder.query('select pg_advisory_lock(42)');
+  await holder.query(`create function pause() returns boolean language plpgsql
+    as 'begin perform pg_advisory_xact_lock_shared(42); return true; end'`);
+  await holder.query(
+    'create policy pause on timers as restrictive for select to ironflow_service using (pause())',
+  );
+  try {
+    const firing = scheduler.fireTimers(10);
+    await eventually(async () => {
+      const waiting = `select from pg_stat_activity where wait_event = 'advisory'`;
+      expect((await platform.admin.query(waiting)).rowCount).toBe(1);
+    });
+    await holder.query('update runs set journal_seq = 2 where id = $1', [run!.id]);
+    await holder.query(
+      `insert into timers select run_id, '', 0, environment_id, now() + interval '1 minute' from timers`,
+    );
+    await holder.query('select pg_advisory_unlock(42)');
+    expect((await firing).fired).toBe(0);
+  } finally {
+    await holder.query('select pg_advisory_unlock_all()');
+    await holder.query('drop policy pause on timers; drop function pause');
+    holder.release();
+  }
+  expect(await scheduler.fireTimers(10)).toMatchObject({ fired: 1, woken: [] });
+});
+
+test('ended sleeps of traced runs are told with their times', async () => {
+  const traceparent = '00-11111111111111111111111111111111-2222222222222222-01';
+  const [traced] = await startRuns(platform, platform.ours.scope, 1, { traceparent });
+  const [other] = await startRuns(platform, platform.ours.scope, 1);
+  const dueAtMs = Date.now() - 2_000;
+  const nap = { ...sleep({ atMs: dueAtMs }), startedAtMs: dueAtMs - 500 };
+  await collector.apply([yielding(traced!, [nap, failed(1, 0)]), yielding(other!, [nap])]);
+  const { fired, sleeps } = await scheduler.fireTimers(10);
+  expect(fired).toBe(3);
+  expect(sleeps).toEqual([
+    {
+      ...{ runId: traced!.id, stepId: 'nap', name: 'nap', attempt: 1, traceparent },
+      ...{ startedAtMs: dueAtMs - 500, dueAtMs },
+    },
+  ]);
 });
 
 test('runs of long ago, in other partitions than those of today, are woken as well', async () => {

@@ -4,20 +4,36 @@
  *
  * 1. Never early: due is decided by PostgreSQL's clock. Never lost: all of it commits together.
  * 2. The run's row lock covers its timers (the collector adds them under it), so runs are locked first, in
- *    the order of their ids. A run that somebody else holds is skipped: its timers are due still at the next
- *    pass.
+ *    the order of their ids. A run that somebody else holds, or has moved since the statement began, is
+ *    skipped: its timers are due still at the next pass.
+ * 3. A run whose own retry is not due yet is not woken: its steps are flipped, and the retry finds them so.
  */
 import type { Database, Statement } from './database.js';
 import { runToActivate, scopeColumns } from './run-to-activate.js';
 import type { RunToActivate, RunToActivateRow } from './run-to-activate.js';
 
-export async function fireTimers(
-  database: Database,
-  limit: number,
-): Promise<{ woken: RunToActivate[]; fired: number }> {
-  const rows = await database.query<FiredRow>(fireStatement, [limit]);
-  const woken = rows.filter((row): row is WokenRow => row.id !== null);
-  return { woken: woken.map(runToActivate), fired: rows[0]?.fired ?? 0 };
+/** A sleep that a timer ended, of a run that is traced. */
+export interface EndedSleep {
+  runId: string;
+  stepId: string;
+  name: string;
+  attempt: number;
+  traceparent: string;
+  startedAtMs: number;
+  dueAtMs: number;
+}
+
+export interface FiredTimers {
+  fired: number;
+  /** Those that need an activation. */
+  woken: RunToActivate[];
+  sleeps: EndedSleep[];
+}
+
+export async function fireTimers(database: Database, limit: number): Promise<FiredTimers> {
+  const [row] = await database.query<FiredRow>(fireStatement, [limit]);
+  const { fired, woken, sleeps } = row!;
+  return { fired, woken: (woken ?? []).map(runToActivate), sleeps: (sleeps ?? []).map(toEndedSleep) };
 }
 
 export async function nextDueInMs(database: Database): Promise<number | undefined> {
@@ -25,21 +41,43 @@ export async function nextDueInMs(database: Database): Promise<number | undefine
   return rows[0]?.in_ms;
 }
 
-type WokenRow = RunToActivateRow & { fired: number };
-type FiredRow = WokenRow | { fired: number; id: null };
+interface FiredRow {
+  fired: number;
+  woken: RunToActivateRow[] | null;
+  sleeps: SleepTuple[] | null;
+}
+
+type SleepTuple = [
+  runId: string,
+  stepId: string,
+  name: string,
+  attempt: number,
+  traceparent: string,
+  startedAtMs: number,
+  dueAtMs: number,
+];
+
+function toEndedSleep([runId, stepId, name, attempt, traceparent, startedAtMs, dueAtMs]: SleepTuple) {
+  return { runId, stepId, name, attempt, traceparent, startedAtMs, dueAtMs };
+}
 
 // The runs of due timers are known only within the statement: their bounds come from subqueries, which
-// PostgreSQL also uses to leave out partitions.
+// PostgreSQL also uses to leave out partitions. A locked row is as it is now, everything else as it was when the
+// statement began: timers of a run that moved in between would not be seen.
 const fireStatement: Statement = {
   name: 'fire_timers',
   text: `with due as materialized (
     select run_id from timers where due_at <= now() order by due_at limit $1
   ), locked as materialized (
-    select id from runs
-    where id = any(array(select run_id from due))
-      and id >= (select run_id from due order by run_id limit 1)
-      and id <= (select run_id from due order by run_id desc limit 1)
-    order by id for update skip locked
+    select id, traceparent from (
+      select id, traceparent, journal_seq,
+        (select before.journal_seq from runs before where before.id = r.id) as journal_seq_before
+      from runs r
+      where id = any(array(select run_id from due))
+        and id >= (select run_id from due order by run_id limit 1)
+        and id <= (select run_id from due order by run_id desc limit 1)
+      order by id for update skip locked
+    ) l where journal_seq = journal_seq_before
   ), fired as (
     delete from timers where run_id = any(array(select id from locked)) and due_at <= now()
     returning run_id, step_id, attempt
@@ -53,6 +91,7 @@ const fireStatement: Statement = {
       and s.run_id <= (select id from locked order by id desc limit 1)
       and s.run_id = f.run_id and s.step_id = f.step_id and s.attempt = f.attempt
       and s.status in ('waiting', 'retrying')
+    returning s.run_id, s.step_id, s.name, s.attempt, s.status, s.started_at, s.due_at
   ), woken as (
     update runs r set
       wake = r.wake + 1,
@@ -62,12 +101,19 @@ const fireStatement: Statement = {
       and r.id >= (select id from locked order by id limit 1)
       and r.id <= (select id from locked order by id desc limit 1)
       and r.status in ('queued', 'running', 'waiting', 'waiting_for_worker')
+      and (select t.due_at from timers t where t.run_id = r.id and t.step_id = '' and t.due_at > now()) is null
     returning r.id, r.environment_id, r.mode, r.app_id, r.function_id, r.event_id, r.status
   )
   select (select count(*)::int from fired) as fired,
-    w.id, w.environment_id, w.mode, w.app_id, w.function_id, w.event_id, ${scopeColumns}
-  from (values (1)) as always
-  left join (woken w join environments e on e.id = w.environment_id) on w.status <> 'waiting_for_worker'`,
+    (select json_agg(w) from (
+      select w.id, w.environment_id, w.mode, w.app_id, w.function_id, w.event_id, ${scopeColumns}
+      from woken w join environments e on e.id = w.environment_id where w.status <> 'waiting_for_worker'
+    ) w) as woken,
+    (select json_agg(json_build_array(f.run_id, f.step_id, f.name, f.attempt, l.traceparent,
+        floor(extract(epoch from f.started_at) * 1000), floor(extract(epoch from f.due_at) * 1000)))
+      from flipped f join locked l on l.id = f.run_id
+      where f.status = 'completed' and l.traceparent is not null
+    ) as sleeps`,
 };
 
 const nextDueStatement: Statement = {

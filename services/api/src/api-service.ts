@@ -9,7 +9,7 @@ const configShape = {
   /** Serves nobody's request: it is for telling services which registries changed. */
   DATABASE_URL: baseConfigShape.DATABASE_URL,
   /** Live views of runs at once, in one process. */
-  IRONFLOW_STREAMS_MAX: z.coerce.number().int().min(1).max(100_000).default(1_000),
+  IRONFLOW_RUN_WATCHERS_MAX: z.coerce.number().int().min(1).max(100_000).default(1_000),
 };
 
 export const apiService: ServiceDefinition<typeof configShape> = {
@@ -27,7 +27,7 @@ export const apiService: ServiceDefinition<typeof configShape> = {
       ...runtime,
       platformDatabase,
       clock: systemClock,
-      streamsMax: config.IRONFLOW_STREAMS_MAX,
+      streamsMax: config.IRONFLOW_RUN_WATCHERS_MAX,
     });
     await api.start();
     return {

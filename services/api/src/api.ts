@@ -27,6 +27,8 @@ export interface ApiOptions {
   stopping?: AbortSignal;
   streamsMax?: number;
   heartbeatMs?: number;
+  /** Of what is known of keys; milliseconds of a clock that never goes back. */
+  elapsedMs?: () => number;
 }
 
 export interface Api extends Stoppable {
@@ -47,7 +49,9 @@ export function createApi(options: ApiOptions): Api {
     ...(options.streamsMax === undefined ? {} : { streamsMax: options.streamsMax }),
     ...(options.heartbeatMs === undefined ? {} : { heartbeatMs: options.heartbeatMs }),
   });
-  const authenticator = createAuthenticator(database, options.secrets);
+  const authenticator = createAuthenticator(database, options.secrets, {
+    ...(options.elapsedMs === undefined ? {} : { elapsedMs: options.elapsedMs }),
+  });
   addHttpRoutes(http.app, { authenticator, database, store, announcer, streams, version });
   // The server waits for open answers to end, and streams would go on.
   options.stopping?.addEventListener('abort', () => void streams.stop(), { once: true });

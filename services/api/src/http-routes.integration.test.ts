@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
-import { routes } from '@ironflow/schema';
+import { roleAllows, routes } from '@ironflow/schema';
+import type { Route } from '@ironflow/schema';
 import type { z } from 'zod';
 import { eventually } from '@ironflow/testing';
 import { newId, startApiUnderTest } from './testing/api-under-test.js';
@@ -32,6 +33,20 @@ function bodyOf<Schema extends z.ZodType>(
   expect(answer.status).toBe(200);
   return route.answers[200].schema.parse(answer.body);
 }
+
+test.each(Object.entries<Route>(routes).filter(([, route]) => route.service === 'api'))(
+  '%s is open to exactly the keys that its role says',
+  async (_name, { method, path, role }) => {
+    const url = path.replace(':id', newId());
+    const body = method === 'PUT' ? {} : undefined;
+    const statusWith = async (key: string): Promise<number> =>
+      (await under.request(method, url, { key, body })).status;
+    expect((await statusWith('')) === 401).toBe(role !== 'none');
+    expect((await statusWith(viewerKey)) === 403).toBe(role !== 'none' && !roleAllows('viewer', role));
+    const developerKey = await under.addKey(under.acme.scope, 'developer');
+    expect((await statusWith(developerKey)) === 403).toBe(role !== 'none' && !roleAllows('developer', role));
+  },
+);
 
 describe('registering an app', () => {
   test('answers what is new, is idempotent, and archives what is gone', async () => {
@@ -147,7 +162,6 @@ describe('runs and events', () => {
         steps: [{ ...step, status: 'completed', output: '{"said":"hi"}' }],
         status: 'completed',
         served: 1,
-        ended: true,
         output: '42',
       },
       'quietly',

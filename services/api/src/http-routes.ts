@@ -3,10 +3,11 @@ import { isRefusedData, registerApp } from '@ironflow/database';
 import type { ApiStore, Authenticator, Database } from '@ironflow/database';
 import { IronflowError } from '@ironflow/errors';
 import { routes } from '@ironflow/schema';
-import type { Identity, KeyRole } from '@ironflow/schema';
+import type { Identity, KeyRole, Route } from '@ironflow/schema';
 import { authenticate, principalOf, requirePrincipal } from '@ironflow/service';
 import type { HttpApp } from '@ironflow/service';
-import type { FastifyRequest } from 'fastify';
+import type { FastifyReply, FastifyRequest, RouteHandlerMethod } from 'fastify';
+import type { z } from 'zod';
 import { checkManifest } from './manifest-rules.js';
 import { describeOpenapi } from './openapi.js';
 import type { RegistryAnnouncer } from './registry-announcer.js';
@@ -39,39 +40,26 @@ export function addHttpRoutes(app: HttpApp, options: HttpRoutesOptions): void {
   });
 }
 
-function addRuns(app: HttpApp, { store, streams, authenticator }: HttpRoutesOptions): void {
-  const { listRuns, getRun, watchRun } = routes;
-  const allow = (role: KeyRole) => authenticate(authenticator, role);
-  app.get(
-    listRuns.path,
-    { schema: { querystring: listRuns.query }, onRequest: allow(listRuns.role) },
-    (request) => store.listRuns(environmentOf(request), request.query),
-  );
-  app.get(
-    getRun.path,
-    { schema: { params: getRun.params, querystring: getRun.query }, onRequest: allow(getRun.role) },
-    async (request) => {
-      const run = await store.getRun(environmentOf(request), request.params.id);
-      if (run === undefined) throw runNotFound();
-      return run;
-    },
-  );
-  app.get(
-    watchRun.path,
-    { schema: { params: watchRun.params, querystring: watchRun.query }, onRequest: allow(watchRun.role) },
-    async (request, reply) => {
-      await streams.watch({
-        scope: principalOf(request).scope,
-        runId: request.params.id,
-        open: () => {
-          reply.hijack();
-          return reply.raw.writeHead(200, { ...streamHeaders, 'x-request-id': request.id });
-        },
-        isAllowed: () => isStillAllowed(authenticator, request, watchRun.role),
-      });
-      return reply;
-    },
-  );
+function addRuns(app: HttpApp, options: HttpRoutesOptions): void {
+  const { store, streams, authenticator } = options;
+  serve(app, options, routes.listRuns, (request) => store.listRuns(environmentOf(request), request.query));
+  serve(app, options, routes.getRun, async (request) => {
+    const run = await store.getRun(environmentOf(request), request.params.id);
+    if (run === undefined) throw runNotFound();
+    return run;
+  });
+  serve(app, options, routes.watchRun, async (request, reply) => {
+    await streams.watch({
+      scope: principalOf(request).scope,
+      runId: request.params.id,
+      open: () => {
+        reply.hijack();
+        return reply.raw.writeHead(200, { ...streamHeaders, 'x-request-id': request.id });
+      },
+      isAllowed: () => isStillAllowed(authenticator, request, routes.watchRun.role),
+    });
+    return reply;
+  });
 }
 
 const streamHeaders = {
@@ -81,82 +69,84 @@ const streamHeaders = {
   'x-accel-buffering': 'no',
 };
 
-function addEvents(app: HttpApp, { store, authenticator }: HttpRoutesOptions): void {
-  const { listEvents, getEvent } = routes;
-  const onRequest = authenticate(authenticator, listEvents.role);
-  app.get(listEvents.path, { schema: { querystring: listEvents.query }, onRequest }, (request) =>
+function addEvents(app: HttpApp, options: HttpRoutesOptions): void {
+  const { store } = options;
+  serve(app, options, routes.listEvents, (request) =>
     store.listEvents(environmentOf(request), request.query),
   );
-  app.get(
-    getEvent.path,
-    { schema: { params: getEvent.params, querystring: getEvent.query }, onRequest },
-    async (request) => {
-      const event = await store.getEvent(environmentOf(request), request.params.id);
-      if (event === undefined) throw notFound('event');
-      return event;
-    },
-  );
+  serve(app, options, routes.getEvent, async (request) => {
+    const event = await store.getEvent(environmentOf(request), request.params.id);
+    if (event === undefined) throw notFound('event');
+    return event;
+  });
 }
 
 function addRegistry(app: HttpApp, options: HttpRoutesOptions): void {
-  const { store, authenticator, announcer } = options;
-  const { listFunctions, getFunction, listApps, registerApp: register } = routes;
-  const allow = (role: KeyRole) => authenticate(authenticator, role);
-  const listed = { schema: { querystring: listFunctions.query }, onRequest: allow(listFunctions.role) };
-  app.get(listFunctions.path, listed, async (request) => ({
+  const { store, database, announcer } = options;
+  serve(app, options, routes.listFunctions, async (request) => ({
     functions: await store.listFunctions(environmentOf(request)),
   }));
-  app.get(
-    getFunction.path,
-    {
-      schema: { params: getFunction.params, querystring: getFunction.query },
-      onRequest: allow(getFunction.role),
-    },
-    async (request) => {
-      const functions = await store.listFunctions(environmentOf(request));
-      const found = functions.find(({ id }) => id === request.params.id);
-      if (found === undefined) throw notFound('function');
-      return found;
-    },
-  );
-  app.get(listApps.path, listed, async (request) => ({ apps: await store.listApps(environmentOf(request)) }));
-  app.put(
-    register.path,
-    {
-      schema: { params: register.params, querystring: register.query, body: register.body },
-      onRequest: allow(register.role),
-    },
-    async (request) => {
-      const manifest = request.body;
-      if (manifest.id !== request.params.id) {
-        throw new IronflowError('invalid', 'app_invalid', 'must be the id in the path', { field: 'id' });
-      }
-      await checkManifest(manifest);
-      const environmentId = environmentOf(request);
-      const { version, ...answer } = await registerApp(options.database, environmentId, manifest);
-      // Whoever emits now is matched by the new version with or without the signal: it only saves a reload later.
-      void announcer.announce(environmentId, version);
-      return answer;
-    },
-  );
+  serve(app, options, routes.getFunction, async (request) => {
+    const found = await store.getFunction(environmentOf(request), request.params.id);
+    if (found === undefined) throw notFound('function');
+    return found;
+  });
+  serve(app, options, routes.listApps, async (request) => ({
+    apps: await store.listApps(environmentOf(request)),
+  }));
+  serve(app, options, routes.registerApp, async (request) => {
+    const manifest = request.body;
+    if (manifest.id !== request.params.id) {
+      throw new IronflowError('invalid', 'app_invalid', 'must be the id in the path', { field: 'id' });
+    }
+    await checkManifest(manifest);
+    const environmentId = environmentOf(request);
+    const { version, ...answer } = await registerApp(database, environmentId, manifest);
+    // Whoever emits now is matched by the new version with or without the signal: it only saves a reload later.
+    void announcer.announce(environmentId, version);
+    return answer;
+  });
 }
 
-function addIdentity(app: HttpApp, { authenticator }: HttpRoutesOptions): void {
-  const { path, query, role } = routes.getIdentity;
-  app.get(
-    path,
-    { schema: { querystring: query }, onRequest: authenticate(authenticator, role) },
-    (request): Identity => {
-      const principal = principalOf(request);
-      return { project: principal.scope.project, env: principal.scope.env, role: principal.role };
-    },
-  );
+function addIdentity(app: HttpApp, options: HttpRoutesOptions): void {
+  serve(app, options, routes.getIdentity, (request): Identity => {
+    const { scope, role } = principalOf(request);
+    return { project: scope.project, env: scope.env, role };
+  });
 }
 
-function addOpenapi(app: HttpApp, { version }: HttpRoutesOptions): void {
-  const description = describeOpenapi({ version });
-  const { path, query } = routes.getOpenapi;
-  app.get(path, { schema: { querystring: query } }, () => description);
+function addOpenapi(app: HttpApp, options: HttpRoutesOptions): void {
+  const description = describeOpenapi({ version: options.version });
+  serve(app, options, routes.getOpenapi, () => description);
+}
+
+type Parsed<Schema> = Schema extends z.ZodType ? z.output<Schema> : unknown;
+type RequestOf<Served extends Route> = FastifyRequest<{
+  Params: Parsed<Served['params']>;
+  Querystring: Parsed<Served['query']>;
+  Body: Parsed<Served['body']>;
+}>;
+
+/** The only way in: role, query, parameters and body are those of the table. */
+function serve<const Served extends Route>(
+  app: HttpApp,
+  { authenticator }: HttpRoutesOptions,
+  served: Served,
+  handle: (request: RequestOf<Served>, reply: FastifyReply) => unknown,
+): void {
+  const { method, path, role, params, query, body }: Route = served;
+  app.route({
+    method,
+    url: path,
+    schema: {
+      ...(params === undefined ? {} : { params }),
+      ...(query === undefined ? {} : { querystring: query }),
+      ...(body === undefined ? {} : { body }),
+    },
+    ...(role === 'none' ? {} : { onRequest: authenticate(authenticator, role) }),
+    // The schemas above are what makes the request one of this route.
+    handler: handle as RouteHandlerMethod,
+  });
 }
 
 async function isStillAllowed(

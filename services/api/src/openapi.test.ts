@@ -7,6 +7,7 @@ interface Operation {
   operationId: string;
   parameters: { name: string; in: string; required: boolean; schema: Record<string, unknown> }[];
   requestBody?: { content: Record<string, { schema: Record<string, unknown> }> };
+  description?: string;
   responses: Record<string, { content?: Record<string, unknown>; $ref?: string }>;
   security: unknown[];
 }
@@ -36,6 +37,11 @@ describe.each(Object.entries<Route>(routes))('%s', (operationId, route) => {
     expect(operation.security).toHaveLength(route.role === 'none' ? 0 : 1);
   });
 
+  test('says what is refused: another media type where there is a body, and its own errors', () => {
+    expect('415' in operation.responses).toBe(route.body !== undefined);
+    for (const code of route.errors ?? []) expect(operation.description).toContain(`\`${code}\``);
+  });
+
   test('answers something', () => {
     expect(Object.keys(operation.responses)).toEqual(expect.arrayContaining(['200', '400']));
   });
@@ -59,4 +65,10 @@ test('every reference leads somewhere', () => {
     expect(section).toBe('components');
     expect(description.components[group!]).toHaveProperty(name!);
   }
+});
+
+test('a reused idempotency key is a conflict, and what a double does to numbers is said', () => {
+  const emit = description.paths['/v1/events']!['post']!;
+  expect(emit.responses).toHaveProperty('409');
+  expect(JSON.stringify(emit.requestBody)).toContain('IEEE 754');
 });

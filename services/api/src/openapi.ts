@@ -35,13 +35,23 @@ function describeRoute(operationId: string, route: Route): Json {
     summary: route.summary,
     tags: [route.path.split('/')[2]],
     security: route.role === 'none' ? [] : [{ apiKey: [] }],
-    ...(route.role === 'none' ? {} : { description: `Takes a key of role \`${route.role}\` or above.` }),
+    ...describeInWords(route),
     parameters: [...describeParameters(route.params, 'path'), ...describeParameters(route.query, 'query')],
     ...(route.body === undefined
       ? {}
       : { requestBody: { required: true, content: jsonContent(jsonSchema(route.body, 'input')) } }),
     responses: { ...describeAnswers(route), ...describeErrorAnswers(route) },
   };
+}
+
+function describeInWords({ role, errors }: Route): Json {
+  const sentences = [
+    ...(role === 'none' ? [] : [`Takes a key of role \`${role}\` or above.`]),
+    ...(errors === undefined
+      ? []
+      : [`Errors of its own: ${errors.map((code) => `\`${code}\``).join(', ')}.`]),
+  ];
+  return sentences.length === 0 ? {} : { description: sentences.join(' ') };
 }
 
 function describeParameters(schema: z.ZodObject | undefined, place: 'path' | 'query'): Json[] {
@@ -81,6 +91,7 @@ const errorAnswers = {
   404: ['NotFound', 'There is nothing of that id in this environment'],
   409: ['Conflict', 'What is there already does not allow this'],
   413: ['TooLarge', 'A size limit is exceeded'],
+  415: ['UnsupportedMediaType', 'The body is not sent as application/json'],
   503: ['Unavailable', 'Try again after the seconds in `Retry-After`'],
 } as const satisfies Record<number, readonly [string, string]>;
 
@@ -101,9 +112,9 @@ function describeErrors(): Json {
 function describeErrorAnswers(route: Route): Json {
   const statuses: (keyof typeof errorAnswers)[] = [400, 503];
   if (route.role !== 'none') statuses.push(401, 403);
-  if (route.body !== undefined) statuses.push(413);
+  if (route.body !== undefined) statuses.push(413, 415);
   if (route.errors?.some((code) => code.endsWith('_not_found'))) statuses.push(404);
-  if (route.errors?.some((code) => code.endsWith('_taken'))) statuses.push(409);
+  if (route.errors?.some((code) => /_(taken|reused)$/.test(code))) statuses.push(409);
   return Object.fromEntries(
     statuses.map((status) => [status, { $ref: `#/components/responses/${errorAnswers[status][0]}` }]),
   );

@@ -1,6 +1,7 @@
 /**
  * Tells services early that an environment's registry has changed, through SYS_functions. Nobody depends on it: who uses
- * a registry compares its version with Postgres. It is told again when the bucket was lost.
+ * a registry compares its version with Postgres. It is told again when the bucket was lost. One pass at a time; a
+ * reconnect during a pass is followed by another one soon.
  */
 import { listEnvironments } from '@ironflow/database';
 import type { Database } from '@ironflow/database';
@@ -37,6 +38,8 @@ export function createRegistryAnnouncer(options: RegistryAnnouncerOptions): Regi
   let timer: TimerHandle | undefined;
   let passing: Promise<void> = Promise.resolve();
   let stopListening: (() => void) | undefined;
+  let isPassing = false;
+  let isDueSoon = false;
   let isStopped = false;
 
   async function put(environmentId: string, version: number): Promise<void> {
@@ -59,14 +62,21 @@ export function createRegistryAnnouncer(options: RegistryAnnouncerOptions): Regi
 
   /** Puts what is missing or older, of all environments. */
   async function announceAll(): Promise<void> {
-    timer = undefined;
+    isPassing = true;
+    isDueSoon = false;
     try {
       await pass();
-      schedule(options.intervalMs ?? defaultIntervalMs);
     } catch (error) {
+      isDueSoon = true;
       logger.warn({ err: error }, 'registries could not be announced; the next pass will');
-      schedule(soonMs);
     }
+    isPassing = false;
+    schedule(isDueSoon ? soonMs : (options.intervalMs ?? defaultIntervalMs));
+  }
+
+  function onReconnect(): void {
+    if (isPassing) isDueSoon = true;
+    else schedule(soonMs);
   }
 
   function schedule(delayMs: number): void {
@@ -86,7 +96,7 @@ export function createRegistryAnnouncer(options: RegistryAnnouncerOptions): Regi
       }
     },
     start: () => {
-      stopListening = options.jetstream.connection.onReconnect(() => schedule(soonMs));
+      stopListening = options.jetstream.connection.onReconnect(onReconnect);
       passing = announceAll();
     },
     stop: async () => {

@@ -5,18 +5,19 @@
  * 2. Changes that come faster than they are read are sent as one.
  * 3. A lost notice costs at most one heartbeat. The key is checked again with each.
  * 4. The number of streams is bounded, and a reader that does not read is let go.
+ * 5. Reads that fail are tried again ever more slowly, down to the heartbeat: all streams fail at the same time.
  */
 import type { ServerResponse } from 'node:http';
 import type { ApiStore } from '@ironflow/database';
 import { IronflowError } from '@ironflow/errors';
 import type { JetStream } from '@ironflow/jetstream';
 import { isTerminal, subjects } from '@ironflow/schema';
-import type { RunDetail, RunUpdate, Scope } from '@ironflow/schema';
+import type { RunUpdate, Scope } from '@ironflow/schema';
 import type { Clock, Logger, Metrics, Stoppable, TimerHandle } from '@ironflow/service';
 
 export interface RunStreamsOptions {
   jetstream: Pick<JetStream, 'notices' | 'connection'>;
-  store: Pick<ApiStore, 'getRun'>;
+  store: Pick<ApiStore, 'getRunUpdate'>;
   logger: Logger;
   metrics: Metrics;
   clock: Clock;
@@ -42,7 +43,7 @@ export interface RunStreams extends Stoppable {
 
 interface Stream {
   /** To be called once, when the stream can be found by whoever ends it. */
-  begin(run: RunDetail): void;
+  begin(run: RunUpdate): void;
   look(): void;
   /** Resolves when everything is on its way to the reader. */
   end(): Promise<void>;
@@ -52,6 +53,7 @@ const streamsMaxDefault = 1_000;
 const heartbeatMsDefault = 15_000;
 /** Between two reads of one run: a quick run with many steps is not read at every one of them. */
 const readIntervalMs = 100;
+const failedReadPauseMs = 1_000;
 const unreadBytesMax = 4 * 1024 * 1024;
 
 export function createRunStreams(options: RunStreamsOptions): RunStreams {
@@ -70,7 +72,7 @@ export function createRunStreams(options: RunStreamsOptions): RunStreams {
     opening += 1;
     try {
       const { environmentId } = request.scope;
-      const run = await options.store.getRun(environmentId, request.runId);
+      const run = await options.store.getRunUpdate(environmentId, request.runId);
       if (run === undefined) throw runNotFound();
       const stream = createStream(options, request, () => {
         unsubscribe();
@@ -112,6 +114,7 @@ function createStream(
 ): Stream {
   const response = open();
   let lastSent = '';
+  let failures = 0;
   let isReading = false;
   let isDue = false;
   let isEnded = false;
@@ -124,10 +127,7 @@ function createStream(
     pause?.cancel();
     heartbeat?.cancel();
     onEnd();
-    if (response.closed) return;
-    await new Promise<void>((resolve) => {
-      response.once('finish', resolve).once('close', resolve).end();
-    });
+    await finish(response);
   }
 
   function write(text: string): void {
@@ -137,8 +137,8 @@ function createStream(
     void end();
   }
 
-  function show(run: RunDetail): void {
-    const text = JSON.stringify(updateOf(run));
+  function show(run: RunUpdate): void {
+    const text = JSON.stringify(run);
     if (text !== lastSent) write(`event: run\ndata: ${text}\n\n`);
     lastSent = text;
     if (isTerminal(run.status)) void end();
@@ -150,19 +150,21 @@ function createStream(
     isReading = true;
     isDue = false;
     void store
-      .getRun(scope.environmentId, runId)
+      .getRunUpdate(scope.environmentId, runId)
       .then((run) => {
+        failures = 0;
         if (isEnded) return;
         if (run === undefined) void end();
         else show(run);
       })
       .catch((error: unknown) => {
         isDue = true;
+        failures += 1;
         logger.debug({ err: error }, 'a watched run could not be read');
       })
       .finally(() => {
         isReading = false;
-        if (!isEnded) pause = clock.setTimeout(lookAgain, readIntervalMs);
+        if (!isEnded) pause = clock.setTimeout(lookAgain, pauseAfter(failures, heartbeatMs));
       });
   }
 
@@ -183,8 +185,10 @@ function createStream(
     );
   }
 
-  function begin(run: RunDetail): void {
+  function begin(run: RunUpdate): void {
     response.once('close', () => void end());
+    // Whoever left while the run was being read has closed it already.
+    if (response.closed || response.destroyed) return void end();
     heartbeat = clock.setTimeout(beat, heartbeatMs);
     show(run);
   }
@@ -192,15 +196,17 @@ function createStream(
   return { begin, look, end };
 }
 
-function updateOf({ id, functionId, status, steps, output, error }: RunDetail): RunUpdate {
-  return {
-    id,
-    functionId,
-    status,
-    steps: steps.map(({ output: _output, ...step }) => step),
-    ...(output === undefined ? {} : { output }),
-    ...(error === undefined ? {} : { error }),
-  };
+/** Resolves when everything is on its way, or nobody is there any more. */
+async function finish(response: ServerResponse): Promise<void> {
+  if (response.closed || response.destroyed) return;
+  await new Promise<void>((resolve) => {
+    response.once('finish', resolve).once('close', resolve).end();
+  });
+}
+
+function pauseAfter(failures: number, heartbeatMs: number): number {
+  if (failures === 0) return readIntervalMs;
+  return Math.min(failedReadPauseMs * 2 ** (failures - 1), heartbeatMs);
 }
 
 export function runNotFound(): IronflowError {

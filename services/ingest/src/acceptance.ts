@@ -1,8 +1,9 @@
 /**
  * Storing events: requests of one environment that come at the same time share a statement and its commit. Owns the room
- * that waiting requests may take; knows nothing of HTTP or NATS.
+ * that waiting requests may take, bodies that are still being read included; knows nothing of HTTP or NATS.
  * 1. The events of one request are in one statement: all of them are stored or none.
- * 2. A statement that is refused for its data is halved until the request that caused it stands alone.
+ * 2. A statement that is refused for its data, or for a key that belongs to another event, is halved until the request
+ *    that caused it stands alone.
  * 3. Requests, bytes, environments and statements at once are bounded; above, a request is refused with `overloaded`.
  */
 import { isRefusedData } from '@ironflow/database';
@@ -20,7 +21,7 @@ export interface AcceptanceOptions {
 }
 
 export interface AcceptanceLimits {
-  /** Waiting or being stored, of all environments; what a process may hold in memory. */
+  /** Being read, waiting or being stored, of all environments; what a process may hold in memory. */
   pendingBytesMax: number;
   requestsPerEnvironmentMax: number;
   /** Whose batchers are kept; those without work are let go first. */
@@ -39,7 +40,12 @@ const defaultLimits: AcceptanceLimits = {
 };
 
 export interface Acceptance extends Stoppable {
-  /** Resolves after the commit. Rejects with `overloaded`, `event_refused` or what the database said. */
+  /**
+   * Keeps room for a body of that many bytes until it is let go, which may be done twice; throws `overloaded`. Let go
+   * right before its events are given to `accept`, they are never counted twice nor not at all.
+   */
+  reserve(bytes: number): () => void;
+  /** Resolves after the commit. Rejects with `overloaded`, `event_refused`, `idempotency_key_reused` or what the database said. */
   accept(environmentId: string, events: NewEvent[]): Promise<StoredEventReceipt[]>;
 }
 
@@ -60,7 +66,11 @@ export function createAcceptance(options: AcceptanceOptions): Acceptance {
   const rooms = new Map<string, Room>();
   const storeRequests = createStatements(options, bounds);
   let pendingBytes = 0;
-  options.metrics.gauge('ingest_pending_bytes', 'Events that wait for their commit', () => pendingBytes);
+  options.metrics.gauge(
+    'ingest_pending_bytes',
+    'Bodies being read, and events that wait for their commit',
+    () => pendingBytes,
+  );
 
   /** The room, as the one used last; `undefined` when too many others are at work. */
   function enter(environmentId: string): Room | undefined {
@@ -84,28 +94,46 @@ export function createAcceptance(options: AcceptanceOptions): Acceptance {
     return room;
   }
 
+  function reserve(bytes: number): () => void {
+    if (pendingBytes + bytes > bounds.pendingBytesMax) throw overloaded();
+    pendingBytes += bytes;
+    let isHeld = true;
+    return () => {
+      if (isHeld) pendingBytes -= bytes;
+      isHeld = false;
+    };
+  }
+
   async function accept(environmentId: string, events: NewEvent[]): Promise<StoredEventReceipt[]> {
     const bytes = sizeOf(events);
-    const room = pendingBytes + bytes > bounds.pendingBytesMax ? undefined : enter(environmentId);
-    if (room === undefined) throw overloaded();
-    pendingBytes += bytes;
-    room.requests += 1;
+    const release = reserve(bytes);
     try {
-      const outcome = await room.batcher.add({ events, bytes });
-      if (outcome.kind === 'failed') throw outcome.error;
-      return outcome.receipts;
+      const room = enter(environmentId);
+      if (room === undefined) throw overloaded();
+      return await storeIn(room, { events, bytes });
     } finally {
-      pendingBytes -= bytes;
-      room.requests -= 1;
+      release();
     }
   }
 
   return {
+    reserve,
     accept,
     stop: async () => {
       await Promise.all([...rooms.values()].map(({ batcher }) => batcher.stop()));
     },
   };
+}
+
+async function storeIn(room: Room, request: StoreRequest): Promise<StoredEventReceipt[]> {
+  room.requests += 1;
+  try {
+    const outcome = await room.batcher.add(request);
+    if (outcome.kind === 'failed') throw outcome.error;
+    return outcome.receipts;
+  } finally {
+    room.requests -= 1;
+  }
 }
 
 const requestsPerBatchMax = 1_000;
@@ -133,8 +161,9 @@ function createStatements({ store, metrics }: AcceptanceOptions, bounds: Accepta
         receipts: receipts.slice(offset, (offset += request.events.length)),
       }));
     } catch (error) {
-      if (!isRefusedData(error)) return requests.map(() => ({ kind: 'failed', error }));
-      if (requests.length === 1) return [{ kind: 'failed', error: refusedData(error) }];
+      const refusal = refusalOf(error);
+      if (refusal === undefined) return requests.map(() => ({ kind: 'failed', error }));
+      if (requests.length === 1) return [{ kind: 'failed', error: refusal }];
       const middle = requests.length >> 1;
       const first = await storeTogether(environmentId, requests.slice(0, middle));
       return [...first, ...(await storeTogether(environmentId, requests.slice(middle)))];
@@ -201,6 +230,9 @@ function overloaded(): IronflowError {
   });
 }
 
-function refusedData(cause: unknown): IronflowError {
+/** What one of the requests is told, if it was one of them and not the database. */
+function refusalOf(cause: unknown): IronflowError | undefined {
+  if (cause instanceof IronflowError && cause.category === 'conflict') return cause;
+  if (!isRefusedData(cause)) return undefined;
   return new IronflowError('invalid', 'event_refused', 'the database cannot store this event', { cause });
 }

@@ -1,7 +1,7 @@
 /**
- * Messages of INGEST that cannot be events: kept in Postgres, where their environment sees them, and published into DLQ. One
- * that does not name the environment of its subject is in DLQ alone: below its own subjects a tenant writes what it likes,
- * also a neighbour's id.
+ * Messages of INGEST that cannot be events: kept in Postgres, all of each, and published into DLQ, without its payload if
+ * that is too large there. Its environment sees a letter; one that does not name the environment of its subject has none
+ * and is for the platform alone: below its own subjects a tenant writes what it likes, also a neighbour's id.
  */
 import { z } from 'zod';
 import type { IngestStore } from '@ironflow/database';
@@ -10,13 +10,13 @@ import { deadLetterMessage, deadLetterOf, parseSubject, uuidSchema } from '@iron
 import type { DeadLetter, ParsedSubject } from '@ironflow/schema';
 
 export interface DeadLettersOptions {
-  store: Pick<IngestStore, 'scopeOf' | 'storeDeadLetters'>;
+  store: Pick<IngestStore, 'scopeOf' | 'storeDeadLetter'>;
   publisher: Publisher;
 }
 
 export interface DeadLetters {
-  /** Answers whether it is kept somewhere; rejects when Postgres is away. */
-  keep(delivery: Delivery, reason: { rule: string; nowMs: number }): Promise<boolean>;
+  /** Rejects when Postgres is away. */
+  keep(delivery: Delivery, reason: { rule: string; nowMs: number }): Promise<void>;
 }
 
 type Place = Extract<ParsedSubject, { kind: 'ingest' | 'event' }>;
@@ -29,23 +29,20 @@ export function createDeadLetters({ store, publisher }: DeadLettersOptions): Dea
     return scope?.project === place.project && scope.env === place.env ? environmentId : undefined;
   }
 
-  async function publish(letter: DeadLetter): Promise<boolean> {
+  async function publish(letter: DeadLetter): Promise<void> {
     const message = deadLetterMessage(letter);
-    return message !== undefined && (await publisher.publish(message)).kind === 'stored';
+    if (message !== undefined) await publisher.publish(message);
   }
 
   return {
     keep: async (delivery, { rule, nowMs }) => {
       const place = parseSubject(delivery.subject);
-      // Not even its subject is one of ours: there is nowhere to keep it.
-      if (place?.kind !== 'ingest') return true;
-      const environmentId = await environmentOf(delivery, place);
+      // Not even its subject is one of ours.
+      const environmentId = place?.kind === 'ingest' ? await environmentOf(delivery, place) : undefined;
       const letter = deadLetterOf(delivery, { reason: 'unreadable', detail: rule, environmentId, nowMs });
-      if (environmentId === undefined) return publish(letter);
-      await store.storeDeadLetters(environmentId, [letter]);
+      await store.storeDeadLetter(letter);
       // Postgres has it: a stream that refuses it takes nothing away.
-      await publish(letter).catch(() => false);
-      return true;
+      await publish(letter).catch(() => undefined);
     },
   };
 }

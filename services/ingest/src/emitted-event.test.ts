@@ -65,3 +65,11 @@ test.each(['line\nbreak', 'ünïcode', ' space', 'nul\u0000'])(
     expect(refusalOf(() => prepareEvents({ name: 'a', correlationId })).field).toBe('correlationId');
   },
 );
+
+test.each(['idempotencyKey', 'version'])('half a surrogate pair is refused in %s', (field) => {
+  expect(refusalOf(() => prepareEvents({ name: 'a', [field]: 'a\ud800' }))).toEqual({
+    code: 'invalid_request',
+    field,
+  });
+  expect(prepareEvents({ name: 'a', [field]: '😀' })).toMatchObject([{ [field]: '😀' }]);
+});

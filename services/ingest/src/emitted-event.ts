@@ -47,6 +47,12 @@ function prepareEvent(event: EmittedEvent, place: string): PreparedEvent {
 /** The JSON text of an event's data; absent data is `null`. */
 export function dataText(data: unknown, field: string): string {
   const text = data === undefined ? 'null' : toJson(data, field);
+  requireDataText(text, field);
+  return text;
+}
+
+/** Data that is JSON text already, by whichever door it came in. */
+export function requireDataText(text: string, field: string): void {
   // Most texts are too short to be too large in UTF-8 as well; only the others are counted.
   if (text.length * 3 > limits.eventDataBytesMax && Buffer.byteLength(text) > limits.eventDataBytesMax) {
     const rule = `must be at most ${limits.eventDataBytesMax} bytes (512 KiB) of JSON`;
@@ -60,13 +66,17 @@ export function dataText(data: unknown, field: string): string {
     throw new IronflowError('too_large', 'event_data_too_large', rule, { field });
   }
   if (isDeeperThan(text, dataDepthMax)) throw tooDeep(field);
-  return text;
 }
 
 export function requireStorableText(text: string | undefined, field: string): void {
   // Postgres' text has no NUL: one would fail the statement, and everybody else's events in it.
   if (text?.includes('\u0000') === true) {
     throw new IronflowError('invalid', 'invalid_request', 'must not contain the character U+0000', { field });
+  }
+  // Half a pair has no UTF-8: it would be stored as U+FFFD, and two different keys as the same one.
+  if (text !== undefined && /\p{Surrogate}/u.test(text)) {
+    const rule = 'must be well-formed Unicode: surrogates come in pairs';
+    throw new IronflowError('invalid', 'invalid_request', rule, { field });
   }
 }
 

@@ -1,12 +1,15 @@
-/** The doors for HTTP: events and invocations. Authenticates and validates before anything of a request is kept. */
+/**
+ * The doors for HTTP: events and invocations. Authenticates, makes room for the body before it is read, and validates
+ * before anything of a request is kept.
+ */
 import type { Authenticator } from '@ironflow/database';
 import { IronflowError } from '@ironflow/errors';
-import { routes } from '@ironflow/schema';
-import type { EventSource } from '@ironflow/schema';
-import { systemEventNames } from '@ironflow/schema';
+import { limits, routes, systemEventNames } from '@ironflow/schema';
+import type { EventSource, KeyRole } from '@ironflow/schema';
 import { authenticate, principalOf } from '@ironflow/service';
 import type { HttpApp, Metrics } from '@ironflow/service';
 import type { FastifyReply, FastifyRequest } from 'fastify';
+import type { Acceptance } from './acceptance.js';
 import { dataText, prepareEvents, requireStorableText } from './emitted-event.js';
 import type { PreparedEvent } from './emitted-event.js';
 import type { Emit } from './emission.js';
@@ -16,9 +19,17 @@ import { formatWaitAnswer } from './wait-answer.js';
 
 export interface HttpRoutesOptions {
   authenticator: Authenticator;
+  acceptance: Pick<Acceptance, 'reserve'>;
   emit: Emit;
   functions: FunctionDirectory;
   metrics: Metrics;
+}
+
+declare module 'fastify' {
+  interface FastifyRequest {
+    /** Lets go of the room for the body; may be called twice. */
+    releaseBody: (() => void) | null;
+  }
 }
 
 export function addHttpRoutes(app: HttpApp, options: HttpRoutesOptions): void {
@@ -27,6 +38,7 @@ export function addHttpRoutes(app: HttpApp, options: HttpRoutesOptions): void {
     addJsonParser(routed);
     countRefusals(routed, options.metrics);
     routed.decorateRequest('principal', null);
+    routed.decorateRequest('releaseBody', null);
     addEmitEvents(routed, options);
     addInvokeFunction(routed, options);
   });
@@ -36,7 +48,7 @@ function addEmitEvents(app: HttpApp, options: HttpRoutesOptions): void {
   const { path, role, query, body } = routes.emitEvents;
   app.post(
     path,
-    { schema: { querystring: query, body }, onRequest: authenticate(options.authenticator, role) },
+    { schema: { querystring: query, body }, onRequest: enter(options, role) },
     async (request, reply) => {
       const events = prepareEvents(request.body);
       return answer(options.emit, request, reply, { source: 'http', events, waitMs: request.query.wait });
@@ -48,7 +60,7 @@ function addInvokeFunction(app: HttpApp, options: HttpRoutesOptions): void {
   const { path, role, query, body } = routes.invokeFunction;
   app.post(
     path,
-    { schema: { querystring: query, body }, onRequest: authenticate(options.authenticator, role) },
+    { schema: { querystring: query, body }, onRequest: enter(options, role) },
     async (request, reply) => {
       const { function: functionId, data, idempotencyKey } = request.body;
       requireStorableText(idempotencyKey, 'idempotencyKey');
@@ -70,6 +82,25 @@ function addInvokeFunction(app: HttpApp, options: HttpRoutesOptions): void {
   );
 }
 
+/** Whoever may enter gets room for the body, which is about to be read, until it becomes events or the answer is over. */
+function enter({ authenticator, acceptance }: HttpRoutesOptions, role: KeyRole) {
+  return [
+    authenticate(authenticator, role),
+    async (request: FastifyRequest, reply: FastifyReply): Promise<void> => {
+      const release = acceptance.reserve(bodyBytesOf(request));
+      request.releaseBody = release;
+      reply.raw.once('close', release);
+      if (reply.raw.destroyed) release();
+    },
+  ];
+}
+
+/** As announced; as large as it may get when it comes in chunks. */
+function bodyBytesOf({ headers }: FastifyRequest): number {
+  if (headers['transfer-encoding'] !== undefined) return limits.requestBodyBytesMax;
+  return Math.min(Number(headers['content-length'] ?? 0), limits.requestBodyBytesMax);
+}
+
 interface Emitted {
   source: EventSource;
   events: PreparedEvent[];
@@ -82,6 +113,8 @@ async function answer(
   reply: FastifyReply,
   emitted: Emitted,
 ): Promise<FastifyReply> {
+  // Its events are counted from here on.
+  request.releaseBody?.();
   const { ids, wait } = await emit({
     ...emitted,
     scope: principalOf(request).scope,
@@ -90,6 +123,8 @@ async function answer(
   void reply.header('content-type', 'application/json; charset=utf-8').serializer(asText);
   if (wait === undefined) return reply.code(202).send(JSON.stringify({ ids }));
   reply.raw.once('close', () => wait.cancel());
+  // Whoever left before the commit has closed it already.
+  if (reply.raw.destroyed) wait.cancel();
   const { isRouted, runs } = await wait.answer;
   // 200 promises that every run is in the answer.
   return reply.code(isRouted ? 200 : 202).send(formatWaitAnswer(ids, runs));

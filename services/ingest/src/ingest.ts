@@ -30,6 +30,7 @@ export interface IngestOptions {
   /** Aborted before the server stops. */
   stopping?: AbortSignal;
   acceptanceLimits?: Partial<AcceptanceLimits>;
+  awaitedEventsMax?: number;
 }
 
 export interface Ingest extends Stoppable {
@@ -46,11 +47,15 @@ export function createIngest(options: IngestOptions): Ingest {
   const limits = options.acceptanceLimits;
   const acceptance = createAcceptance({ store, metrics, ...(limits === undefined ? {} : { limits }) });
   const publication = createPublication({ jetstream, metrics, logger });
-  const waiter = createWaiter({ notices: jetstream.notices, reader, metrics, logger, clock });
+  const waiter = createWaiter({
+    ...{ notices: jetstream.notices, reader, metrics, logger, clock },
+    ...(options.awaitedEventsMax === undefined ? {} : { awaitedEventsMax: options.awaitedEventsMax }),
+  });
   const emit = createEmit({ acceptance, publication, waiter, spans: options.spans, metrics, clock });
   const streamDoor = createStreamDoor({ jetstream, emit, store, metrics, logger, clock });
   addHttpRoutes(http.app, {
     authenticator: createAuthenticator(database, options.secrets),
+    acceptance,
     functions: createFunctionDirectory({ registry, clock }),
     emit,
     metrics,

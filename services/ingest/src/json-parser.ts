@@ -1,6 +1,7 @@
 /**
- * Reads JSON bodies as they came. Fastify's own parser refuses keys such as `__proto__`, which are ordinary keys of
- * somebody's data here: the data is written out again and never merged into anything.
+ * Reads JSON bodies with whatever keys they have. Fastify's own parser refuses some, such as `__proto__`, which are ordinary
+ * keys of somebody's data here: the data is written out again and never merged into anything. Numbers become doubles, so
+ * what is written out again has them rounded beyond 2^53: the OpenAPI description and the README say so.
  */
 import { isUtf8 } from 'node:buffer';
 import { IronflowError } from '@ironflow/errors';

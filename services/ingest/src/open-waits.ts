@@ -1,4 +1,7 @@
-/** The waits that are open, found by the events they wait for and in the order in which Postgres was asked for them. */
+/**
+ * The waits that are open, found by the events they wait for and in the order in which Postgres was asked for them. Also
+ * says, by a run's id alone, whether it may be one of theirs: most notices are for nobody here.
+ */
 import type { Scope } from '@ironflow/schema';
 import type { WaitState } from './wait-state.js';
 
@@ -16,7 +19,7 @@ export interface OpenWait {
 
 export interface OpenWaits {
   readonly size: number;
-  /** Events waited for. */
+  /** Events waited for, each as often as it is. */
   readonly events: number;
   add(wait: OpenWait): void;
   /** False if it was not open. */
@@ -24,6 +27,9 @@ export interface OpenWaits {
   has(wait: OpenWait): boolean;
   /** Those that a notice is for: it counts only in its own environment. */
   of(notice: { eventId: string; scope: Scope }): OpenWait[];
+  hasEvent(eventId: string): boolean;
+  /** Whether the run may be of an event waited for: a run's id has the time of its event's. */
+  mayHaveRun(runId: string): boolean;
   all(): Iterable<OpenWait>;
   /** Those whose time to ask has come, the ones asked for longest ago first, for at most so many events. */
   takeDue(due: { nowMs: number; nextAtMs: number; eventsMax: number }): OpenWait[];
@@ -33,16 +39,29 @@ export function createOpenWaits(): OpenWaits {
   const open = new Set<OpenWait>();
   /** Several requests may wait for one event: a repeated idempotency key. */
   const byEvent = new Map<string, Set<OpenWait>>();
+  /** How many events have it. */
+  const times = new Map<string, number>();
+  let events = 0;
 
   function index(eventId: string, wait: OpenWait): void {
     const waits = byEvent.get(eventId);
-    if (waits === undefined) byEvent.set(eventId, new Set([wait]));
-    else waits.add(wait);
+    events += 1;
+    if (waits !== undefined) return void waits.add(wait);
+    byEvent.set(eventId, new Set([wait]));
+    const time = timeOf(eventId);
+    times.set(time, (times.get(time) ?? 0) + 1);
   }
 
   function unindex(eventId: string, wait: OpenWait): void {
     const waits = byEvent.get(eventId);
-    if (waits?.delete(wait) === true && waits.size === 0) byEvent.delete(eventId);
+    if (waits?.delete(wait) !== true) return;
+    events -= 1;
+    if (waits.size > 0) return;
+    byEvent.delete(eventId);
+    const time = timeOf(eventId);
+    const left = times.get(time)! - 1;
+    if (left === 0) times.delete(time);
+    else times.set(time, left);
   }
 
   return {
@@ -50,7 +69,7 @@ export function createOpenWaits(): OpenWaits {
       return open.size;
     },
     get events() {
-      return byEvent.size;
+      return events;
     },
     add: (wait) => {
       open.add(wait);
@@ -67,15 +86,17 @@ export function createOpenWaits(): OpenWaits {
       if (waits === undefined) return [];
       return [...waits].filter(({ environmentId }) => environmentId === scope.environmentId);
     },
+    hasEvent: (eventId) => byEvent.has(eventId),
+    mayHaveRun: (runId) => times.has(timeOf(runId)),
     all: () => [...open],
     takeDue: ({ nowMs, nextAtMs, eventsMax }) => {
       const due: OpenWait[] = [];
-      let events = 0;
+      let asked = 0;
       for (const wait of open) {
-        if (events >= eventsMax) break;
+        if (asked >= eventsMax) break;
         if (wait.checkAtMs > nowMs) continue;
         due.push(wait);
-        events += wait.eventIds.length;
+        asked += wait.eventIds.length;
       }
       for (const wait of due) {
         wait.checkAtMs = nextAtMs;
@@ -85,4 +106,11 @@ export function createOpenWaits(): OpenWaits {
       return due;
     },
   };
+}
+
+/** The 48 bits of time of an id, as they are spelled. */
+const timeLength = 'xxxxxxxx-xxxx'.length;
+
+function timeOf(id: string): string {
+  return id.slice(0, timeLength);
 }

@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
-import { deadLetterSchema, subjects } from '@ironflow/schema';
+import { createIngestStore } from '@ironflow/database';
+import { deadLetterSchema, limits, subjects } from '@ironflow/schema';
 import type { DeadLetter, IngestMessage, StoredEvent } from '@ironflow/schema';
 import { eventually } from '@ironflow/testing';
 import { newId, startIngestUnderTest } from './testing/ingest-under-test.js';
@@ -75,6 +76,11 @@ test.each<[string, () => unknown, 'known' | 'unknown']>([
   ['has no id', () => ({ ...messageOf(), id: 1 }), 'known'],
   ['has data that is not JSON', () => messageOf({ data: '{' }), 'known'],
   ['has data nested too deep', () => messageOf({ data: '['.repeat(9_000) + ']'.repeat(9_000) }), 'known'],
+  [
+    'has data larger than HTTP takes',
+    () => messageOf({ data: `"${'x'.repeat(limits.eventDataBytesMax)}"` }),
+    'known',
+  ],
   ['has a correlation id that cannot be a header', () => messageOf({ correlationId: 'a\r\nb' }), 'known'],
   ['names an environment that does not exist', () => messageOf({ environmentId: newId() }), 'unknown'],
   [
@@ -95,16 +101,19 @@ test.each<[string, () => unknown, 'known' | 'unknown']>([
   );
   await eventually(async () => expect(await pending()).toBe(0));
   expect(await under.countEvents(under.globex.scope)).toBe(0);
-  // Its environment sees it, if it is known; no other does, whatever the message says.
+  // Its environment sees it, if it is known; else the platform alone, whatever the message says.
   const { environmentId } = under.acme.scope;
   expect(letter.environmentId).toBe(owner === 'known' ? environmentId : undefined);
   const kept = await under.platform.prisma.deadLetter.findMany({ where: { id: letter.id } });
-  expect(kept.map((row) => row.environmentId)).toEqual(owner === 'known' ? [environmentId] : []);
+  expect(kept.map((row) => row.environmentId)).toEqual([owner === 'known' ? environmentId : null]);
 });
 
-test('a message too large for a dead letter of its size is kept whole in Postgres', async () => {
+test.each<[string, () => unknown]>([
+  ['of a known environment', () => messageOf({ data: '['.repeat(800_000) })],
+  ['of nobody knows whom', () => `{"environmentId":"${'x'.repeat(800_000)}`],
+])('a message %s that is too large for DLQ is kept whole in Postgres', async (_whose, make) => {
   letters.length = 0;
-  const body = messageOf({ data: '['.repeat(800_000) });
+  const body = make();
   await put(body);
   await eventually(() => expect(letters).toHaveLength(1));
   expect(letters[0]!.letter.payload).toBe('');
@@ -112,7 +121,17 @@ test('a message too large for a dead letter of its size is kept whole in Postgre
   const kept = await under.platform.prisma.deadLetter.findUniqueOrThrow({
     where: { id: letters[0]!.letter.id },
   });
-  expect(Buffer.from(kept.payload).toString()).toBe(JSON.stringify(body));
+  expect(Buffer.from(kept.payload).toString()).toBe(typeof body === 'string' ? body : JSON.stringify(body));
+});
+
+test('an id at the end of time harms nobody who reads with it', async () => {
+  const message = messageOf({ id: 'ffffffff-ffff-7000-8000-000000000000' });
+  await put(message);
+  await eventually(() => expect(published.some(({ id }) => id === message.id)).toBe(true));
+  const { environmentId } = under.acme.scope;
+  const ids = [message.id, newId()];
+  const runs = await createIngestStore(under.platform).eventRuns(environmentId, ids);
+  expect(runs.map(({ eventId }) => eventId)).toEqual(ids);
 });
 
 test('a message that cannot be stored now waits and is stored when Postgres is back', async () => {

@@ -1,24 +1,26 @@
 /**
- * The door for NATS: events that cron, the api and tenants put into INGEST. Stored, published, and only then acked.
+ * The door for NATS: events that cron puts into INGEST, as tenants may with direct access. Stored, published, and only
+ * then acked.
  * 1. The id is its maker's, so that a message delivered twice is one event.
  * 2. The environment is named in the body and must be the one of the subject: a tenant may publish below its own subjects
  *    only, and the body is whatever it wrote.
- * 3. What cannot be an event is dead-lettered and not tried again; what cannot be stored now is.
+ * 3. What cannot be an event, or would be refused over HTTP, is dead-lettered and not tried again; what cannot be stored
+ *    now is.
  */
 import type { IngestStore } from '@ironflow/database';
-import { IronflowError } from '@ironflow/errors';
+import { IronflowError, messageOf } from '@ironflow/errors';
 import type { Delivery, JetStream, PullConsumer } from '@ironflow/jetstream';
 import { ackWaitMs, consumers, ingestMessageSchema, subjects } from '@ironflow/schema';
 import type { IngestMessage, Scope } from '@ironflow/schema';
 import type { Clock, Logger, Metrics, Stoppable, TimerHandle } from '@ironflow/service';
 import { createDeadLetters } from './dead-letters.js';
-import { dataDepthMax, isDeeperThan, isHeaderText } from './emitted-event.js';
+import { isHeaderText, requireDataText } from './emitted-event.js';
 import type { Emit } from './emission.js';
 
 export interface StreamDoorOptions {
   jetstream: JetStream;
   emit: Emit;
-  store: Pick<IngestStore, 'scopeOf' | 'storeDeadLetters'>;
+  store: Pick<IngestStore, 'scopeOf' | 'storeDeadLetter'>;
   metrics: Metrics;
   logger: Logger;
   clock: Clock;
@@ -60,7 +62,7 @@ export function createStreamDoor(options: StreamDoorOptions): StreamDoor {
   }
 
   async function bury(delivery: Delivery, rule: string): Promise<void> {
-    if (!(await deadLetters.keep(delivery, { rule, nowMs: clock.now() }))) return putBack(delivery);
+    await deadLetters.keep(delivery, { rule, nowMs: clock.now() });
     delivery.term();
     taken.add(1, { outcome: 'dead_lettered' });
     options.logger.warn({ rule, sequence: delivery.sequence }, 'a message of INGEST was dead-lettered');
@@ -76,6 +78,9 @@ export function createStreamDoor(options: StreamDoorOptions): StreamDoor {
       .catch((error: unknown) => {
         // What the database will never take has no better time to be tried again.
         if (error instanceof IronflowError && error.category === 'invalid') return bury(delivery, error.code);
+        throw error;
+      })
+      .catch((error: unknown) => {
         options.logger.debug({ err: error }, 'a message of INGEST is put back');
         putBack(delivery);
       })
@@ -119,8 +124,17 @@ function readIngestMessage(delivery: Delivery): Reading {
   const isText = [correlationId, causationId].every((text) => text === undefined || isHeaderText(text));
   if (!isText) return { kind: 'unreadable', rule: 'ids must be printable ASCII' };
   if (parseJson(data) === undefined) return { kind: 'unreadable', rule: 'data must be JSON text' };
-  if (isDeeperThan(data, dataDepthMax)) return { kind: 'unreadable', rule: 'data is nested too deep' };
-  return { kind: 'event', message: parsed.data };
+  const rule = brokenDataRule(data);
+  return rule === undefined ? { kind: 'event', message: parsed.data } : { kind: 'unreadable', rule };
+}
+
+function brokenDataRule(data: string): string | undefined {
+  try {
+    requireDataText(data, 'data');
+    return undefined;
+  } catch (error) {
+    return `data ${messageOf(error)}`;
+  }
 }
 
 /** `undefined` for what is not JSON; JSON itself has no such value. */

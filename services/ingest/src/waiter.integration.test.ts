@@ -1,9 +1,11 @@
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import { deriveRunId } from '@ironflow/schema';
 import type { StoredEvent } from '@ironflow/schema';
-import { eventually } from '@ironflow/testing';
+import { createManualClock, eventually } from '@ironflow/testing';
 import {
   complete,
   completedNotice,
+  metricOf,
   newId,
   registerHello,
   route,
@@ -14,8 +16,10 @@ import type { IngestUnderTest } from './testing/ingest-under-test.js';
 
 let under: IngestUnderTest;
 let stopListening: (() => void) | undefined;
+/** No time passes by itself: whatever is answered without it is answered from notices, or at once. */
+const clock = createManualClock(Date.now());
 beforeAll(async () => {
-  under = await startIngestUnderTest();
+  under = await startIngestUnderTest({ clock });
   await registerHello(under, under.acme.scope);
 }, 60_000);
 afterAll(async () => {
@@ -27,6 +31,17 @@ afterAll(async () => {
 function whenPublished(play: (event: StoredEvent) => Promise<void>): void {
   stopListening?.();
   stopListening = under.onEvent((event) => void play(event));
+}
+
+/** Lets time pass once the request waits. */
+async function passing<T>(ms: number, request: Promise<T>): Promise<T> {
+  await eventually(async () => expect(await openWaits()).toBe(1));
+  await clock.advance(ms);
+  return request;
+}
+
+function openWaits(): Promise<number> {
+  return metricOf(under, 'ingest_waits_open');
 }
 
 const event = { name: 'user.created', data: 1 };
@@ -56,12 +71,9 @@ describe('emit and wait', () => {
       await complete(under, stored, { runId, output: '"early"' });
       tellRouted(under, stored, runId);
     });
-    const startedAtMs = performance.now();
     const { status, body } = await under.post('/v1/events?wait=20s', event);
     expect(status).toBe(200);
     expect(body.runs).toMatchObject([{ output: 'early' }]);
-    // From the notices: the first look at Postgres comes after two seconds.
-    expect(performance.now() - startedAtMs).toBeLessThan(1_900);
   });
 
   test('waits for the runs of a whole batch', async () => {
@@ -94,26 +106,33 @@ describe('emit and wait', () => {
   });
 
   test('does not need its notices, only a little longer', async () => {
-    whenPublished(async (stored) => {
-      const runId = await route(under, stored, { quietly: true });
-      await complete(under, stored, { runId, output: '"unheard"', quietly: true });
+    const isCompleted = new Promise<void>((resolve) => {
+      whenPublished(async (stored) => {
+        const runId = await route(under, stored, { quietly: true });
+        await complete(under, stored, { runId, output: '"unheard"', quietly: true });
+        resolve();
+      });
     });
-    const startedAtMs = performance.now();
-    const { body } = await under.post('/v1/events?wait=20s', event);
+    const answer = under.post('/v1/events?wait=20s', event);
+    await isCompleted;
+    const { body } = await passing(3_000, answer);
     expect(body.runs).toMatchObject([{ output: 'unheard' }]);
-    expect(performance.now() - startedAtMs).toBeLessThan(6_000);
   });
 
   test('answers the state of the runs at the deadline', async () => {
-    whenPublished(async (stored) => void (await route(under, stored)));
-    const { status, body } = await under.post('/v1/events?wait=300ms', event);
+    const isRouted = new Promise<void>((resolve) => {
+      whenPublished(async (stored) => void (await route(under, stored).then(() => resolve())));
+    });
+    const answer = under.post('/v1/events?wait=300ms', event);
+    await isRouted;
+    const { status, body } = await passing(300, answer);
     expect(status).toBe(200);
     expect(body.runs).toMatchObject([{ functionId: 'hello', status: 'queued' }]);
   });
 
   test('says 202 at the deadline when it is not known which runs there will be', async () => {
     whenPublished(() => Promise.resolve());
-    const { status, body } = await under.post('/v1/events?wait=100ms', event);
+    const { status, body } = await passing(100, under.post('/v1/events?wait=100ms', event));
     expect(status).toBe(202);
     expect(body).toMatchObject({ runs: [] });
     expect(body.ids).toHaveLength(1);
@@ -131,31 +150,34 @@ describe('emit and wait', () => {
   });
 
   test('takes no notice of another environment, whatever ids it names', async () => {
-    whenPublished(async (stored) => {
-      const forged = { ...stored, scope: under.globex.scope };
-      const runId = newId();
-      tellRouted(under, forged, runId);
-      under.jetstream.notices.publishRun(completedNotice(forged, { runId, output: '"forged"' }), 'completed');
-      await under.jetstream.connection.nats.flush();
+    const isTold = new Promise<void>((resolve) => {
+      whenPublished(async (stored) => {
+        const forged = { ...stored, scope: under.globex.scope };
+        const { environmentId } = under.globex.scope;
+        const runId = deriveRunId({ environmentId, eventId: stored.id, functionId: 'hello' });
+        tellRouted(under, forged, runId);
+        const notice = completedNotice(forged, { runId, output: '"forged"' });
+        under.jetstream.notices.publishRun(notice, 'completed');
+        await under.jetstream.connection.nats.flush();
+        resolve();
+      });
     });
-    const { status, body } = await under.post('/v1/events?wait=300ms', event);
+    const answer = under.post('/v1/events?wait=300ms', event);
+    await isTold;
+    const { status, body } = await passing(300, answer);
     expect(status).toBe(202);
     expect(body.runs).toEqual([]);
   });
 
   test('forgets the wait when the client goes away', async () => {
-    const openWaits = async (): Promise<string | undefined> =>
-      /ironflow_ingest_waits_open\{?[^}\n]*\}? (\d+)/.exec(
-        await (await fetch(`${under.url}/metrics`)).text(),
-      )?.[1];
     whenPublished(() => Promise.resolve());
     const gone = new AbortController();
     const request = under.post('/v1/events?wait=50s', event, { signal: gone.signal });
     const ended = expect(request).rejects.toThrow();
-    await eventually(async () => expect(await openWaits()).toBe('1'));
+    await eventually(async () => expect(await openWaits()).toBe(1));
     gone.abort();
     await ended;
-    await eventually(async () => expect(await openWaits()).toBe('0'));
+    await eventually(async () => expect(await openWaits()).toBe(0));
   });
 });
 
@@ -163,11 +185,9 @@ test('what was accepted while NATS was away is stored, answered at once, and tol
   await under.servers.nats.kill();
   await eventually(() => expect(under.jetstream.isConnected()).toBe(false));
   expect((await fetch(`${under.url}/readyz`)).status).toBe(503);
-  const startedAtMs = performance.now();
   const plain = await under.post('/v1/events', event);
   expect(plain.status).toBe(202);
-  expect(performance.now() - startedAtMs).toBeLessThan(1_000);
-  const waited = await under.post('/v1/events?wait=100ms', event);
+  const waited = await passing(100, under.post('/v1/events?wait=100ms', event));
   expect(waited.status).toBe(202);
   const rows = await under.platform.prisma.unroutedEvent.findMany({
     where: { eventId: { in: [...plain.body.ids!, ...waited.body.ids!] } },
@@ -200,18 +220,16 @@ test('without Postgres events are refused with 503 and accepted again when it is
 }, 60_000);
 
 test('a stop answers those who wait, at once and with what is known', async () => {
-  const other = await startIngestUnderTest();
+  const other = await startIngestUnderTest({ clock });
   await registerHello(other, other.acme.scope);
   const isRouted = new Promise<void>((resolve) => {
     other.onEvent((stored) => void route(other, stored).then(() => resolve()));
   });
   const answer = other.post('/v1/events?wait=50s', event);
   await isRouted;
-  const startedAtMs = performance.now();
   await other.stop();
   expect(await answer).toMatchObject({
     status: 200,
     body: { runs: [{ functionId: 'hello', status: 'queued' }] },
   });
-  expect(performance.now() - startedAtMs).toBeLessThan(8_000);
 }, 60_000);

@@ -136,8 +136,7 @@ export function createWaiter(options: WaiterOptions): Waiter {
       if (open.events >= awaitedEventsMax) throw tooManyWaits();
     },
     start: () => {
-      unsubscribe.push(notices.onEventRouted(subjectFilters.everyEventRoutedNotice, onRouted));
-      for (const filter of everyEndNotice) unsubscribe.push(notices.onRun(filter, onEnded));
+      unsubscribe.push(...hear(notices, open, { onRouted, onEnded }));
       ticker = clock.setTimeout(checkSlowWaits, checkIntervalMs);
     },
     stop: async () => {
@@ -147,6 +146,21 @@ export function createWaiter(options: WaiterOptions): Waiter {
       for (const stopListening of unsubscribe.splice(0)) stopListening();
     },
   };
+}
+
+/** Every replica hears every notice: those that nobody waits for here are not even parsed. */
+function hear(
+  notices: WaiterOptions['notices'],
+  open: OpenWaits,
+  listeners: { onRouted: (notice: EventRoutedNotice) => void; onEnded: (notice: RunNotice) => void },
+): (() => void)[] {
+  const { onRouted, onEnded } = listeners;
+  const wantsEvent = (eventId: string): boolean => open.hasEvent(eventId);
+  const wantsRun = (runId: string): boolean => open.mayHaveRun(runId);
+  return [
+    notices.onEventRouted(subjectFilters.everyEventRoutedNotice, onRouted, wantsEvent),
+    ...everyEndNotice.map((filter) => notices.onRun(filter, onEnded, undefined, wantsRun)),
+  ];
 }
 
 /** What Postgres knows, told to a wait. Never rejects. */

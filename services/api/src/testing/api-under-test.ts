@@ -13,7 +13,7 @@ import {
   migrate,
   serviceUrl,
 } from '@ironflow/database';
-import type { Database, EnvironmentCredentials, RunProgress } from '@ironflow/database';
+import type { Database, EnvironmentCredentials, RunProgress, Secrets } from '@ironflow/database';
 import { connectJetStream } from '@ironflow/jetstream';
 import type { JetStream } from '@ironflow/jetstream';
 import { createId, deriveRunId } from '@ironflow/schema';
@@ -26,6 +26,7 @@ import { createApi } from '../api.js';
 export interface ApiUnderTest {
   readonly servers: TestServers;
   readonly url: string;
+  readonly ownerUrl: string;
   /** As ironflow_service. */
   readonly platform: Database;
   readonly jetstream: JetStream;
@@ -53,7 +54,7 @@ export interface Answer {
 }
 
 export async function startApiUnderTest(
-  options: { heartbeatMs?: number; streamsMax?: number } = {},
+  options: { heartbeatMs?: number; streamsMax?: number; elapsedMs?: () => number } = {},
 ): Promise<ApiUnderTest> {
   const servers = await startTestServers();
   const ownerUrl = await servers.createDatabase();
@@ -100,26 +101,14 @@ export async function startApiUnderTest(
   return {
     servers,
     url,
+    ownerUrl,
     platform,
     jetstream,
     acme,
     globex,
     logged: () => lines.join(''),
-    addKey: async (scope, role) => {
-      const key = createApiKey(randomBytes(32));
-      const keyHash = new Uint8Array(hashApiKey(key, secrets.apiKeyPepper));
-      const { environmentId } = scope;
-      await platform.prisma.apiKey.create({
-        data: { id: newId(), environmentId, name: role, keyHash, role },
-      });
-      return key;
-    },
-    revokeKeys: async ({ environmentId }, role) => {
-      await platform.prisma.apiKey.updateMany({
-        where: { environmentId, role },
-        data: { revokedAt: new Date() },
-      });
-    },
+    addKey: (scope, role) => addKey(platform, secrets, { scope, role }),
+    revokeKeys: (scope, role) => revokeKeys(platform, scope, role),
     request: (method, path, { key = acme.apiKey, body } = {}) => send(url + path, { method, key, body }),
     addRun: (scope, data) => addRun(platform, scope, data),
     progress: (run, change, told) => progress({ platform, jetstream }, run, { change, told }),
@@ -137,6 +126,26 @@ export async function startApiUnderTest(
 
 export function newId(): string {
   return createId(Date.now(), randomBytes(10));
+}
+
+async function addKey(
+  platform: Database,
+  secrets: Secrets,
+  { scope, role }: { scope: Scope; role: string },
+): Promise<string> {
+  const key = createApiKey(randomBytes(32));
+  const keyHash = new Uint8Array(hashApiKey(key, secrets.apiKeyPepper));
+  await platform.prisma.apiKey.create({
+    data: { id: newId(), environmentId: scope.environmentId, name: role, keyHash, role },
+  });
+  return key;
+}
+
+async function revokeKeys(platform: Database, { environmentId }: Scope, role: string): Promise<void> {
+  await platform.prisma.apiKey.updateMany({
+    where: { environmentId, role },
+    data: { revokedAt: new Date() },
+  });
 }
 
 function connect(ownerUrl: string, role: 'ironflow_service' | 'ironflow_tenant', password: string): Database {

@@ -37,6 +37,7 @@ import type { IngestOptions } from '../ingest.js';
 export interface IngestUnderTest {
   readonly servers: TestServers;
   readonly url: string;
+  readonly ownerUrl: string;
   /** As ironflow_service. */
   readonly platform: Database;
   readonly jetstream: JetStream;
@@ -79,7 +80,7 @@ export interface Answer {
 export const helloFunction = { id: 'hello', triggers: [{ event: 'user.created' }] };
 
 export async function startIngestUnderTest(
-  overrides: Partial<Pick<IngestOptions, 'acceptanceLimits' | 'spans'>> = {},
+  overrides: Partial<Pick<IngestOptions, 'acceptanceLimits' | 'awaitedEventsMax' | 'clock' | 'spans'>> = {},
 ): Promise<IngestUnderTest> {
   const servers = await startTestServers();
   const ownerUrl = await servers.createDatabase();
@@ -125,6 +126,7 @@ export async function startIngestUnderTest(
   return {
     servers,
     url,
+    ownerUrl,
     platform,
     jetstream,
     acme,
@@ -196,7 +198,6 @@ export async function complete(
       status: 'completed',
       served: 1,
       startedAtMs: Date.now(),
-      ended: true,
       output,
     },
   ]);
@@ -217,6 +218,50 @@ export function completedNotice(
     ...(omitOutput === true ? { outputOmitted: true } : { output }),
   };
 }
+
+/** The value of one of its metrics; labels as they are spelled. */
+export async function metricOf(under: IngestUnderTest, name: string, labels = ''): Promise<number> {
+  const text = await (await fetch(`${under.url}/metrics`)).text();
+  const line = text
+    .split('\n')
+    .find((candidate) => candidate.startsWith(`ironflow_${name}`) && candidate.includes(labels));
+  return Number(line?.split(' ').at(-1) ?? 0);
+}
+
+/** Makes everybody who stores an event wait, as long as it is held. */
+export async function holdEvents(under: IngestUnderTest): Promise<{
+  waiting(): Promise<number>;
+  release(): Promise<void>;
+}> {
+  const owner = createDatabase({ url: under.ownerUrl, applicationName: 'holder' });
+  let release = (): void => undefined;
+  const isReleased = new Promise<void>((resolve) => (release = resolve));
+  let done: Promise<void> | undefined;
+  await new Promise<void>((isHeld) => {
+    done = owner.transaction(async (transaction) => {
+      await transaction.query({ name: 'hold', text: 'lock table events in access exclusive mode' }, []);
+      isHeld();
+      await isReleased;
+    });
+  });
+  return {
+    waiting: async () => {
+      const [row] = await owner.query<{ count: number }>(waitingStatement, []);
+      return row!.count;
+    },
+    release: async () => {
+      release();
+      await done;
+      await owner.close();
+    },
+  };
+}
+
+const waitingStatement = {
+  name: 'waiting',
+  text: `select count(*)::int from pg_stat_activity
+    where wait_event_type = 'Lock' and application_name = 'ironflow_tenant'`,
+};
 
 export function newId(): string {
   return createId(Date.now(), randomBytes(10));

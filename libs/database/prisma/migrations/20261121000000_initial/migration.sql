@@ -138,12 +138,16 @@ create table unrouted_events (
 );
 create index unrouted_events_received on unrouted_events (received_at, event_id);
 
+-- A key is for one event's name, hence for one function when it is invoked: whoever uses it for another writes a
+-- null, and is refused.
 create table idempotency_keys (
   environment_id uuid not null,
   key text not null,
   event_id uuid not null,
+  event_name text,
   created_at timestamptz not null default now(),
-  primary key (environment_id, key)
+  primary key (environment_id, key),
+  constraint idempotency_key_reused check (event_name is not null)
 );
 create index idempotency_keys_created on idempotency_keys (created_at);
 
@@ -240,48 +244,48 @@ create function lowest_id_at(at timestamptz) returns uuid
   language sql immutable strict parallel safe
   return (lpad(to_hex(floor(extract(epoch from at) * 1000)::bigint), 12, '0') || '70008000000000000000')::uuid;
 
--- Months of UTC, made ahead. A prepared statement locks every partition there is, also those that it then
--- prunes: more of them cost every statement. Ids of other times, such as backfills, go to the
--- default partition. Waiting for a lock would queue everybody behind it: it gives up soon instead and is called
--- again.
-create function ensure_partitions(months_ahead integer default 2) returns integer
+-- Months of UTC, made ahead, of one of the partitioned tables. A prepared statement locks every partition there is,
+-- also those that it then prunes: more of them cost every statement. Ids of other times, such as backfills, go to
+-- the default partition. It locks its table against everybody: only the one, since statements that hold one of them
+-- and wait for another would wait in a circle, and only soon, since waiting for a lock queues everybody behind it.
+-- It gives up instead and is called again.
+create function ensure_partitions(parent text, months_ahead integer default 2) returns integer
   language plpgsql security definer
   set search_path = pg_catalog, public, pg_temp
   set timezone = 'UTC'
-  set lock_timeout = '3s'
+  set lock_timeout = '500ms'
 as $$
 declare
-  parent record;
+  fill integer := case parent when 'events' then 95 when 'runs' then 60 when 'steps' then 90 end;
   month timestamptz;
   partition text;
   made integer := 0;
 begin
-  perform pg_advisory_xact_lock(hashtextextended('ironflow.ensure_partitions', 0));
-  for parent in
-    select * from (values ('events', 95), ('runs', 60), ('steps', 90)) as p (name, fill)
+  if fill is null then
+    raise exception '% is not partitioned', parent;
+  end if;
+  perform pg_advisory_xact_lock(hashtextextended('ironflow.ensure_partitions.' || parent, 0));
+  if to_regclass(format('public.%I', parent || '_default')) is null then
+    execute format('create table public.%I partition of public.%I default with (fillfactor = %s)',
+      parent || '_default', parent, fill);
+    made := made + 1;
+  end if;
+  for month in
+    select generate_series(date_trunc('month', now()),
+      date_trunc('month', now()) + months_ahead * interval '1 month', interval '1 month')
   loop
-    if to_regclass(format('public.%I', parent.name || '_default')) is null then
-      execute format('create table public.%I partition of public.%I default with (fillfactor = %s)',
-        parent.name || '_default', parent.name, parent.fill);
+    partition := parent || to_char(month, '"_m"YYYYMM');
+    continue when to_regclass(format('public.%I', partition)) is not null;
+    begin
+      execute format(
+        'create table public.%I partition of public.%I for values from (%L) to (%L) with (fillfactor = %s)',
+        partition, parent, public.lowest_id_at(month),
+        public.lowest_id_at(month + interval '1 month'), fill);
       made := made + 1;
-    end if;
-    for month in
-      select generate_series(date_trunc('month', now()),
-        date_trunc('month', now()) + months_ahead * interval '1 month', interval '1 month')
-    loop
-      partition := parent.name || to_char(month, '"_m"YYYYMM');
-      continue when to_regclass(format('public.%I', partition)) is not null;
-      begin
-        execute format(
-          'create table public.%I partition of public.%I for values from (%L) to (%L) with (fillfactor = %s)',
-          partition, parent.name, public.lowest_id_at(month),
-          public.lowest_id_at(month + interval '1 month'), parent.fill);
-        made := made + 1;
-      exception when check_violation then
-        -- The default partition has rows of that month already; they stay there, and so do the month's others.
-        raise warning 'partition % was not made: the default partition has rows of its month', partition;
-      end;
-    end loop;
+    exception when check_violation then
+      -- The default partition has rows of that month already; they stay there, and so do the month's others.
+      raise warning 'partition % was not made: the default partition has rows of its month', partition;
+    end;
   end loop;
   return made;
 end $$;
@@ -324,10 +328,12 @@ grant select, insert, delete on schedules to ironflow_tenant;
 grant select, insert on events, unrouted_events to ironflow_tenant;
 grant select, insert, update on idempotency_keys to ironflow_tenant;
 grant select, insert on dead_letters to ironflow_tenant;
+create policy unowned on dead_letters for insert to ironflow_tenant with check (environment_id is null);
 grant select on runs, steps, timers to ironflow_tenant;
 
 -- The environment of an API key, before any environment is known: the one way around the tenant's policy. It
--- answers a single live key by its keyed hash and nothing else.
+-- answers a single live key by its keyed hash and nothing else. Nothing checks scopes yet: a key that has any would
+-- be able to do more than it was made for, so it is not live.
 create policy owner_authenticates on api_keys for select to ironflow_owner using (true);
 create policy owner_authenticates on environments for select to ironflow_owner using (true);
 create function authenticate_api_key(given_hash bytea)
@@ -338,11 +344,14 @@ as $$
   select k.id, e.id, e.project, e.name, k.role, k.scopes
   from public.api_keys k join public.environments e on e.id = k.environment_id
   where k.key_hash = given_hash and k.revoked_at is null and (k.expires_at is null or k.expires_at > now())
+    and cardinality(k.scopes) = 0
 $$;
 
-revoke execute on function ensure_partitions(integer), authenticate_api_key(bytea) from public;
-grant execute on function ensure_partitions(integer) to ironflow_service;
+revoke execute on function ensure_partitions(text, integer), authenticate_api_key(bytea) from public;
+grant execute on function ensure_partitions(text, integer) to ironflow_service;
 grant execute on function authenticate_api_key(bytea) to ironflow_service, ironflow_tenant;
 grant select on _prisma_migrations to ironflow_service, ironflow_tenant;
 
-select ensure_partitions();
+select ensure_partitions('events');
+select ensure_partitions('runs');
+select ensure_partitions('steps');
