@@ -3,7 +3,7 @@ import type { JournalMessage, RunEntry } from '@ironflow/schema';
 import { readCallReport } from './call-report.js';
 
 const environmentId = '0190a000-0000-7000-8000-000000000001';
-const call = { endpoint: 'https://shop.test/api', succeeded: false, probe: true };
+const call = { endpoint: 'https://shop.test/api', succeeded: false, probe: 1 };
 
 function messageWith(...entries: JournalMessage['entries']): Uint8Array {
   const message: JournalMessage = {

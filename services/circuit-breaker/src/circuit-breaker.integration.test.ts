@@ -200,7 +200,7 @@ test('one executor of many gets the probe, and its success closes the breaker', 
   await stateBecomes({ state: 'half_open' });
   // A call that was let through before it opened ends late.
   await report({ succeeded: true });
-  await report({ succeeded: true, probe: true });
+  await report({ succeeded: true, probe: nowMs });
   await stateBecomes({ state: 'closed', consecutiveFailures: 0, failures: 0 });
 });
 
@@ -210,8 +210,9 @@ test('a probe that fails opens the breaker again', async () => {
   for (let failure = 0; failure < 5; failure += 1) await report({ succeeded: false });
   await stateBecomes({ state: 'open' });
   const first = (await stateOf())!.openedAtMs!;
-  expect(await claimProbe('executor-1', policy, Date.now() + policy.openMs)).toBe(true);
-  await report({ succeeded: false, probe: true });
+  const nowMs = Date.now() + policy.openMs;
+  expect(await claimProbe('executor-1', policy, nowMs)).toBe(true);
+  await report({ succeeded: false, probe: nowMs });
   await eventually(async () => expect((await stateOf())!.openedAtMs!).toBeGreaterThan(first));
   expect(await stateOf()).toMatchObject({ state: 'open', successes: 0 });
 });

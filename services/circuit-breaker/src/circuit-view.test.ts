@@ -73,7 +73,7 @@ test('failures among many successes that were never written do not open by their
 });
 
 test('a probe is never judged by the view, which may lag behind the claim', () => {
-  expect(keepInMemory(unknown, foldOf([{ succeeded: true, probe: true }]))).toBeUndefined();
+  expect(keepInMemory(unknown, foldOf([{ succeeded: true, probe: 1 }]))).toBeUndefined();
 });
 
 test('a breaker that the view holds for open is looked up: it may have been closed or lost since', () => {

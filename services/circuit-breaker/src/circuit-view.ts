@@ -35,7 +35,7 @@ export function keepInMemory(view: CircuitView, fold: Fold): CircuitView | undef
   const { saved } = view;
   // The view may lag behind by a moment, in which a breaker can have opened and a probe gone out and come back.
   if (saved !== undefined && saved.state !== 'closed') return undefined;
-  if (fold.outcomes.some(({ succeeded, probe }) => !succeeded || probe === true)) return undefined;
+  if (fold.outcomes.some(({ succeeded, probe }) => !succeeded || probe !== undefined)) return undefined;
   const next = foldInto(saved, view.unsaved, fold);
   if (hasToBeWritten(saved, next, fold)) return undefined;
   return { saved, unsaved: unsavedIn(next, saved) };

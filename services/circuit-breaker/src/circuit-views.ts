@@ -48,7 +48,7 @@ const readsAtOnceMax = 32;
 export function createCircuitViews(options: CircuitViewsOptions): CircuitViews {
   const { bucket, logger, clock, viewsMax = defaultViewsMax } = options;
   const views = new Map<string, CircuitView>();
-  const troubled = new Map<string, 'open' | 'half_open'>();
+  const troubled = createTroubled();
   const changed = new Set<string>();
   const undo: (() => void)[] = [];
   let reads = 0;
@@ -63,9 +63,8 @@ export function createCircuitViews(options: CircuitViewsOptions): CircuitViews {
     note(key, view.saved);
   };
   const note = (key: string, state: CircuitState | undefined): void => {
-    if (state === undefined || state.state === 'closed') troubled.delete(key);
-    else if (troubled.size < troubledMax) troubled.set(key, state.state);
-    if (troubled.size > 0 && !stopped) recheckTimer ??= clock.setTimeout(recheck, recheckIntervalMs);
+    troubled.note(key, state);
+    if (troubled.size() > 0 && !stopped) recheckTimer ??= clock.setTimeout(recheck, recheckIntervalMs);
   };
   const recheck = (): void => {
     recheckTimer?.cancel();
@@ -125,9 +124,23 @@ export function createCircuitViews(options: CircuitViewsOptions): CircuitViews {
     get: (key) => views.get(key),
     set,
     read,
-    count: (state) => {
+    count: troubled.count,
+  };
+}
+
+/** The breakers that are not closed. */
+function createTroubled() {
+  const states = new Map<string, 'open' | 'half_open'>();
+  return {
+    note: (key: string, state: CircuitState | undefined): void => {
+      if (state === undefined || state.state === 'closed') states.delete(key);
+      else if (states.size < troubledMax) states.set(key, state.state);
+    },
+    size: () => states.size,
+    keys: () => states.keys(),
+    count: (state: 'open' | 'half_open'): number => {
       let count = 0;
-      for (const one of troubled.values()) if (one === state) count += 1;
+      for (const one of states.values()) if (one === state) count += 1;
       return count;
     },
   };

@@ -1,6 +1,6 @@
 /** One activation that this executor drives: the run, its lease, its journal, and what the function is told. */
 import type { StoredEvent, Scope, Writer, Invocation, MemoizedStep, StepRecord } from '@ironflow/schema';
-import { formatTraceparent, protocolVersion } from '@ironflow/schema';
+import { formatTraceparent, isProgress, protocolVersion } from '@ironflow/schema';
 import type { TraceContext } from '@ironflow/schema';
 import type { JournalWriter } from './journal-writer.js';
 import type { Lease } from './lease.js';
@@ -18,6 +18,12 @@ export interface ActiveRun {
   /** Failed calls since the function last made progress. */
   failures: number;
   memo: Map<string, MemoizedStep>;
+  /** Of what its steps returned or threw, with those that are being recorded. */
+  memoBytes: number;
+  /** Calls of this activation that left no record; counted once it was delivered often. */
+  unrecordedCalls: number | undefined;
+  /** How the call went is in the journal, for the circuit breaker. */
+  callReported: boolean;
   registryVersion: number;
   lease: Lease;
   journal: JournalWriter;
@@ -47,8 +53,8 @@ export function toInvocation(run: ActiveRun, deadlineMs?: number): Invocation {
   };
 }
 
-/** Records are durable now: the next call knows them, and the function has made progress. */
+/** Records are durable now: the next call knows them. */
 export function remember(run: ActiveRun, records: StepRecord[]): void {
   for (const record of records) run.memo.set(record.id, memoize(record));
-  if (records.length > 0) run.failures = 0;
+  if (records.some(isProgress)) run.failures = 0;
 }

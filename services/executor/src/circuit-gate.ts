@@ -1,17 +1,21 @@
 /** Asks the circuit breakers before a call: a live view of their bucket, and the claim of the one probe. */
-import { admit, circuitKey, circuitStateSchema } from '@ironflow/schema';
-import type { CircuitPolicy, CircuitState } from '@ironflow/schema';
+import { admit, circuitKey, circuitStateSchema, withoutProbe } from '@ironflow/schema';
+import type { CircuitParts, CircuitPolicy, CircuitState } from '@ironflow/schema';
 import type { Bucket } from '@ironflow/jetstream';
 import { messageOf } from '@ironflow/errors';
 import type { Logger } from '@ironflow/service';
 
 export interface CircuitGate {
-  admit(of: { environmentId: string; functionId: string; endpoint: string }): Promise<Admission>;
+  admit(of: CircuitParts): Promise<Admission>;
+  /** Of a probe whose outcome nobody will report: another may be claimed at once. Never rejects. */
+  giveBack(of: CircuitParts, probe: number): Promise<void>;
   start(): Promise<void>;
   stop(): void;
 }
 
-export type Admission = { kind: 'call'; probe: boolean } | { kind: 'wait'; inMs: number };
+export type Admission =
+  /** `probe`: this is the one call that a half-open breaker lets through; when it was claimed. */
+  { kind: 'call'; probe?: number } | { kind: 'wait'; inMs: number };
 
 export interface CircuitGateOptions {
   bucket: Bucket;
@@ -25,19 +29,29 @@ export interface CircuitGateOptions {
 const lostProbeDelayMs = 1_000;
 const claimsMax = 3;
 
+interface Known {
+  state: CircuitState;
+  revision: number;
+}
+
 export function createCircuitGate(options: CircuitGateOptions): CircuitGate {
   const { bucket } = options;
   // Only breakers that are not closed are kept, so the map is as small as the trouble is.
-  const states = new Map<string, { state: CircuitState; revision: number }>();
+  const states = new Map<string, Known>();
   let unwatch = (): void => undefined;
 
-  const refresh = async (key: string): Promise<void> => {
+  const refresh = async (key: string): Promise<Known | undefined> => {
     const entry = await bucket.get(key);
     const parsed = entry === undefined ? undefined : circuitStateSchema.safeParse(JSON.parse(entry.value));
-    if (entry === undefined || parsed?.success !== true || parsed.data.state === 'closed') states.delete(key);
-    else states.set(key, { state: parsed.data, revision: entry.revision });
+    if (entry === undefined || parsed?.success !== true || parsed.data.state === 'closed') {
+      states.delete(key);
+      return undefined;
+    }
+    const known = { state: parsed.data, revision: entry.revision };
+    states.set(key, known);
+    return known;
   };
-  const claim = async (key: string, next: CircuitState, revision: number): Promise<boolean> => {
+  const write = async (key: string, next: CircuitState, revision: number): Promise<boolean> => {
     const won = await bucket.update(key, JSON.stringify(next), revision);
     await refresh(key);
     return won;
@@ -52,15 +66,32 @@ export function createCircuitGate(options: CircuitGateOptions): CircuitGate {
     },
     stop: () => unwatch(),
     admit: async (of) => {
+      // Nearly always, and a key takes a hash.
+      if (states.size === 0) return { kind: 'call' };
       const key = circuitKey(of);
       for (let claims = 0; claims < claimsMax; claims += 1) {
         const known = states.get(key);
-        if (known === undefined) return { kind: 'call', probe: false };
+        if (known === undefined) return { kind: 'call' };
         const decision = admit(known.state, options.executor, options.policy, options.now());
         if (decision.kind !== 'claim') return decision;
-        if (await claim(key, decision.next, known.revision)) return { kind: 'call', probe: true };
+        const { next } = decision;
+        if (await write(key, next, known.revision)) return { kind: 'call', probe: next.probe!.startedAtMs };
       }
       return { kind: 'wait', inMs: lostProbeDelayMs };
+    },
+    giveBack: async (of, probe) => {
+      const key = circuitKey(of);
+      try {
+        for (let attempts = 0; attempts < claimsMax; attempts += 1) {
+          const known = await refresh(key);
+          const next = known === undefined ? undefined : withoutProbe(known.state, probe);
+          if (known === undefined || next === undefined || next === known.state) return;
+          if (await write(key, next, known.revision)) return;
+        }
+      } catch (error) {
+        const reason = messageOf(error);
+        options.logger.warn({ reason }, 'a probe cannot be given back; it is given up after its time');
+      }
     },
   };
 }

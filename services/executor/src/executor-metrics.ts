@@ -15,6 +15,6 @@ export function createExecutorMetrics(metrics: Metrics) {
     steps: metrics.counter('steps_total', 'Step attempts recorded, by status'),
     calls: metrics.counter('calls_total', 'Calls of functions, by mode and how they ended'),
     leasesLost: metrics.counter('leases_lost_total', 'Activations that were lost while being driven'),
-    deferred: metrics.counter('activations_deferred_total', 'Activations put off by an open circuit breaker'),
+    deferred: metrics.counter('activations_deferred_total', 'Activations put off without a call, by reason'),
   };
 }

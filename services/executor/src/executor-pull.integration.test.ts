@@ -1,64 +1,24 @@
-import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
+import { beforeAll, describe, expect, test } from '@jest/globals';
 import { pullConsumer, subjects, workerPresenceKey } from '@ironflow/schema';
-import type { ConsumerDefinition, JournalEntry, Scope } from '@ironflow/schema';
+import type { ConsumerDefinition, Scope } from '@ironflow/schema';
 import { createFunction, createWorker } from '@ironflow/sdk';
 import type { IronflowFunction, Worker } from '@ironflow/sdk';
-import { eventually, stopSharedServers } from '@ironflow/testing';
-import { completed, connectRawWorker, end, record } from './testing/raw-worker.js';
-import type { RawWorker } from './testing/raw-worker.js';
-import { createWorld } from './testing/world.js';
+import { eventually } from '@ironflow/testing';
+import { completed, end, record } from './testing/raw-worker.js';
+import { isActivate, patience, stepIds, useWorld } from './testing/suite.js';
 import type { RunHandle, RunningExecutor, World } from './testing/world.js';
 
+const suite = useWorld();
+const { activated, connect, createApp, ended, start, undo } = suite;
+const createRun = suite.createPullRun;
 let world: World;
 let scope: Scope;
-const undo: (() => unknown)[] = [];
-beforeAll(async () => {
-  world = await createWorld();
+beforeAll(() => {
+  world = suite.world();
   scope = world.ours.scope;
-}, 60_000);
-afterEach(async () => {
-  for (let step = undo.pop(); step !== undefined; step = undo.pop()) await step();
-});
-afterAll(async () => {
-  await world.stop();
-  await stopSharedServers();
 });
 
-const patience = { timeoutMs: 15_000 };
-
-async function start(changes?: Parameters<World['startExecutor']>[0]): Promise<RunningExecutor> {
-  const executor = await world.startExecutor(changes);
-  undo.push(() => executor.stop());
-  return executor;
-}
-
-async function connect(
-  executor: RunningExecutor,
-  appId: string,
-  options: { slots?: number; apiKey?: string } = {},
-): Promise<RawWorker> {
-  const { apiKey = world.ours.apiKey, ...more } = options;
-  const worker = await connectRawWorker({ url: executor.url, apiKey, hello: { appId, ...more } });
-  undo.push(() => worker.terminate());
-  await worker.next('welcome');
-  return worker;
-}
-
-/** An app with one function of the same name. */
-async function createApp(options: { attempts?: number; initialDelayMs?: number } = {}): Promise<string> {
-  const appId = `app${Math.random().toString(36).slice(2)}`;
-  await world.register(scope, { id: appId }, { [appId]: options });
-  return appId;
-}
-
-const createRun = (appId: string, data?: unknown): Promise<RunHandle> =>
-  world.createRun({ scope, appId, functionId: appId, mode: 'pull' }, data);
-
-async function activated(appId: string): Promise<RunHandle> {
-  const run = await createRun(appId);
-  await world.activate(run);
-  return run;
-}
+const error = { name: 'Error', message: 'm' };
 
 const definitionOf = (appId: string): ConsumerDefinition =>
   pullConsumer({
@@ -66,19 +26,6 @@ const definitionOf = (appId: string): ConsumerDefinition =>
     appId,
     filterSubject: subjects.pullActivationsOf(scope, appId),
   });
-
-const stepIds = (entries: JournalEntry[]): string[] =>
-  entries.flatMap((entry) => (entry.type === 'step' ? [entry.step.id] : []));
-
-async function ended(run: RunHandle): Promise<JournalEntry[]> {
-  return eventually(async () => {
-    const entries = await world.entries(run);
-    const last = entries.at(-1);
-    if (last?.type !== 'run' || last.run.kind === 'started') throw new Error('the activation goes on');
-    if (await world.isActivated(run)) throw new Error('the activation is not acknowledged');
-    return entries;
-  }, patience);
-}
 
 async function startWorker(
   executor: RunningExecutor,
@@ -94,7 +41,7 @@ async function startWorker(
     log: () => {},
   });
   await worker.start();
-  undo.push(() => worker.stop({ timeoutMs: 0 }));
+  undo(() => worker.stop({ timeoutMs: 0 }));
   return worker;
 }
 
@@ -181,6 +128,52 @@ describe('a pull run', () => {
       { run: { kind: 'call_failed', retry: { error: { name: 'bad_answer' } } } },
     ]);
   });
+
+  test('that its worker declines waits for another, uses no attempt and tells the breaker nothing', async () => {
+    const appId = await createApp({ attempts: 1 });
+    const executor = await start();
+    const worker = await connect(executor, appId);
+    const run = await activated(appId);
+    worker.send(end(await worker.next('activate'), { kind: 'declined', reason: 'function_not_found' }));
+    const [entry, ...more] = await ended(run);
+    expect(entry).toEqual({
+      type: 'run',
+      run: { kind: 'deferred', served: 1, inMs: 5_000, reason: 'function_not_found' },
+    });
+    expect(more).toEqual([]);
+    expect(worker.received.filter(isActivate)).toHaveLength(1);
+    await world.retryDue(run);
+    await world.activate(run);
+    const again = await worker.next('activate', 1);
+    expect(again.invocation.run.attempt).toBe(1);
+    worker.send(end(again));
+    await ended(run);
+  });
+
+  test.each([
+    ['an end', { type: 'end', records: [], outcome: { kind: 'threw', error, retryInMs: null } }],
+    ['a record', { type: 'record', sequence: 0, records: [{ id: '' }] }],
+  ])(
+    'whose worker sends %s that breaks the protocol is a failed call; the others go on',
+    async (_what, body) => {
+      const appId = await createApp();
+      const executor = await start();
+      const worker = await connect(executor, appId);
+      const [broken, whole] = [await activated(appId), await activated(appId)];
+      const given = [await worker.next('activate'), await worker.next('activate', 1)];
+      const ofBroken = given.find(({ invocation }) => invocation.run.id === broken.runId)!;
+      const ofWhole = given.find(({ invocation }) => invocation.run.id === whole.runId)!;
+      worker.send({ ...body, runId: broken.runId, writer: ofBroken.writer });
+      expect(await worker.next('abort')).toMatchObject({ runId: broken.runId });
+      expect(await ended(broken)).toMatchObject([
+        {
+          run: { kind: 'call_failed', call: { succeeded: false }, retry: { error: { name: 'bad_answer' } } },
+        },
+      ]);
+      worker.send(end(ofWhole));
+      expect(await ended(whole)).toMatchObject([{ run: { kind: 'completed' } }]);
+    },
+  );
 
   test('whose step returned more than a message holds fails, and its worker is told to stop', async () => {
     const appId = await createApp();
@@ -300,7 +293,7 @@ describe('a worker that is lost', () => {
     const run = await createRun(appId);
     for (let loss = 0; loss < 3; loss += 1) {
       const worker = await connect(executor, appId);
-      if (loss > 0) await world.wake(run);
+      if (loss > 0) await world.retryDue(run);
       await world.activate(run);
       await worker.next('activate');
       worker.terminate();
@@ -341,156 +334,27 @@ describe('presence', () => {
     workers[1]!.terminate();
     await eventually(async () => expect(await presence.get(key)).toBeUndefined());
   });
-});
 
-describe('two executors with the same activation', () => {
-  test('write one journal: one wins each append, the other stops and sends nothing', async () => {
-    const appId = await createApp();
-    const [first, second] = [await start(), await start()];
-    const a = await connect(first, appId, { slots: 1 });
-    const run = await activated(appId);
-    const stale = await a.next('activate');
-    a.send(record(stale, 0, completed('one')));
-    await a.next('recorded');
-    const answers = hearAnswers(first);
-    // The durable is made anew: its count begins at 1 again, and nothing tells the first executor.
-    const b = await connect(second, appId, { slots: 1 });
-    await world.jetstream.connection.request({
-      subject: `$JS.API.CONSUMER.DELETE.STEPS.${definitionOf(appId).durable}`,
-      data: '',
-    });
-    await world.jetstream.provisioner.ensureConsumer(definitionOf(appId));
-    const current = await b.next('activate', 0, 15_000);
-    expect(current.writer).toMatchObject({ activation: stale.writer.activation, delivery: 1 });
-    expect(current.invocation.memo.map(({ id }) => id)).toEqual(['one']);
-    b.send(record(current, 0, completed('two')));
-    await b.next('recorded');
-    a.send(record(stale, 1, completed('two')));
-    await a.next('abort');
-    const heard = answers.length;
-    a.send(record(stale, 2, completed('three')), end(stale));
-    b.send(end(current));
-    expect(stepIds(await ended(run))).toEqual(['one', 'two']);
-    expect(a.received.filter(({ type }) => type === 'recorded')).toHaveLength(1);
-    expect(answers).toHaveLength(heard);
-  });
-
-  test('of which the older wins an append make the newer one start again from it', async () => {
-    const appId = await createApp();
-    const [first, second] = [await start(), await start()];
-    const a = await connect(first, appId, { slots: 1 });
-    const run = await activated(appId);
-    const stale = await a.next('activate');
-    const b = await connect(second, appId, { slots: 1 });
-    await handBackForeign(appId);
-    const current = await b.next('activate');
-    expect(current.writer.delivery).toBe(2);
-    a.send(record(stale, 0, completed('one')));
-    await a.next('recorded');
-    // The newer one ran the same step meanwhile: it is told that the run has moved on, and gets it as it is now.
-    b.send(record(current, 0, completed('one')));
-    await b.next('abort');
-    const again = await b.next('activate', 1);
-    expect(again.invocation.memo.map(({ id }) => id)).toEqual(['one']);
-    // What was on its way from the start before counts for nothing.
-    b.send(record(current, 1, completed('late')), end(current));
-    b.send(record(again, 0, completed('two')));
-    await b.next('recorded');
-    a.send(record(stale, 1, completed('two')));
-    await a.next('abort');
-    b.send(end(again));
-    expect(stepIds(await ended(run))).toEqual(['one', 'two']);
-  });
-
-  test('that are one and the same executor give the run to its newer delivery', async () => {
+  test('counts all slots while every one of them is busy, and none of a worker that drains', async () => {
     const appId = await createApp();
     const executor = await start();
-    const worker = await connect(executor, appId, { slots: 5 });
-    const run = await activated(appId);
-    const stale = await worker.next('activate');
-    await handBackForeign(appId);
-    const current = await worker.next('activate', 1);
-    expect(await worker.next('abort')).toMatchObject({ writer: stale.writer });
-    worker.send(record(stale, 0, completed('stale')), record(current, 0, completed('one')), end(current));
-    expect(stepIds(await ended(run))).toEqual(['one']);
-    await eventually(async () => expect(await executor.metrics()).toMatch(/active_activations\S* 0/));
+    const worker = await connect(executor, appId, { slots: 2 });
+    const other = await connect(executor, appId, { slots: 1 });
+    const runs = [await activated(appId), await activated(appId), await activated(appId)];
+    const given = [await worker.next('activate'), await worker.next('activate', 1)];
+    const taken = await other.next('activate');
+    const { executor: id } = await worker.next('welcome');
+    const key = workerPresenceKey({ environmentId: scope.environmentId, appId, executor: id });
+    const presence = world.jetstream.bucket('SYS_workers');
+    const slots = async (): Promise<number> =>
+      (JSON.parse((await presence.get(key))!.value) as { slots: number }).slots;
+    // Told again, with every slot busy.
+    await presence.delete(key);
+    await eventually(async () => expect(await slots()).toBe(3), patience);
+    worker.send({ type: 'drain' });
+    await eventually(async () => expect(await slots()).toBe(1), { timeoutMs: 2_000 });
+    worker.send(...given.map((one) => end(one)));
+    other.send(end(taken));
+    for (const run of runs) await ended(run);
   });
 });
-
-describe('an executor that stops', () => {
-  test('lets runs end, sends idle workers away at once and the others after their runs', async () => {
-    const appId = await createApp();
-    const executor = await start({ drainTimeoutMs: 5_000 });
-    const [idle, busy] = [
-      await connect(executor, appId, { slots: 1 }),
-      await connect(executor, appId, { slots: 1 }),
-    ];
-    const run = await activated(appId);
-    const [free, working] = await eventually(() => {
-      if (busy.received.some(isActivate)) return [idle, busy];
-      if (idle.received.some(isActivate)) return [busy, idle];
-      throw new Error('nobody has it yet');
-    });
-    const activation = await working.next('activate');
-    const stopped = executor.stop();
-    expect(await free.closed()).toMatchObject({ code: 1012 });
-    await expect(connectRawWorker({ url: executor.url, apiKey: world.ours.apiKey })).rejects.toThrow('503');
-    working.send(record(activation, 0, completed('one')));
-    await working.next('recorded');
-    working.send(end(activation));
-    expect(await working.closed()).toMatchObject({ code: 1012 });
-    await stopped;
-    expect((await ended(run)).at(-1)).toMatchObject({ run: { kind: 'completed' } });
-  });
-
-  test('hands back what does not end in time, for another to go on with at once', async () => {
-    const appId = await createApp();
-    const [first, second] = [await start({ drainTimeoutMs: 50 }), await start()];
-    const worker = await connect(first, appId);
-    const run = await activated(appId);
-    const activation = await worker.next('activate');
-    worker.send(record(activation, 0, completed('one')));
-    await worker.next('recorded');
-    const other = await connect(second, appId);
-    const stoppedAtMs = performance.now();
-    await first.stop();
-    const again = await other.next('activate');
-    expect(performance.now() - stoppedAtMs).toBeLessThan(4_000);
-    expect(again.invocation.run.attempt).toBe(1);
-    expect(again.invocation.memo.map(({ id }) => id)).toEqual(['one']);
-    other.send(end(again));
-    const entries = await ended(run);
-    expect(stepIds(entries)).toEqual(['one']);
-    expect(entries.at(-1)).toMatchObject({ run: { kind: 'completed' } });
-  });
-});
-
-const isActivate = <Message extends { type: string }>(
-  message: Message,
-): message is Extract<Message, { type: 'activate' }> => message.type === 'activate';
-
-/** What an executor's own connection publishes about its deliveries from now on. */
-function hearAnswers(executor: RunningExecutor): string[] {
-  const answers: string[] = [];
-  const { nats } = executor.jetstream.connection;
-  const publish = nats.publish.bind(nats);
-  nats.publish = (subject, ...rest) => {
-    if (subject.startsWith('$JS.ACK.')) answers.push(subject);
-    publish(subject, ...rest);
-  };
-  undo.push(() => (nats.publish = publish));
-  return answers;
-}
-
-/** A stale executor's nak: NATS does not check whose the message is. The first sign of life tells its subject. */
-async function handBackForeign(appId: string): Promise<void> {
-  const { connection } = world.jetstream;
-  let subject: string | undefined;
-  const stop = connection.listen(`$JS.ACK.STEPS.${definitionOf(appId).durable}.>`, (message) => {
-    subject ??= message.subject;
-  });
-  await connection.nats.flush();
-  await eventually(() => expect(subject).toBeDefined());
-  stop();
-  connection.publish({ subject: subject!, data: '-NAK' });
-}

@@ -1,79 +1,33 @@
-import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
+import { beforeAll, describe, expect, test } from '@jest/globals';
 import type { RequestListener } from 'node:http';
-import { circuitKey, defaultCircuitPolicy, verifySignature } from '@ironflow/schema';
-import type { CircuitState, Invocation, JournalEntry, Scope } from '@ironflow/schema';
+import { verifySignature } from '@ironflow/schema';
+import type { Invocation, JournalEntry, Scope } from '@ironflow/schema';
 import { createFunction, serve } from '@ironflow/sdk';
-import { eventually, freePort, stopSharedServers } from '@ironflow/testing';
-import { listen } from './testing/endpoint.js';
-import type { Endpoint } from './testing/endpoint.js';
+import { eventually, freePort } from '@ironflow/testing';
 import { completed } from './testing/raw-worker.js';
-import { createWorld } from './testing/world.js';
-import type { RunHandle, RunningExecutor, World } from './testing/world.js';
+import { answer, done, patience, stepIds, useWorld } from './testing/suite.js';
+import type { RunHandle, World } from './testing/world.js';
 
+const suite = useWorld();
+const { ended, open, start } = suite;
+const createRun = suite.createPushRun;
 let world: World;
 let scope: Scope;
-const endpoints: Endpoint[] = [];
-const executors: RunningExecutor[] = [];
-beforeAll(async () => {
-  world = await createWorld();
+beforeAll(() => {
+  world = suite.world();
   scope = world.ours.scope;
-}, 60_000);
-afterEach(async () => {
-  for (const executor of executors.splice(0)) await executor.stop();
-  for (const endpoint of endpoints.splice(0)) await endpoint.close();
 });
-afterAll(async () => {
-  await world.stop();
-  await stopSharedServers();
-});
-
-const patience = { timeoutMs: 15_000 };
-
-async function start(changes?: Parameters<World['startExecutor']>[0]): Promise<RunningExecutor> {
-  const executor = await world.startExecutor(changes);
-  executors.push(executor);
-  return executor;
-}
-
-async function open(listener: RequestListener): Promise<Endpoint> {
-  const endpoint = await listen(listener);
-  endpoints.push(endpoint);
-  return endpoint;
-}
-
-/** A run of a function of its own, at an endpoint of its own. */
-async function createRun(url: string, options: { attempts?: number; initialDelayMs?: number } = {}) {
-  const functionId = `f${Math.random().toString(36).slice(2)}`;
-  await world.register(scope, { id: functionId, url }, { [functionId]: options });
-  return world.createRun({ scope, appId: functionId, functionId, mode: 'push' });
-}
 
 async function activate(run: RunHandle): Promise<void> {
   await world.activate(run);
 }
 
-const stepIds = (entries: JournalEntry[]): string[] =>
-  entries.flatMap((entry) => (entry.type === 'step' ? [entry.step.id] : []));
-
-async function ended(run: RunHandle): Promise<JournalEntry[]> {
-  return eventually(async () => {
-    const entries = await world.entries(run);
-    const last = entries.at(-1);
-    if (last?.type !== 'run' || last.run.kind === 'started') throw new Error('the activation goes on');
-    if (await world.isActivated(run)) throw new Error('the activation is not acknowledged');
-    return entries;
-  }, patience);
-}
-
-const answer = (body: unknown): RequestListener => {
-  return (_request, response) => response.end(JSON.stringify(body));
-};
+const declined = { kind: 'declined', reason: 'function_not_found' };
 const goOn = (...ids: string[]) => ({
   v: 1,
   records: ids.map((id) => completed(id)),
   outcome: { kind: 'continue' },
 });
-const done = { v: 1, records: [], outcome: { kind: 'completed', output: '"done"' } };
 
 describe('a push run', () => {
   test('is driven by signed calls, one a step, and its journal has every step before the next one began', async () => {
@@ -134,8 +88,8 @@ describe('a push run', () => {
       });
     }
     expect(ids.size).toBe(endpoint.calls.length);
-    // The last one hands over what has been recorded by then, and is told the end.
-    expect(endpoint.calls).toHaveLength(4);
+    // The last step travels with the end.
+    expect(endpoint.calls).toHaveLength(3);
   });
 
   test('that is unknown, of another environment, or finished is acknowledged and not called', async () => {
@@ -143,7 +97,7 @@ describe('a push run', () => {
     const finished = await createRun(endpoint.url);
     const foreign = { ...(await createRun(endpoint.url)), scope: world.theirs.scope };
     const unknown = { ...finished, runId: '01930000-0000-7000-8000-000000000001' };
-    await world.accept(finished, { prev: 0, journalSeq: 5, status: 'completed', served: 1, ended: true });
+    await world.accept(finished, { prev: 0, journalSeq: 5, status: 'completed', served: 1 });
     await start();
     for (const run of [finished, foreign, unknown]) {
       await activate(run);
@@ -260,6 +214,7 @@ describe('an endpoint', () => {
     ['that answers 404', (_request, response) => response.writeHead(404).end(), 'bad_status'],
     ['that answers garbage', (_request, response) => response.end('<html>'), 'bad_answer'],
     ['that answers something else in JSON', answer({ ok: true }), 'bad_answer'],
+    ['that declines', answer({ v: 1, records: [], outcome: declined }), 'bad_answer'],
     ['that wants to go on without a step', answer(goOn()), 'bad_answer'],
     ['that answers without end', (_request, response) => flood(response), 'bad_answer'],
   ];
@@ -325,101 +280,12 @@ describe('an endpoint', () => {
     await start();
     await activate(run);
     await ended(run);
-    await world.wake(run);
+    await world.retryDue(run);
     await activate(run);
     expect((await ended(run)).map((entry) => (entry as { run: { kind: string } }).run.kind)).toEqual([
       'call_failed',
       'failed',
     ]);
-  });
-});
-
-describe('an open circuit', () => {
-  const policy = { ...defaultCircuitPolicy, openMs: 60_000 };
-  const openSince = async (run: RunHandle, endpoint: string, openedAtMs: number): Promise<void> => {
-    const of = { environmentId: scope.environmentId, functionId: run.functionId, endpoint };
-    const state: CircuitState = {
-      ...of,
-      state: 'open',
-      consecutiveFailures: 5,
-      windowStartedAtMs: openedAtMs,
-      calls: 5,
-      failures: 5,
-      openedAtMs,
-      successes: 0,
-    };
-    await world.jetstream.bucket('SYS_circuit_breakers').put(circuitKey(of), JSON.stringify(state));
-  };
-
-  test('puts the run off and uses no attempt', async () => {
-    const endpoint = await open(answer(done));
-    const run = await createRun(endpoint.url);
-    await openSince(run, endpoint.url, Date.now());
-    await start({ circuitPolicy: policy });
-    await activate(run);
-    expect(await ended(run)).toMatchObject([
-      { run: { kind: 'deferred', served: 1, reason: 'circuit_open' } },
-    ]);
-    expect(endpoint.calls).toHaveLength(0);
-  });
-
-  test('whose time is over lets one probe of two executors through', async () => {
-    const endpoint = await open(answer(done));
-    const first = await createRun(endpoint.url);
-    const runs = [first];
-    for (let count = 1; count < 8; count += 1) runs.push(await world.createRun(first));
-    await openSince(first, endpoint.url, Date.now() - 61_000);
-    await start({ circuitPolicy: policy, pushConcurrency: 4 });
-    await start({ circuitPolicy: policy, pushConcurrency: 4 });
-    await Promise.all(runs.map(activate));
-    const ends = (await Promise.all(runs.map(ended))).map((entries) => entries.at(-1));
-    expect(ends.filter((entry) => entry?.type === 'run' && entry.run.kind === 'completed')).toMatchObject([
-      { run: { call: { probe: true } } },
-    ]);
-    expect(ends.filter((entry) => entry?.type === 'run' && entry.run.kind === 'deferred')).toHaveLength(7);
-    expect(endpoint.calls).toHaveLength(1);
-  });
-});
-
-describe('an executor that stops', () => {
-  test('lets calls end within its time, and takes nothing new', async () => {
-    let respond = (): void => undefined;
-    const endpoint = await open((_request, response) => {
-      respond = () => void response.end(JSON.stringify(done));
-    });
-    const [under, next] = [await createRun(endpoint.url), await createRun(endpoint.url)];
-    const executor = await start({ drainTimeoutMs: 5_000 });
-    await activate(under);
-    await eventually(() => expect(endpoint.calls).toHaveLength(1), patience);
-    const stopped = executor.stop();
-    await activate(next);
-    respond();
-    await stopped;
-    expect(await world.entries(under)).toMatchObject([{ run: { kind: 'completed' } }]);
-    expect(await world.isActivated(next)).toBe(true);
-    expect(endpoint.calls).toHaveLength(1);
-    await start();
-    await eventually(() => expect(endpoint.calls).toHaveLength(2), patience);
-    respond();
-    await ended(next);
-  });
-
-  test('hands back what does not end in time: another has it at once, and no attempt is used', async () => {
-    let calls = 0;
-    const endpoint = await open((_request, response) => {
-      calls += 1;
-      if (calls > 1) response.end(JSON.stringify(done));
-    });
-    const run = await createRun(endpoint.url);
-    const executor = await start({ drainTimeoutMs: 50 });
-    await activate(run);
-    await eventually(() => expect(calls).toBe(1), patience);
-    await start();
-    const stoppedAtMs = performance.now();
-    await executor.stop();
-    expect(await ended(run)).toMatchObject([{ run: { kind: 'completed' } }]);
-    // Far less than the ack wait that a killed one costs.
-    expect(performance.now() - stoppedAtMs).toBeLessThan(4_000);
   });
 });
 

@@ -9,6 +9,8 @@ export const executorService: ServiceDefinition<typeof executorConfigShape> = {
   description: 'Drives runs over HTTP or workers’ sockets and writes their journals',
   databaseRole: 'service',
   configShape: executorConfigShape,
+  // The workers' sockets are cut after that: their runs have ended or were handed back by then.
+  drainTimeoutMs: (config) => config.IRONFLOW_DRAIN_TIMEOUT_MS,
   start: async (runtime, config) => {
     const executor = createExecutor({
       ...runtime,

@@ -15,6 +15,8 @@ import type { Delivery, JetStream } from '@ironflow/jetstream';
 import type { CircuitPolicy } from '@ironflow/schema';
 import type { Logger, Metrics, SpanRecorder, Stoppable } from '@ironflow/service';
 import type { ActiveRun } from './active-run.js';
+import { createCallAdmission } from './call-admission.js';
+import type { Driven } from './call-admission.js';
 import { createCircuitGate } from './circuit-gate.js';
 import { createExecutorMetrics } from './executor-metrics.js';
 import { createIntake } from './intake.js';
@@ -26,6 +28,7 @@ import { createPullDriver } from './pull-driver.js';
 import { createPushCaller } from './push-call.js';
 import { createPushDriver } from './push-driver.js';
 import { createPushIntake } from './push-intake.js';
+import { runLogger } from './run-logger.js';
 import { createSettlement } from './settlement.js';
 import { createWorkerGateway } from './worker-gateway.js';
 import type { WorkerGateway } from './worker-gateway.js';
@@ -64,15 +67,16 @@ export function createExecutor(options: ExecutorOptions): Executor {
   const { jetstream, logger } = options;
   const parts = createParts(options);
   const { intake, leases, circuits, settlement, registry, caller, metrics, executor } = parts;
+  const admission = createCallAdmission({ circuits, settlement });
   const drivePush = createPushDriver({
     ...parts,
+    admission,
     tenants: createTenantStore(options.database, options.secrets),
     deadlineMs: options.pushDeadlineMs,
   });
-  const drivePull = createPullDriver({ registry, circuits, settlement });
+  const drivePull = createPullDriver({ registry, admission });
   const push = createPushIntake({
     jetstream,
-    logger,
     concurrency: options.pushConcurrency,
     drive: (delivery) => drive({ intake, logger }, delivery, drivePush),
   });
@@ -81,7 +85,7 @@ export function createExecutor(options: ExecutorOptions): Executor {
     jetstream,
     presence: jetstream.bucket('SYS_workers'),
     logger,
-    drive: (delivery, pick) => drive({ intake, logger }, delivery, (run) => drivePull(run, pick)),
+    drive: (delivery, workers) => drive({ intake, logger }, delivery, (run) => drivePull(run, workers)),
   });
   const gateway = createWorkerGateway({
     executor,
@@ -126,7 +130,11 @@ function createParts(options: ExecutorOptions) {
   const metrics = createExecutorMetrics(options.metrics);
   const now = (): number => Date.now();
   const isConnected = (): boolean => jetstream.isConnected();
-  const leases = createLeaseKeeper({ time: options.time ?? processTime, isConnected });
+  const leases = createLeaseKeeper({
+    time: options.time ?? processTime,
+    isConnected,
+    onLost: () => metrics.leasesLost.add(1),
+  });
   return {
     executor,
     metrics,
@@ -154,11 +162,11 @@ function createParts(options: ExecutorOptions) {
   };
 }
 
-/** Takes a delivery and drives it until it is over, from the start again whenever another writer was there. */
+/** Takes a delivery and drives it until it is over, from the start again whenever another writer was there. Never rejects. */
 async function drive(
   { intake, logger }: { intake: Intake; logger: Logger },
   delivery: Delivery,
-  driveRun: (run: ActiveRun) => Promise<'over' | 'restart'>,
+  driveRun: (run: ActiveRun) => Promise<Driven>,
 ): Promise<void> {
   let taken: Taken = await intake.take(delivery);
   for (let restarts = 1; taken.kind === 'active'; restarts += 1) {
@@ -166,7 +174,10 @@ async function drive(
     try {
       if ((await driveRun(taken.run)) === 'over') return;
     } catch (error) {
-      logger.warn({ reason: messageOf(error) }, 'an activation cannot be driven now; it comes again');
+      runLogger(logger, delivery).warn(
+        { reason: messageOf(error) },
+        'an activation cannot be driven now; it comes again',
+      );
       return lease.handBack(retryDelayMs);
     }
     if (restarts > restartsMax) return lease.handBack(retryDelayMs);

@@ -5,7 +5,7 @@
 import { randomBytes } from 'node:crypto';
 import { messageOf } from '@ironflow/errors';
 import type { ExecutorStore, RunState } from '@ironflow/database';
-import { activationSchema, parseTraceparent } from '@ironflow/schema';
+import { parseTraceparent } from '@ironflow/schema';
 import type { Activation, TraceContext, Writer } from '@ironflow/schema';
 import type { Delivery, Journal } from '@ironflow/jetstream';
 import { createBatcher } from '@ironflow/service';
@@ -14,8 +14,11 @@ import type { ActiveRun } from './active-run.js';
 import { createJournalWriter } from './journal-writer.js';
 import type { ExecutorMetrics } from './executor-metrics.js';
 import type { Lease, LeaseKeeper } from './lease.js';
-import { assessReadiness } from './run-position.js';
-import type { JournalTail, RunPosition } from './run-position.js';
+import { assessReadiness, unrecordedCalls } from './run-position.js';
+import type { RunPosition } from './run-position.js';
+import { loadRuns } from './run-loader.js';
+import type { LoadedRun } from './run-loader.js';
+import { readActivation, runLogger } from './run-logger.js';
 
 export interface IntakeOptions {
   executor: string;
@@ -47,38 +50,29 @@ interface Item {
   writer: Writer;
 }
 
-interface Loaded {
-  state: RunState | undefined;
-  tail: JournalTail;
-}
-
 const retryDelayMs = 500;
+/** Deliveries after which each call is marked in the journal before it is made: many are hand-backs, and cost nothing more. */
+const unmarkedDeliveriesMax = 5;
 
 export function createIntake(options: IntakeOptions): Intake {
-  const batcher: Batcher<Item, Loaded> = createBatcher({
+  const batcher: Batcher<Activation, LoadedRun> = createBatcher({
     maxItems: 500,
     maxConcurrent: 4,
     maxQueued: 20_000,
-    run: (items) => loadAll(options, items),
+    run: (activations) => loadRuns(options, activations),
   });
   const retake = async (delivery: Delivery, lease: Lease, restarts: number): Promise<Taken> => {
-    const activation = parse(delivery);
+    const activation = readActivation(delivery);
     if (activation === undefined) {
-      options.logger.error({ sequence: delivery.sequence }, 'an activation cannot be read; it is removed');
-      delivery.term();
-      lease.abandon('unreadable');
+      runLogger(options.logger, delivery).error('an activation cannot be read; it is removed');
+      lease.discard();
       return { kind: 'settled' };
     }
     try {
       const item = { delivery, lease, activation, writer: writerOf(options, delivery, restarts) };
-      return admit(options, item, await batcher.add(item));
+      return admit(options, item, await batcher.add(activation));
     } catch (error) {
-      options.logger.warn(
-        { reason: messageOf(error) },
-        'an activation cannot be checked now; it comes again',
-      );
-      lease.handBack(retryDelayMs);
-      return { kind: 'settled' };
+      return putOff(options, { delivery, lease }, { reason: messageOf(error), retryDelayMs });
     }
   };
   return {
@@ -100,59 +94,39 @@ function writerOf({ executor }: IntakeOptions, delivery: Delivery, restarts: num
   };
 }
 
-function parse(delivery: Delivery): Activation | undefined {
-  try {
-    return activationSchema.parse(JSON.parse(delivery.text()));
-  } catch {
-    return undefined;
-  }
-}
-
-async function loadAll(options: IntakeOptions, items: Item[]): Promise<Loaded[]> {
-  const lasts = items.map(({ activation }) => options.journal.last(activation.scope, activation.runId));
-  const [states, tails] = await Promise.all([
-    options.store.loadRuns(items.map(({ activation }) => activation.runId)),
-    Promise.all(lasts),
-  ]);
-  return Promise.all(
-    items.map(async ({ activation }, index) => {
-      const state = states.get(activation.runId);
-      return { state, tail: await readTail(options, activation, state, tails[index]) };
-    }),
-  );
-}
-
-/** Both were read at once, so Postgres may be ahead of the tail that was seen: then the tail is read again. */
-async function readTail(
-  { journal }: IntakeOptions,
-  { scope, runId }: Activation,
-  state: RunState | undefined,
-  seen: Awaited<ReturnType<Journal['last']>>,
-): Promise<JournalTail> {
-  const accepted = state?.journalSeq ?? 0;
-  let last = seen;
-  if ((last?.sequence ?? 0) < accepted) last = await journal.last(scope, runId);
-  if (last === undefined || last.sequence <= accepted) {
-    return { messages: [], lastSequence: last?.sequence ?? 0 };
-  }
-  const messages = last.message.prev === accepted ? [last] : await journal.after(scope, runId, accepted);
-  return { messages, lastSequence: messages.at(-1)?.sequence ?? last.sequence };
-}
-
-function admit(options: IntakeOptions, item: Item, { state, tail }: Loaded): Taken {
-  const { lease, writer } = item;
+function admit(options: IntakeOptions, item: Item, loaded: LoadedRun): Taken {
+  const { lease, writer, delivery } = item;
+  if (loaded.kind === 'unreadable') return putOff(options, item, loaded);
   // A run of another environment is none that this activation may name.
-  if (state === undefined || state.scope.environmentId !== item.activation.scope.environmentId) {
-    options.logger.warn({ runId: item.activation.runId }, 'an activation names no run; it is removed');
+  const isKnown =
+    loaded.kind === 'loaded' && loaded.state.scope.environmentId === item.activation.scope.environmentId;
+  if (!isKnown) {
+    runLogger(options.logger, delivery).warn('an activation names no run; it is removed');
     lease.finish();
     return { kind: 'settled' };
   }
+  const { state, tail, last } = loaded;
   const readiness = assessReadiness(state, tail, writer);
   options.metrics.activations.add(1, { readiness: readiness.kind });
   if (readiness.kind === 'superseded') lease.abandon('superseded by a newer writer');
   if (readiness.kind === 'nothing_due') lease.finish();
   if (readiness.kind !== 'ready') return { kind: 'settled' };
-  return { kind: 'active', run: activate(options, item, state, readiness.position) };
+  const calls = unrecordedCalls(last, writer);
+  const isSuspect = calls > 0 || delivery.deliveryCount > unmarkedDeliveriesMax;
+  return {
+    kind: 'active',
+    run: activate(options, item, state, readiness.position, isSuspect ? calls : undefined),
+  };
+}
+
+function putOff(
+  options: IntakeOptions,
+  { delivery, lease }: Pick<Item, 'delivery' | 'lease'>,
+  { reason, retryDelayMs }: { reason: string; retryDelayMs: number },
+): Taken {
+  runLogger(options.logger, delivery).warn({ reason }, 'an activation cannot be checked now; it comes again');
+  lease.handBack(retryDelayMs);
+  return { kind: 'settled' };
 }
 
 function activate(
@@ -160,6 +134,7 @@ function activate(
   { delivery, lease, activation, writer }: Item,
   state: RunState,
   position: RunPosition,
+  unrecordedCalls: number | undefined,
 ): ActiveRun {
   const { scope, runId } = activation;
   const activatedAtMs = options.now();
@@ -181,6 +156,11 @@ function activate(
       options.metrics.appends.add(1, { result });
       if (result === 'appended') options.metrics.appendSeconds.record(durationMs / 1_000);
     },
+    onBroken: (error) =>
+      runLogger(options.logger, delivery).warn(
+        { reason: messageOf(error) },
+        'a journal cannot be written; the run is read again',
+      ),
   });
   const run: ActiveRun = {
     runId,
@@ -192,6 +172,9 @@ function activate(
     wake: state.wake,
     failures: position.failures,
     memo: position.memo,
+    memoBytes: position.memoBytes,
+    unrecordedCalls,
+    callReported: false,
     registryVersion: state.registryVersion,
     lease,
     journal,

@@ -48,10 +48,19 @@ export type AppendToChain = (entries: JournalEntry[]) => Promise<WriteResult>;
 export function createJournalChain(options: JournalChainOptions): AppendToChain {
   let { prev, lastSequence } = options.position;
   let counter = 0;
+  /**
+   * A stream that was wiped after Postgres had taken the first try takes the repetition too, since it expects nothing there:
+   * Postgres will drop that one, with all that would follow it.
+   */
+  const isBranch = async (sequence: number): Promise<boolean> => {
+    const accepted = await options.acceptedSequence();
+    return accepted !== prev && accepted < sequence;
+  };
 
   return async (entries) => {
     counter += 1;
     let delayMs = retryDelayMsMin;
+    let isRepeated = false;
     for (;;) {
       if (!options.lease.isHeld()) return 'lost';
       if (!options.isConnected()) {
@@ -72,6 +81,7 @@ export function createJournalChain(options: JournalChainOptions): AppendToChain 
       switch (result.kind) {
         case 'appended':
           options.observe('appended', durationMs);
+          if (isRepeated && lastSequence === 0 && (await isBranch(result.sequence))) return 'restart';
           prev = lastSequence = result.sequence;
           return 'appended';
         case 'superseded':
@@ -91,6 +101,7 @@ export function createJournalChain(options: JournalChainOptions): AppendToChain 
           return 'too_large';
         case 'full':
         case 'unanswered':
+          isRepeated = true;
           options.observe(result.kind, durationMs);
           await options.pause(delayMs);
           delayMs = Math.min(delayMs * 2, retryDelayMsMax);

@@ -9,9 +9,17 @@ import type { Lease } from './lease.js';
 const scope = { environmentId: '00000000-0000-7000-8000-000000000001', project: 'p', env: 'e' };
 
 /** A journal whose answers the test gives, one append at a time. */
-function setup(over: { acceptedSequence?: number; payloadBytesMax?: number } = {}) {
+interface Setup {
+  acceptedSequence?: number;
+  payloadBytesMax?: number;
+  position?: { prev: number; lastSequence: number };
+}
+
+function setup(over: Setup = {}) {
   const requests: AppendRequest[] = [];
   const answers: ((result: AppendResult) => void)[] = [];
+  const failures: ((error: Error) => void)[] = [];
+  const broken: unknown[] = [];
   let connected = true;
   const journal = {
     append: (request: AppendRequest) => {
@@ -20,7 +28,10 @@ function setup(over: { acceptedSequence?: number; payloadBytesMax?: number } = {
         return Promise.reject(new IronflowError('too_large', 'message_refused', 'max payload'));
       }
       requests.push(request);
-      return new Promise<AppendResult>((resolve) => answers.push(resolve));
+      return new Promise<AppendResult>((resolve, reject) => {
+        answers.push(resolve);
+        failures.push(reject);
+      });
     },
   } as Journal;
   let held = true;
@@ -36,20 +47,22 @@ function setup(over: { acceptedSequence?: number; payloadBytesMax?: number } = {
     functionId: 'f',
     writer: { activation: 5, delivery: 1, executor: 'x' },
     activatedAtMs: 1,
-    position: { prev: 7, lastSequence: 9 },
+    position: over.position ?? { prev: 7, lastSequence: 9 },
     traceparent: undefined,
     acceptedSequence: async () => over.acceptedSequence ?? 0,
     isConnected: () => connected,
     pause: () => new Promise((resolve) => setImmediate(resolve)),
     observe: () => undefined,
+    onBroken: (error) => broken.push(error),
   });
   const answer = async (result: AppendResult): Promise<void> => {
     for (let turns = 0; answers.length === 0 && turns < 20; turns += 1) await turn();
     answers.shift()!(result);
     await new Promise((resolve) => setImmediate(resolve));
   };
+  const fail = (error: Error): void => failures.at(-1)!(error);
   const connect = (value: boolean): void => void (connected = value);
-  return { writer, requests, answer, connect, lose: () => (held = false), isHeld: () => held };
+  return { writer, requests, broken, answer, fail, connect, lose: () => (held = false), isHeld: () => held };
 }
 
 const step = (id: string, output?: string): JournalEntry => ({
@@ -177,6 +190,33 @@ test('an entry that no message holds is told, and what comes after it still goes
   expect(requests.map(idsOf)).toEqual([['a', 'b'], ['e']]);
 });
 
+test('each call is told of its own entries: those before the one that is too large were written', async () => {
+  const { writer, requests, answer } = setup({ payloadBytesMax: 1_000 });
+  const first = writer.append([step('first')]);
+  const calls = [
+    writer.append([step('a'), step('b')]),
+    writer.append([step('c'), step('d', 'x'.repeat(2_000)), step('e')]),
+    writer.append([step('f')]),
+  ];
+  await answer({ kind: 'appended', sequence: 20 });
+  expect(await first).toBe('appended');
+  await answer({ kind: 'appended', sequence: 21 });
+  // The run has failed at the second: nothing of what waits behind it may pass for its end.
+  expect(await Promise.all(calls)).toEqual(['appended', 'too_large', 'lost']);
+  const failed = writer.append([step('failed')]);
+  await answer({ kind: 'appended', sequence: 23 });
+  expect(await failed).toBe('appended');
+  expect(requests.map(idsOf)).toEqual([['first'], ['a', 'b', 'c'], ['failed']]);
+});
+
+test('an append that fails for an unknown reason is told of, and the run is read again', async () => {
+  const { writer, broken, fail } = setup();
+  const calls = [writer.append([step('a')]), writer.append([step('b')])];
+  fail(new Error('nobody knows'));
+  expect(await Promise.all(calls)).toEqual(['restart', 'restart']);
+  expect(broken).toEqual([new Error('nobody knows')]);
+});
+
 test('the bound of an entry’s size is one, whatever its text', () => {
   for (const text of [
     'plain',
@@ -201,3 +241,22 @@ test('the bound of an entry’s size is one, whatever its text', () => {
 function turn(): Promise<void> {
   return new Promise((resolve) => setImmediate(() => setImmediate(resolve)));
 }
+
+test.each([
+  ['has the first try, of a stream that was wiped since', 12, 'restart'],
+  ['has the repetition itself', 30, 'appended'],
+  ['has neither yet', 0, 'appended'],
+])(
+  'a first append that is repeated and finds an empty journal, when Postgres %s',
+  async (_, accepted, result) => {
+    const { writer, answer, requests } = setup({
+      acceptedSequence: accepted,
+      position: { prev: 0, lastSequence: 0 },
+    });
+    const appended = writer.append([step('a')]);
+    await answer({ kind: 'unanswered' });
+    await answer({ kind: 'appended', sequence: 30 });
+    expect(await appended).toBe(result);
+    expect(requests).toHaveLength(2);
+  },
+);

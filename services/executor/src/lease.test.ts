@@ -10,9 +10,11 @@ function setup() {
   const sent: string[] = [];
   let confirms = true;
   let connected = true;
+  let losses = 0;
   const delivery = {
     ack: () => sent.push('ack'),
     nak: () => sent.push('nak'),
+    term: () => sent.push('term'),
     working: async () => {
       sent.push('working');
       return confirms;
@@ -21,6 +23,7 @@ function setup() {
   const keeper = createLeaseKeeper({
     time: { wallMs: () => time.wall, monotonicMs: () => time.monotonic },
     isConnected: () => connected,
+    onLost: () => (losses += 1),
   });
   const pass = async (ms: number): Promise<void> => {
     for (let passed = 0; passed < ms; passed += 250) {
@@ -38,6 +41,7 @@ function setup() {
     keeper,
     deafen: () => (confirms = false),
     disconnect: () => (connected = false),
+    losses: () => losses,
   };
 }
 
@@ -90,4 +94,22 @@ test('all that are held are handed back at once when the executor goes', () => {
   expect(lost).toHaveBeenCalledWith('the executor stops');
   expect(lease.isHeld()).toBe(false);
   expect(keeper.count()).toBe(0);
+});
+
+test('only what was lost counts as lost, not what was answered or handed back', async () => {
+  const given = setup();
+  given.lease.handBack();
+  expect(given.losses()).toBe(0);
+  const stopped = setup();
+  stopped.keeper.handBackAll('the executor stops');
+  expect(stopped.losses()).toBe(0);
+  const unreadable = setup();
+  unreadable.lease.discard();
+  unreadable.lease.abandon('again');
+  expect(unreadable.sent).toEqual(['term']);
+  expect(unreadable.losses()).toBe(0);
+  const superseded = setup();
+  superseded.lease.abandon('superseded');
+  superseded.lease.abandon('again');
+  expect(superseded.losses()).toBe(1);
 });

@@ -13,6 +13,8 @@ export interface Lease {
   abandon(reason: string): void;
   /** Ends it with an ack, if it is still held. */
   finish(): void;
+  /** Ends it so that the message is never delivered again, and nothing was made of it. */
+  discard(): void;
   /** Ends it so that the message is delivered again. */
   handBack(delayMs?: number): void;
   /** Called once, when the lease is lost or taken back (not by its holder's own `finish` or `handBack`). */
@@ -59,9 +61,11 @@ export interface LeaseKeeperOptions {
   time: TimeSource;
   /** Without a connection no sign of life is sent: kept by the client, it would hide that somebody else has the message. */
   isConnected: () => boolean;
+  /** Told of each lease that was lost; one that was handed back was not. */
+  onLost: () => void;
 }
 
-export function createLeaseKeeper({ time, isConnected }: LeaseKeeperOptions): LeaseKeeper {
+export function createLeaseKeeper({ time, isConnected, onLost }: LeaseKeeperOptions): LeaseKeeper {
   const held = new Set<HeldLease>();
   const now = (): Instant => ({ wallMs: time.wallMs(), monotonicMs: time.monotonicMs() });
   const since = (instant: Instant): number =>
@@ -73,7 +77,9 @@ export function createLeaseKeeper({ time, isConnected }: LeaseKeeperOptions): Le
     return true;
   };
   const lose = (lease: HeldLease, reason: string): void => {
-    if (end(lease)) lease.lostListener(reason);
+    if (!end(lease)) return;
+    onLost();
+    lease.lostListener(reason);
   };
   const isHeld = (lease: HeldLease): boolean => {
     if (lease.state === 'held' && since(lease.confirmedAt) >= ackWaitMs) lose(lease, 'not confirmed in time');
@@ -118,6 +124,9 @@ export function createLeaseKeeper({ time, isConnected }: LeaseKeeperOptions): Le
         abandon: (reason) => lose(lease, reason),
         finish: () => {
           if (isHeld(lease) && end(lease)) delivery.ack();
+        },
+        discard: () => {
+          if (isHeld(lease) && end(lease)) delivery.term();
         },
         handBack: (delayMs) => {
           if (isHeld(lease) && end(lease)) delivery.nak(delayMs);

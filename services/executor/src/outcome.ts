@@ -26,11 +26,11 @@ export function stepEntries(records: StepRecord[]): JournalEntry[] {
   return records.map((step) => ({ type: 'step', step }));
 }
 
-/** The entry that ends an activation. `continue` never ends one. */
-export function endingEntry(
-  outcome: Exclude<Outcome, { kind: 'continue' }>,
-  context: CallContext,
-): JournalEntry {
+/** How a call ends in which the function was driven as far as it goes. */
+export type CallEnd = Exclude<Outcome, { kind: 'continue' | 'declined' }>;
+
+/** The entry that ends an activation. */
+export function endingEntry(outcome: CallEnd, context: CallContext): JournalEntry {
   const ending = endingOf(context);
   switch (outcome.kind) {
     case 'yielded':
@@ -76,14 +76,26 @@ export function callFailedEntry(
   };
 }
 
-/** Of entries that do not fit into a message: nothing would be different the next time, so the run has failed. */
-export function tooLargeEntry(entries: JournalEntry[], wake: number): JournalEntry {
+/** What entries that do not fit into a message make of the run: nothing would be different the next time. */
+export function outputTooLarge(entries: JournalEntry[]): Failure {
   const largest = entries.reduce((a, b) => (outputLength(b) > outputLength(a) ? b : a));
   const whose = largest.type === 'step' ? `the step "${largest.step.name}"` : 'the run';
   const message =
     `what ${whose} returned is too large to be recorded: an output may have ${limits.stepOutputBytesMax} bytes, ` +
     'and less when many of its characters have to be escaped';
-  return { type: 'run', run: { kind: 'failed', served: wake, error: { name: 'output_too_large', message } } };
+  return { name: 'output_too_large', message };
+}
+
+export function memoTooLarge(): Failure {
+  const message =
+    `the steps of this run returned more than ${limits.runMemoBytesMax} bytes, which is the limit of one run: ` +
+    'every replay has to be given all of it';
+  return { name: 'memo_too_large', message };
+}
+
+export function deliveryExhausted(calls: number): Failure {
+  const message = `the function was called ${calls} times, and each time its executor was lost before anything was recorded`;
+  return { name: 'delivery_exhausted', message };
 }
 
 function outputLength(entry: JournalEntry): number {

@@ -1,5 +1,5 @@
 /** One signed call of a push app's endpoint. How it went is the value; it never rejects. */
-import { Agent, request } from 'undici';
+import { Agent, buildConnector, request } from 'undici';
 import type { Dispatcher } from 'undici';
 import { messageOf } from '@ironflow/errors';
 import { formatTraceparent, pushAnswerSchema, sign, signatureHeaders } from '@ironflow/schema';
@@ -28,21 +28,26 @@ export interface PushCaller {
 }
 
 const answerBytesMax = 16 * 1024 * 1024;
-/** Failures to connect: the endpoint has certainly not begun. */
-const neverSent = new Set([
-  'ECONNREFUSED',
-  'ENOTFOUND',
-  'EAI_AGAIN',
-  'EHOSTUNREACH',
-  'UND_ERR_CONNECT_TIMEOUT',
-]);
+const connectTimeoutMs = 5_000;
+/**
+ * Answers that come from something between us and the endpoint, which then may have got the call and be at it: bad
+ * gateway, unavailable, gateway timeout, request timeout, and nginx' own for a client that left.
+ */
+const statusesOfProxies = new Set([408, 499, 502, 503, 504]);
 
 export function createPushCaller(): PushCaller {
+  /** Nothing was sent when these happened: no address, no route, no connection, no TLS. The endpoint has not begun. */
+  const failuresToConnect = new WeakSet<object>();
+  const connect = buildConnector({ timeout: connectTimeoutMs });
   const agent = new Agent({
     connections: 512,
     pipelining: 1,
     keepAliveTimeout: 30_000,
-    connect: { timeout: 5_000 },
+    connect: (target, callback) =>
+      connect(target, (...result) => {
+        if (result[0] !== null) failuresToConnect.add(result[0]);
+        callback(...result);
+      }),
   });
   return {
     close: () => agent.destroy(),
@@ -56,12 +61,8 @@ export function createPushCaller(): PushCaller {
           const message = `the endpoint did not answer within ${call.timeoutMs} ms`;
           return failed('timed_out', message, false);
         }
-        const code = codeOf(error);
-        return failed(
-          'unreachable',
-          `the call failed: ${code ?? messageOf(error)}`,
-          !neverSent.has(code ?? ''),
-        );
+        const wasSent = typeof error !== 'object' || error === null || !failuresToConnect.has(error);
+        return failed('unreachable', `the call failed: ${codeOf(error) ?? messageOf(error)}`, wasSent);
       }
     },
   };
@@ -88,7 +89,8 @@ async function send(agent: Dispatcher, call: PushCall, signal: AbortSignal): Pro
   });
   const text = await readBounded(response.body);
   if (response.statusCode !== 200) {
-    return failed('bad_status', `the endpoint answered ${response.statusCode}`, false);
+    const mayStillRun = statusesOfProxies.has(response.statusCode);
+    return failed('bad_status', `the endpoint answered ${response.statusCode}`, mayStillRun);
   }
   if (text === undefined)
     return failed('bad_answer', `the answer is larger than ${answerBytesMax} bytes`, false);

@@ -1,74 +1,90 @@
 /** Drives push runs: call the endpoint, make durable what it answers, call again, until the run ends or waits. */
 import { defaultRetryPolicy } from '@ironflow/retry-policy';
+import type { RetryPolicy } from '@ironflow/retry-policy';
 import type { RegistryReader, TenantStore } from '@ironflow/database';
-import type { RegisteredApp } from '@ironflow/schema';
+import type { PushAnswer, RegisteredApp } from '@ironflow/schema';
 import { toInvocation } from './active-run.js';
 import type { ActiveRun } from './active-run.js';
-import type { CircuitGate } from './circuit-gate.js';
+import { concluded } from './call-admission.js';
+import type { CallAdmission, Driven } from './call-admission.js';
 import type { ExecutorMetrics } from './executor-metrics.js';
 import type { PushCaller, PushResult } from './push-call.js';
-import type { Settled, Settlement } from './settlement.js';
+import type { Settlement } from './settlement.js';
 
 export interface PushDriverOptions {
   registry: RegistryReader;
   tenants: Pick<TenantStore, 'signingKeys'>;
   caller: PushCaller;
-  circuits: CircuitGate;
+  admission: CallAdmission;
   settlement: Settlement;
   metrics: ExecutorMetrics;
   deadlineMs: number;
 }
 
-/** Answers `restart` when the run has to be read again, and otherwise is over. */
-export type Drive = (run: ActiveRun) => Promise<'over' | 'restart'>;
-
-export function createPushDriver(options: PushDriverOptions): Drive {
+export function createPushDriver(options: PushDriverOptions): (run: ActiveRun) => Promise<Driven> {
   return async (run) => {
-    const registry = await options.registry.atLeast(run.scope.environmentId, run.registryVersion);
+    const { environmentId } = run.scope;
+    const registry = await options.registry.atLeast(environmentId, run.registryVersion);
     const policy = registry.functions.get(run.functionId)?.config.retries ?? defaultRetryPolicy;
     const app = registry.apps.get(run.appId);
-    const admission = await options.circuits.admit({
-      environmentId: run.scope.environmentId,
-      functionId: run.functionId,
-      endpoint: app?.url ?? '',
-    });
-    if (admission.kind === 'wait') return concluded(options.settlement.defer(run, admission.inMs));
-    const abort = new AbortController();
-    run.lease.onLost((reason) => abort.abort(reason));
-    for (let calls = 1; ; calls += 1) {
-      const startedMs = performance.now();
-      const result = await call(options, run, { app, calls, signal: abort.signal });
-      options.metrics.calls.add(1, { mode: 'push', result: result.kind });
-      const outcome = {
-        endpoint: app?.url ?? '',
-        succeeded: result.kind === 'answered',
-        probe: admission.probe,
-      };
-      if (result.kind === 'aborted') return 'over';
-      if (result.kind === 'failed') {
-        const remainingMs = options.deadlineMs - (performance.now() - startedMs);
-        const notBeforeMs = result.mayStillRun ? Math.max(0, Math.ceil(remainingMs)) : 0;
-        const failure = { error: result.error, notBeforeMs };
-        return concluded(options.settlement.endFailedCall(run, failure, outcome, policy));
-      }
-      const { records, outcome: end } = result.answer;
-      if (end.kind !== 'continue') return concluded(options.settlement.end(run, records, end, outcome));
-      const refusal =
-        records.length === 0
-          ? 'the endpoint wants to go on but recorded nothing'
-          : calls >= callsMax
-            ? `the endpoint wants to go on after ${callsMax} calls`
-            : undefined;
-      if (refusal !== undefined) {
-        const failure = { error: { name: 'bad_answer', message: refusal } };
-        return concluded(
-          options.settlement.endFailedCall(run, failure, { ...outcome, succeeded: false }, policy),
-        );
-      }
-      const recorded = await options.settlement.record(run, records);
-      if (recorded !== 'settled') return recorded;
-    }
+    // Once: a run under way does not depend on Postgres. Keys that are rotated meanwhile are valid for a while.
+    const signingKeys = await options.tenants.signingKeys(environmentId);
+    const endpoint = app?.url ?? '';
+    return options.admission(run, endpoint, (probe) =>
+      drive(options, run, { app, endpoint, policy, signingKeys, probe }),
+    );
   };
+}
+
+interface Target {
+  app: RegisteredApp | undefined;
+  endpoint: string;
+  policy: RetryPolicy;
+  signingKeys: string[];
+  probe: number | undefined;
+}
+
+async function drive(options: PushDriverOptions, run: ActiveRun, target: Target): Promise<Driven> {
+  const { settlement, metrics, deadlineMs } = options;
+  const { endpoint, policy, probe } = target;
+  const abort = new AbortController();
+  run.lease.onLost((reason) => abort.abort(reason));
+  for (let calls = 1; ; calls += 1) {
+    const startedMs = performance.now();
+    const result = await call(options, run, { ...target, calls, signal: abort.signal });
+    metrics.calls.add(1, { mode: 'push', result: result.kind });
+    const outcome = {
+      endpoint,
+      succeeded: result.kind === 'answered',
+      ...(probe === undefined ? {} : { probe }),
+    };
+    if (result.kind === 'aborted') return 'over';
+    if (result.kind === 'failed') {
+      const remainingMs = deadlineMs - (performance.now() - startedMs);
+      const notBeforeMs = result.mayStillRun ? Math.max(0, Math.ceil(remainingMs)) : 0;
+      const failure = { error: result.error, notBeforeMs };
+      return concluded(settlement.endFailedCall(run, failure, outcome, policy));
+    }
+    const { records, outcome: end } = result.answer;
+    const refusal = refusalOf(result.answer, calls);
+    if (refusal !== undefined) {
+      const failure = { error: { name: 'bad_answer', message: refusal } };
+      return concluded(settlement.endFailedCall(run, failure, { ...outcome, succeeded: false }, policy));
+    }
+    if (end.kind !== 'continue' && end.kind !== 'declined') {
+      return concluded(settlement.end(run, records, end, outcome));
+    }
+    const recorded = await settlement.record(run, records);
+    if (recorded !== 'settled') return recorded;
+  }
+}
+
+/** Why an answer of the protocol is none that an endpoint may give. */
+function refusalOf({ outcome, records }: PushAnswer, calls: number): string | undefined {
+  if (outcome.kind === 'declined') return 'only workers can decline a run';
+  if (outcome.kind !== 'continue') return undefined;
+  if (records.length === 0) return 'the endpoint wants to go on but recorded nothing';
+  return calls >= callsMax ? `the endpoint wants to go on after ${callsMax} calls` : undefined;
 }
 
 const answerGraceMs = 2_000;
@@ -78,7 +94,7 @@ const callsMax = 10_000;
 async function call(
   options: PushDriverOptions,
   run: ActiveRun,
-  { app, calls, signal }: { app: RegisteredApp | undefined; calls: number; signal: AbortSignal },
+  { app, signingKeys, calls, signal }: Target & { calls: number; signal: AbortSignal },
 ): Promise<PushResult> {
   if (app?.url === undefined) {
     const error = { name: 'app_gone', message: `the app "${run.appId}" has no endpoint any more` };
@@ -90,14 +106,10 @@ async function call(
     url: app.url,
     id: `${run.runId}.${activation}.${delivery}.${executor}.${calls}`,
     invocation: toInvocation(run, options.deadlineMs),
-    signingKeys: await options.tenants.signingKeys(run.scope.environmentId),
+    signingKeys,
     trace: run.trace,
     // The SDK answers at the deadline what it has by then: its answer needs a moment to arrive.
     timeoutMs: options.deadlineMs + answerGraceMs,
     signal,
   });
-}
-
-async function concluded(settled: Promise<Settled>): Promise<'over' | 'restart'> {
-  return (await settled) === 'restart' ? 'restart' : 'over';
 }

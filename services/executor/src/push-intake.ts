@@ -1,14 +1,11 @@
 /** The consumer of push activations: as many at once as the executor may have calls open. */
-import { messageOf } from '@ironflow/errors';
 import type { Delivery, JetStream, PullConsumer } from '@ironflow/jetstream';
 import { consumers } from '@ironflow/schema';
-import type { Logger } from '@ironflow/service';
 
 export interface PushIntakeOptions {
   jetstream: Pick<JetStream, 'consume'>;
-  logger: Logger;
   concurrency: number;
-  /** Drives one delivered activation to its end. */
+  /** Drives one delivered activation to its end, and never rejects. */
   drive: (delivery: Delivery) => Promise<void>;
 }
 
@@ -23,17 +20,9 @@ export function createPushIntake(options: PushIntakeOptions): PushIntake {
   let consumer: PullConsumer | undefined;
   const take = async (delivery: Delivery): Promise<void> => {
     active += 1;
-    try {
-      await options.drive(delivery);
-    } catch (error) {
-      options.logger.error(
-        { reason: messageOf(error) },
-        'an activation failed in this executor; it comes again',
-      );
-    } finally {
-      active -= 1;
-      consumer?.wake();
-    }
+    await options.drive(delivery);
+    active -= 1;
+    consumer?.wake();
   };
   return {
     start: () => {

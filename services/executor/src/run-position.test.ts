@@ -1,6 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
 import type { JournalEntry, JournalMessage, RunEntry, StepRecord, Writer } from '@ironflow/schema';
-import { assessReadiness } from './run-position.js';
+import { assessReadiness, memoGrowth, unrecordedCalls } from './run-position.js';
 import type { AcceptedPosition } from './run-position.js';
 
 const self: Writer = { activation: 100, delivery: 1, executor: 'self' };
@@ -65,14 +65,6 @@ describe('a run is ready', () => {
     expect(assessReadiness(accepted({ wake: 2 }), tail, self).kind).toBe('ready');
     expect(assessReadiness(accepted({ wake: 1 }), tail, self).kind).toBe('nothing_due');
   });
-
-  test('and counts the calls that failed without progress', () => {
-    const retry = { attempt: 2, inMs: 10, error: { name: 'E', message: 'm' } };
-    const failed = run({ kind: 'call_failed', served: 1, retry });
-    const tail = { messages: [{ sequence: 12, message: message(10, [failed]) }], lastSequence: 12 };
-    const readiness = assessReadiness(accepted({ wake: 2, failures: 1 }), tail, self);
-    expect(readiness).toMatchObject({ kind: 'ready', position: { failures: 2 } });
-  });
 });
 
 describe('nothing is due', () => {
@@ -83,9 +75,61 @@ describe('nothing is due', () => {
     const tail = { messages: [{ sequence: 12, message: message(10, [done]) }], lastSequence: 12 };
     expect(assessReadiness(accepted({ wake: 5 }), tail, self).kind).toBe('nothing_due');
   });
+
+  const retry = { attempt: 2, inMs: 10, error: { name: 'E', message: 'm' } };
+  test.each<RunEntry>([
+    { kind: 'call_failed', served: 1, retry },
+    { kind: 'yielded', served: 1, retry },
+    { kind: 'deferred', served: 1, inMs: 10, reason: 'circuit_open' },
+  ])('before the time of a retry, whatever else woke the run: $kind', (entry) => {
+    const tail = { messages: [{ sequence: 12, message: message(10, [run(entry)]) }], lastSequence: 12 };
+    expect(assessReadiness(accepted({ wake: 5 }), tail, self).kind).toBe('nothing_due');
+  });
 });
 
 test('a newer delivery in the journal means that nothing may be sent', () => {
   const tail = { messages: [{ sequence: 12, message: message(10, [step('a')], newer) }], lastSequence: 12 };
   expect(assessReadiness(accepted(), tail, self)).toEqual({ kind: 'superseded' });
+});
+
+const retrying = (attempt: number, message: string): StepRecord => ({
+  ...{ id: 'a', name: 'a', attempt, type: 'run', startedAtMs: 1, endedAtMs: 2 },
+  ...{ status: 'retrying', retryInMs: 1, error: { name: 'E', message } },
+});
+
+test('a failed attempt of a step is no progress: calls that failed before it still count', () => {
+  const entries: JournalEntry[] = [{ type: 'step', step: retrying(1, 'm') }];
+  const tail = { messages: [{ sequence: 12, message: message(10, entries) }], lastSequence: 12 };
+  expect(assessReadiness(accepted({ failures: 2 }), tail, self)).toMatchObject({ position: { failures: 2 } });
+});
+
+test.each([
+  ['queued', false],
+  ['waiting_for_worker', false],
+  ['running', true],
+  ['waiting', true],
+] as const)('a run that is %s has started: %s', (status, started) => {
+  const none = { messages: [], lastSequence: 10 };
+  expect(assessReadiness(accepted({ status }), none, self)).toMatchObject({ position: { started } });
+});
+
+test('a memo has the bytes of the last attempts, also of those that Postgres has not accepted yet', () => {
+  const long = step('long');
+  if (long.type === 'step' && 'output' in long.step) long.step.output = '"€"';
+  const entries = [{ type: 'step' as const, step: retrying(2, 'longer') }, long];
+  const tail = { messages: [{ sequence: 12, message: message(10, entries) }], lastSequence: 12 };
+  const error = { name: 'E', message: 'm' };
+  const before = { id: 'a', type: 'run', attempt: 1, status: 'errored', error } as const;
+  const readiness = assessReadiness(accepted({ steps: [before], memoBytes: 1_000 }), tail, self);
+  expect(readiness).toMatchObject({ position: { memoBytes: 1_000 + 5 + 5 } });
+  expect(memoGrowth(new Map(), [retrying(1, 'ä')])).toBe(3);
+});
+
+test('calls without a record are those that the last entry of the same activation has counted', () => {
+  const counted = message(10, [run({ kind: 'started', calls: 7 })], { ...self, executor: 'killed' });
+  expect(unrecordedCalls(counted, { ...self, delivery: 9 })).toBe(7);
+  expect(unrecordedCalls(counted, { ...self, activation: 101 })).toBe(0);
+  expect(unrecordedCalls(message(10, [run({ kind: 'started' })], self), self)).toBe(0);
+  expect(unrecordedCalls(message(10, [step('a')], self), self)).toBe(0);
+  expect(unrecordedCalls(undefined, self)).toBe(0);
 });

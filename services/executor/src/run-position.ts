@@ -2,7 +2,7 @@
  * Where a run is: what Postgres has accepted, carried on by what its journal says and Postgres has not accepted yet.
  * Pure. An activation acts on this and never on its message or its delivery count, which may both be stale.
  */
-import { compareWriters, isTerminal } from '@ironflow/schema';
+import { compareWriters, isProgress, isTerminal } from '@ironflow/schema';
 import type {
   JournalEntry,
   JournalMessage,
@@ -19,8 +19,10 @@ export interface AcceptedPosition {
   served: number;
   failures: number;
   journalSeq: number;
-  /** The last attempt of every step. */
+  /** The last attempt of every step; not read when they are more than a run may have. */
   steps: MemoizedStep[];
+  /** Of what the steps returned or threw. */
+  memoBytes?: number;
 }
 
 export interface JournalTail {
@@ -32,6 +34,7 @@ export interface JournalTail {
 
 export interface RunPosition {
   memo: Map<string, MemoizedStep>;
+  memoBytes: number;
   served: number;
   /** Calls of the function that failed since it last made progress. */
   failures: number;
@@ -51,9 +54,10 @@ export type Readiness =
 export function assessReadiness(accepted: AcceptedPosition, tail: JournalTail, self: Writer): Readiness {
   const position: RunPosition = {
     memo: new Map(accepted.steps.map((step) => [step.id, step])),
+    memoBytes: accepted.memoBytes ?? 0,
     served: accepted.served,
     failures: accepted.failures,
-    started: accepted.status !== 'queued',
+    started: accepted.status !== 'queued' && accepted.status !== 'waiting_for_worker',
     prev: accepted.journalSeq,
     lastSequence: tail.lastSequence,
   };
@@ -63,36 +67,65 @@ export function assessReadiness(accepted: AcceptedPosition, tail: JournalTail, s
     if (terminal || message.prev !== position.prev) continue;
     if (compareWriters(message.writer, self) > 0) return { kind: 'superseded' };
     position.prev = sequence;
-    for (const entry of message.entries) terminal = applyEntry(position, entry) || terminal;
+    for (const entry of message.entries) terminal = applyEntry(position, entry, accepted.wake) || terminal;
   }
   if (terminal || accepted.wake <= position.served) return { kind: 'nothing_due' };
   return { kind: 'ready', position };
 }
 
 /** Carries a position on by one entry; answers whether the run is terminal after it. */
-function applyEntry(position: RunPosition, entry: JournalEntry): boolean {
+function applyEntry(position: RunPosition, entry: JournalEntry, wake: number): boolean {
   position.started = true;
   if (entry.type === 'step') {
+    position.memoBytes += memoGrowth(position.memo, [entry.step]);
     position.memo.set(entry.step.id, memoize(entry.step));
-    position.failures = 0;
+    if (isProgress(entry.step)) position.failures = 0;
     return false;
   }
   const { run } = entry;
   if ('served' in run) position.served = Math.max(position.served, run.served);
   switch (run.kind) {
     case 'yielded':
-      if (run.retry !== undefined) position.failures = run.retry.attempt;
-      return false;
     case 'call_failed':
+      if (run.retry === undefined) return false;
       position.failures = run.retry.attempt;
+      // Whatever else woke the run waits with it for the retry's time, as Postgres has it when it accepts the entry.
+      position.served = Math.max(position.served, wake);
+      return false;
+    case 'deferred':
+      position.served = Math.max(position.served, wake);
       return false;
     case 'started':
-    case 'deferred':
       return false;
     case 'completed':
     case 'failed':
       return true;
   }
+}
+
+/**
+ * Calls of an activation that left no record: each call of one that was delivered often is marked before it. They count as
+ * long as nothing else follows them in the journal.
+ */
+export function unrecordedCalls(last: JournalMessage | undefined, self: Writer): number {
+  const entry = last?.entries.at(-1);
+  if (last?.writer.activation !== self.activation || entry?.type !== 'run') return 0;
+  return entry.run.kind === 'started' ? (entry.run.calls ?? 0) : 0;
+}
+
+/** By how many bytes a memo grows with records: an attempt takes the place of the one before. */
+export function memoGrowth(memo: ReadonlyMap<string, MemoizedStep>, records: readonly StepRecord[]): number {
+  let bytes = 0;
+  for (const record of records) bytes += memoBytesOf(record) - memoBytesOf(memo.get(record.id));
+  return bytes;
+}
+
+function memoBytesOf(step: MemoizedStep | StepRecord | undefined): number {
+  if (step === undefined) return 0;
+  const output = 'output' in step ? step.output : undefined;
+  const error = 'error' in step ? step.error : undefined;
+  const texts = [output, error?.name, error?.message, error?.stack];
+  return texts.reduce((bytes, text = '') => bytes + Buffer.byteLength(text), 0);
 }
 
 /** What a replay has to know of a step that was just recorded. */

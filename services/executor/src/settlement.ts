@@ -2,15 +2,17 @@
  * How the driving of an activation is written down and ended; the same for push and pull. Records become durable first;
  * only then is the caller told, the memo carried on, and the message acknowledged.
  */
-import type { CallOutcome, JournalEntry, Outcome, StepRecord } from '@ironflow/schema';
+import { isProgress, limits } from '@ironflow/schema';
+import type { CallOutcome, Failure, JournalEntry, StepRecord } from '@ironflow/schema';
 import type { RetryPolicy } from '@ironflow/retry-policy';
 import type { SpanRecorder } from '@ironflow/service';
 import { remember } from './active-run.js';
 import type { ActiveRun } from './active-run.js';
 import { recordActivationSpan, recordStepSpans } from './call-spans.js';
 import type { ExecutorMetrics } from './executor-metrics.js';
-import { callFailedEntry, endingEntry, stepEntries, tooLargeEntry } from './outcome.js';
-import type { CallFailure } from './outcome.js';
+import { callFailedEntry, endingEntry, memoTooLarge, outputTooLarge, stepEntries } from './outcome.js';
+import type { CallEnd, CallFailure } from './outcome.js';
+import { memoGrowth } from './run-position.js';
 
 export interface SettlementOptions {
   spans: SpanRecorder;
@@ -28,23 +30,22 @@ export type Settled =
   | 'restart';
 
 export interface Settlement {
+  /** To be awaited before the function is called: a call that takes the executor down leaves its mark. */
+  markCall(run: ActiveRun): Promise<Settled>;
   /** Makes steps durable. */
   record(run: ActiveRun, records: StepRecord[]): Promise<Settled>;
   /** Makes the last steps and the end durable, in one append, and acknowledges the activation. */
-  end(
-    run: ActiveRun,
-    records: StepRecord[],
-    outcome: Exclude<Outcome, { kind: 'continue' }>,
-    call: CallOutcome,
-  ): Promise<Settled>;
+  end(run: ActiveRun, records: StepRecord[], outcome: CallEnd, call: CallOutcome): Promise<Settled>;
   endFailedCall(
     run: ActiveRun,
     failure: CallFailure,
     call: CallOutcome | undefined,
     policy: RetryPolicy,
   ): Promise<Settled>;
-  /** The breaker lets no call through: the run waits, and no attempt is used. */
-  defer(run: ActiveRun, inMs: number): Promise<Settled>;
+  /** The function was not called: the run waits, and no attempt is used. */
+  defer(run: ActiveRun, why: { inMs: number; reason: string }): Promise<Settled>;
+  /** The run can go no further, whatever the function does. */
+  fail(run: ActiveRun, error: Failure): Promise<Settled>;
 }
 
 export function createSettlement(options: SettlementOptions): Settlement {
@@ -56,12 +57,13 @@ export function createSettlement(options: SettlementOptions): Settlement {
   };
   const finish = async (run: ActiveRun, entries: JournalEntry[], records: StepRecord[]): Promise<Settled> => {
     const result = await run.journal.append(entries);
-    if (result === 'too_large') return finish(run, [tooLargeEntry(entries, run.wake)], []);
+    if (result === 'too_large') return fail(run, outputTooLarge(entries));
     if (result !== 'appended') return result === 'restart' ? 'restart' : 'over';
     run.lease.finish();
     noteRecorded(run, records);
     const last = entries.at(-1);
     if (last?.type !== 'run') return 'over';
+    run.callReported = 'call' in last.run && last.run.call !== undefined;
     const failure =
       'error' in last.run ? last.run.error : 'retry' in last.run ? last.run.retry?.error : undefined;
     recordActivationSpan(spans, run, {
@@ -71,19 +73,31 @@ export function createSettlement(options: SettlementOptions): Settlement {
     });
     return 'over';
   };
+  const fail = (run: ActiveRun, error: Failure): Promise<Settled> =>
+    finish(run, [{ type: 'run', run: { kind: 'failed', served: run.wake, error } }], []);
   return {
+    fail,
+    markCall: async (run) => {
+      if (run.unrecordedCalls === undefined) return 'settled';
+      const calls = run.unrecordedCalls + 1;
+      const result = await run.journal.append([{ type: 'run', run: { kind: 'started', calls } }]);
+      if (result === 'restart') return 'restart';
+      return result === 'appended' && run.lease.isHeld() ? 'settled' : 'over';
+    },
     record: async (run, records) => {
+      if (!fitsMemo(run, records)) return fail(run, memoTooLarge());
       const entries = stepEntries(records);
       const result = await run.journal.append(entries);
-      if (result === 'too_large') return finish(run, [tooLargeEntry(entries, run.wake)], []);
+      if (result === 'too_large') return fail(run, outputTooLarge(entries));
       if (result !== 'appended') return result === 'restart' ? 'restart' : 'over';
       noteRecorded(run, records);
       // The acknowledgement may have waited in a process that was stopped: what follows it is another's to do.
       return run.lease.isHeld() ? 'settled' : 'over';
     },
-    end: (run, records, outcome, call) => {
-      // Steps that come with the end are progress: failures before them do not count against it.
-      const failures = records.length > 0 ? 0 : run.failures;
+    end: async (run, records, outcome, call) => {
+      if (!fitsMemo(run, records)) return fail(run, memoTooLarge());
+      // Progress that comes with the end: failures before it do not count against it.
+      const failures = records.some(isProgress) ? 0 : run.failures;
       const ending = endingEntry(outcome, { wake: run.wake, failures, call });
       return finish(run, [...stepEntries(records), ending], records);
     },
@@ -91,13 +105,19 @@ export function createSettlement(options: SettlementOptions): Settlement {
       const context = { wake: run.wake, failures: run.failures, call };
       return finish(run, [callFailedEntry(failure, context, policy, options.random())], []);
     },
-    defer: (run, inMs) => {
-      metrics.deferred.add(1);
+    defer: (run, { inMs, reason }) => {
+      metrics.deferred.add(1, { reason });
       const entry: JournalEntry = {
         type: 'run',
-        run: { kind: 'deferred', served: run.wake, inMs: Math.ceil(inMs), reason: 'circuit_open' },
+        run: { kind: 'deferred', served: run.wake, inMs: Math.ceil(inMs), reason },
       };
       return finish(run, [entry], []);
     },
   };
+}
+
+/** Counts records before they are written: those that come meanwhile must not pass beside the limit. */
+function fitsMemo(run: ActiveRun, records: StepRecord[]): boolean {
+  run.memoBytes += memoGrowth(run.memo, records);
+  return run.memoBytes <= limits.runMemoBytesMax;
 }

@@ -5,33 +5,44 @@ import type { CallOutcome, Outcome, StepRecord, WorkerMessage, Writer } from '@i
 import { toInvocation } from './active-run.js';
 import type { ActiveRun } from './active-run.js';
 import type { ExecutorMetrics } from './executor-metrics.js';
+import { concluded } from './call-admission.js';
+import type { Driven } from './call-admission.js';
 import type { Settled, Settlement } from './settlement.js';
-import type { WorkerSocket } from './worker-socket.js';
+import type { MalformedMessage, WorkerSocket } from './worker-socket.js';
 
 /** The name that every worker has for the circuit breaker: they are as alike as the replicas behind one URL. */
 export const workerEndpoint = 'worker';
 
 export interface WorkerConnectionOptions {
-  socket: Pick<WorkerSocket, 'send'>;
+  socket: Pick<WorkerSocket, 'send' | 'isCongested'>;
   slots: number;
   settlement: Settlement;
   metrics: ExecutorMetrics;
-  /** A slot has become free, or none will be any more. */
+  /** A slot has become free, or there are none any more. */
   onChange: () => void;
 }
 
+/** What a connected worker says after its hello. */
+export type RunMessage = Extract<WorkerMessage, { type: 'record' | 'end' | 'drain' }> | MalformedMessage;
+
 export interface WorkerConnection {
+  /** Runs that it takes at once; none when it drains. */
+  slots(): number;
+  /** Those that have no run, as long as the worker reads what it is sent. */
   freeSlots(): number;
   activeRuns(): number;
   drive(
     run: ActiveRun,
-    call: { policy: RetryPolicy | undefined; probe: boolean },
-  ): Promise<'over' | 'restart'>;
+    call: { policy: RetryPolicy | undefined; probe: number | undefined },
+  ): Promise<Driven>;
   /** Resolves when what the message holds is durable or dropped. */
-  receive(message: Extract<WorkerMessage, { type: 'record' | 'end' | 'drain' }>): Promise<void>;
+  receive(message: RunMessage): Promise<void>;
   /** Takes nothing new; what it has goes on. */
   drain(): void;
-  /** The socket is gone: everything it had is let go at once, to be called again. */
+  /**
+   * The socket is gone: everything it had is let go at once, to be called again. Of one that drained, that was to be
+   * expected: no attempt is used, and the circuit breaker is told nothing.
+   */
   lost(): void;
 }
 
@@ -39,26 +50,33 @@ export function createWorkerConnection(options: WorkerConnectionOptions): Worker
   return new SocketWorkerConnection(options);
 }
 
-interface Driven {
+/** A run that the worker has. */
+interface GivenRun {
   run: ActiveRun;
   policy: RetryPolicy;
   call: Omit<CallOutcome, 'succeeded'>;
-  conclude: (how: 'over' | 'restart') => void;
+  conclude: (how: Driven) => void;
 }
 
+/** Another worker or a later version may drive what this one declined. */
+const declinedDelayMs = 5_000;
+
 class SocketWorkerConnection implements WorkerConnection {
-  private readonly active = new Map<string, Driven>();
+  private readonly active = new Map<string, GivenRun>();
   /** Over for the worker, and their end is not durable yet. */
   private ending = 0;
   private draining = false;
 
   constructor(private readonly options: WorkerConnectionOptions) {}
 
+  slots(): number {
+    return this.draining ? 0 : this.options.slots;
+  }
+
   /** An end that waits for its journal leaves its slot free, but only as many as there are slots: full means back-pressure. */
   freeSlots(): number {
-    if (this.draining) return 0;
-    const { slots } = this.options;
-    return Math.max(0, slots - this.active.size - Math.max(0, this.ending - slots));
+    if (this.options.socket.isCongested()) return 0;
+    return Math.max(0, this.slots() - this.active.size - Math.max(0, this.ending - this.options.slots));
   }
 
   activeRuns(): number {
@@ -67,32 +85,43 @@ class SocketWorkerConnection implements WorkerConnection {
 
   drive(
     run: ActiveRun,
-    { policy = defaultRetryPolicy, probe }: { policy: RetryPolicy | undefined; probe: boolean },
-  ): Promise<'over' | 'restart'> {
+    { policy = defaultRetryPolicy, probe }: { policy: RetryPolicy | undefined; probe: number | undefined },
+  ): Promise<Driven> {
     if (!run.lease.isHeld()) return Promise.resolve('over');
     // Delivered again before its first delivery was found lost here: that one is nobody's any more.
     this.active.get(run.runId)?.run.lease.abandon('activated again');
     return new Promise((conclude) => {
-      const call = { endpoint: workerEndpoint, ...(probe ? { probe } : {}) };
-      const driven: Driven = { run, policy, call, conclude };
-      this.active.set(run.runId, driven);
+      const call = { endpoint: workerEndpoint, ...(probe === undefined ? {} : { probe }) };
+      const given: GivenRun = { run, policy, call, conclude };
+      this.active.set(run.runId, given);
       run.lease.onLost((reason) => {
-        this.options.metrics.leasesLost.add(1);
         this.abort(run, reason);
-        this.release(driven, 'over');
+        this.release(given, 'over');
       });
       this.options.socket.send({ type: 'activate', writer: run.writer, invocation: toInvocation(run) });
     });
   }
 
-  async receive(message: Extract<WorkerMessage, { type: 'record' | 'end' | 'drain' }>): Promise<void> {
-    if (message.type === 'drain') return this.drain();
-    const driven = this.find(message.runId, message.writer);
-    if (driven !== undefined) {
-      if (message.type === 'record') await this.record(driven, message.sequence, message.records);
-      else await this.end(driven, message.records, message.outcome);
-    } else if (message.type === 'record') {
-      this.abort(message, 'the lease is over');
+  async receive(message: RunMessage): Promise<void> {
+    if (message.type === 'drain') {
+      this.drain();
+      // Behind everything that was activated before: nothing comes after it.
+      this.options.socket.send({ type: 'drained' });
+      return;
+    }
+    const given = this.find(message.runId, message.writer);
+    if (given === undefined) {
+      if (message.type !== 'end') this.abort(message, 'the lease is over');
+      return;
+    }
+    switch (message.type) {
+      case 'record':
+        return this.record(given, message.sequence, message.records);
+      case 'end':
+        return this.end(given, this.settle(given, message.records, message.outcome));
+      case 'malformed':
+        this.abort(message, 'a message of this run breaks the protocol');
+        return this.end(given, this.refuse(given, 'a message of the worker breaks the protocol'));
     }
   }
 
@@ -102,63 +131,85 @@ class SocketWorkerConnection implements WorkerConnection {
   }
 
   lost(): void {
+    const given = [...this.active.values()];
+    this.active.clear();
+    if (this.draining) this.handBack(given);
+    else this.failLost(given);
     this.draining = true;
-    // For a circuit breaker a lost worker is one failed call of each function, not one of each run.
-    const told = new Set<string>();
-    for (const driven of [...this.active.values()]) {
-      const { functionId, runId } = driven.run;
-      this.options.metrics.calls.add(1, { mode: 'pull', result: 'lost' });
-      this.active.delete(runId);
-      const error = { name: 'worker_lost', message: 'the worker was lost in the middle of the run' };
-      const call = told.has(functionId) ? undefined : { ...driven.call, succeeded: false };
-      told.add(functionId);
-      const failure = { error, retryAtOnce: true };
-      void this.conclude(
-        driven,
-        this.options.settlement.endFailedCall(driven.run, failure, call, driven.policy),
-      );
-    }
     this.options.onChange();
   }
 
-  private async record(driven: Driven, sequence: number, records: StepRecord[]): Promise<void> {
-    const { run } = driven;
+  private handBack(lost: GivenRun[]): void {
+    for (const { run, conclude } of lost) {
+      this.options.metrics.calls.add(1, { mode: 'pull', result: 'handed_back' });
+      run.lease.handBack();
+      conclude('over');
+    }
+  }
+
+  /** For a circuit breaker a lost worker is one failed call of each function, not one of each run. */
+  private failLost(lost: GivenRun[]): void {
+    const { settlement, metrics } = this.options;
+    const told = new Set<string>();
+    const failure = {
+      error: { name: 'worker_lost', message: 'the worker was lost in the middle of the run' },
+      retryAtOnce: true,
+    };
+    for (const { run, call, policy, conclude } of lost) {
+      metrics.calls.add(1, { mode: 'pull', result: 'lost' });
+      // A probe's outcome is waited for, whichever run came before it.
+      const isTold = told.has(run.functionId) && call.probe === undefined;
+      told.add(run.functionId);
+      const outcome = isTold ? undefined : { ...call, succeeded: false };
+      void concluded(settlement.endFailedCall(run, failure, outcome, policy)).then(conclude);
+    }
+  }
+
+  private async record(given: GivenRun, sequence: number, records: StepRecord[]): Promise<void> {
+    const { run } = given;
     const settled = await this.options.settlement.record(run, records);
     if (settled === 'settled') {
       this.options.socket.send({ type: 'recorded', runId: run.runId, writer: run.writer, sequence });
       return;
     }
     this.abort(run, settled === 'restart' ? 'the run has moved on' : 'the lease is over');
-    this.release(driven, settled);
+    this.release(given, settled);
   }
 
   /** The worker is done with it and has the slot free; the run stays ours until its end is durable. */
-  private async end(driven: Driven, records: StepRecord[], outcome: Outcome): Promise<void> {
-    const { run, call, policy } = driven;
-    const { settlement, metrics, onChange } = this.options;
-    this.active.delete(run.runId);
+  private async end(given: GivenRun, settled: Promise<Settled>): Promise<void> {
+    this.active.delete(given.run.runId);
     this.ending += 1;
-    onChange();
-    if (outcome.kind === 'continue') {
-      metrics.calls.add(1, { mode: 'pull', result: 'failed' });
-      const error = { name: 'bad_answer', message: 'a worker goes on by itself: it cannot ask to be called' };
-      const failed = { ...call, succeeded: false };
-      await this.conclude(driven, settlement.endFailedCall(run, { error }, failed, policy));
-    } else {
-      metrics.calls.add(1, { mode: 'pull', result: 'answered' });
-      await this.conclude(driven, settlement.end(run, records, outcome, { ...call, succeeded: true }));
-    }
+    this.options.onChange();
+    given.conclude(await concluded(settled));
     this.ending -= 1;
-    if (this.ending >= this.options.slots) onChange();
+    if (this.ending >= this.options.slots) this.options.onChange();
   }
 
-  private async conclude(driven: Driven, settled: Promise<Settled>): Promise<void> {
-    driven.conclude((await settled) === 'restart' ? 'restart' : 'over');
+  private settle(given: GivenRun, records: StepRecord[], outcome: Outcome): Promise<Settled> {
+    const { settlement, metrics } = this.options;
+    const { run, call } = given;
+    switch (outcome.kind) {
+      case 'continue':
+        return this.refuse(given, 'a worker goes on by itself: it cannot ask to be called');
+      case 'declined':
+        metrics.calls.add(1, { mode: 'pull', result: 'declined' });
+        return settlement.defer(run, { inMs: declinedDelayMs, reason: outcome.reason });
+      default:
+        metrics.calls.add(1, { mode: 'pull', result: 'answered' });
+        return settlement.end(run, records, outcome, { ...call, succeeded: true });
+    }
   }
 
-  private release(driven: Driven, how: 'over' | 'restart'): void {
-    if (this.active.get(driven.run.runId) === driven) this.active.delete(driven.run.runId);
-    driven.conclude(how);
+  private refuse({ run, call, policy }: GivenRun, message: string): Promise<Settled> {
+    this.options.metrics.calls.add(1, { mode: 'pull', result: 'failed' });
+    const error = { name: 'bad_answer', message };
+    return this.options.settlement.endFailedCall(run, { error }, { ...call, succeeded: false }, policy);
+  }
+
+  private release(given: GivenRun, how: Driven): void {
+    if (this.active.get(given.run.runId) === given) this.active.delete(given.run.runId);
+    given.conclude(how);
     this.options.onChange();
   }
 
@@ -166,13 +217,13 @@ class SocketWorkerConnection implements WorkerConnection {
     this.options.socket.send({ type: 'abort', runId, writer, reason });
   }
 
-  private find(runId: string, writer: Writer): Driven | undefined {
-    const driven = this.active.get(runId);
-    const mine = driven?.run.writer;
+  private find(runId: string, writer: Writer): GivenRun | undefined {
+    const given = this.active.get(runId);
+    const mine = given?.run.writer;
     const isMine =
       mine?.activation === writer.activation &&
       mine.delivery === writer.delivery &&
       mine.executor === writer.executor;
-    return isMine ? driven : undefined;
+    return isMine ? given : undefined;
   }
 }

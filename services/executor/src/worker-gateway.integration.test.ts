@@ -2,7 +2,7 @@ import { connect as connectTcp } from 'node:net';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
 import { createApiKey } from '@ironflow/database';
 import { eventually, stopSharedServers } from '@ironflow/testing';
-import { connectRawWorker } from './testing/raw-worker.js';
+import { connectRawWorker, end } from './testing/raw-worker.js';
 import type { RawWorker, RawWorkerOptions } from './testing/raw-worker.js';
 import { createWorld } from './testing/world.js';
 import type { RunningExecutor, World } from './testing/world.js';
@@ -70,8 +70,14 @@ describe('a worker', () => {
     const worker = await connect({ appId: 'fleet' });
     await worker.next('welcome');
     worker.send({ type: 'from-the-future' }, { type: 'hello', v: 1, sdk: 's', appId: 'fleet', slots: 1 });
-    await world.jetstream.connection.nats.flush();
-    expect(worker.received.map(({ type }) => type)).toEqual(['welcome']);
+    const { scope } = world.ours;
+    const run = await world.createRun({ scope, appId: 'fleet', functionId: 'work', mode: 'pull' });
+    await world.activate(run);
+    worker.send(end(await worker.next('activate')));
+    await eventually(async () =>
+      expect(await world.entries(run)).toMatchObject([{ run: { kind: 'completed' } }]),
+    );
+    expect(worker.received.map(({ type }) => type)).toEqual(['welcome', 'activate']);
   });
 
   test('that leaves while its hello is being checked gets no runs', async () => {

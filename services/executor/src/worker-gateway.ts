@@ -3,10 +3,11 @@ import type { IncomingMessage } from 'node:http';
 import type { Duplex } from 'node:stream';
 import { WebSocketServer } from 'ws';
 import type { WebSocket } from 'ws';
-import { messageOf } from '@ironflow/errors';
+import { IronflowError, messageOf } from '@ironflow/errors';
 import { protocolVersion } from '@ironflow/schema';
 import type { Scope, WorkerMessage } from '@ironflow/schema';
 import type { Authenticator, RegistryReader } from '@ironflow/database';
+import { childLogger, requirePrincipal } from '@ironflow/service';
 import type { Logger } from '@ironflow/service';
 import type { ExecutorMetrics } from './executor-metrics.js';
 import type { AppKey, PullApps } from './pull-apps.js';
@@ -47,9 +48,8 @@ export function createWorkerGateway(options: WorkerGatewayOptions): WorkerGatewa
   let draining = false;
 
   const accept = async (request: IncomingMessage, socket: Duplex, head: Buffer): Promise<void> => {
-    const principal = await options.authenticator.authenticate(bearerOf(request));
-    if (principal === undefined) return refuseUpgrade(socket, 401);
-    if (principal.role === 'viewer') return refuseUpgrade(socket, 403);
+    const { authorization } = request.headers;
+    const principal = await requirePrincipal(options.authenticator, authorization, 'developer');
     if (draining || guests.size >= options.connectionsMax) return refuseUpgrade(socket, 503);
     socket.off('error', ignoreError); // From here on the WebSocket listens.
     server.handleUpgrade(request, socket, head, (webSocket) => {
@@ -66,8 +66,11 @@ export function createWorkerGateway(options: WorkerGatewayOptions): WorkerGatewa
       // A client that is gone before it is known would otherwise take the process with it: nobody else listens now.
       socket.on('error', ignoreError);
       accept(request, socket, head).catch((error: unknown) => {
-        options.logger.warn({ reason: messageOf(error) }, 'a worker cannot be authenticated now');
-        refuseUpgrade(socket, 503);
+        const status = refusalStatus(error);
+        if (status === 503) {
+          options.logger.warn({ reason: messageOf(error) }, 'a worker cannot be authenticated now');
+        }
+        refuseUpgrade(socket, status);
       });
     },
     drain: () => {
@@ -93,7 +96,8 @@ function createGuest(
   webSocket: WebSocket,
   { scope, onGone }: { scope: Scope; onGone: () => void },
 ): Guest {
-  const { pullApps, logger } = options;
+  const { pullApps } = options;
+  const logger = childLogger(options.logger, { project: scope.project, env: scope.env });
   let state: 'awaited' | 'checking' | 'joined' | 'gone' = 'awaited';
   let joined: { key: AppKey; connection: WorkerConnection } | undefined;
   let draining = false;
@@ -126,7 +130,7 @@ function createGuest(
     state = 'joined';
     socket.send({ type: 'welcome', v: protocolVersion, executor: options.executor });
     pullApps.join(key, joined.connection);
-    logger.info({ appId: key.appId, project: scope.project, env: scope.env }, 'a worker has connected');
+    logger.info({ appId: key.appId }, 'a worker has connected');
   };
   const timer = setTimeout(() => {
     if (state !== 'joined') webSocket.close(closePolicy, 'no hello');
@@ -136,6 +140,9 @@ function createGuest(
       if (message.type !== 'hello') return joined?.connection.receive(message);
       return state === 'awaited' ? join(message) : undefined;
     },
+    onUncongested: () => {
+      if (joined !== undefined) pullApps.changed(joined.key);
+    },
     onClose: () => {
       clearTimeout(timer);
       state = 'gone';
@@ -143,7 +150,7 @@ function createGuest(
       if (joined === undefined) return;
       pullApps.leave(joined.key, joined.connection);
       joined.connection.lost();
-      logger.info({ appId: joined.key.appId, project: scope.project, env: scope.env }, 'a worker is gone');
+      logger.info({ appId: joined.key.appId }, 'a worker is gone');
     },
   });
   return {
@@ -188,8 +195,10 @@ async function check(
   return undefined;
 }
 
-function bearerOf(request: IncomingMessage): string {
-  return /^Bearer (.+)$/i.exec(request.headers.authorization ?? '')?.[1] ?? '';
+function refusalStatus(error: unknown): keyof typeof statusTexts {
+  if (!(error instanceof IronflowError)) return 503;
+  if (error.category === 'unauthenticated') return 401;
+  return error.category === 'forbidden' ? 403 : 503;
 }
 
 const statusTexts = { 401: 'Unauthorized', 403: 'Forbidden', 503: 'Service Unavailable' } as const;

@@ -49,6 +49,8 @@ export interface World {
   readonly nats: NatsServer;
   readonly jetstream: JetStream;
   readonly database: Database;
+  /** What a service process would find in its environment. */
+  readonly serviceEnv: Record<string, string>;
   readonly ours: EnvironmentCredentials;
   readonly theirs: EnvironmentCredentials;
   startExecutor(changes?: Partial<ExecutorOptions>): Promise<RunningExecutor>;
@@ -64,13 +66,13 @@ export interface World {
   ): Promise<RunHandle>;
   /** Publishes the run's activation, as the scheduler does; answers its sequence. */
   activate(run: RunHandle): Promise<number>;
-  /** One more reason to run, as a timer or a retry gives. */
-  wake(run: RunHandle): Promise<void>;
   /** What the collector does with the run's journal. */
   accept(
     run: RunHandle,
     progress: Pick<RunProgress, 'prev' | 'journalSeq'> & Partial<RunProgress>,
   ): Promise<void>;
+  /** The collector accepts the last message, which ends in a retry or a deferral, and its time comes. */
+  retryDue(run: RunHandle): Promise<void>;
   journal(run: RunHandle): Promise<StoredJournalMessage[]>;
   entries(run: RunHandle): Promise<JournalEntry[]>;
   /** Whether an activation of the run is still in STEPS. */
@@ -86,15 +88,25 @@ export async function createWorld(
   const nats = options.nats ?? (await sharedNats());
   const connect = (name: string): Promise<JetStream> =>
     connectJetStream({ url: nats.url, name, replicas: 1, overrides: options.overrides ?? {} });
-  const { database, secrets, ours, theirs } = await openDatabase();
+  const { database, databaseUrl, masterKey, secrets, ours, theirs } = await openDatabase();
   const jetstream = await connect('test');
   const executors: RunningExecutor[] = [];
 
   const journal = (run: RunHandle) => jetstream.journal.after(run.scope, run.runId, 0);
+  const wake = async ({ runId }: RunHandle): Promise<void> => {
+    const text = 'update runs set wake = wake + 1 where id = $1';
+    await database.query({ name: 'test_wake', text }, [runId]);
+  };
+  const accept: World['accept'] = async (run, progress) => {
+    const base = { runId: run.runId, environmentId: run.scope.environmentId, steps: [], startedAtMs: 1 };
+    const accepted = await createCollectorStore(database).apply([{ ...base, ...progress }]);
+    if (accepted.length !== 1) throw new Error('PostgreSQL did not accept it');
+  };
   return {
     nats,
     jetstream,
     database,
+    serviceEnv: { NATS_URL: nats.url, DATABASE_URL: databaseUrl, IRONFLOW_MASTER_KEY: masterKey },
     ours,
     theirs,
     startExecutor: async (changes = {}) => {
@@ -117,14 +129,20 @@ export async function createWorld(
     },
     createRun: (of, data = null) => createRun(database, of, data),
     activate: (run) => activate(jetstream, run),
-    wake: async ({ runId }) => {
-      const text = 'update runs set wake = wake + 1 where id = $1';
-      await database.query({ name: 'test_wake', text }, [runId]);
-    },
-    accept: async (run, progress) => {
-      const base = { runId: run.runId, environmentId: run.scope.environmentId, steps: [], startedAtMs: 1 };
-      const accepted = await createCollectorStore(database).apply([{ ...base, ...progress }]);
-      if (accepted.length !== 1) throw new Error('PostgreSQL did not accept it');
+    accept,
+    retryDue: async (run) => {
+      const { sequence, message } = (await journal(run)).at(-1)!;
+      const entry = message.entries.at(-1);
+      if (entry?.type !== 'run' || !('served' in entry.run)) throw new Error('the activation has not ended');
+      const failures = 'retry' in entry.run ? entry.run.retry?.attempt : undefined;
+      await accept(run, {
+        prev: message.prev,
+        journalSeq: sequence,
+        status: 'waiting',
+        served: entry.run.served,
+        ...(failures === undefined ? {} : { failures }),
+      });
+      await wake(run);
     },
     journal,
     entries: async (run) => (await journal(run)).flatMap(({ message }) => message.entries),
@@ -153,13 +171,18 @@ async function openDatabase() {
   });
   const url = serviceUrl(ownerUrl, 'ironflow_service', password);
   const database = createDatabase({ url, applicationName: 'executor-test' });
-  const secrets = createEnvelope(randomBytes(32).toString('base64'));
+  const masterKey = randomBytes(32).toString('base64');
+  const secrets = createEnvelope(masterKey);
   const tenants = createTenantStore(database, secrets);
   const environment = (env: string) => {
     const project = `p${randomBytes(6).toString('hex')}`;
     return tenants.createEnvironment({ organization: project, project, env });
   };
-  return { database, secrets, ours: await environment('prod'), theirs: await environment('dev') };
+  return {
+    ...{ database, databaseUrl: url, masterKey, secrets },
+    ours: await environment('prod'),
+    theirs: await environment('dev'),
+  };
 }
 
 interface Ground {

@@ -1,0 +1,139 @@
+import { randomUUID } from 'node:crypto';
+import { afterAll, afterEach, beforeAll, expect, test } from '@jest/globals';
+import { connectJetStream } from '@ironflow/jetstream';
+import type { JetStream } from '@ironflow/jetstream';
+import { circuitKey, circuitStateSchema, defaultCircuitPolicy, limits } from '@ironflow/schema';
+import type { CircuitState } from '@ironflow/schema';
+import { createLogger, createMetrics, createSpanRecorder } from '@ironflow/service';
+import { sharedNats, stopSharedServers } from '@ironflow/testing';
+import { createCallAdmission } from './call-admission.js';
+import { createCircuitGate } from './circuit-gate.js';
+import type { CircuitGate } from './circuit-gate.js';
+import { createExecutorMetrics } from './executor-metrics.js';
+import { createPullDriver } from './pull-driver.js';
+import { createSettlement } from './settlement.js';
+import { createFakeRun } from './testing/fake-run.js';
+
+const nowMs = Date.UTC(2030, 0, 1);
+const logger = createLogger({ service: 'executor', level: 'silent' });
+const endpoint = 'worker';
+let jetstream: JetStream;
+const gates: CircuitGate[] = [];
+beforeAll(async () => {
+  jetstream = await connectJetStream({ url: (await sharedNats()).url, name: 'test', replicas: 1 });
+});
+afterEach(() => gates.splice(0).forEach((gate) => gate.stop()));
+afterAll(async () => {
+  await jetstream.close();
+  await stopSharedServers();
+});
+
+/** A breaker that has been open long enough, and an executor that has seen it. */
+async function setup() {
+  const of = { environmentId: randomUUID(), functionId: 'f', endpoint };
+  const open: CircuitState = {
+    ...{ ...of, state: 'open', consecutiveFailures: 5, calls: 5, failures: 5, successes: 0 },
+    ...{ windowStartedAtMs: nowMs - 70_000, openedAtMs: nowMs - 61_000 },
+  };
+  const bucket = jetstream.bucket('SYS_circuit_breakers');
+  await bucket.put(circuitKey(of), JSON.stringify(open));
+  const startGate = async (executor: string): Promise<CircuitGate> => {
+    const now = (): number => nowMs;
+    const gate = createCircuitGate({ bucket, executor, policy: defaultCircuitPolicy, logger, now });
+    await gate.start();
+    gates.push(gate);
+    // What the bucket has is told while it starts, and read after that.
+    await bucket.get(circuitKey(of));
+    return gate;
+  };
+  const circuits = await startGate('executor-1');
+  const spans = createSpanRecorder({ service: 'executor' });
+  const metrics = createExecutorMetrics(createMetrics({ service: 'executor' }));
+  const settlement = createSettlement({ spans, metrics, now: () => nowMs, random: () => 0 });
+  const state = async (): Promise<CircuitState> =>
+    circuitStateSchema.parse(JSON.parse((await bucket.get(circuitKey(of)))!.value));
+  const scope = { environmentId: of.environmentId, project: 'p', env: 'e' };
+  return {
+    of,
+    open,
+    circuits,
+    startGate,
+    admission: createCallAdmission({ circuits, settlement }),
+    state,
+    scope,
+  };
+}
+
+test('a probe that was given back is claimed by the next executor at once', async () => {
+  const { of, open, circuits, startGate, state } = await setup();
+  const other = await startGate('executor-2');
+  const admitted = await circuits.admit(of);
+  expect(admitted).toEqual({ kind: 'call', probe: nowMs });
+  await circuits.giveBack(of, nowMs - 1);
+  expect(await state()).toMatchObject({ state: 'half_open', probe: { executor: 'executor-1' } });
+  await circuits.giveBack(of, nowMs);
+  expect(await state()).toEqual(open);
+  expect(await circuits.admit(of)).toEqual({ kind: 'call', probe: nowMs });
+  expect((await other.admit(of)).kind).toBe('wait');
+});
+
+test.each([
+  ['that nobody reports', false],
+  ['that fails to be driven', true],
+])('the probe of a call %s is given back', async (_what, throws) => {
+  const { admission, open, state, scope } = await setup();
+  const driven = admission(createFakeRun({ scope }), endpoint, async (probe) => {
+    expect(probe).toBe(nowMs);
+    expect((await state()).state).toBe('half_open');
+    if (throws) throw new Error('Postgres is away');
+    return 'restart';
+  });
+  if (throws) await expect(driven).rejects.toThrow('away');
+  else expect(await driven).toBe('restart');
+  expect(await state()).toEqual(open);
+});
+
+test('the probe of a call that was reported is left for its outcome', async () => {
+  const { admission, state, scope } = await setup();
+  const run = createFakeRun({ scope });
+  await admission(run, endpoint, async () => {
+    run.callReported = true;
+    return 'over';
+  });
+  expect(await state()).toMatchObject({ state: 'half_open', probe: { startedAtMs: nowMs } });
+});
+
+test('nothing is claimed for a run that is somebody else’s by now', async () => {
+  const { admission, open, state, scope } = await setup();
+  const run = createFakeRun({ scope });
+  run.lease.abandon('superseded');
+  expect(await admission(run, endpoint, () => Promise.reject(new Error('called')))).toBe('over');
+  expect(await state()).toEqual(open);
+});
+
+test('nothing is claimed for a run that no worker has room for', async () => {
+  const { admission, open, state, scope } = await setup();
+  const registry = { functions: new Map(), apps: new Map() };
+  const drive = createPullDriver({
+    registry: { atLeast: async () => registry } as never,
+    admission,
+  });
+  const run = createFakeRun({ scope });
+  expect(await drive(run, { haveRoom: () => false, pick: () => undefined })).toBe('over');
+  expect(run.answers).toEqual(['handed back']);
+  expect(await state()).toEqual(open);
+  // The only worker leaves between the look and the claim.
+  const next = createFakeRun({ scope });
+  expect(await drive(next, { haveRoom: () => true, pick: () => undefined })).toBe('over');
+  expect(next.answers).toEqual(['handed back']);
+  expect(await state()).toEqual(open);
+});
+
+test('a run that can go no further fails without a call', async () => {
+  const { admission, scope } = await setup();
+  for (const over of [{ memoBytes: limits.runMemoBytesMax + 1 }, { unrecordedCalls: 20 }]) {
+    const run = createFakeRun({ scope, ...over });
+    expect(await admission(run, endpoint, () => Promise.reject(new Error('called')))).toBe('over');
+    expect(run.answers).toEqual(['finished']);
+  }
+});

@@ -1,0 +1,99 @@
+import { beforeAll, describe, expect, test } from '@jest/globals';
+import { circuitKey, circuitStateSchema, defaultCircuitPolicy } from '@ironflow/schema';
+import type { CircuitState } from '@ironflow/schema';
+import { eventually } from '@ironflow/testing';
+import { completed, end, record } from './testing/raw-worker.js';
+import { answer, done, patience, useWorld } from './testing/suite.js';
+import type { RunHandle, World } from './testing/world.js';
+
+const suite = useWorld();
+const { connect, createApp, ended, open, start } = suite;
+let world: World;
+beforeAll(() => {
+  world = suite.world();
+});
+
+const policy = { ...defaultCircuitPolicy, openMs: 60_000 };
+const partsOf = (run: RunHandle, endpoint: string) => ({
+  environmentId: run.scope.environmentId,
+  functionId: run.functionId,
+  endpoint,
+});
+
+async function openSince(run: RunHandle, endpoint: string, openedAtMs: number): Promise<CircuitState> {
+  const of = partsOf(run, endpoint);
+  const state: CircuitState = {
+    ...of,
+    state: 'open',
+    consecutiveFailures: 5,
+    windowStartedAtMs: openedAtMs,
+    calls: 5,
+    failures: 5,
+    openedAtMs,
+    successes: 0,
+  };
+  await world.jetstream.bucket('SYS_circuit_breakers').put(circuitKey(of), JSON.stringify(state));
+  return state;
+}
+
+async function stateOf(run: RunHandle, endpoint: string): Promise<CircuitState> {
+  const key = circuitKey(partsOf(run, endpoint));
+  const entry = await world.jetstream.bucket('SYS_circuit_breakers').get(key);
+  return circuitStateSchema.parse(JSON.parse(entry!.value));
+}
+
+describe('an open circuit', () => {
+  test('puts the run off and uses no attempt', async () => {
+    const endpoint = await open(answer(done));
+    const run = await suite.createPushRun(endpoint.url);
+    await openSince(run, endpoint.url, Date.now());
+    await start({ circuitPolicy: policy });
+    await world.activate(run);
+    expect(await ended(run)).toMatchObject([
+      { run: { kind: 'deferred', served: 1, reason: 'circuit_open' } },
+    ]);
+    expect(endpoint.calls).toHaveLength(0);
+  });
+
+  test('whose time is over lets one probe of two executors through', async () => {
+    const endpoint = await open(answer(done));
+    const first = await suite.createPushRun(endpoint.url);
+    const runs = [first];
+    for (let count = 1; count < 8; count += 1) runs.push(await world.createRun(first));
+    await openSince(first, endpoint.url, Date.now() - 61_000);
+    await start({ circuitPolicy: policy, pushConcurrency: 4 });
+    await start({ circuitPolicy: policy, pushConcurrency: 4 });
+    await Promise.all(runs.map((run) => world.activate(run)));
+    const ends = (await Promise.all(runs.map(ended))).map((entries) => entries.at(-1));
+    expect(ends.filter((entry) => entry?.type === 'run' && entry.run.kind === 'completed')).toMatchObject([
+      { run: { call: { probe: expect.any(Number) } } },
+    ]);
+    expect(ends.filter((entry) => entry?.type === 'run' && entry.run.kind === 'deferred')).toHaveLength(7);
+    expect(endpoint.calls).toHaveLength(1);
+  });
+});
+
+describe('the one probe of a breaker', () => {
+  test.each([
+    [
+      'declines',
+      (given: Parameters<typeof end>[0]) => end(given, { kind: 'declined', reason: 'function_not_found' }),
+    ],
+    ['returns too much', (given: Parameters<typeof end>[0]) => record(given, 0, tooLarge)],
+  ])('is given back when its worker %s: nobody will report it', async (_what, say) => {
+    const appId = await createApp();
+    const run = await suite.createPullRun(appId);
+    const open = await openSince(run, 'worker', Date.now() - 61_000);
+    const executor = await start({ circuitPolicy: policy });
+    const worker = await connect(executor, appId);
+    await world.activate(run);
+    const given = await worker.next('activate');
+    expect(await stateOf(run, 'worker')).toMatchObject({ state: 'half_open' });
+    worker.send(say(given));
+    await ended(run);
+    await eventually(async () => expect(await stateOf(run, 'worker')).toEqual(open), patience);
+  });
+});
+
+/** Less than an output may have, and more than a message holds once its characters are escaped. */
+const tooLarge = completed('big', JSON.stringify('"'.repeat(262_000)));

@@ -1,0 +1,77 @@
+import type { RequestListener } from 'node:http';
+import { afterAll, afterEach, expect, test } from '@jest/globals';
+import { freePort } from '@ironflow/testing';
+import { createPushCaller } from './push-call.js';
+import type { PushResult } from './push-call.js';
+import { listen } from './testing/endpoint.js';
+
+const caller = createPushCaller();
+const undo: (() => unknown)[] = [];
+afterEach(async () => {
+  for (let step = undo.pop(); step !== undefined; step = undo.pop()) await step();
+});
+afterAll(() => caller.close());
+
+function call(url: string, timeoutMs = 10_000): Promise<PushResult> {
+  const runId = '0190a000-0000-7000-8000-000000000001';
+  const event = { id: runId, name: 'test', data: 'null', receivedAtMs: 1, correlationId: runId };
+  return caller.call({
+    url,
+    id: 'call-1',
+    invocation: { v: 1, run: { id: runId, functionId: 'f', attempt: 1 }, event, memo: [] },
+    signingKeys: [`whsec_${Buffer.alloc(24, 1).toString('base64')}`],
+    trace: undefined,
+    timeoutMs,
+    signal: new AbortController().signal,
+  });
+}
+
+async function open(listener: RequestListener): Promise<string> {
+  const endpoint = await listen(listener);
+  undo.push(() => endpoint.close());
+  return endpoint.url;
+}
+
+test.each([
+  // Something between us and the endpoint says so, and does not know what became of the endpoint.
+  [408, true],
+  [499, true],
+  [502, true],
+  [503, true],
+  [504, true],
+  [400, false],
+  [401, false],
+  [404, false],
+  [429, false],
+  [500, false],
+  [501, false],
+])('an endpoint that answers %i may still be running: %s', async (status, mayStillRun) => {
+  const url = await open((_request, response) => response.writeHead(status).end());
+  expect(await call(url)).toMatchObject({ kind: 'failed', error: { name: 'bad_status' }, mayStillRun });
+});
+
+test.each<[string, () => string | Promise<string>]>([
+  ['nobody listens', async () => `http://127.0.0.1:${await freePort()}/`],
+  ['the name is unknown', () => 'http://nobody.invalid/'],
+  ['there is no route', () => 'http://[2001:db8::1]/'],
+  [
+    'it speaks no TLS',
+    async () => (await open((_request, response) => response.end())).replace('http', 'https'),
+  ],
+])('a call was certainly never sent when %s', async (_why, target) => {
+  expect(await call(await target())).toMatchObject({
+    kind: 'failed',
+    error: { name: 'unreachable' },
+    mayStillRun: false,
+  });
+});
+
+test('an endpoint that hangs up before or within its answer may still be running', async () => {
+  const before = await open((request) => request.socket.destroy());
+  const within = await open((request, response) => {
+    response.write('{', () => request.socket.destroy());
+  });
+  for (const url of [before, within]) {
+    expect(await call(url)).toMatchObject({ error: { name: 'unreachable' }, mayStillRun: true });
+  }
+});

@@ -1,0 +1,74 @@
+import { afterAll, afterEach, expect, test } from '@jest/globals';
+import { verifySignature } from '@ironflow/schema';
+import type { JournalEntry, RegisteredApp } from '@ironflow/schema';
+import { createMetrics, createSpanRecorder } from '@ironflow/service';
+import { createExecutorMetrics } from './executor-metrics.js';
+import { createPushCaller } from './push-call.js';
+import { createPushDriver } from './push-driver.js';
+import { createSettlement } from './settlement.js';
+import { listen } from './testing/endpoint.js';
+import type { Endpoint } from './testing/endpoint.js';
+import { createFakeRun } from './testing/fake-run.js';
+import { completed } from './testing/raw-worker.js';
+
+const caller = createPushCaller();
+const endpoints: Endpoint[] = [];
+afterEach(async () => {
+  for (const endpoint of endpoints.splice(0)) await endpoint.close();
+});
+afterAll(() => caller.close());
+
+test('a run goes on with the signing keys it began with, whatever becomes of Postgres', async () => {
+  let calls = 0;
+  const endpoint = await listen((_request, response) => {
+    calls += 1;
+    const records = calls < 4 ? [completed(`s${calls}`)] : [];
+    const outcome = { kind: calls < 4 ? 'continue' : 'completed' };
+    response.end(JSON.stringify({ v: 1, records, outcome }));
+  });
+  endpoints.push(endpoint);
+  const signingKey = `whsec_${Buffer.alloc(24, 1).toString('base64')}`;
+  let reads = 0;
+  const metrics = createExecutorMetrics(createMetrics({ service: 'executor' }));
+  const spans = createSpanRecorder({ service: 'executor' });
+  const app = { id: 'app', mode: 'push', url: endpoint.url } as RegisteredApp;
+  const registry = { version: 1, apps: new Map([['app', app]]), functions: new Map() };
+  const drive = createPushDriver({
+    registry: { atLeast: async () => registry } as never,
+    tenants: {
+      signingKeys: async () => {
+        reads += 1;
+        if (reads > 1) throw new Error('Postgres is away');
+        return [signingKey];
+      },
+    },
+    caller,
+    admission: (_run, _endpoint, call) => call(undefined),
+    settlement: createSettlement({ spans, metrics, now: () => 1, random: () => 0 }),
+    metrics,
+    deadlineMs: 10_000,
+  });
+  const entries: JournalEntry[] = [];
+  const run = createFakeRun({
+    journal: {
+      append: async (more) => {
+        entries.push(...more);
+        return 'appended';
+      },
+      hasAppended: () => entries.length > 0,
+    },
+  });
+  expect(await drive(run)).toBe('over');
+  expect(entries.map((entry) => (entry.type === 'step' ? entry.step.id : entry.run.kind))).toEqual([
+    's1',
+    's2',
+    's3',
+    'completed',
+  ]);
+  expect(endpoint.calls).toHaveLength(4);
+  for (const { headers, body } of endpoint.calls) {
+    const [id, timestamp] = [String(headers['webhook-id']), String(headers['webhook-timestamp'])];
+    const signature = String(headers['webhook-signature']);
+    expect(verifySignature({ id, timestamp, body }, signature, [signingKey], Date.now()).valid).toBe(true);
+  }
+});

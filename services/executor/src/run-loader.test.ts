@@ -1,0 +1,62 @@
+import { expect, test } from '@jest/globals';
+import { IronflowError } from '@ironflow/errors';
+import { JournalUnreadableError } from '@ironflow/jetstream';
+import type { ExecutorStore, RunState } from '@ironflow/database';
+import { loadRuns } from './run-loader.js';
+import type { RunLoaderOptions } from './run-loader.js';
+
+const scope = { environmentId: '00000000-0000-7000-8000-000000000001', project: 'p', env: 'e' };
+const activations = Array.from({ length: 100 }, (_, index) => ({ runId: `run-${index}`, scope }));
+
+function setup(over: {
+  failure?: (runIds: readonly string[]) => Error | undefined;
+  last?: (runId: string) => Error | undefined;
+}) {
+  let statements = 0;
+  const store: ExecutorStore = {
+    loadRuns: async (runIds) => {
+      statements += 1;
+      const failure = over.failure?.(runIds);
+      if (failure !== undefined) throw failure;
+      return new Map(runIds.map((runId) => [runId, { runId, journalSeq: 0 } as RunState]));
+    },
+  };
+  const journal: RunLoaderOptions['journal'] = {
+    last: async (_scope, runId) => {
+      const failure = over.last?.(runId);
+      if (failure !== undefined) throw failure;
+      return undefined;
+    },
+    after: async () => [],
+  };
+  return { load: () => loadRuns({ store, journal }, activations), statements: () => statements };
+}
+
+test('a run whose memo no statement can answer spoils its own activation only', async () => {
+  const tooMuch = (runIds: readonly string[]) =>
+    runIds.includes('run-42') ? new Error('invalid string length') : undefined;
+  const { load, statements } = setup({ failure: tooMuch });
+  const loaded = await load();
+  expect(loaded.filter(({ kind }) => kind !== 'loaded')).toHaveLength(1);
+  expect(loaded[42]).toMatchObject({ kind: 'unreadable', retryDelayMs: 5_000 });
+  expect(loaded.map((one) => one.kind === 'loaded' && one.state.runId)[43]).toBe('run-43');
+  // Halved seven times, two statements each time.
+  expect(statements()).toBeLessThanOrEqual(15);
+});
+
+test('a database that is away is asked once for all of them', async () => {
+  const away = new IronflowError('unavailable', 'database_unavailable', 'away');
+  const { load, statements } = setup({ failure: () => away });
+  for (const one of await load()) expect(one).toMatchObject({ kind: 'unreadable', retryDelayMs: 500 });
+  expect(statements()).toBe(1);
+});
+
+test.each([
+  ['cannot be read now', new JournalUnreadableError('RESULTS cannot be read'), 500],
+  ['is of a newer version', new Error('message 7 of RESULTS is of a newer version'), 5_000],
+])('a journal that %s spoils its own activation only', async (_what, failure, retryDelayMs) => {
+  const { load } = setup({ last: (runId) => (runId === 'run-7' ? failure : undefined) });
+  const loaded = await load();
+  expect(loaded[7]).toEqual({ kind: 'unreadable', reason: failure.message, retryDelayMs });
+  expect(loaded.filter(({ kind }) => kind === 'loaded')).toHaveLength(99);
+});

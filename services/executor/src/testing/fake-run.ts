@@ -1,0 +1,50 @@
+/** An active run without a journal behind it, for tests of what stands between it and its worker. */
+import { randomUUID } from 'node:crypto';
+import type { ActiveRun } from '../active-run.js';
+import type { Lease } from '../lease.js';
+
+export interface FakeRun extends ActiveRun {
+  /** What became of its lease. */
+  readonly answers: string[];
+}
+
+export function createFakeRun(over: Partial<ActiveRun> = {}): FakeRun {
+  const answers: string[] = [];
+  const runId = randomUUID();
+  let held = true;
+  const say = (word: string): void => {
+    if (held) answers.push(word);
+    held = false;
+  };
+  const lease: Lease = {
+    isHeld: () => held,
+    abandon: () => say('abandoned'),
+    finish: () => say('finished'),
+    discard: () => say('discarded'),
+    handBack: () => say('handed back'),
+    onLost: () => undefined,
+    onBeat: () => undefined,
+  };
+  return {
+    answers,
+    runId,
+    scope: { environmentId: randomUUID(), project: 'p', env: 'e' },
+    appId: 'app',
+    functionId: 'f',
+    writer: { activation: 1, delivery: 1, executor: 'x' },
+    event: { id: runId, name: 'n', data: 'null', source: 'http', receivedAtMs: 1, correlationId: runId },
+    wake: 1,
+    failures: 0,
+    memo: new Map(),
+    memoBytes: 0,
+    unrecordedCalls: undefined,
+    callReported: false,
+    registryVersion: 1,
+    lease,
+    journal: { append: () => Promise.resolve('appended'), hasAppended: () => false },
+    activatedAtMs: 1,
+    trace: undefined,
+    causedBy: undefined,
+    ...over,
+  };
+}

@@ -1,0 +1,84 @@
+import { expect, test } from '@jest/globals';
+import { createMetrics, createSpanRecorder } from '@ironflow/service';
+import type { JournalEntry } from '@ironflow/schema';
+import type { ActiveRun } from './active-run.js';
+import { createExecutorMetrics } from './executor-metrics.js';
+import { createSettlement } from './settlement.js';
+import { createFakeRun } from './testing/fake-run.js';
+import type { FakeRun } from './testing/fake-run.js';
+import { createWorkerConnection } from './worker-connection.js';
+
+function setup(slots = 10) {
+  const metrics = createExecutorMetrics(createMetrics({ service: 'executor' }));
+  const spans = createSpanRecorder({ service: 'executor' });
+  let congested = false;
+  let changes = 0;
+  const sent: string[] = [];
+  const connection = createWorkerConnection({
+    socket: { send: ({ type }) => sent.push(type), isCongested: () => congested },
+    slots,
+    settlement: createSettlement({ spans, metrics, now: () => 1, random: () => 0 }),
+    metrics,
+    onChange: () => (changes += 1),
+  });
+  const written = new Map<string, JournalEntry[]>();
+  const give = (functionId: string, probe?: number): FakeRun => {
+    const entries: JournalEntry[] = [];
+    const journal: ActiveRun['journal'] = {
+      append: async (more) => {
+        entries.push(...more);
+        return 'appended';
+      },
+      hasAppended: () => entries.length > 0,
+    };
+    const run = createFakeRun({ functionId, journal });
+    written.set(run.runId, entries);
+    void connection.drive(run, { policy: undefined, probe });
+    return run;
+  };
+  const callOf = (run: FakeRun): unknown => {
+    const [entry] = written.get(run.runId)!;
+    return entry?.type === 'run' && 'call' in entry.run ? entry.run.call : undefined;
+  };
+  return {
+    connection,
+    give,
+    callOf,
+    sent,
+    congest: (is: boolean) => (congested = is),
+    changes: () => changes,
+  };
+}
+
+test('a lost worker is one failed call of each function, and a probe is told of whichever run came before it', () => {
+  const { connection, give, callOf } = setup();
+  const [first, probe, other, last] = [give('f'), give('f', 77), give('g'), give('f')];
+  connection.lost();
+  const failed = { endpoint: 'worker', succeeded: false };
+  expect([first, probe, other, last].map(callOf)).toEqual([
+    failed,
+    { ...failed, probe: 77 },
+    failed,
+    undefined,
+  ]);
+});
+
+test('a worker that drains has no slots, and what it has when it leaves is handed back without a word', () => {
+  const { connection, give, callOf, sent } = setup(3);
+  const run = give('f');
+  expect([connection.slots(), connection.freeSlots()]).toEqual([3, 2]);
+  void connection.receive({ type: 'drain' });
+  expect([connection.slots(), connection.freeSlots()]).toEqual([0, 0]);
+  expect(sent).toEqual(['activate', 'drained']);
+  connection.lost();
+  expect(run.answers).toEqual(['handed back']);
+  expect(callOf(run)).toBeUndefined();
+});
+
+test('a worker that is slow to read gets no runs until it has read, and keeps its slots', () => {
+  const { connection, congest } = setup(3);
+  congest(true);
+  expect([connection.slots(), connection.freeSlots()]).toEqual([3, 0]);
+  congest(false);
+  expect(connection.freeSlots()).toBe(3);
+});
