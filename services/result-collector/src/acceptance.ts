@@ -4,16 +4,21 @@
  * came before one that it follows.
  *
  * A message that Postgres refuses for its data is found by halving. Nothing after it could ever be accepted, and replaying
- * the run would record the same again, so the run fails at that message: it ends, and says why, instead of hanging.
+ * the run would record the same again, so the run fails at that message: it ends, and says why, instead of hanging. The
+ * message is kept as a dead letter before, by whoever was delivered it: afterwards it would pass for one that Postgres has.
  */
+import { messageOf } from '@ironflow/errors';
 import { isRefusedData } from '@ironflow/database';
 import type { AcceptedRun, CollectorStore, RunProgress } from '@ironflow/database';
 import type { Journal } from '@ironflow/jetstream';
+import { isTerminal } from '@ironflow/schema';
 import type { Failure } from '@ironflow/schema';
+import type { Logger } from '@ironflow/service';
+import type { DeadLetters } from './dead-letters.js';
 import { chainsOf, collapse } from './progress.js';
 import type { PlacedMessage } from './progress.js';
 import { settle } from './settlement.js';
-import type { Disposition } from './settlement.js';
+import type { Disposition, Settlement } from './settlement.js';
 
 export type Outcome = Disposition | 'accepted' | 'refused' | 'unsettled';
 
@@ -36,6 +41,10 @@ export interface Acceptance {
 export interface AcceptanceOptions {
   store: CollectorStore;
   journal: Pick<Journal, 'after'>;
+  deadLetters: DeadLetters;
+  logger: Logger;
+  /** The stream lost its latest messages, and gave their sequences to others. */
+  wentBack?: boolean;
 }
 
 /** Rounds beyond the first are lost to other collectors that apply the same runs; they cannot go on for long. */
@@ -59,12 +68,12 @@ export async function acceptBatch(
   acceptance: Acceptance,
 ): Promise<void> {
   const { chains } = chainsOf(batch.filter(({ sequence }) => !acceptance.outcomes.has(sequence)));
-  await applyChains(options.store, chains, acceptance);
+  await applyChains(options, chains, acceptance);
   for (let round = 1; round <= roundsMax; round += 1) {
     const open = batch.filter(({ sequence }) => !acceptance.outcomes.has(sequence));
     if (open.length === 0) return;
     const next = await settleOpen(options, open, acceptance);
-    await applyChains(options.store, next, acceptance);
+    await applyChains(options, next, acceptance);
   }
   for (const { sequence } of batch) {
     if (!acceptance.outcomes.has(sequence)) acceptance.outcomes.set(sequence, 'unsettled');
@@ -84,13 +93,9 @@ async function settleOpen(
     byRun.set(placed.message.runId, messages);
   }
   const positions = await options.store.positions([...byRun.keys()]);
-  const settleRun = async ([runId, messages]: [string, PlacedMessage[]]): Promise<PlacedMessage[]> => {
+  const settleRun = async (runId: string, messages: PlacedMessage[]): Promise<PlacedMessage[]> => {
     const run = positions.get(runId);
-    let settlement = settle(run, messages, undefined);
-    if (settlement.needsJournal && run !== undefined) {
-      const tail = await options.journal.after(run.scope, runId, run.journalSeq);
-      settlement = settle(run, messages, tail);
-    }
+    const settlement = await settleWithJournal(options, run, messages);
     for (const { placed, disposition } of settlement.settled) {
       acceptance.outcomes.set(placed.sequence, disposition);
     }
@@ -100,38 +105,80 @@ async function settleOpen(
     }
     return settlement.chain;
   };
-  const chains = await Promise.all([...byRun].map(settleRun));
+  const chains = await Promise.all(
+    [...byRun].map(([runId, messages]) =>
+      settleRun(runId, messages).catch((error: unknown) => {
+        // One journal that cannot be read holds up its own run only.
+        options.logger.warn({ run_id: runId, reason: messageOf(error) }, 'a journal cannot be read now');
+        for (const { sequence } of messages) acceptance.outcomes.set(sequence, 'unsettled');
+        return [];
+      }),
+    ),
+  );
   return chains.filter((chain) => chain.length > 0);
 }
 
+async function settleWithJournal(
+  { journal, wentBack = false }: AcceptanceOptions,
+  run: AcceptedRun | undefined,
+  messages: readonly PlacedMessage[],
+): Promise<Settlement> {
+  const settlement = settle(run, messages);
+  if (run === undefined || !(settlement.needsJournal || wentBack)) return settlement;
+  const tail = await journal.after(run.scope, run.runId, wentBack ? 0 : run.journalSeq);
+  return settle(run, messages, { tail, wentBack });
+}
+
+/** What was accepted is noted commit by commit, so that it is known even if a later one fails. */
 async function applyChains(
-  store: CollectorStore,
+  options: AcceptanceOptions,
   chains: readonly PlacedMessage[][],
   acceptance: Acceptance,
 ): Promise<void> {
-  if (chains.length === 0) return;
+  const { applyMax } = options.store;
+  for (let start = 0; start < chains.length; start += applyMax) {
+    await applySlice(options, chains.slice(start, start + applyMax), acceptance);
+  }
+}
+
+async function applySlice(
+  options: AcceptanceOptions,
+  chains: readonly PlacedMessage[][],
+  acceptance: Acceptance,
+): Promise<void> {
   try {
     const progresses = chains.map(collapse);
-    const accepted = await store.apply(progresses);
+    const accepted = await options.store.apply(progresses);
     noteAccepted(chains, progresses, accepted, acceptance);
   } catch (error) {
     if (!isRefusedData(error)) throw error;
     if (chains.length > 1) {
       const middle = chains.length >> 1;
-      await applyChains(store, chains.slice(0, middle), acceptance);
-      await applyChains(store, chains.slice(middle), acceptance);
+      await applySlice(options, chains.slice(0, middle), acceptance);
+      await applySlice(options, chains.slice(middle), acceptance);
       return;
     }
     const chain = chains[0]!;
-    if (chain.length === 1) return failAt(store, chain[0]!, acceptance);
+    if (chain.length === 1) return failAt(options, chain[0]!, acceptance);
     const middle = chain.length >> 1;
-    await applyChains(store, [chain.slice(0, middle)], acceptance);
-    await applyChains(store, [chain.slice(middle)], acceptance);
+    await applySlice(options, [chain.slice(0, middle)], acceptance);
+    await applySlice(options, [chain.slice(middle)], acceptance);
   }
 }
 
-async function failAt(store: CollectorStore, culprit: PlacedMessage, acceptance: Acceptance): Promise<void> {
-  const { runId, environmentId, prev, activatedAtMs } = culprit.message;
+async function failAt(
+  { store, deadLetters }: AcceptanceOptions,
+  culprit: PlacedMessage,
+  acceptance: Acceptance,
+): Promise<void> {
+  const { message, delivered } = culprit;
+  const { runId, environmentId, prev, activatedAtMs } = message;
+  // Read from the journal: it is left to the collector that it is delivered to, and so is what follows it.
+  if (delivered === undefined) return;
+  const position = (await store.positions([runId])).get(runId);
+  // No part of the chain: it is judged like any other.
+  if (position?.journalSeq !== prev || isTerminal(position.status)) return;
+  await deadLetters.keep([{ lost: delivered, message, reason: 'refused_by_database' }]);
   const progress: RunProgress = {
     runId,
     environmentId,
@@ -140,11 +187,9 @@ async function failAt(store: CollectorStore, culprit: PlacedMessage, acceptance:
     startedAtMs: activatedAtMs,
     steps: [],
     status: 'failed',
-    ended: true,
     error: refusal,
   };
   const [run] = await store.apply([progress]);
-  // Not accepted: it was no part of the chain, and is judged like any other.
   if (run === undefined) return;
   acceptance.accepted.push({ run, messages: [], failure: refusal });
   acceptance.outcomes.set(culprit.sequence, 'refused');

@@ -3,7 +3,7 @@ import type { Notices } from '@ironflow/jetstream';
 import type { SpanRecorder } from '@ironflow/service';
 import type { Acceptance } from './acceptance.js';
 import type { CollectorMetrics } from './collector-metrics.js';
-import { announce } from './run-notice.js';
+import { announceAccepted, announceAgain } from './run-notice.js';
 import type { Announcement } from './run-notice.js';
 import { runSpan } from './run-span.js';
 
@@ -21,15 +21,16 @@ export function createAnnouncer({ notices, spans, metrics }: AnnouncerOptions): 
   const send = ({ notice, what }: Announcement): void => notices.publishRun(notice, what);
   return {
     announce: ({ accepted, present }) => {
-      for (const { run, messages, failure } of accepted) {
-        send(announce(run, messages, failure));
+      for (const part of accepted) {
+        const { run, failure } = part;
+        send(announceAccepted(part));
         if (run.endedAtMs === undefined) continue;
         metrics.runsEnded.add(1, { outcome: run.status });
         const span = spans.enabled ? runSpan(run, failure?.name) : undefined;
         if (span !== undefined) spans.record(span);
       }
       // Only the notice: whoever got these accepted has written the span.
-      for (const { run, messages } of present) send(announce(run, messages));
+      for (const part of present) send(announceAgain(part));
     },
   };
 }

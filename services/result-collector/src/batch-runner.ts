@@ -7,9 +7,10 @@ import { acceptBatch, createAcceptance } from './acceptance.js';
 import type { Outcome } from './acceptance.js';
 import type { Announcer } from './announcer.js';
 import type { CollectorMetrics } from './collector-metrics.js';
-import { deadLetterOf } from './dead-letters.js';
 import type { Casualty, DeadLetters } from './dead-letters.js';
 import type { HeldMessage, Intake } from './intake.js';
+import { pause } from './pause.js';
+import { terminalEntryOf } from './progress.js';
 
 export interface BatchRunner {
   /** Never rejects. Every message of the batch is answered afterwards. */
@@ -26,6 +27,7 @@ export interface BatchRunnerOptions {
   logger: Logger;
   clock: Clock;
   stopping: AbortSignal;
+  wentBack?: boolean;
 }
 
 const retryDelayMsMin = 100;
@@ -36,7 +38,7 @@ const unsettledDelayMs = 250;
 const brokenBatchDelayMs = 1_000;
 
 export function createBatchRunner(options: BatchRunnerOptions): BatchRunner {
-  const { store, journal, deadLetters, metrics, logger, clock, stopping } = options;
+  const { deadLetters, metrics, logger, clock, stopping } = options;
   const counters = bindOutcomes(metrics.messages);
 
   /** Tries for as long as Postgres is away; false after any other error, and when the service stops. */
@@ -68,16 +70,7 @@ export function createBatchRunner(options: BatchRunnerOptions): BatchRunner {
   };
 
   const keepCasualties = async (batch: readonly HeldMessage[], outcomes: Outcomes): Promise<void> => {
-    const letters = batch.flatMap((held) => {
-      const cause = casualtyOf[outcomeOf(held, outcomes)];
-      return cause === undefined ? [] : [deadLetterOf(casualty(held, cause), clock.now())];
-    });
-    if (letters.length === 0) return;
-    await deadLetters.store(letters);
-    for (const { reason, subject } of letters) {
-      metrics.deadLetters.add(1, { reason });
-      logger.error({ reason, subject }, 'a journal message became a dead letter');
-    }
+    await deadLetters.keep(batch.flatMap((held) => casualtyOf(held, outcomeOf(held, outcomes)) ?? []));
   };
 
   return {
@@ -87,7 +80,7 @@ export function createBatchRunner(options: BatchRunnerOptions): BatchRunner {
       const acceptance = createAcceptance();
       const { outcomes } = acceptance;
       const isDone =
-        (await persist(batch.length, () => acceptBatch({ store, journal }, placed, acceptance))) &&
+        (await persist(batch.length, () => acceptBatch(options, placed, acceptance))) &&
         (await persist(batch.length, () => keepCasualties(batch, outcomes)));
       // Also when it was not finished: what Postgres has accepted is to be known.
       options.announcer.announce(acceptance);
@@ -105,18 +98,15 @@ function outcomeOf(held: HeldMessage, outcomes: Outcomes): FinalOutcome {
   return held.placed === undefined ? 'unreadable' : (outcomes.get(held.sequence) ?? 'unsettled');
 }
 
-type Cause = Pick<Casualty, 'reason' | 'detail'>;
-
-const casualtyOf: Partial<Record<FinalOutcome, Cause>> = {
-  unreadable: { reason: 'unreadable', detail: 'it is no journal message of this version' },
-  without_run: { reason: 'without_run', detail: 'its run does not exist in its environment' },
-  refused: { reason: 'refused_by_database', detail: 'its data cannot be stored; the run failed' },
-};
-
-function casualty(held: HeldMessage, cause: Cause): Casualty {
-  const { subject, data } = held.delivery;
-  const environmentId = held.placed?.message.environmentId;
-  return { subject, data, sequence: held.sequence, environmentId, ...cause };
+/** One that was refused is kept before its run fails, which is where that is done. */
+function casualtyOf(held: HeldMessage, outcome: FinalOutcome): Casualty | undefined {
+  const lost = held.delivery;
+  const message = held.placed?.message;
+  if (outcome === 'unreadable' || outcome === 'without_run') return { lost, message, reason: outcome };
+  if (outcome !== 'accepted' && outcome !== 'present') return undefined;
+  const ending = message && terminalEntryOf(message);
+  const isExhausted = ending?.kind === 'failed' && ending.error.name === 'delivery_exhausted';
+  return isExhausted ? { lost, message, reason: 'delivery_exhausted' } : undefined;
 }
 
 const outcomeNames = [
@@ -140,17 +130,4 @@ function isTemporary(error: unknown): boolean {
   if (error instanceof IronflowError) return error.category === 'unavailable';
   if (error instanceof Error && error.name === 'JournalUnreadableError') return true;
   return /deadlock detected|could not serialize|statement timeout/.test(messageOf(error));
-}
-
-/** Ends early when the service stops. */
-function pause(clock: Clock, delayMs: number, stopping: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    const end = (): void => {
-      timer.cancel();
-      stopping.removeEventListener('abort', end);
-      resolve();
-    };
-    const timer = clock.setTimeout(end, delayMs);
-    stopping.addEventListener('abort', end);
-  });
 }

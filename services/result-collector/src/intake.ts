@@ -98,7 +98,7 @@ function isUrgent({ placed }: HeldMessage): boolean {
 function read(delivery: Delivery): PlacedMessage | undefined {
   try {
     const message = journalMessageSchema.parse(JSON.parse(delivery.text()));
-    return { sequence: delivery.sequence, message };
+    return { sequence: delivery.sequence, message, delivered: delivery };
   } catch {
     return undefined;
   }

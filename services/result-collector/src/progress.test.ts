@@ -62,7 +62,6 @@ test('the end of a run carries its result and disarms its timer', () => {
     prev: 0,
     journalSeq: 11,
     status: 'completed',
-    ended: true,
     output: '"done"',
   });
   expect(progress.retryInMs).toBeUndefined();
@@ -112,7 +111,8 @@ function applied(state: State, progress: RunProgress): State {
   if (state.journalSeq !== progress.prev || isTerminal(state.status)) return state;
   const steps = { ...state.steps };
   for (const step of progress.steps) steps[`${step.id}#${step.attempt}`] ??= step.status;
-  const served = Math.max(state.served, progress.served ?? 0);
+  const isRetried = progress.retryInMs !== undefined;
+  const served = Math.max(state.served, progress.served ?? 0, isRetried ? wake : 0);
   const status =
     progress.status === 'waiting' && wake > served ? 'queued' : (progress.status ?? state.status);
   return {
@@ -122,7 +122,7 @@ function applied(state: State, progress: RunProgress): State {
     failures: progress.failures ?? state.failures,
     steps,
     output: progress.output ?? state.output,
-    timerMs: progress.ended === true ? undefined : (progress.retryInMs ?? state.timerMs),
+    timerMs: isTerminal(status) ? undefined : (progress.retryInMs ?? state.timerMs),
   };
 }
 
@@ -156,10 +156,10 @@ function collect(state: State, batch: PlacedMessage[], journal: PlacedMessage[])
     }
     const open = batch.filter(({ sequence }) => !settled.has(sequence));
     if (open.length === 0) return state;
-    let settlement = settle(positionOf(state), open, undefined);
+    let settlement = settle(positionOf(state), open);
     if (settlement.needsJournal) {
       const tail = journal.filter(({ sequence }) => sequence > state.journalSeq);
-      settlement = settle(positionOf(state), open, tail);
+      settlement = settle(positionOf(state), open, { tail });
     }
     for (const { placed } of settlement.settled) settled.add(placed.sequence);
     next = settlement.chain.length === 0 ? [] : [settlement.chain];

@@ -5,12 +5,15 @@
  * P2 However a chain is cut into batches, applying the parts one after the other leaves the run in the same state.
  */
 import type { RunProgress } from '@ironflow/database';
-import type { JournalMessage, RunEntry, StepRecord } from '@ironflow/schema';
+import { isProgress } from '@ironflow/schema';
+import type { JournalMessage, LostMessage, RunEntry, StepRecord } from '@ironflow/schema';
 
 /** A journal message with its place in the stream. */
 export interface PlacedMessage {
   sequence: number;
   message: JournalMessage;
+  /** As it was delivered; missing when it was read from the journal. */
+  delivered?: LostMessage;
 }
 
 export interface Chains {
@@ -60,7 +63,7 @@ export function follow(
   return { chain, aside };
 }
 
-/** Ordered by sequence, each once. */
+/** Ordered by sequence, each once: the last one given. */
 export function inStreamOrder(messages: readonly PlacedMessage[]): PlacedMessage[] {
   if (messages.length === 1) return [...messages];
   const bySequence = new Map(messages.map((placed) => [placed.sequence, placed]));
@@ -103,7 +106,7 @@ function addStep(progress: RunProgress, steps: Map<string, StepRecord>, step: St
   // The first record of an attempt holds, as it would if they came in batches of their own.
   if (!steps.has(key)) steps.set(key, step);
   progress.status = 'running';
-  if (step.status !== 'retrying') progress.failures = 0;
+  if (isProgress(step)) progress.failures = 0;
 }
 
 function addRunEntry(progress: RunProgress, entry: RunEntry): void {
@@ -134,7 +137,6 @@ function addRunEntry(progress: RunProgress, entry: RunEntry): void {
   }
   progress.status = entry.kind;
   addServed(progress, entry.served);
-  progress.ended = true;
   progress.retryInMs = undefined;
 }
 

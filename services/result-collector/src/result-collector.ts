@@ -7,6 +7,7 @@
  * C1 A message is acknowledged after the commit that holds it and after its notice; until then it is kept alive.
  * C2 While Postgres is away nothing is dropped: the batch is tried again for as long as it takes.
  * C3 Only the collector whose statement ended a run writes its span and counts it.
+ * C4 Nothing is applied from a stream that may have gone back before that was looked at (stream-recovery.ts).
  */
 import { createCollectorStore } from '@ironflow/database';
 import type { Database } from '@ironflow/database';
@@ -19,6 +20,7 @@ import { createBatchRunner } from './batch-runner.js';
 import { createCollectorMetrics } from './collector-metrics.js';
 import { createDeadLetters } from './dead-letters.js';
 import { createIntake } from './intake.js';
+import { createStreamRecovery } from './stream-recovery.js';
 import { createTrimmer } from './trimmer.js';
 
 export interface ResultCollectorOptions {
@@ -46,31 +48,12 @@ const heldBytesMax = 64 * 1024 * 1024;
 const batchBytesMax = 8 * 1024 * 1024;
 
 export function createResultCollector(options: ResultCollectorOptions): ResultCollector {
-  const { jetstream, database, logger, spans, clock = systemClock } = options;
-  const metrics = createCollectorMetrics(options.metrics);
-  const store = createCollectorStore(database);
-  const intake = createIntake({ messagesMax: options.outstandingMax, bytesMax: heldBytesMax, clock });
+  const { jetstream, clock = systemClock } = options;
   const stopping = new AbortController();
-  const runner = createBatchRunner({
-    store,
-    journal: jetstream.journal,
-    deadLetters: createDeadLetters({ store, publisher: jetstream.publisher }),
-    announcer: createAnnouncer({ notices: jetstream.notices, spans, metrics }),
-    intake,
-    metrics,
-    logger,
-    clock,
-    stopping: stopping.signal,
-  });
-  const trimmer = createTrimmer({
-    jetstream,
-    database,
-    logger,
-    clock,
-    metrics,
-    intervalMs: options.trimIntervalMs,
-  });
+  const { intake, runner, recovery, trimmer } = createParts(options, clock, stopping.signal);
+  const batch = { messages: options.batchMax, bytes: batchBytesMax };
   let consumer: PullConsumer | undefined;
+  let stopListening: (() => void) | undefined;
   let running: Promise<void> | undefined;
 
   let lingering: TimerHandle | undefined;
@@ -95,7 +78,9 @@ export function createResultCollector(options: ResultCollectorOptions): ResultCo
   };
   const runDue = async (): Promise<void> => {
     do {
-      await runner.run(intake.take({ messages: options.batchMax, bytes: batchBytesMax }));
+      await recovery.settled();
+      if (stopping.signal.aborted) return;
+      await runner.run(intake.take(batch));
       consumer?.wake();
     } while (isDue() && !stopping.signal.aborted);
   };
@@ -107,6 +92,8 @@ export function createResultCollector(options: ResultCollectorOptions): ResultCo
         const { pending, ackPending } = await jetstream.states.consumer(consumers.resultCollector);
         return pending + ackPending;
       });
+      recovery.suspect();
+      stopListening = jetstream.connection.onReconnect(() => recovery.suspect());
       consumer = jetstream.consume(consumers.resultCollector, {
         capacity: () => intake.room(),
         onDelivery: (delivery) => {
@@ -120,11 +107,39 @@ export function createResultCollector(options: ResultCollectorOptions): ResultCo
     stop: async () => {
       stopping.abort();
       lingering?.cancel();
+      stopListening?.();
       consumer?.stop();
+      await recovery.settled();
       await trimmer.stop();
       await running;
       intake.stop();
     },
+  };
+}
+
+function createParts(options: ResultCollectorOptions, clock: Clock, stopping: AbortSignal) {
+  const { jetstream, database, logger, spans } = options;
+  const metrics = createCollectorMetrics(options.metrics);
+  const store = createCollectorStore(database);
+  const base = { store, metrics, logger, clock, stopping };
+  const runnerOptions = {
+    ...base,
+    journal: jetstream.journal,
+    deadLetters: createDeadLetters({ ...base, publisher: jetstream.publisher }),
+    announcer: createAnnouncer({ notices: jetstream.notices, spans, metrics }),
+  };
+  const intake = createIntake({ messagesMax: options.outstandingMax, bytesMax: heldBytesMax, clock });
+  return {
+    intake,
+    runner: createBatchRunner({ ...runnerOptions, intake }),
+    recovery: createStreamRecovery({
+      ...base,
+      jetstream,
+      database,
+      batch: { messages: options.batchMax, bytes: batchBytesMax },
+      createRunner: (own) => createBatchRunner({ ...runnerOptions, intake: own, wentBack: true }),
+    }),
+    trimmer: createTrimmer({ ...base, jetstream, database, intervalMs: options.trimIntervalMs }),
   };
 }
 

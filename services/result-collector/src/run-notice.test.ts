@@ -2,7 +2,7 @@ import { expect, test } from '@jest/globals';
 import type { AcceptedRun } from '@ironflow/database';
 import type { JournalEntry } from '@ironflow/schema';
 import { chainOf, completedStep, environmentId, run, runId, sleepStep } from '../test/journal.js';
-import { announce } from './run-notice.js';
+import { announceAccepted, announceAgain } from './run-notice.js';
 
 const accepted: AcceptedRun = {
   runId,
@@ -32,5 +32,12 @@ test.each<[string, Partial<AcceptedRun>, JournalEntry[], string]>([
     'completed',
   ],
 ])('%s is told under its own subject', (_, more, entries, what) => {
-  expect(announce({ ...accepted, ...more }, chainOf([entries]))).toMatchObject({ what, notice: more });
+  const told = { run: { ...accepted, ...more }, messages: chainOf([entries]) };
+  expect(announceAccepted(told)).toMatchObject({ what, notice: more });
+});
+
+test('steps are told once: whether those of a message that comes again were ever accepted is not known', () => {
+  const told = { run: accepted, messages: chainOf([[completedStep('a')]]) };
+  expect(announceAccepted(told).notice.steps).toEqual([{ id: 'a', attempt: 1, status: 'completed' }]);
+  expect(announceAgain(told)).toMatchObject({ what: 'progressed', notice: { steps: [], journalSeq: 1 } });
 });

@@ -10,12 +10,24 @@ export interface Announcement {
   what: RunNoticeKind;
 }
 
-/** `messages`: those that were accepted, or are known to have been. `failure`: what ended the run, where it is known. */
-export function announce(
-  run: AcceptedRun,
-  messages: readonly PlacedMessage[],
-  failure?: Failure,
-): Announcement {
+export interface Told {
+  run: AcceptedRun;
+  messages: readonly PlacedMessage[];
+  /** What ended the run, where it is known. */
+  failure?: Failure | undefined;
+}
+
+/** What was just accepted. */
+export function announceAccepted(told: Told): Announcement {
+  return announce(told, stepsOf(told.messages));
+}
+
+/** What Postgres has, or has passed by: whether their steps were ever accepted is not known. */
+export function announceAgain(told: Told): Announcement {
+  return announce(told, []);
+}
+
+function announce({ run, messages, failure }: Told, steps: RunNotice['steps']): Announcement {
   return {
     what: kindOf(run, messages),
     notice: {
@@ -29,7 +41,7 @@ export function announce(
       journalSeq: run.journalSeq,
       wake: run.wake,
       served: run.served,
-      steps: stepsOf(messages),
+      steps,
       ...(run.nextDueInMs === undefined ? {} : { nextDueInMs: run.nextDueInMs }),
       ...(failure === undefined ? resultOf(run, messages) : { error: failure }),
     },

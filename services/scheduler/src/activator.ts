@@ -10,7 +10,6 @@ import type { RunToActivate } from '@ironflow/database';
 import type { PublishResult, Publisher } from '@ironflow/jetstream';
 import { ackWaitMs } from '@ironflow/schema';
 import type { Clock, Logger, TimerHandle } from '@ironflow/service';
-import { withoutEvent } from './activation-message.js';
 import type { RunActivation } from './activation-message.js';
 import type { SchedulerMetrics } from './metrics.js';
 
@@ -28,8 +27,8 @@ export interface PublishOptions {
 }
 
 export interface PublishTally {
-  /** Stored, or there already. */
-  placed: number;
+  /** The others were there already, or turned away. */
+  stored: number;
   /** The stream is full, missing or silent: more of them would not fare better now. */
   turnedAway: number;
 }
@@ -73,10 +72,9 @@ export function createActivator(options: ActivatorOptions): Activator {
     const { runId } = activation.run;
     forget(runId);
     if (stopped || retries.size >= pendingRetriesMax) return;
-    const waiting = withoutEvent(activation);
     const fire = (): void => {
       retries.delete(runId);
-      void publishOne(waiting, attempt + 1, replacing);
+      void publishOne(activation, attempt + 1, replacing);
     };
     retries.set(runId, { attempt, timer: clock.setTimeout(fire, delayMs) });
   };
@@ -122,8 +120,10 @@ export function createActivator(options: ActivatorOptions): Activator {
       const results = await Promise.all(
         activations.map((activation) => publishOne(activation, 0, replacing)),
       );
-      const placed = results.filter(({ kind }) => kind === 'stored' || kind === 'subject_taken').length;
-      return { placed, turnedAway: results.length - placed };
+      const countOf = (wanted: PublishResult['kind']): number =>
+        results.filter(({ kind }) => kind === wanted).length;
+      const stored = countOf('stored');
+      return { stored, turnedAway: results.length - stored - countOf('subject_taken') };
     },
     pendingRetries: () => retries.size,
     stop: () => {

@@ -71,8 +71,12 @@ export function createAdmission(options: AdmissionOptions): Admission {
 
   return {
     admit: async (runs, publishOptions) => {
-      const resting = runs.filter((run) => run.mode === 'pull' && !presence.isPresent(appOf(run)));
-      const admitted = resting.length === 0 ? runs : runs.filter((run) => !resting.includes(run));
+      const admitted: RunToActivate[] = [];
+      const resting: RunToActivate[] = [];
+      for (const run of runs) {
+        const isAdmitted = run.mode === 'push' || presence.isPresent(appOf(run));
+        (isAdmitted ? admitted : resting).push(run);
+      }
       const [tally] = await Promise.all([
         activator.publish(admitted.map(activationOf), publishOptions),
         resting.length === 0 ? undefined : rest(resting),

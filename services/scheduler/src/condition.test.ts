@@ -44,6 +44,19 @@ describe('a condition', () => {
     expect(evaluate('event.name == "order.placed"', '{broken')).toEqual({ kind: 'true' });
   });
 
+  test('that would search for data, which nothing interrupts, does not run', () => {
+    const text = 'a'.repeat(200_000);
+    const sought = `${'a'.repeat(50_000)}b${'a'.repeat(50_000)}`;
+    const startedAtMs = performance.now();
+    for (const name of ['contains', 'indexOf', 'lastIndexOf', 'split', 'matches']) {
+      expect(evaluate(`event.data.text.${name}(event.data.sought) == true`, { text, sought })).toEqual({
+        kind: 'error',
+        reason: `condition_error: ${name}() takes only a short text`,
+      });
+    }
+    expect(performance.now() - startedAtMs).toBeLessThan(500);
+  });
+
   test.each([
     [
       'a backtracking regular expression',
@@ -59,6 +72,11 @@ describe('a condition', () => {
       'a loop whose every round reads all of a large text',
       'event.data.list.all(x, size(event.data.text) > 0)',
       { list: Array.from({ length: 2_000 }, () => 1), text: 'x'.repeat(200_000) },
+    ],
+    [
+      'searches that each take long for the text they are given',
+      `event.data.list.all(x, !event.data.text.contains("${'a'.repeat(128)}b${'a'.repeat(127)}"))`,
+      { list: Array.from({ length: 2_000 }, () => 1), text: 'a'.repeat(200_000) },
     ],
   ])('with %s is interrupted', (_, expression, data) => {
     const startedAtMs = performance.now();
@@ -179,7 +197,7 @@ test('what the api lets be registered, the scheduler never refuses to compile, a
   const counts = { accepted: 0, refused: 0 };
   /** What only compiling says; what running says of data is something else. */
   const compileReasons =
-    /not available|too many additions|limit_exceeded|expected_token|unknown_variable|unexpected_/;
+    /not available|short text|too many additions|limit_exceeded|expected_token|unknown_variable|unexpected_/;
   const conditions = createConditions();
   fc.assert(
     fc.property(wrapped, (expression) => {

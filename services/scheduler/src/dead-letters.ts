@@ -1,10 +1,10 @@
 /**
  * Messages of EVENTS that are no events: kept in Postgres, then published into DLQ as well as can be. The environment sees
- * a letter whose body says one of the place that its subject names; the others are the operator's.
+ * a letter whose body names it, if it is the one of the subject; the others are the operator's.
  */
 import type { SchedulerStore } from '@ironflow/database';
 import type { Delivery, Publisher } from '@ironflow/jetstream';
-import { deadLetterMessage, deadLetterOf, parseSubject, scopeSchema } from '@ironflow/schema';
+import { deadLetterMessage, deadLetterOf, parseSubject, uuidSchema } from '@ironflow/schema';
 import { z } from 'zod';
 
 export interface DeadLetters {
@@ -13,17 +13,25 @@ export interface DeadLetters {
 }
 
 export interface DeadLettersOptions {
-  store: Pick<SchedulerStore, 'storeDeadLetters'>;
+  store: Pick<SchedulerStore, 'scopes' | 'storeDeadLetters'>;
   publisher: Publisher;
 }
 
 export function createDeadLetters({ store, publisher }: DeadLettersOptions): DeadLetters {
+  /** A body may name any id: only what Postgres says of it counts. */
+  const environmentOf = async (delivery: Delivery): Promise<string | undefined> => {
+    const environmentId = namedEnvironment(delivery.text());
+    const place = parseSubject(delivery.subject);
+    if (environmentId === undefined || place === undefined) return undefined;
+    const scope = (await store.scopes([environmentId])).get(environmentId);
+    return scope?.project === place.project && scope.env === place.env ? environmentId : undefined;
+  };
   return {
     keep: async (delivery, nowMs) => {
       const letter = deadLetterOf(delivery, {
         reason: 'unreadable',
         detail: `message ${delivery.sequence} of EVENTS is no stored event of its subject's place`,
-        environmentId: environmentOf(delivery),
+        environmentId: await environmentOf(delivery),
         nowMs,
       });
       await store.storeDeadLetters([letter]);
@@ -34,19 +42,11 @@ export function createDeadLetters({ store, publisher }: DeadLettersOptions): Dea
   };
 }
 
-const scopedSchema = z.object({ scope: scopeSchema });
+const namingEnvironmentSchema = z.object({ scope: z.object({ environmentId: uuidSchema }) });
 
-function environmentOf(delivery: Delivery): string | undefined {
-  const place = parseSubject(delivery.subject);
-  if (place?.kind !== 'event') return undefined;
-  const scope = scopeIn(delivery.text());
-  const isConsistent = scope?.project === place.project && scope.env === place.env;
-  return isConsistent ? scope.environmentId : undefined;
-}
-
-function scopeIn(text: string): z.infer<typeof scopeSchema> | undefined {
+function namedEnvironment(text: string): string | undefined {
   try {
-    return scopedSchema.parse(JSON.parse(text)).scope;
+    return namingEnvironmentSchema.parse(JSON.parse(text)).scope.environmentId;
   } catch {
     return undefined;
   }

@@ -48,20 +48,15 @@ const aliveIntervalMs = ackWaitMs / 3;
 
 export function createEventConsumer(options: EventConsumerOptions): EventConsumer {
   const { router, metrics, logger, clock, inFlightMax = defaultInFlightMax } = options;
-  /** Since when each is ours, oldest first. */
-  const inFlight = new Map<Delivery, number>();
-  let inFlightBytes = 0;
-  /** Of the recent ones: what the next are likely to take. */
-  let averageBytes = 1_024;
+  const inFlight = createInFlight();
   let consumer: PullConsumer | undefined;
   let aliveTimer: TimerHandle | undefined;
   let onIdle: (() => void) | undefined;
 
   const answered = (delivery: Delivery): void => {
-    inFlight.delete(delivery);
-    inFlightBytes -= delivery.data.length;
+    inFlight.remove(delivery);
     consumer?.wake();
-    if (inFlight.size === 0) onIdle?.();
+    if (inFlight.size() === 0) onIdle?.();
   };
   const putBack = (delivery: Delivery, delayMs: number): void => {
     delivery.nak(delayMs);
@@ -105,34 +100,57 @@ export function createEventConsumer(options: EventConsumerOptions): EventConsume
     answered(delivery);
   };
   const onDelivery = (delivery: Delivery): void => {
-    inFlight.set(delivery, clock.now());
-    inFlightBytes += delivery.data.length;
-    averageBytes += (delivery.data.length - averageBytes) / averagedDeliveries;
+    inFlight.add(delivery, clock.now());
     const event = readEvent(delivery);
     if (event === undefined) void bury(delivery);
     else batcher.add({ delivery, event }).catch(() => putBack(delivery, putBackDelayMs));
   };
   const keepAlive = (): void => {
-    for (const [delivery, sinceMs] of inFlight) {
-      if (clock.now() - sinceMs < aliveIntervalMs) break;
-      void delivery.working();
-    }
+    inFlight.keepAlive(clock.now());
     aliveTimer = clock.setTimeout(keepAlive, aliveIntervalMs);
   };
 
   return {
     start: () => {
-      const capacity = (): number =>
-        Math.min(inFlightMax - inFlight.size, Math.floor((inFlightBytesMax - inFlightBytes) / averageBytes));
+      const capacity = (): number => inFlight.room(inFlightMax);
       consumer = options.jetstream.consume(consumers.scheduler, { capacity, onDelivery });
       aliveTimer = clock.setTimeout(keepAlive, aliveIntervalMs);
     },
-    inFlight: () => inFlight.size,
+    inFlight: inFlight.size,
     stop: async () => {
       consumer?.stop();
       await batcher.stop();
-      if (inFlight.size > 0) await new Promise<void>((resolve) => (onIdle = resolve));
+      if (inFlight.size() > 0) await new Promise<void>((resolve) => (onIdle = resolve));
       aliveTimer?.cancel();
+    },
+  };
+}
+
+/** What was delivered and is not answered yet. */
+function createInFlight() {
+  /** Since when each is ours, oldest first. */
+  const deliveries = new Map<Delivery, number>();
+  let bytes = 0;
+  /** Of the recent ones: what the next are likely to take. */
+  let averageBytes = 1_024;
+  return {
+    add: (delivery: Delivery, nowMs: number): void => {
+      deliveries.set(delivery, nowMs);
+      bytes += delivery.data.length;
+      averageBytes += (delivery.data.length - averageBytes) / averagedDeliveries;
+    },
+    remove: (delivery: Delivery): void => {
+      deliveries.delete(delivery);
+      bytes -= delivery.data.length;
+    },
+    size: (): number => deliveries.size,
+    room: (messagesMax: number): number =>
+      Math.min(messagesMax - deliveries.size, Math.floor((inFlightBytesMax - bytes) / averageBytes)),
+    keepAlive: (nowMs: number): void => {
+      for (const [delivery, sinceMs] of deliveries) {
+        if (nowMs - sinceMs < aliveIntervalMs) break;
+        void delivery.working();
+      }
     },
   };
 }

@@ -67,8 +67,6 @@ const environmentBudgetMs = 200;
 const overBudgetDelayMs = 250;
 /** A condition could not be judged for want of processor time; there may be more of it in a while. */
 const undecidedDelayMs = 1_000;
-/** Published and not yet acknowledged; ordinary batches are far below. */
-const publishWindowBytesMax = 16 * 1024 * 1024;
 
 export function createEventRouter(options: EventRouterOptions): EventRouter {
   return {
@@ -204,18 +202,12 @@ async function announce(options: EventRouterOptions, batch: RoutedBatch): Promis
   const settled: string[] = [];
   const activations: Promise<unknown>[] = [];
   const restingApps = new Map<string, AppRef>();
-  let windowBytes = 0;
   for (const event of batch.events) {
     const outcome = batch.outcomes.get(event.id);
     if (outcome?.kind === 'settled') settled.push(event.id);
     if (outcome?.kind !== 'routed') continue;
     const queued = outcome.runs.filter(({ status }) => status === 'queued');
     if (queued.length > 0) activations.push(options.activator.publish(activationsOfEvent(event, queued)));
-    windowBytes += queued.length * event.data.length;
-    if (windowBytes > publishWindowBytesMax) {
-      await Promise.all(activations.splice(0));
-      windowBytes = 0;
-    }
     for (const { status, environmentId, appId } of outcome.runs) {
       options.metrics.runCreated(status);
       // Its first worker may have come between the match and the commit, and have released nothing of it.

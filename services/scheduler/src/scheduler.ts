@@ -102,6 +102,7 @@ function createParts({
   const consumer = createEventConsumer({ ...base, jetstream, router, deadLetters });
   const timers = createTimers({
     ...base,
+    spans,
     // An activation that has just yielded may still hold the subject.
     onWoken: (runs) => void admission.admit(runs, { replacing: true }),
   });

@@ -3,7 +3,7 @@
  * a lost message, a wiped NATS or a process that died between a commit and its publish.
  *
  * S1 One scheduler at a time, by an advisory lock; who does not get it skips the round.
- * S2 Every pass is bounded. The one over overdue runs goes on where it stopped; the one over events takes them away.
+ * S2 Every pass is bounded and goes on where the last one stopped, so that what cannot be helped hides nothing.
  * S3 While NATS turns activations away, a pass ends: more of them would not fare better.
  */
 import type { SchedulerStore } from '@ironflow/database';
@@ -34,20 +34,22 @@ export interface Sweeps {
 }
 
 const defaultIntervalMs = 5_000;
-const pageMax = 500;
-/** At most 10,000 of each in a round. */
-const pagesMax = 20;
+/** Events are up to 512 KiB each, and a page of them is in memory at once. */
+const eventsPageMax = 50;
+const runsPageMax = 500;
+/** Of each kind, at most so many in a round. */
+const roundMax = 10_000;
 const lockName = 'scheduler-sweep';
 
 export function createSweeps(options: SweepsOptions): Sweeps {
   const { store, logger, clock, intervalMs = defaultIntervalMs } = options;
-  const position: SweepPosition = { after: undefined };
+  const position: SweepPosition = { event: undefined, run: undefined };
   let timer: TimerHandle | undefined;
   let round: Promise<void> | undefined;
   let stopped = true;
 
   const sweepAll = async (): Promise<void> => {
-    await sweepUnroutedEvents(options);
+    await sweepUnroutedEvents(options, position);
     await sweepOverdueRuns(options, position);
     await sweepWaitingForWorker(options);
   };
@@ -79,34 +81,37 @@ export function createSweeps(options: SweepsOptions): Sweeps {
   };
 }
 
+/** The last one seen of each kind; `undefined` begins anew. */
 interface SweepPosition {
-  after: { wokenAtMs: number; runId: string } | undefined;
+  event: { receivedAtMs: number; id: string } | undefined;
+  run: { wokenAtMs: number; runId: string } | undefined;
 }
 
-async function sweepUnroutedEvents(options: SweepsOptions): Promise<void> {
+async function sweepUnroutedEvents(options: SweepsOptions, position: SweepPosition): Promise<void> {
   const { store, router, metrics, olderThanMs = defaultIntervalMs } = options;
-  for (let page = 0; page < pagesMax; page += 1) {
-    const events = await store.unroutedEvents({ olderThanMs, limit: pageMax });
-    if (events.length === 0) return;
+  for (let seen = 0; seen < roundMax; seen += eventsPageMax) {
+    const events = await store.unroutedEvents({ olderThanMs, after: position.event, limit: eventsPageMax });
+    const last = events.length < eventsPageMax ? undefined : events[events.length - 1];
     const batch = await router.route(events);
     await router.announce(batch);
     const routed = [...batch.outcomes.values()].filter(({ kind }) => kind === 'routed').length;
     metrics.swept('unrouted_events', routed);
     metrics.event('routed', routed);
-    // The same ones would be found again: something keeps them from being routed for now.
-    if (events.length < pageMax || routed === 0) return;
+    position.event = last && { receivedAtMs: last.receivedAtMs, id: last.id };
+    if (last === undefined) return;
   }
 }
 
 async function sweepOverdueRuns(options: SweepsOptions, position: SweepPosition): Promise<void> {
   const { store, admission, metrics, olderThanMs = defaultIntervalMs } = options;
-  for (let page = 0; page < pagesMax; page += 1) {
-    const runs = await store.overdueRuns({ olderThanMs, after: position.after, limit: pageMax });
-    const last = runs.length < pageMax ? undefined : runs[runs.length - 1];
-    const { placed, turnedAway } = await admission.admit(runs);
-    metrics.swept('overdue_runs', placed);
+  for (let seen = 0; seen < roundMax; seen += runsPageMax) {
+    const runs = await store.overdueRuns({ olderThanMs, after: position.run, limit: runsPageMax });
+    const last = runs.length < runsPageMax ? undefined : runs[runs.length - 1];
+    const { stored, turnedAway } = await admission.admit(runs);
+    // The others have their activation: it waits, or takes longer than a round.
+    metrics.swept('overdue_runs', stored);
     if (turnedAway > 0) return;
-    position.after = last && { wokenAtMs: last.wokenAtMs, runId: last.runId };
+    position.run = last && { wokenAtMs: last.wokenAtMs, runId: last.runId };
     if (last === undefined) return;
   }
 }

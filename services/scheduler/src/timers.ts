@@ -6,16 +6,16 @@
  * T2 Every replica may fire: rows are taken with `skip locked`, each by one of them.
  * T3 At least every `pollMs` Postgres is asked, since whoever heard of a timer may have died.
  */
-import type { RunToActivate } from '@ironflow/database';
-import type { Clock, Logger, TimerHandle } from '@ironflow/service';
+import type { RunToActivate, SchedulerStore } from '@ironflow/database';
+import type { Clock, Logger, SpanRecorder, TimerHandle } from '@ironflow/service';
 import type { SchedulerMetrics } from './metrics.js';
+import { sleepSpan } from './sleep-span.js';
+import type { EndedSleep } from './sleep-span.js';
 
 export interface TimersOptions {
-  store: {
-    fireTimers(limit: number): Promise<{ woken: RunToActivate[]; fired: number }>;
-    nextDueInMs(): Promise<number | undefined>;
-  };
+  store: Pick<SchedulerStore, 'fireTimers' | 'nextDueInMs'>;
   onWoken: (runs: RunToActivate[]) => void;
+  spans: Pick<SpanRecorder, 'enabled' | 'record' | 'newSpanId'>;
   metrics: Pick<SchedulerMetrics, 'timersFired' | 'timerLateness'>;
   logger: Logger;
   clock: Clock;
@@ -76,13 +76,20 @@ export function createTimers(options: TimersOptions): Timers {
     passIn(Math.min(pollMs, Math.ceil(dueInMs)));
   };
 
+  const recordSleeps = (sleeps: readonly EndedSleep[]): void => {
+    for (const sleep of sleeps) {
+      const span = sleepSpan(sleep, options.spans.newSpanId());
+      if (span !== undefined) options.spans.record(span);
+    }
+  };
   const fireDue = async (): Promise<void> => {
     const expectedAtMs = dueAtMs;
     dueAtMs = Infinity;
     for (let batches = 0; batches < batchesPerPassMax; batches += 1) {
-      const { woken, fired } = await store.fireTimers(batchMax);
+      const { woken, fired, sleeps } = await store.fireTimers(batchMax);
       metrics.timersFired(fired);
       if (woken.length > 0) options.onWoken(woken);
+      if (options.spans.enabled) recordSleeps(sleeps);
       if (batches === 0 && fired > 0 && expectedAtMs !== Infinity) {
         metrics.timerLateness(Math.max(0, clock.now() - expectedAtMs) / 1_000);
       }

@@ -31,18 +31,23 @@ export function createUpkeep({ store, ensurePartitions, logger, clock }: UpkeepO
   let round: Promise<void> | undefined;
   let stopped = true;
 
-  const work = async (): Promise<void> => {
-    await ensurePartitions();
+  const removeKeys = async (): Promise<void> => {
     for (let page = 0; page < keysPagesMax && !stopped; page += 1) {
       if ((await store.removeExpiredKeys(keysPageMax)) < keysPageMax) return;
     }
   };
+  const attempt = (work: () => Promise<unknown>): Promise<unknown> =>
+    work().catch((error: unknown) =>
+      logger.warn({ reason: messageOf(error) }, 'the upkeep of the database ended early; it is tried again'),
+    );
   const runOnce = async (): Promise<void> => {
-    try {
-      await store.withAdvisoryLock(lockName, work);
-    } catch (error) {
-      logger.warn({ reason: messageOf(error) }, 'the upkeep of the database ended early; it is tried again');
-    }
+    await attempt(() =>
+      store.withAdvisoryLock(lockName, async () => {
+        // A busy table gives up soon: that is no reason to keep keys.
+        await attempt(ensurePartitions);
+        await attempt(removeKeys);
+      }),
+    );
   };
   const schedule = (delayMs: number): void => {
     if (stopped) return;

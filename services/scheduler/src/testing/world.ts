@@ -110,21 +110,8 @@ export async function createWorld(): Promise<World> {
     database,
     jetstream,
     startScheduler: async (options = {}) => {
-      const own = await connect();
-      const metrics = createMetrics({ service: 'scheduler' });
-      const scheduler = createScheduler({
-        jetstream: own,
-        database,
-        logger: createLogger({ service: 'scheduler', level: 'silent' }),
-        metrics,
-        spans: createSpanRecorder({ service: 'scheduler' }),
-        ...options,
-      });
-      await scheduler.start();
-      undo.push(
-        () => own.close(),
-        () => scheduler.stop(),
-      );
+      const { scheduler, close } = await startScheduler(database, options);
+      undo.push(close, () => scheduler.stop());
       return scheduler;
     },
     register: async (scope, app, functions) => {
@@ -182,6 +169,20 @@ export async function createWorld(): Promise<World> {
       for (let step = undo.pop(); step !== undefined; step = undo.pop()) await step();
     },
   };
+}
+
+async function startScheduler(database: Database, options: Partial<SchedulerOptions>) {
+  const jetstream = await connect();
+  const scheduler = createScheduler({
+    jetstream,
+    database,
+    logger: createLogger({ service: 'scheduler', level: 'silent' }),
+    metrics: createMetrics({ service: 'scheduler' }),
+    spans: createSpanRecorder({ service: 'scheduler' }),
+    ...options,
+  });
+  await scheduler.start();
+  return { scheduler, close: () => jetstream.close() };
 }
 
 function noticeOf({ id, scope }: { id: string; scope: Scope }): RunNotice {
