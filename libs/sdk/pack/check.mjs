@@ -19,7 +19,7 @@ import { createClient, createFunction, createWorker, serve, NonRetryableError, S
 import type { Jsonified } from '@ironflow/sdk';
 import { z } from 'zod';
 
-const greeting = z.object({ name: z.string() });
+const greeting = z.object({ name: z.string(), times: z.string().default('1').transform(Number) });
 export const hello = createFunction(
   { id: 'hello', triggers: [{ event: 'greeting.*' }, { cron: '0 9 * * *', timezone: 'Europe/Berlin' }], schema: greeting, retries: { attempts: 2 } },
   async ({ event, events, step, run, signal, logger }) => {
@@ -47,6 +47,10 @@ export const untyped = createFunction({ id: 'untyped', triggers: [] }, async ({ 
 createFunction.bind(undefined, { id: 'wrong' });
 export const worker = () => createWorker({ app: 'hello', functions: [hello, untyped], apiKey: 'ifk_x' });
 export const invoke = () => createClient({ apiKey: 'ifk_x' }).invoke(hello, { name: 'you' }, { wait: '10s' });
+// @ts-expect-error \`times\` goes in as text
+export const wrongly = () => createClient({ apiKey: 'ifk_x' }).invoke(hello, { name: 'you', times: 1 });
+// @ts-expect-error its data is missing
+export const emptily = () => createClient({ apiKey: 'ifk_x' }).invoke(hello);
 
 export const handler = serve({ app: 'hello', functions: [hello, untyped], dev: true, log: () => {} });
 const id = '0192f0c0-0000-7000-8000-000000000001';

@@ -15,7 +15,7 @@ const unitMs: Record<Unit, number> = {
 const pattern = /^(\d+(?:\.\d+)?)(ms|s|m|h|d|w)$/;
 
 /** Ten years: what is longer is a mistake of units. */
-const longestMs = 3_653 * unitMs.d;
+export const durationMsMax = 3_653 * unitMs.d;
 
 /** Whole milliseconds, never negative; refuses what it cannot read with a ConfigurationError. */
 export function parseDuration(duration: Duration): number {
@@ -25,7 +25,7 @@ export function parseDuration(duration: Duration): number {
       'a duration is milliseconds, or a number and one of ms, s, m, h, d, w: "90s"',
     );
   }
-  if (ms > longestMs) throw new ConfigurationError('a duration is at most ten years');
+  if (ms > durationMsMax) throw new ConfigurationError('a duration is at most ten years');
   return Math.max(0, Math.ceil(ms));
 }
 

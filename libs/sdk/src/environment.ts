@@ -1,4 +1,4 @@
-/** Where the platform is and who asks: options first, then IRONFLOW_URL and IRONFLOW_API_KEY. */
+/** Where the platform is and who asks: options first, then the environment's variables. */
 import { ConfigurationError } from './configuration-error.js';
 
 export interface PlatformOptions {
@@ -12,15 +12,24 @@ const signingKeyPattern = /^whsec_[A-Za-z0-9+/]{22,}={0,2}$/;
 const defaultUrl = 'http://127.0.0.1:7400';
 
 export function readPlatform(options: PlatformOptions): { url: string; apiKey: string } {
-  const url = options.ironflowUrl ?? process.env.IRONFLOW_URL ?? defaultUrl;
-  if (!/^https?:\/\//.test(url) || !URL.canParse(url)) {
-    throw new ConfigurationError('ironflowUrl: must be an http or https URL', 'ironflowUrl');
-  }
+  const url = readUrl(options.ironflowUrl ?? process.env.IRONFLOW_URL ?? defaultUrl, 'ironflowUrl');
   const apiKey = options.apiKey ?? process.env.IRONFLOW_API_KEY;
   if (apiKey === undefined || apiKey === '') {
     throw new ConfigurationError('apiKey: give it as an option or in IRONFLOW_API_KEY', 'apiKey');
   }
-  return { url: url.replace(/\/+$/, ''), apiKey };
+  return { url, apiKey };
+}
+
+/** Where workers connect: `option`, then IRONFLOW_WORKER_URL, then where everything else goes. */
+export function readWorkerUrl(option: string | undefined, platformUrl: string): string {
+  return readUrl(option ?? process.env.IRONFLOW_WORKER_URL ?? platformUrl, 'workerUrl');
+}
+
+function readUrl(url: string, field: string): string {
+  if (!/^https?:\/\//.test(url) || !URL.canParse(url)) {
+    throw new ConfigurationError(`${field}: must be an http or https URL`, field);
+  }
+  return url.replace(/\/+$/, '');
 }
 
 /** Keys that calls of a push endpoint are signed with: several while one is rotated, comma-separated in the variable. */

@@ -4,7 +4,7 @@
  */
 import type { Failure } from '@ironflow/schema';
 import { ConfigurationError } from './configuration-error.js';
-import { parseDuration } from './duration.js';
+import { durationMsMax, parseDuration } from './duration.js';
 import type { Duration } from './duration.js';
 
 /** Trying again is useless: a step fails for good, and so does the function if it throws one. */
@@ -65,12 +65,15 @@ export function isNonRetryable(thrown: unknown): boolean {
   return thrown instanceof ConfigurationError || (thrown instanceof Error && finalNames.has(thrown.name));
 }
 
-/** The delay an error asks for, if it asks for one. */
+/** The delay an error asks for; `undefined` when it asks for none, or for one that is no time: the policy decides. */
 export function retryAfterMsOf(thrown: unknown): number | undefined {
   if (!(thrown instanceof Error) || thrown.name !== 'RetryAfterError' || !('retryAfterMs' in thrown)) {
     return undefined;
   }
-  return typeof thrown.retryAfterMs === 'number' ? Math.ceil(thrown.retryAfterMs) : undefined;
+  // Of an unreadable date it is NaN, which JSON would make null of: a message that the executor cannot read.
+  const { retryAfterMs } = thrown;
+  if (typeof retryAfterMs !== 'number' || !Number.isFinite(retryAfterMs)) return undefined;
+  return Math.min(durationMsMax, Math.max(0, Math.ceil(retryAfterMs)));
 }
 
 function restore(failure: Failure): Error {

@@ -7,7 +7,8 @@ import { ConfigurationError } from './configuration-error.js';
 import { parseDuration } from './duration.js';
 import { toFailure } from './failure.js';
 import { createFunction } from './function.js';
-import type { FunctionOptions } from './function.js';
+import type { FunctionOptions, IronflowFunction } from './function.js';
+import type { Client } from './client/client.js';
 import { createOccurrences } from './replay/occurrences.js';
 import { sdkName } from './version.js';
 
@@ -50,6 +51,41 @@ test('the event and the output have their types', async () => {
   // @ts-expect-error `unknown` has to be looked at first
   createFunction({ id: 'g', triggers: [] }, ({ event }) => void event.data.n);
   expect(typed.id).toBe('f');
+});
+
+test('what a function is invoked with is what its schema takes, not what it makes of it', () => {
+  const greet = createFunction(
+    {
+      id: 'greet',
+      triggers: [],
+      schema: z.object({
+        name: z.string(),
+        times: z.string().transform(Number),
+        sign: z.string().default('!'),
+      }),
+    },
+    ({ event }) => event.data.times * event.data.sign.length,
+  );
+  const untyped = createFunction({ id: 'untyped', triggers: [] }, () => 1);
+  const typesOf = (invoke: Client['invoke']) => [
+    invoke(greet, { name: 'ada', times: '2' }, { wait: '1s' }),
+    invoke(greet, { name: 'ada', times: '2', sign: '?' }),
+    // @ts-expect-error `times` goes in as text
+    invoke(greet, { name: 'ada', times: 2 }),
+    // @ts-expect-error a field is missing
+    invoke(greet, { name: 'ada' }),
+    // @ts-expect-error the data is missing
+    invoke(greet),
+    // @ts-expect-error there is no such field
+    invoke(greet, { name: 'ada', times: '2', colour: 'red' }),
+    invoke(untyped),
+    invoke(untyped, { anything: 1 }),
+    invoke('greet'),
+    invoke('greet', { anything: 1 }, { idempotencyKey: 'k' }),
+  ];
+  expect(typesOf).toBeInstanceOf(Function);
+  const all: readonly IronflowFunction[] = [greet, untyped];
+  expect(all).toHaveLength(2);
 });
 
 test('durations are read in every unit', () => {

@@ -12,11 +12,13 @@ export type TypedEvent<Data> = Omit<FunctionEvent, 'data'> & { data: Data };
 /** Attempts in all (the first included), or a policy of which the rest keeps its defaults: 3, 1 s, ×2, at most 5 min. */
 export type Retries = number | Partial<RetryPolicy>;
 
-/** Any schema that parses like Zod's; not bound to one version of Zod. */
-export interface EventSchema<Data> {
+/** Any schema that parses like Zod's; not bound to one version of Zod. What it takes may differ from what it makes of it. */
+export interface EventSchema<Output, Input = Output> {
   safeParseAsync(
     data: unknown,
-  ): Promise<{ success: true; data: Data } | { success: false; error: { issues: readonly SchemaIssue[] } }>;
+  ): Promise<{ success: true; data: Output } | { success: false; error: { issues: readonly SchemaIssue[] } }>;
+  /** Only a type, as Zod declares it. */
+  readonly _input?: Input;
 }
 interface SchemaIssue {
   code?: string | undefined;
@@ -25,7 +27,7 @@ interface SchemaIssue {
 
 export type TriggerOptions = { event: string; if?: string } | { cron: string; timezone?: string };
 
-export interface FunctionOptions<Data> {
+export interface FunctionOptions<Data, Input = Data> {
   /** Unique in the environment: 1 to 128 of A-Z, a-z, 0-9, "_" and "-". */
   id: string;
   name?: string;
@@ -34,7 +36,7 @@ export interface FunctionOptions<Data> {
   /** For the function itself and, unless they say otherwise, for its steps. */
   retries?: Retries;
   /** Every event that starts the function has to fit, scheduled ones included; one that does not fails the run for good. */
-  schema?: EventSchema<Data>;
+  schema?: EventSchema<Data, Input>;
 }
 
 export interface RunInfo {
@@ -58,11 +60,12 @@ export interface HandlerContext<Data> {
   readonly logger: Logger;
 }
 
-export interface IronflowFunction<Data = unknown, Output = unknown> {
+/** `Data` is what its handler gets, `Input` what an event or an invocation has to bring: they differ by its schema. */
+export interface IronflowFunction<Data = unknown, Output = unknown, Input = Data> {
   readonly id: string;
   /** With every default filled in: what is registered. */
   readonly config: FunctionConfig;
-  readonly schema: EventSchema<Data> | undefined;
+  readonly schema: EventSchema<Data, Input> | undefined;
   // A method, so that functions of all kinds of events go into one list.
   handler(context: HandlerContext<Data>): Output | Promise<Output>;
 }
@@ -71,10 +74,10 @@ export interface IronflowFunction<Data = unknown, Output = unknown> {
  * Declares a function. Throws a ConfigurationError that names the field when the configuration breaks a rule, unknown
  * fields included.
  */
-export function createFunction<Output, Data = unknown>(
-  options: FunctionOptions<Data>,
+export function createFunction<Output, Data = unknown, Input = Data>(
+  options: FunctionOptions<Data, Input>,
   handler: (context: HandlerContext<Data>) => Output | Promise<Output>,
-): IronflowFunction<Data, Output> {
+): IronflowFunction<Data, Output, Input> {
   if (typeof handler !== 'function')
     throw new ConfigurationError('the handler must be a function', 'handler');
   const { schema, ...declared } = options;

@@ -12,7 +12,12 @@ export type Jsonified<T> = unknown extends T
     ? Jsonified<Json>
     : T extends string | number | boolean | null | undefined | void
       ? T
-      : T extends bigint | symbol | ((...args: never[]) => unknown)
+      : T extends
+            | bigint
+            | symbol
+            | ((...args: never[]) => unknown)
+            | ReadonlyMap<unknown, unknown>
+            | ReadonlySet<unknown>
         ? never
         : T extends object
           ? { [Key in keyof T]: Jsonified<T[Key]> }
@@ -23,58 +28,98 @@ export class OutputError extends NonRetryableError {
   override name = 'OutputError';
 }
 
+/**
+ * NATS takes 1 MiB in one message, and an output travels as a string within JSON. Only one that consists of little but
+ * escapes can be within the limit for outputs and above this one; the rest of the message has 8 KiB.
+ */
+const messageOutputBytesMax = 1024 * 1024 - 8 * 1024;
+
 /** JSON text, `undefined` for no output; throws an OutputError that names the rule and the place, never the value. */
 export function writeOutput(value: unknown): string | undefined {
   if (value === undefined) return undefined;
-  const text = stringify(value);
-  refuseWhatJsonDrops(value, '');
+  const text = serialize(value);
   // Most outputs are so small that their bytes need no counting.
   if (text.length * 3 > limits.stepOutputBytesMax) {
-    const bytes = Buffer.byteLength(text);
-    if (bytes > limits.stepOutputBytesMax) {
-      throw new OutputError(
-        `the output is ${bytes} bytes of JSON, above the limit of ${limits.stepOutputBytesMax} bytes (512 KiB)`,
-      );
-    }
+    refuseAbove(limits.stepOutputBytesMax, Buffer.byteLength(text), 'bytes of JSON');
+    refuseAbove(
+      messageOutputBytesMax,
+      Buffer.byteLength(JSON.stringify(text)),
+      'bytes of JSON with its quotes and backslashes escaped',
+    );
   }
   return text;
+}
+
+function refuseAbove(bytesMax: number, bytes: number, what: string): void {
+  if (bytes <= bytesMax) return;
+  throw new OutputError(`the output is ${bytes} ${what}, above the limit of ${bytesMax} bytes`);
 }
 
 export function readOutput(text: string | undefined): unknown {
   return text === undefined ? undefined : (JSON.parse(text) as unknown);
 }
 
-function stringify(value: unknown): string {
+function serialize(value: unknown): string {
   let text: string | undefined;
   try {
     text = JSON.stringify(value);
+    // Only then: there is no circle and no toJSON() left to fail.
+    refuseWhatJsonChanges(value, '');
   } catch (thrown) {
-    // V8's message quotes names of properties only in the circular case; keep to our own words.
-    const bigint = thrown instanceof TypeError && thrown.message.includes('BigInt');
-    const circular = thrown instanceof TypeError && thrown.message.includes('circular');
-    const what = bigint ? 'it contains a BigInt' : circular ? 'it refers to itself' : 'its toJSON() threw';
-    throw new OutputError(`the output cannot be stored as JSON: ${what}`);
+    if (thrown instanceof OutputError) throw thrown;
+    throw refusal(problemOf(thrown));
   }
-  if (text === undefined)
-    throw new OutputError(`the output cannot be stored as JSON: it is a ${typeof value}`);
+  if (text === undefined) throw refusal(`it is a ${typeof value}`);
   return text;
 }
 
-/** JSON.stringify drops these without a word. Runs after it, so there is no circle and no toJSON() left to fail. */
-function refuseWhatJsonDrops(value: unknown, path: string): void {
-  if (typeof value === 'function' || typeof value === 'symbol') {
-    throw new OutputError(`the output cannot be stored as JSON: there is a ${typeof value} at "${path}"`);
+/** In our own words: V8's quote names of properties. */
+function problemOf(thrown: unknown): string {
+  if (thrown instanceof RangeError) return 'it is nested too deeply';
+  if (thrown instanceof TypeError && thrown.message.includes('BigInt')) return 'it contains a BigInt';
+  if (thrown instanceof TypeError && thrown.message.includes('circular')) return 'it refers to itself';
+  return 'its toJSON() threw';
+}
+
+/** What JSON.stringify drops, or makes null or {} of, without a word. */
+function refuseWhatJsonChanges(value: unknown, path: string): void {
+  const what = lossOf(value);
+  if (what !== undefined) throw refusal(path === '' ? `it is ${what}` : `there is ${what} at "${path}"`);
+  if (typeof value !== 'object' || value === null || hasOwnForm(value)) return;
+  if (Array.isArray(value)) {
+    for (let index = 0; index < value.length; index += 1) {
+      const inner: unknown = value[index];
+      if (isWorthALook(inner)) refuseWhatJsonChanges(inner, `${path}[${index}]`);
+    }
+    return;
   }
-  if (typeof value !== 'object' || value === null) return;
-  if ('toJSON' in value && typeof value.toJSON === 'function') return;
   for (const key of Object.keys(value)) {
     const inner = (value as Record<string, unknown>)[key];
-    if (
-      inner === null ||
-      (typeof inner !== 'object' && typeof inner !== 'function' && typeof inner !== 'symbol')
-    ) {
-      continue;
-    }
-    refuseWhatJsonDrops(inner, path === '' ? key : `${path}.${key}`);
+    if (isWorthALook(inner)) refuseWhatJsonChanges(inner, path === '' ? key : `${path}.${key}`);
   }
+}
+
+/** Most of any output is text and small numbers. */
+function isWorthALook(value: unknown): boolean {
+  return typeof value !== 'string' && typeof value !== 'boolean' && value !== null && value !== undefined;
+}
+
+const emptied = [Map, Set, WeakMap, WeakSet, Promise, Error] as const;
+
+function lossOf(value: unknown): string | undefined {
+  if (typeof value === 'function' || typeof value === 'symbol') return `a ${typeof value}`;
+  if (typeof value === 'number') return Number.isFinite(value) ? undefined : String(value);
+  if (typeof value !== 'object' || value === null) return undefined;
+  if (value instanceof Date) return Number.isNaN(value.getTime()) ? 'an invalid Date' : undefined;
+  if (hasOwnForm(value)) return undefined;
+  const kind = emptied.find((constructor) => value instanceof constructor);
+  return kind === undefined ? undefined : `${kind === Error ? 'an' : 'a'} ${kind.name}`;
+}
+
+function hasOwnForm(value: object): boolean {
+  return 'toJSON' in value && typeof value.toJSON === 'function';
+}
+
+function refusal(problem: string): OutputError {
+  return new OutputError(`the output cannot be stored as JSON: ${problem}`);
 }

@@ -20,14 +20,20 @@ export interface StepTools {
    * Runs `work` and records what it returns before it resolves. The value went through JSON, on the first run too. A step
    * is told by its name and its occurrence: `name`, then `name:1`, `name:2`. Rejects with a StepError when its attempts
    * are used up.
+   *
+   * Await what matters: a handler that returns ends the run, and a step that waits for its next attempt then gets none.
    */
   run<T>(
     name: string,
     work: (context: StepContext) => T | Promise<T>,
     options?: StepOptions,
   ): Promise<Jsonified<T>>;
-  /** Resolves when the time has passed, by the platform's clock; the run occupies nobody meanwhile. */
-  sleep(name: string, duration: Duration): Promise<void>;
+  /**
+   * Resolves when the time has passed, by the platform's clock; the run occupies nobody meanwhile.
+   *
+   * It wins no race against a step that is running: the run is woken for it only after that step has ended. A step's own
+   * time is bounded by what it does, as with `AbortSignal.timeout`.
+   */ sleep(name: string, duration: Duration): Promise<void>;
   /** A time that has passed resolves at once. */
   sleepUntil(name: string, time: Date): Promise<void>;
 }

@@ -29,7 +29,9 @@ let database: Database;
 let ours: Scope;
 let theirs: Scope;
 let observer: JetStream;
+/** Of what one test started. */
 let stops: (() => unknown)[] = [];
+let stopConsumer: () => unknown;
 /** What reached INGEST, also twice. */
 let received: { message: IngestMessage; subject: string }[] = [];
 
@@ -44,7 +46,7 @@ beforeAll(async () => {
       delivery.ack();
     },
   });
-  stops.push(() => consumer.stop());
+  stopConsumer = () => consumer.stop();
 });
 beforeEach(async () => {
   const ownerUrl = await (await sharedPostgres()).createDatabase();
@@ -65,6 +67,7 @@ afterEach(async () => {
   await database.close();
 });
 afterAll(async () => {
+  await stopConsumer();
   await observer.close();
   await stopSharedServers();
 });

@@ -84,23 +84,10 @@ export function createCron(options: CronOptions): CronService {
       metrics.givenUp(givenUp);
       logger.error({ givenUp }, 'times of schedules were given up: they could not be published for too long');
     }
-    const againMs = await fireAll(firings);
+    const againMs = await fireAll({ firings, fire, onSettled: (firing) => book.settle(firing) });
     const nextMs = book.nextDueMs();
     const untilNextMs = nextMs === undefined ? sleepMsMax : nextMs - (databaseClock.now() ?? nowMs);
     return Math.min(againMs, untilNextMs, sleepMsMax);
-  };
-  const fireAll = async (firings: Firing[]): Promise<number> => {
-    let againMs = Infinity;
-    const queue = firings.values();
-    const work = async (): Promise<void> => {
-      for (const firing of queue) {
-        const outcome = await fire(firing);
-        if (outcome.kind === 'settled') book.settle(firing);
-        else againMs = Math.min(againMs, outcome.inMs);
-      }
-    };
-    await Promise.all(Array.from({ length: Math.min(firesAtOnceMax, firings.length) }, work));
-    return againMs;
   };
   const run = async (): Promise<void> => {
     while (!stopped) {
@@ -132,6 +119,25 @@ export function createCron(options: CronOptions): CronService {
       await loop;
     },
   };
+}
+
+/** In how long to try again what could not be fired now. */
+async function fireAll(of: {
+  firings: readonly Firing[];
+  fire: ReturnType<typeof createFirer>;
+  onSettled: (firing: Firing) => void;
+}): Promise<number> {
+  let againMs = Infinity;
+  const queue = of.firings.values();
+  const work = async (): Promise<void> => {
+    for (const firing of queue) {
+      const outcome = await of.fire(firing);
+      if (outcome.kind === 'settled') of.onSettled(firing);
+      else againMs = Math.min(againMs, outcome.inMs);
+    }
+  };
+  await Promise.all(Array.from({ length: Math.min(firesAtOnceMax, of.firings.length) }, work));
+  return againMs;
 }
 
 /** A sleep that can be cut short, also before it begins. */

@@ -80,6 +80,23 @@ describe('the client', () => {
     expect(seen[0]).toMatchObject({ url: '/v1/invocations', body: { function: 'add', data: { a: 1 } } });
   });
 
+  test('refuses data that is no JSON, and a trace context that is none, before it asks anybody', async () => {
+    const { seen, client } = await platform(answer(202, { ids: [runId] }));
+    await expect(client.invoke('add', { n: 1n })).rejects.toMatchObject({
+      name: 'ConfigurationError',
+      field: 'data',
+      message: expect.stringContaining('BigInt'),
+    });
+    const self: { self?: unknown } = {};
+    self.self = self;
+    await expect(client.emit([{ name: 'a', data: self }])).rejects.toMatchObject({ field: 'data' });
+    await expect(client.emit({ name: 'a' }, { traceparent: 'a\nb' })).rejects.toMatchObject({
+      name: 'ConfigurationError',
+      field: 'traceparent',
+    });
+    expect(seen).toEqual([]);
+  });
+
   test('reads runs, events and functions', async () => {
     const { seen, client } = await platform(answer(200, { functions: [] }));
     await client.runs.list({ status: 'failed', limit: 5 });
@@ -141,6 +158,20 @@ describe('the client', () => {
     for await (const { status } of client.watch(runId)) statuses.push(status);
     expect(statuses).toEqual(['queued', 'running', 'completed']);
     expect(seen[0]?.url).toBe(`/v1/runs/${runId}/watch`);
+  });
+
+  test('pauses between connections that all begin with the same state, and says it once', async () => {
+    const update = (status: string) =>
+      `event: run\ndata: ${JSON.stringify({ id: runId, status, steps: [] })}\n\n`;
+    const say = (status: string) => (_: IncomingMessage, response: ServerResponse) =>
+      void response.writeHead(200, { 'content-type': 'text/event-stream' }).end(update(status));
+    const { client } = await platform(say('running'), say('running'), say('running'), say('completed'));
+    const beganAtMs = performance.now();
+    const statuses: string[] = [];
+    for await (const { status } of client.watch(runId)) statuses.push(status);
+    expect(statuses).toEqual(['running', 'completed']);
+    // Two connections in a row that brought nothing new: at least half of 100 ms and of 200 ms.
+    expect(performance.now() - beganAtMs).toBeGreaterThan(149);
   });
 
   test('does not watch a run that is not there', async () => {

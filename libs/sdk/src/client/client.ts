@@ -15,6 +15,8 @@ import type {
   RunsQuery,
   RunUpdate,
 } from '@ironflow/schema';
+import { parseTraceparent } from '@ironflow/schema';
+import { ConfigurationError } from '../configuration-error.js';
 import { parseDuration } from '../duration.js';
 import type { Duration } from '../duration.js';
 import { readPlatform } from '../environment.js';
@@ -36,14 +38,18 @@ export interface InvokeOptions extends WaitOptions {
   idempotencyKey?: string;
 }
 
+/** What the function's schema takes; may be left out only where it takes nothing as well. */
+export type InvokeArguments<Input> = undefined extends Input
+  ? [data?: Input, options?: InvokeOptions]
+  : [data: Input, options?: InvokeOptions];
+
 export interface Client {
   /** Stores one event or up to 1,000. Each gets an idempotency key unless it has one, so a repeated request is safe. */
   emit(event: EmittedEvent | readonly EmittedEvent[], options?: WaitOptions): Promise<EmitAnswer>;
   /** Starts one function, by its id or as it was created. */
-  invoke<Data>(
-    target: IronflowFunction<Data> | string,
-    data?: Data,
-    options?: InvokeOptions,
+  invoke<Input>(
+    target: IronflowFunction<unknown, unknown, Input> | string,
+    ...given: InvokeArguments<NoInfer<Input>>
   ): Promise<EmitAnswer>;
   readonly runs: {
     list(query?: Partial<RunsQuery>): Promise<RunsPage>;
@@ -69,8 +75,12 @@ export interface Client {
 /** Throws a ConfigurationError when there is no key. Failures of requests are IronflowApiErrors. */
 export function createClient(options: PlatformOptions = {}): Client {
   const http = createHttp(readPlatform(options));
-  const post = (path: string, body: unknown, { wait, signal, traceparent }: WaitOptions) => {
+  const post = (path: string, content: unknown, { wait, signal, traceparent }: WaitOptions) => {
+    const body = jsonOf(content);
     const waitMs = wait === undefined ? undefined : parseDuration(wait);
+    if (traceparent !== undefined && parseTraceparent(traceparent) === undefined) {
+      throw new ConfigurationError('traceparent: must be a W3C trace context', 'traceparent');
+    }
     return http.json<EmitAnswer>({
       method: 'POST',
       path,
@@ -83,9 +93,9 @@ export function createClient(options: PlatformOptions = {}): Client {
   const get = <Answer>(path: string, query: HttpQuery = {}) =>
     http.json<Answer>({ method: 'GET', path, query });
   return {
-    emit: (event, emitOptions = {}) =>
+    emit: async (event, emitOptions = {}) =>
       post('/v1/events', isList(event) ? event.map(keyed) : keyed(event), emitOptions),
-    invoke: (target, data, { idempotencyKey = randomUUID(), ...invokeOptions } = {}) => {
+    invoke: async (target, ...[data, { idempotencyKey = randomUUID(), ...invokeOptions } = {}]) => {
       const id = typeof target === 'string' ? target : target.id;
       return post('/v1/invocations', { function: id, data, idempotencyKey }, invokeOptions);
     },
@@ -105,13 +115,26 @@ export function createClient(options: PlatformOptions = {}): Client {
         http.json({
           method: 'PUT',
           path: `/v1/apps/${encodeURIComponent(manifest.id)}`,
-          body: manifest,
+          body: JSON.stringify(manifest),
           signal,
         }),
     },
     watch: (runId, { signal } = {}) => watchRun({ http, runId, signal }),
     identity: () => get('/v1/me'),
   };
+}
+
+/** Once, and before anything is sent: what is no JSON now will not be on the next try. */
+function jsonOf(content: unknown): string {
+  try {
+    return JSON.stringify(content);
+  } catch (cause) {
+    const bigint = cause instanceof TypeError && cause.message.includes('BigInt');
+    const problem = bigint
+      ? 'it contains a BigInt'
+      : 'it refers to itself, is too deep, or its toJSON() threw';
+    throw new ConfigurationError(`data: cannot be sent as JSON: ${problem}`, 'data');
+  }
 }
 
 type HttpQuery = Readonly<Record<string, string | number | undefined>>;

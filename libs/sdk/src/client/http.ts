@@ -9,7 +9,8 @@ export interface HttpRequest {
   /** Below the platform's URL, from `/v1`. */
   path: string;
   query?: Readonly<Record<string, string | number | undefined>>;
-  body?: unknown;
+  /** JSON text. */
+  body?: string;
   headers?: Readonly<Record<string, string>>;
   /** How long the platform may take beyond the usual. */
   waitMs?: number;
@@ -42,7 +43,7 @@ export function createHttp(platform: { url: string; apiKey: string }): Http {
         method: request.method,
         headers,
         signal,
-        ...(request.body === undefined ? {} : { body: JSON.stringify(request.body) }),
+        ...(request.body === undefined ? {} : { body: request.body }),
       });
     } catch (cause) {
       if (request.signal?.aborted === true) throw cause;

@@ -1,6 +1,6 @@
 /** The endpoint for servers that speak fetch's Request and Response. */
 import type { EndpointRequest, Reply } from './reply.js';
-import { callBytesMax, errorReply, tooLarge, UnreadableBodyError } from './reply.js';
+import { collectBytes, errorReply, UnreadableBodyError } from './reply.js';
 
 export async function answerFetch(
   request: Request,
@@ -22,10 +22,23 @@ export async function answerFetch(
 
 async function readBody(request: Request): Promise<Uint8Array> {
   if (request.bodyUsed) throw new UnreadableBodyError(500, 'the body was read before it got to serve()');
-  if (Number(request.headers.get('content-length') ?? 0) > callBytesMax) throw tooLarge();
-  const bytes = new Uint8Array(await request.arrayBuffer());
-  if (bytes.length > callBytesMax) throw tooLarge();
-  return bytes;
+  const length = request.headers.get('content-length') ?? undefined;
+  return request.body === null ? new Uint8Array() : collectBytes(chunksOf(request.body), length);
+}
+
+/** Not every runtime's streams can be iterated. */
+async function* chunksOf(body: NonNullable<Request['body']>): AsyncGenerator<Uint8Array> {
+  const reader = body.getReader() as ReadableStreamDefaultReader<Uint8Array>;
+  try {
+    for (;;) {
+      const { done, value } = await reader.read();
+      if (done) return;
+      yield value;
+    }
+  } finally {
+    // Of what is left after an early end nothing is wanted.
+    await reader.cancel().catch(() => {});
+  }
 }
 
 function withoutQuery(url: string): string {

@@ -1,6 +1,6 @@
 /** The endpoint for node:http and Express. Typed by what it uses, so that it fits both and needs the types of neither. */
 import type { EndpointRequest, Reply } from './reply.js';
-import { callBytesMax, errorReply, tooLarge, UnreadableBodyError } from './reply.js';
+import { collectBytes, errorReply, UnreadableBodyError } from './reply.js';
 
 export interface NodeRequest extends AsyncIterable<Uint8Array> {
   readonly method?: string | undefined;
@@ -9,6 +9,8 @@ export interface NodeRequest extends AsyncIterable<Uint8Array> {
   readonly originalUrl?: string;
   readonly headers: Readonly<Record<string, string | string[] | undefined>>;
   readonly readableEnded: boolean;
+  /** Of Node's streams: chunks without an end of the stream when one stops early. */
+  iterator?(options: { destroyOnReturn: boolean }): AsyncIterable<Uint8Array>;
   /** The bytes, where a parser before us kept them. */
   readonly rawBody?: unknown;
   /** The bytes, where Express' `raw()` ran before us. */
@@ -65,12 +67,8 @@ async function readBody(request: NodeRequest): Promise<Uint8Array> {
     const message = 'a body parser ran first: mount serve() before it, or keep the bytes in request.rawBody';
     throw new UnreadableBodyError(500, message);
   }
-  const chunks: Uint8Array[] = [];
-  let size = 0;
-  for await (const chunk of request) {
-    size += chunk.length;
-    if (size > callBytesMax) throw tooLarge();
-    chunks.push(chunk);
-  }
-  return chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks);
+  // The answer goes over the same connection: a body that is given up half way must not take it along.
+  const chunks = request.iterator?.({ destroyOnReturn: false }) ?? request;
+  const length = request.headers['content-length'];
+  return collectBytes(chunks, typeof length === 'string' ? length : undefined);
 }

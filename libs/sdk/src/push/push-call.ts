@@ -1,10 +1,17 @@
 /** One signed call of the platform: replay the memo, run what is new, answer with its records. */
-import { invocationSchema, protocolVersion, signatureHeaders, verifySignature } from '@ironflow/schema';
+import {
+  invocationSchema,
+  protocolVersion,
+  signatureHeaders,
+  signatureToleranceSeconds,
+  verifySignature,
+} from '@ironflow/schema';
 import type { Invocation, PushAnswer } from '@ironflow/schema';
 import type { IronflowFunction } from '../function.js';
 import type { Log } from '../logger.js';
 import { startActivation } from '../replay/activation.js';
 import type { ActivationResult } from '../replay/activation.js';
+import { startTimer } from '../timer.js';
 import { errorReply, jsonReply } from './reply.js';
 import type { EndpointRequest, Reply } from './reply.js';
 
@@ -18,16 +25,15 @@ export interface PushCallOptions {
 
 export function createPushCalls(options: PushCallOptions): (request: EndpointRequest) => Promise<Reply> {
   return async (request) => {
+    // What anybody may send is refused before it is read.
+    const signature = readSignature(request, options);
+    if ('refused' in signature) return errorReply(401, 'signature_invalid', signature.refused);
     const body = await request.body();
-    const refused = checkSignature(request, body, options);
+    const refused = signature.check(body);
     if (refused !== undefined) return errorReply(401, 'signature_invalid', refused);
-    const invocation = readInvocation(body);
-    if (invocation === undefined)
-      return errorReply(400, 'invocation_invalid', 'the body is not an invocation');
-    if (invocation.v !== protocolVersion) {
-      const message = `this SDK speaks version ${protocolVersion} of the protocol`;
-      return errorReply(400, 'protocol_version_unsupported', message);
-    }
+    const read = readInvocation(body);
+    if ('refused' in read) return read.refused;
+    const { invocation } = read;
     const definition = options.definitions.get(invocation.run.functionId);
     if (definition === undefined) {
       return errorReply(404, 'function_not_found', 'this app has no function of that id', 'run.functionId');
@@ -46,7 +52,14 @@ async function runCall(of: {
   onGone: EndpointRequest['onGone'];
 }): Promise<ActivationResult> {
   const { invocation, definition, log } = of;
-  const activation = startActivation({ definition, invocation, now: Date.now, random: Math.random, log });
+  const activation = startActivation({
+    definition,
+    invocation,
+    now: Date.now,
+    random: Math.random,
+    startTimer,
+    log,
+  });
   of.onGone(() => activation.abort(new Error('the caller went away')));
   if (invocation.deadlineMs === undefined) return activation.result;
   const deadline = setTimeout(() => activation.expire(), invocation.deadlineMs);
@@ -57,28 +70,47 @@ async function runCall(of: {
   }
 }
 
-/** Why the call is refused, if it is. */
-function checkSignature(
-  request: EndpointRequest,
-  body: Uint8Array,
-  { keys, dev }: PushCallOptions,
-): string | undefined {
+/** What is left to check once the body is there; `undefined` when it is sound. */
+type SignatureCheck = { refused: string } | { check: (body: Uint8Array) => string | undefined };
+
+function readSignature(request: EndpointRequest, { keys, dev }: PushCallOptions): SignatureCheck {
   const id = request.header(signatureHeaders.id);
   const timestamp = request.header(signatureHeaders.timestamp);
   const signature = request.header(signatureHeaders.signature);
+  const unchecked = { check: () => undefined };
   if (id === undefined || timestamp === undefined || signature === undefined) {
-    return dev ? undefined : 'the call is not signed';
+    return dev ? unchecked : { refused: 'the call is not signed' };
   }
   // In development without a key there is nothing to check a signature with.
-  if (keys.length === 0) return undefined;
-  const check = verifySignature({ id, timestamp, body }, signature, keys, Date.now());
-  return check.valid ? undefined : check.reason;
+  if (keys.length === 0) return unchecked;
+  const offBySeconds = Math.abs(Date.now() / 1_000 - Number(timestamp));
+  if (!(offBySeconds <= signatureToleranceSeconds)) {
+    return { refused: `the timestamp is off by more than ${signatureToleranceSeconds} s` };
+  }
+  return {
+    check(body) {
+      const check = verifySignature({ id, timestamp, body }, signature, keys, Date.now());
+      return check.valid ? undefined : check.reason;
+    },
+  };
 }
 
-function readInvocation(body: Uint8Array): Invocation | undefined {
+/** The version first: what a call of another one looks like is not known here. */
+function readInvocation(body: Uint8Array): { invocation: Invocation } | { refused: Reply } {
+  const json = parseJson(body);
+  const v = typeof json === 'object' && json !== null && 'v' in json ? json.v : undefined;
+  if (typeof v === 'number' && v !== protocolVersion) {
+    const message = `this SDK speaks version ${protocolVersion} of the protocol`;
+    return { refused: errorReply(400, 'protocol_version_unsupported', message) };
+  }
+  const { data: invocation } = invocationSchema.safeParse(json);
+  if (invocation !== undefined) return { invocation };
+  return { refused: errorReply(400, 'invocation_invalid', 'the body is not an invocation') };
+}
+
+function parseJson(body: Uint8Array): unknown {
   try {
-    const parsed = invocationSchema.safeParse(JSON.parse(Buffer.from(body).toString('utf8')));
-    return parsed.success ? parsed.data : undefined;
+    return JSON.parse(Buffer.from(body.buffer, body.byteOffset, body.byteLength).toString('utf8')) as unknown;
   } catch {
     return undefined;
   }

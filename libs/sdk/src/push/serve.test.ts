@@ -1,16 +1,34 @@
-import { createServer } from 'node:http';
-import type { Server } from 'node:http';
+import { once } from 'node:events';
+import { createServer, request } from 'node:http';
+import type { IncomingMessage, Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { text } from 'node:stream/consumers';
 import { afterEach, describe, expect, test } from '@jest/globals';
 import { pushAnswerSchema, sign } from '@ironflow/schema';
 import type { Invocation, MemoizedStep } from '@ironflow/schema';
 import { createFunction } from '../function.js';
+import { callBytesMax } from './reply.js';
 import { serve } from './serve.js';
 import type { ServeHandler, ServeOptions } from './serve.js';
 
 const key = `whsec_${Buffer.from('a signing key of the tests').toString('base64')}`;
 const runId = '0192f0c0-0000-7000-8000-000000000001';
 const eventId = '0192f0c0-0000-7000-8000-000000000000';
+
+const mebibyte = Buffer.alloc(1024 * 1024, ' ');
+function endless() {
+  let count = 0;
+  let gone = false;
+  const source = {
+    pull: (controller: ReadableStreamDefaultController<Uint8Array>) => {
+      count += 1;
+      controller.enqueue(mebibyte);
+    },
+    cancel: () => void (gone = true),
+  };
+  const body = new ReadableStream<Uint8Array>(source, { highWaterMark: 0 });
+  return { body, chunks: () => count, cancelled: () => gone };
+}
 
 const servers: Server[] = [];
 afterEach(async () => {
@@ -147,6 +165,56 @@ describe('a push endpoint', () => {
       'function_not_found',
     ]);
     expect((await handler(new Request('http://localhost', { method: 'DELETE' }))).status).toBe(405);
+  });
+
+  test('looks at the version before it looks at anything else of a call', async () => {
+    const body = JSON.stringify({ v: 2, run: 'of another form' });
+    const response = await build()(new Request('http://localhost', signed(body)));
+    expect(response.status).toBe(400);
+    expect(await response.json()).toMatchObject({ error: { code: 'protocol_version_unsupported' } });
+  });
+
+  test.each([
+    ['unsigned', {}],
+    ['too old', { ...signed('', key, Date.now() - 400_000).headers }],
+    ['of no time', { ...signed('').headers, 'webhook-timestamp': 'now' }],
+  ])('refuses a call that is %s without reading it', async (_, headers) => {
+    const { body, chunks } = endless();
+    const init = { method: 'POST', body, headers, duplex: 'half' };
+    const response = await build()(new Request('http://localhost', init as RequestInit));
+    expect(response.status).toBe(401);
+    expect(chunks()).toBe(0);
+  });
+
+  test('stops reading a call that is too long, as a fetch-style handler', async () => {
+    const { body, chunks, cancelled } = endless();
+    const init = { ...signed(''), body, duplex: 'half' };
+    const response = await build()(new Request('http://localhost', init as RequestInit));
+    expect(response.status).toBe(413);
+    expect(await response.json()).toMatchObject({ error: { code: 'body_unreadable' } });
+    expect(chunks()).toBeLessThan(callBytesMax / mebibyte.length + 4);
+    expect(cancelled()).toBe(true);
+  });
+
+  test.each([
+    ['that says so', { 'content-length': String(callBytesMax + 1) }],
+    ['that does not say so', {}],
+  ])('answers a call that is too long over node:http: one %s', async (_, length) => {
+    const url = await listen(createServer(build().node));
+    const headers = { ...(signed('').headers as Record<string, string>), ...length };
+    const call = request(url, { method: 'POST', headers });
+    const answered = once(call, 'response');
+    let done = false;
+    void answered.then(() => (done = true));
+    let sent = 0;
+    while (!done && sent < callBytesMax) {
+      sent += mebibyte.length;
+      if (!call.write(mebibyte)) await Promise.race([once(call, 'drain'), answered]);
+    }
+    call.end(Buffer.alloc(callBytesMax + 1 - sent));
+    const [response] = (await answered) as [IncomingMessage];
+    expect(response.statusCode).toBe(413);
+    expect(await text(response)).toContain('body_unreadable');
   });
 
   test('says why it cannot see the bytes when a parser ran first', async () => {

@@ -1,292 +1,24 @@
-/** The replay core against a run that is kept in memory: crashes after any record, both ways of recording. */
+/** The replay core against a run that is kept in memory. Its property test is a file of its own. */
 import { describe, expect, test } from '@jest/globals';
-import fc from 'fast-check';
-import { stepRecordSchema } from '@ironflow/schema';
-import type { Invocation, MemoizedStep, Outcome, StepRecord } from '@ironflow/schema';
+import type { StepRecord } from '@ironflow/schema';
 import { z } from 'zod';
-import { NonRetryableError, RetryAfterError, StepError, NondeterminismError } from '../function-errors.js';
+import { NonRetryableError, NondeterminismError } from '../function-errors.js';
 import { createFunction } from '../function.js';
-import type { HandlerContext, IronflowFunction } from '../function.js';
+import type { EventSchema, HandlerContext } from '../function.js';
 import type { LogLine } from '../logger.js';
+import {
+  activate,
+  define,
+  drive,
+  impatient,
+  invocationOf,
+  newRun,
+  runId,
+  standingStill,
+  turn,
+  valueOf,
+} from '../testing/memory-run.js';
 import { startActivation } from './activation.js';
-import { createOccurrences } from './occurrences.js';
-
-const runId = '0192f0c0-0000-7000-8000-000000000001';
-const eventId = '0192f0c0-0000-7000-8000-000000000000';
-
-interface MemoryRun {
-  steps: Map<string, MemoizedStep>;
-  records: StepRecord[];
-  lines: LogLine[];
-  attempt: number;
-  violations: string[];
-}
-const newRun = (): MemoryRun => ({ steps: new Map(), records: [], lines: [], attempt: 1, violations: [] });
-
-/** What the executor and Postgres do with records. */
-function keep(run: MemoryRun, records: StepRecord[]): void {
-  for (const record of records) {
-    stepRecordSchema.parse(record);
-    run.records.push(record);
-    const { id, type, attempt, status } = record;
-    const order = 'order' in record && record.order !== undefined ? { order: record.order } : {};
-    const output = 'output' in record && record.output !== undefined ? { output: record.output } : {};
-    const error = 'error' in record ? { error: record.error } : {};
-    run.steps.set(id, { id, type, attempt, status, ...order, ...output, ...error });
-  }
-}
-
-/** A timer fires: of those that are set, the one that `choose` picks; it moves behind what ended before. */
-function fireTimer(run: MemoryRun, choose: (count: number) => number): boolean {
-  const set = [...run.steps.values()].filter(({ status }) => status === 'waiting' || status === 'retrying');
-  const step = set[choose(set.length)];
-  if (step === undefined) return false;
-  run.steps.delete(step.id);
-  run.steps.set(step.id, { ...step, status: step.status === 'waiting' ? 'completed' : 'errored' });
-  return true;
-}
-
-interface Activate {
-  run: MemoryRun;
-  definition: IronflowFunction;
-  mode?: 'push' | 'pull';
-  /** Pull: the process dies once so many records were kept. */
-  crashAfter?: number;
-  data?: unknown;
-}
-
-async function activate(options: Activate): Promise<Outcome | 'crashed'> {
-  const { run, definition, mode = 'pull', crashAfter = Number.POSITIVE_INFINITY } = options;
-  let kept = 0;
-  let queue = Promise.resolve();
-  const recorder = {
-    record(records: StepRecord[]) {
-      queue = queue.then(async () => {
-        await turn();
-        if (kept >= crashAfter) return new Promise<void>(() => {});
-        keep(run, records);
-        kept += records.length;
-        if (kept >= crashAfter) {
-          activation.abort(new Error('the process died'));
-          return new Promise<void>(() => {});
-        }
-      });
-      return queue;
-    },
-  };
-  const activation = startActivation({
-    definition,
-    invocation: invocationOf(run, options.data),
-    ...(mode === 'pull' ? { recorder } : {}),
-    now: () => 1_700_000_000_000,
-    random: () => 0.5,
-    log: (line) => run.lines.push(line),
-  });
-  const result = await activation.result;
-  if (result.kind === 'aborted') return 'crashed';
-  keep(run, result.records);
-  return result.outcome;
-}
-
-function invocationOf(memory: MemoryRun, data: unknown): Invocation {
-  return {
-    v: 1,
-    run: { id: runId, functionId: 'under-test', attempt: memory.attempt },
-    event: {
-      id: eventId,
-      name: 'order.placed',
-      data: JSON.stringify(data ?? { order: 7 }),
-      receivedAtMs: 1_700_000_000_000,
-      correlationId: eventId,
-    },
-    memo: memoOf(memory),
-  };
-}
-
-/** Where a step has its place, the order of the list must not matter. */
-function memoOf(memory: MemoryRun): MemoizedStep[] {
-  const steps = structuredClone([...memory.steps.values()]);
-  const placed = steps.filter(({ order }) => order !== undefined);
-  return [...placed.reverse(), ...steps.filter(({ order }) => order === undefined)];
-}
-
-/** Activates until the run ends, as scheduler and executor would. */
-async function drive(options: Activate & { crashes?: number[]; choose?: (count: number) => number }) {
-  const crashes = [...(options.crashes ?? [])];
-  for (let activations = 1; activations < 500; activations += 1) {
-    const crashAfter = crashes.shift();
-    const outcome = await activate({ ...options, ...(crashAfter === undefined ? {} : { crashAfter }) });
-    if (outcome === 'crashed' || outcome.kind === 'continue') continue;
-    if (outcome.kind === 'completed') return outcome;
-    if (outcome.kind === 'threw' && outcome.retryInMs === undefined) return outcome;
-    if (outcome.kind === 'threw') run(options).attempt += 1;
-    else if (!fireTimer(options.run, options.choose ?? (() => 0))) throw new Error('yielded without a timer');
-  }
-  throw new Error('the run does not end');
-}
-const run = (options: { run: MemoryRun }) => options.run;
-
-const turn = () => new Promise<void>((resolve) => setImmediate(resolve));
-const define = (handler: (context: HandlerContext<unknown>) => unknown, retries?: number) =>
-  createFunction({ id: 'under-test', triggers: [], ...(retries === undefined ? {} : { retries }) }, handler);
-const valueOf = (outcome: Outcome | 'crashed'): unknown =>
-  outcome !== 'crashed' && outcome.kind === 'completed' && outcome.output !== undefined
-    ? JSON.parse(outcome.output)
-    : outcome;
-
-type Program =
-  | { kind: 'run'; name: string; turns: number; failures: number; fatal: boolean }
-  | { kind: 'sleep'; name: string }
-  | { kind: 'sequence' | 'all' | 'settled' | 'race'; parts: Program[] };
-
-const names = fc.constantFrom('a', 'b', 'c', 'a:1');
-const program = fc.letrec<{ node: Program }>((tie) => ({
-  node: fc.oneof(
-    { maxDepth: 3, depthSize: 'small' },
-    fc.record({
-      kind: fc.constant('run' as const),
-      name: names,
-      turns: fc.nat(3),
-      failures: fc.nat(2),
-      fatal: fc.boolean(),
-    }),
-    fc.record({ kind: fc.constant('sleep' as const), name: names.map((name) => `sleep-${name}`) }),
-    fc.record({
-      kind: fc.constantFrom('sequence' as const, 'all' as const, 'settled' as const, 'race' as const),
-      parts: fc.array(tie('node'), { minLength: 1, maxLength: 3 }),
-    }),
-  ),
-})).node;
-
-interface Watch {
-  /** The handler saw a step settle. */
-  saw(id: string, what: string): void;
-  begins(id: string, attempt: number): void;
-}
-
-/** A handler whose next steps depend on who wins its races. */
-function interpret(node: Program, { step }: HandlerContext<unknown>, watch: Watch): Promise<unknown> {
-  const occurrences = createOccurrences();
-  const runStep = (part: Extract<Program, { kind: 'run' }>) => {
-    const id = occurrences.next(part.name);
-    const work = async ({ attempt }: { attempt: number }) => {
-      watch.begins(id, attempt);
-      for (let turns = 0; turns < part.turns; turns += 1) await turn();
-      if (attempt > part.failures) return id;
-      throw part.fatal ? new NonRetryableError('for good') : new Error('once more');
-    };
-    return step.run(part.name, work).then(
-      (value) => (watch.saw(id, `${id}=${value}`), value),
-      (error: StepError) => (watch.saw(id, `${error.stepId}!${error.message} ${error.stack}`), error.message),
-    );
-  };
-  const go = async (part: Program): Promise<unknown> => {
-    switch (part.kind) {
-      case 'run':
-        return runStep(part);
-      case 'sleep': {
-        const id = occurrences.next(part.name);
-        return step.sleep(part.name, '1h').then(() => watch.saw(id, id));
-      }
-      case 'sequence': {
-        const values: unknown[] = [];
-        for (const inner of part.parts) values.push(await go(inner));
-        return values;
-      }
-      case 'all':
-        return Promise.all(part.parts.map(go));
-      case 'settled':
-        return Promise.allSettled(part.parts.map(go));
-      case 'race': {
-        const winner = await Promise.race(part.parts.map((inner, index) => go(inner).then(() => index)));
-        return [
-          winner,
-          await runStep({ kind: 'run', name: `after-${winner}`, turns: 1, failures: 0, fatal: false }),
-        ];
-      }
-    }
-  };
-  return go(node);
-}
-
-/** A function that checks itself: each activation sees what was recorded of what the one before saw, and begins nothing that is. */
-function defineWatched(node: Program, memory: MemoryRun): IronflowFunction {
-  let seen: { id: string; what: string }[] = [];
-  return define((context) => {
-    const lost = seen.findIndex(({ id }) => !isSettled(memory, id));
-    const before = lost === -1 ? seen : seen.slice(0, lost);
-    seen = [];
-    return interpret(node, context, {
-      saw(id, what) {
-        const expected = before[seen.length]?.what ?? what;
-        if (expected !== what) memory.violations.push(`saw ${what} in place of ${expected}`);
-        seen.push({ id, what });
-      },
-      begins(id, attempt) {
-        const recorded = memory.steps.get(id);
-        if (recorded !== undefined && (recorded.status !== 'errored' || recorded.attempt >= attempt)) {
-          memory.violations.push(`${id} attempt ${attempt} begins although ${recorded.status}`);
-        }
-      },
-    });
-  });
-}
-
-const isSettled = (memory: MemoryRun, id: string): boolean =>
-  ['completed', 'failed'].includes(memory.steps.get(id)?.status ?? '');
-
-describe('a run of any shape, crashed after any of its records', () => {
-  for (const mode of ['pull', 'push'] as const) {
-    test(`sees the same turns again and never begins a recorded step again (${mode})`, async () => {
-      await fc.assert(
-        fc.asyncProperty(
-          program,
-          fc.array(fc.integer({ min: 1, max: 4 }), { maxLength: 6 }),
-          fc.array(fc.nat(50), { minLength: 1, maxLength: 10 }),
-          async (node, crashes, choices) => {
-            const memory = newRun();
-            let choice = 0;
-            const outcome = await drive({
-              run: memory,
-              definition: defineWatched(node, memory),
-              mode,
-              crashes: mode === 'pull' ? crashes : [],
-              choose: (count) => choices[choice++ % choices.length]! % Math.max(1, count),
-            });
-            expect(outcome.kind).toBe('completed');
-            expect(memory.violations).toEqual([]);
-            expect(memory.lines).toEqual([]);
-          },
-        ),
-        { numRuns: 300 },
-      );
-    });
-  }
-
-  test('without races comes to the same result as an undisturbed one', async () => {
-    await fc.assert(
-      fc.asyncProperty(
-        program.filter(
-          (node) => !JSON.stringify(node).includes('"race"') && !/all|settled/.test(JSON.stringify(node)),
-        ),
-        fc.array(fc.integer({ min: 1, max: 4 }), { maxLength: 6 }),
-        async (node, crashes) => {
-          const crashed = newRun();
-          const smooth = newRun();
-          const pushed = newRun();
-          const expected = await drive({ run: smooth, definition: defineWatched(node, smooth) });
-          expect(await drive({ run: crashed, definition: defineWatched(node, crashed), crashes })).toEqual(
-            expected,
-          );
-          expect(await drive({ run: pushed, definition: defineWatched(node, pushed), mode: 'push' })).toEqual(
-            expected,
-          );
-        },
-      ),
-      { numRuns: 100 },
-    );
-  });
-});
 
 describe('an activation', () => {
   test('hands on what went through JSON, on the first run as on a replay', async () => {
@@ -336,6 +68,7 @@ describe('an activation', () => {
       recorder: { record: () => new Promise<void>((resolve) => submitted.push(resolve)) },
       now: Date.now,
       random: () => 0.5,
+      startTimer: standingStill,
       log: () => {},
     });
     for (let turns = 0; turns < 10; turns += 1) await turn();
@@ -361,6 +94,7 @@ describe('an activation', () => {
       },
       now: Date.now,
       random: () => 0.5,
+      startTimer: standingStill,
       log: () => {},
     });
     for (let turns = 0; turns < 3; turns += 1) await turn();
@@ -373,58 +107,11 @@ describe('an activation', () => {
     expect(await activation.result).toEqual({ kind: 'ended', outcome: { kind: 'yielded' }, records: [] });
   });
 
-  test('throws the same StepError on the first run and on a replay', async () => {
-    const errors: StepError[] = [];
-    const definition = define(async ({ step }) => {
-      const failing = step.run('charge', () => Promise.reject(new RangeError('no funds')), { retries: 1 });
-      await failing.catch((error: StepError) => errors.push(error));
-      await step.sleep('then', 10);
-      return 'handled';
-    });
-    expect(valueOf(await drive({ run: newRun(), definition }))).toBe('handled');
-    const [first, replayed] = errors;
-    expect(first).toBeInstanceOf(StepError);
-    expect(replayed).toBeInstanceOf(StepError);
-    const shape = (error: StepError) => ({
-      ...error,
-      message: error.message,
-      stack: error.stack,
-      cause: error.cause,
-    });
-    expect(shape(replayed!)).toEqual(shape(first!));
-    expect(first).toMatchObject({
-      stepId: 'charge',
-      attempts: 1,
-      failure: { name: 'RangeError', message: 'no funds' },
-    });
-    expect((first!.cause as Error).stack).toBe((replayed!.cause as Error).stack);
-    expect(first!.message).toBe('step "charge" failed after 1 attempt: RangeError: no funds');
-  });
-
-  test.each([
-    ['a BigInt', () => ({ n: 1n }), 'it contains a BigInt'],
-    ['a function', () => () => 1, 'it is a function'],
-    ['a function inside', () => ({ user: { save: () => 1 } }), 'there is a function at "user.save"'],
-    ['a symbol inside', () => [[Symbol('x')]], 'there is a symbol at "0.0"'],
-    ['a circle', circle, 'it refers to itself'],
-    [
-      'too many bytes',
-      () => 'é'.repeat(262_144),
-      'the output is 524290 bytes of JSON, above the limit of 524288 bytes (512 KiB)',
-    ],
-  ])('fails a step for good that returns %s', async (_, work, message) => {
+  test('fails a step for good that returns what cannot be stored, and the function itself', async () => {
     const memory = newRun();
-    const definition = define(({ step }) => step.run('output', work));
-    const outcome = await drive({ run: memory, definition });
-    expect(memory.records).toHaveLength(1);
-    expect(memory.records[0]).toMatchObject({ status: 'failed', error: { name: 'OutputError' } });
-    expect(outcome).toMatchObject({ kind: 'threw', error: { name: 'StepError' } });
-    expect(JSON.stringify(outcome)).toContain(JSON.stringify(message).slice(1, -1));
-  });
-
-  test('takes an output of exactly 512 KiB, and the function’s own output obeys the same rules', async () => {
-    const definition = define(({ step }) => step.run('output', () => 'x'.repeat(512 * 1024 - 2)));
-    expect((await drive({ run: newRun(), definition })).kind).toBe('completed');
+    const definition = define(({ step }) => step.run('output', () => ({ n: 1n })));
+    expect(await drive({ run: memory, definition })).toMatchObject({ error: { name: 'StepError' } });
+    expect(memory.records).toMatchObject([{ status: 'failed', error: { name: 'OutputError' } }]);
     const outcome = await drive({ run: newRun(), definition: define(() => ({ n: 1n })) });
     expect(outcome).toMatchObject({ kind: 'threw', error: { name: 'OutputError' } });
   });
@@ -455,45 +142,32 @@ describe('an activation', () => {
       output: '5',
     });
     const definition = define(({ step }) => step.run('new', () => 0));
-    expect(valueOf(await activate({ run: memory, definition }))).toBe(5);
+    expect(valueOf(await activate({ run: memory, definition, startTimer: impatient }))).toBe(5);
     expect(memory.lines).toEqual([
-      expect.objectContaining({ level: 'warn', fields: expect.objectContaining({ steps: ['old'] }) }),
+      expect.objectContaining({ fields: { runId, functionId: 'under-test', step: 'new', steps: ['old'] } }),
+      expect.objectContaining({ level: 'warn', fields: { runId, functionId: 'under-test', steps: ['old'] } }),
     ]);
+    expect(memory.lines[0]).toMatchObject({ level: 'warn', message: expect.stringContaining('out of turn') });
   });
 
-  test('retries by the policy, or after the delay an error asks for', async () => {
+  test('waits for a recorded step that the handler calls after work of its own', async () => {
     const memory = newRun();
-    const definition = define(({ step }) =>
-      Promise.all([
-        step.run('backoff', ({ attempt }) => (attempt === 3 ? 'ok' : Promise.reject(new Error('again')))),
-        step.run('asked', ({ attempt }) =>
-          attempt === 2 ? 'ok' : Promise.reject(new RetryAfterError('busy', '7s')),
-        ),
-      ]),
-    );
-    expect(valueOf(await drive({ run: memory, definition }))).toEqual(['ok', 'ok']);
-    const delays = memory.records.flatMap((record) =>
-      record.status === 'retrying' ? [[record.id, record.retryInMs]] : [],
-    );
-    expect(delays).toEqual([
-      ['backoff', 500],
-      ['asked', 7_000],
-      ['backoff', 1_000],
-    ]);
-  });
-
-  test('retries the function itself by the run’s attempt, and not at all when the error is final', async () => {
-    const failing = define(() => Promise.reject(new Error('down')));
-    const memory = { ...newRun(), attempt: 1 };
-    expect(await activate({ run: memory, definition: failing })).toMatchObject({
-      kind: 'threw',
-      retryInMs: 500,
+    const definition = define(async ({ step }) => {
+      const digested = crypto.subtle.digest('SHA-256', new Uint8Array(1_000_000));
+      const winner = await Promise.race([
+        digested.then(() => step.run('a', () => 'a')),
+        step.run('b', async () => {
+          await digested;
+          for (let turns = 0; turns < 3; turns += 1) await turn();
+          return 'b';
+        }),
+      ]);
+      await step.sleep('then', '1m');
+      return winner;
     });
-    expect(await activate({ run: { ...memory, attempt: 3 }, definition: failing })).not.toHaveProperty(
-      'retryInMs',
-    );
-    const final = define(() => Promise.reject(new NonRetryableError('never')));
-    expect(await activate({ run: memory, definition: final })).not.toHaveProperty('retryInMs');
+    expect(await activate({ run: memory, definition })).toEqual({ kind: 'yielded' });
+    expect(memory.records.map(({ id }) => id)).toEqual(['a', 'then', 'b']);
+    expect(valueOf(await drive({ run: memory, definition }))).toBe('a');
   });
 
   test('records a sleep as it begins; a time that has passed ends at once and is recorded', async () => {
@@ -537,13 +211,57 @@ describe('an activation', () => {
     expect(calls).toBe(2);
   });
 
-  test('refuses a step inside a step, a step without a name, and more than 1,000 steps', async () => {
-    const nested = define(({ step }) => step.run('outer', () => step.run('inner', () => 1)));
-    expect(JSON.stringify(await drive({ run: newRun(), definition: nested }))).toContain('steps do not nest');
+  test.each(['pull', 'push'] as const)('refuses a step inside a step, at any depth (%s)', async (mode) => {
+    const nested = define(async ({ step }) => {
+      await step.run('before', () => 1);
+      return step.run('outer', async () => {
+        await turn();
+        return (async () => step.run('inner', () => 1))();
+      });
+    });
+    const memory = newRun();
+    expect(await drive({ run: memory, definition: nested, mode })).toMatchObject({ kind: 'threw' });
+    expect(memory.records.map(({ id, status }) => [id, status])).toEqual([
+      ['before', 'completed'],
+      ['outer', 'failed'],
+    ]);
+    expect(JSON.stringify(memory.records[1])).toContain('step \\"inner\\" is called inside step \\"outer\\"');
+  });
+
+  test('survives a step inside a step that nobody awaits', async () => {
+    const careless = define(({ step }) => step.run('outer', () => void step.run('inner', () => 1)));
+    const unhandled: unknown[] = [];
+    const note = (reason: unknown) => unhandled.push(reason);
+    process.on('unhandledRejection', note);
+    expect(await drive({ run: newRun(), definition: careless })).toEqual({ kind: 'completed' });
+    await turn();
+    process.off('unhandledRejection', note);
+    expect(unhandled).toEqual([]);
+  });
+
+  test('lets the step of another run be called inside a step', async () => {
+    const other = define(({ step }) => step.run('theirs', () => 1));
+    const definition = define(({ step }) =>
+      step.run('ours', async () => valueOf(await activate({ run: newRun(), definition: other }))),
+    );
+    expect(valueOf(await activate({ run: newRun(), definition }))).toBe(1);
+  });
+
+  test('refuses a step without a name, one of another form, and more than 1,000 steps', async () => {
     const nameless = define(({ step }) => step.run('', () => 1));
     expect(await drive({ run: newRun(), definition: nameless })).toMatchObject({
       error: { name: 'ConfigurationError' },
     });
+    for (const name of ['a\0b', 'a\ud800b', 'é'.repeat(129)]) {
+      const outcome = await drive({
+        run: newRun(),
+        definition: define(({ step }) => step.run(name, () => 1)),
+      });
+      expect(outcome).toMatchObject({ error: { message: expect.stringContaining("a step's name") } });
+    }
+    expect(
+      await drive({ run: newRun(), definition: define(({ step }) => step.run('é😀'.repeat(42), () => 1)) }),
+    ).toMatchObject({ kind: 'completed' });
     const endless = define(async ({ step }) => {
       for (;;) await step.run('more', () => 1);
     });
@@ -570,6 +288,74 @@ describe('an activation', () => {
     });
   });
 
+  test('logs nothing more once it is over, and never calls the handler if it is over by then', async () => {
+    let checked!: (result: { success: true; data: unknown }) => void;
+    let called = 0;
+    const lines: string[] = [];
+    const start = (handler: (context: HandlerContext<unknown>) => unknown, schema?: EventSchema<unknown>) =>
+      startActivation({
+        definition: createFunction({ id: 'late', triggers: [], ...(schema && { schema }) }, handler),
+        invocation: invocationOf(newRun(), undefined),
+        recorder: { record: () => Promise.resolve() },
+        now: Date.now,
+        random: () => 0.5,
+        startTimer: standingStill,
+        log: ({ message }) => lines.push(message),
+      });
+    const slow = {
+      safeParseAsync: () => new Promise<{ success: true; data: unknown }>((resolve) => (checked = resolve)),
+    };
+    const unchecked = start(() => (called += 1), slow);
+    unchecked.abort(new Error('lost'));
+    checked({ success: true, data: {} });
+    const talking = start(async ({ logger }) => {
+      logger.info('before');
+      await turn();
+      logger.info('after');
+    });
+    await Promise.resolve();
+    await Promise.resolve();
+    talking.abort(new Error('lost'));
+    await turn();
+    await turn();
+    expect({ called, lines }).toEqual({ called: 0, lines: ['before'] });
+  });
+
+  test('says every ten minutes that a run makes no progress, and nothing once it is over', async () => {
+    const timers: { delayMs: number; callback: () => void; cancelled: boolean }[] = [];
+    const lines: LogLine[] = [];
+    let release!: () => void;
+    const activation = startActivation({
+      definition: define(({ step }) =>
+        step.run('hangs', () => new Promise<void>((resolve) => (release = resolve))),
+      ),
+      invocation: invocationOf(newRun(), undefined),
+      recorder: { record: () => Promise.resolve() },
+      now: Date.now,
+      random: () => 0.5,
+      startTimer: (delayMs, callback) => {
+        const timer = { delayMs, callback, cancelled: false };
+        timers.push(timer);
+        return () => (timer.cancelled = true);
+      },
+      log: (line) => lines.push(line),
+    });
+    await turn();
+    timers[0]!.callback();
+    expect(lines).toEqual([]);
+    timers[1]!.callback();
+    expect(lines).toMatchObject([
+      { level: 'warn', message: expect.stringContaining('no progress'), fields: { runId } },
+    ]);
+    release();
+    await activation.result;
+    expect(timers.map(({ delayMs, cancelled }) => [delayMs, cancelled])).toEqual([
+      [600_000, false],
+      [600_000, false],
+      [600_000, true],
+    ]);
+  });
+
   test('refuses an event that does not fit the schema by path, without its value', async () => {
     const definition = createFunction(
       { id: 'typed', triggers: [], schema: z.object({ user: z.object({ email: z.email() }) }) },
@@ -584,49 +370,4 @@ describe('an activation', () => {
     const right = { user: { email: 'a@example.org' } };
     expect(valueOf(await activate({ run: newRun(), definition, data: right }))).toBe('a@example.org');
   });
-
-  test('counts a step that is still running at the deadline as a failed attempt and answers at once', async () => {
-    let aborted = false;
-    const activation = startActivation({
-      definition: define(({ step }) =>
-        step.run('slow', ({ signal }) => {
-          signal.addEventListener('abort', () => (aborted = true));
-          return new Promise(() => {});
-        }),
-      ),
-      invocation: invocationOf(newRun(), undefined),
-      now: Date.now,
-      random: () => 0.5,
-      log: () => {},
-    });
-    await turn();
-    activation.expire();
-    const result = await activation.result;
-    expect(aborted).toBe(true);
-    expect(result).toMatchObject({
-      outcome: { kind: 'yielded' },
-      records: [{ id: 'slow', status: 'retrying', retryInMs: 500, error: { name: 'DeadlineExceeded' } }],
-    });
-  });
-
-  test('fails a call whose handler hangs outside of any step when the deadline passes', async () => {
-    const activation = startActivation({
-      definition: define(() => new Promise(() => {})),
-      invocation: invocationOf(newRun(), undefined),
-      now: Date.now,
-      random: () => 0.5,
-      log: () => {},
-    });
-    await turn();
-    activation.expire();
-    expect(await activation.result).toMatchObject({
-      outcome: { kind: 'threw', error: { name: 'DeadlineExceeded' }, retryInMs: 500 },
-    });
-  });
 });
-
-function circle(): unknown {
-  const value: { self?: unknown } = {};
-  value.self = value;
-  return value;
-}

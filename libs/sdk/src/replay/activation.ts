@@ -1,19 +1,24 @@
 /**
  * Drives one activation of a run: calls the handler, lets recorded steps settle from the memo, runs what is new, and
- * knows when it is over. No transport, clock or randomness of its own: worker and push endpoint bring them.
+ * knows when it is over. No transport, clock or randomness of its own: worker and push endpoint bring them. One state
+ * machine, so one file.
  *
  * A1. Steps settle one at a time, in the order of the memo and then in the order in which they ended; the next one only
- *     after the handler has reacted to the one before (all microtasks have run). So a replay takes the same turns.
+ *     after the handler has reacted to the one before (all microtasks have run). So a replay takes the same turns. A
+ *     recorded step that the handler does not call is waited for, since work of its own may come before the call; after
+ *     250 ms in which nothing moved the code must have changed, and those that it did call settle.
  * A2. A step settles from the text that is recorded: first run and replay see the same. Its record is submitted as soon as
- *     the handler has reacted, together with what the reaction brought: another record, or the end of the function.
+ *     the handler has reacted, together with what the reaction brought: another record, or the end of the function. A
+ *     submission, and an end, carry 4 MiB of records at most. Push: what does not fit into the answer is not recorded.
  * A3. No step begins before everything that was recorded before it was called is acknowledged. What a handler does outside
  *     of steps is not held back: it runs again in every replay anyway.
  * A4. It is over when the handler has settled and nothing it began is under way; or when steps wait for a timer, nothing
- *     is under way, and a whole turn of the event loop has brought no new step. A handler that awaits work of its own
- *     (outside of any step) beside a pending sleep or retry is therefore left, and called again when the timer is due.
- *     While no step is pending it is waited for.
+ *     is under way, nothing recorded is left to settle (A1), and a whole turn of the event loop has brought no new step. A
+ *     handler that awaits work of its own (outside of any step) beside a pending sleep or retry is therefore left, and
+ *     called again when the timer is due. While no step is pending it is waited for.
  * A5. After the end nothing more is begun or recorded: a step called then stays pending for ever.
  */
+import { AsyncLocalStorage } from 'node:async_hooks';
 import { limits } from '@ironflow/schema';
 import type { Invocation, MemoizedStep, Outcome, StepRecord, StepType } from '@ironflow/schema';
 import { ConfigurationError } from '../configuration-error.js';
@@ -22,8 +27,10 @@ import type { IronflowFunction } from '../function.js';
 import { createLogger } from '../logger.js';
 import type { Log } from '../logger.js';
 import { readOutput } from '../output.js';
+import type { StartTimer } from '../timer.js';
 import { attemptStep, recordOfFailure } from './attempt.js';
 import type { Attempt, StepWork } from './attempt.js';
+import { answerable, createBatches } from './batches.js';
 import { createGate } from './gate.js';
 import { createHandlerContext } from './handler-context.js';
 import { createLazyAbort } from './lazy-abort.js';
@@ -44,6 +51,7 @@ export interface ActivationOptions {
   now: () => number;
   /** Uniform in [0, 1). */
   random: () => number;
+  startTimer: StartTimer;
   log: Log;
 }
 
@@ -58,6 +66,14 @@ export interface Activation {
   /** The call's time is over: what still runs counts as a failed attempt, and the result follows at once. */
   expire(): void;
 }
+
+/** How long nothing must have moved before recorded steps settle out of turn. Only a function whose code changed waits. */
+const patienceMs = 250;
+/** Nothing bounds a handler that a worker runs: say that it hangs, this often. */
+const stuckAfterMs = 600_000;
+
+/** Where the code of a step runs: a step that it calls is told from one that its handler calls. */
+const stepScope = new AsyncLocalStorage<{ driver: unknown; stepId: string }>();
 
 export function startActivation(options: ActivationOptions): Activation {
   const driver = new Driver(options);
@@ -88,8 +104,8 @@ class Driver implements Activation {
   /** Recorded steps that the handler went past without calling them, in case it still does. */
   private readonly passed = new Map<string, Settled>();
   private readonly running = new Set<Attempt>();
-  /** Recorded, and not submitted yet: one submission to the gate. */
-  private batch: { submission: number; records: StepRecord[] } | undefined;
+  /** Recorded, and not submitted yet. */
+  private readonly batches = createBatches(() => this.gate.submit());
   private readonly unsent: StepRecord[] = [];
   private nextOrder: number;
   /** Recorded steps that this replay has not come past. */
@@ -99,12 +115,11 @@ class Driver implements Activation {
   private expired = false;
   private handlerEnd: HandlerEnd | undefined;
   private fatal: Error | undefined;
-  /** The step whose function is being called right now, synchronously. */
-  private calling: string | undefined;
-
   private activity = 0;
   private turnScheduled = false;
   private idleScheduled = false;
+  private cancelPatience: (() => void) | undefined;
+  private cancelWatch: (() => void) | undefined;
 
   constructor(private readonly options: ActivationOptions) {
     this.result = new Promise((resolve) => (this.finish = resolve));
@@ -122,11 +137,16 @@ class Driver implements Activation {
       invocation,
       abort: this.lazyAbort,
       now: this.options.now,
-      logger: createLogger({ log, fields: { runId: id, functionId }, silent: () => this.unseen > 0 }),
+      logger: createLogger({
+        log,
+        fields: { runId: id, functionId },
+        silent: () => this.over || this.unseen > 0,
+      }),
       call: (step) => this.call(step),
     });
+    if (this.options.recorder !== undefined) this.watchProgress();
     void context
-      .then((ready) => definition.handler(ready))
+      .then((ready) => (this.over ? undefined : definition.handler(ready)))
       .then(
         (value): HandlerEnd => ({ kind: 'returned', value }),
         (error: unknown): HandlerEnd => ({ kind: 'threw', error }),
@@ -157,9 +177,11 @@ class Driver implements Activation {
 
   /** A step is called by the handler. */
   private call(step: StepWork): Promise<unknown> {
-    if (this.calling !== undefined) {
-      const message = `step "${step.name}" is called inside step "${this.calling}": steps do not nest`;
-      return Promise.reject(new NonRetryableError(message));
+    const outer = stepScope.getStore();
+    if (outer?.driver === this) {
+      throw new NonRetryableError(
+        `step "${step.name}" is called inside step "${outer.stepId}": steps do not nest`,
+      );
     }
     if (this.over || this.expired || this.fatal !== undefined) return new Promise(() => {});
     const id = this.occurrences.next(step.name);
@@ -212,9 +234,8 @@ class Driver implements Activation {
     if (this.over || this.expired || this.fatal !== undefined || step.type !== 'run') return;
     const attempt: Attempt = { id, step, number, startedAtMs: this.options.now() };
     this.running.add(attempt);
-    this.calling = id;
-    const record = attemptStep(attempt, { ...this.options, abort: this.lazyAbort });
-    this.calling = undefined;
+    const options = { ...this.options, abort: this.lazyAbort };
+    const record = stepScope.run({ driver: this, stepId: id }, attemptStep, attempt, options);
     void record.then((ended) => this.conclude(attempt, ended));
   }
 
@@ -225,8 +246,7 @@ class Driver implements Activation {
   }
 
   private note(record: StepRecord): void {
-    this.batch ??= { submission: this.gate.submit(), records: [] };
-    this.batch.records.push(record);
+    this.batches.add(record);
     if (settles(record)) this.settled.push(record);
   }
 
@@ -263,17 +283,40 @@ class Driver implements Activation {
       this.idleScheduled = false;
       if (this.over) return;
       if (activity !== this.activity) this.touch();
-      else if (!this.settleOutOfTurn()) this.endIfQuiet();
+      else if (this.settled.length === 0 || this.fatal !== undefined) this.endIfQuiet();
+      else if (this.expired) this.goOnOutOfTurn();
+      else this.bePatient(activity);
+    });
+  }
+
+  private bePatient(activity: number): void {
+    this.cancelPatience?.();
+    this.cancelPatience = this.options.startTimer(patienceMs, () => {
+      // A process that stood still has to catch up first.
+      setImmediate(() => {
+        if (!this.over && activity === this.activity) this.goOnOutOfTurn();
+      });
     });
   }
 
   /** The handler does not call the step whose turn it is (its code was changed): go on with one that it did call. */
-  private settleOutOfTurn(): boolean {
+  private goOnOutOfTurn(): void {
     const index = this.settled.findIndex(({ id }) => this.pending.has(id));
-    if (index === -1) return false;
-    for (const skipped of this.settled.splice(0, index)) this.passed.set(skipped.id, skipped);
-    this.settle(this.settled.shift()!);
-    return true;
+    if (index === -1) {
+      this.endIfQuiet();
+      return;
+    }
+    const skipped = this.settled.splice(0, index);
+    for (const step of skipped) this.passed.set(step.id, step);
+    const next = this.settled.shift()!;
+    this.warn(
+      'a step settled out of turn: this version of the function did not call those recorded before it',
+      {
+        step: next.id,
+        steps: idsOf(skipped),
+      },
+    );
+    this.settle(next);
   }
 
   private settle(step: Settled): void {
@@ -297,19 +340,19 @@ class Driver implements Activation {
     }
   }
 
-  /** Submits what was recorded in this turn as one. */
+  /** Submits what was recorded in this turn, as one if it fits. */
   private flush(): void {
-    if (this.batch === undefined) return;
-    const { submission, records } = this.batch;
-    this.batch = undefined;
-    if (this.options.recorder === undefined) {
-      this.unsent.push(...records);
-      return;
+    const { recorder } = this.options;
+    for (const { submission, records } of this.batches.take()) {
+      if (recorder === undefined) this.unsent.push(...records);
+      else {
+        recorder.record(records).then(
+          () => this.acknowledge(submission),
+          (error: unknown) =>
+            this.abort(error instanceof Error ? error : new Error('the records were refused')),
+        );
+      }
     }
-    this.options.recorder.record(records).then(
-      () => this.acknowledge(submission),
-      (error: unknown) => this.abort(error instanceof Error ? error : new Error('the records were refused')),
-    );
   }
 
   private acknowledge(submission: number): void {
@@ -320,8 +363,8 @@ class Driver implements Activation {
 
   /** Nothing else is under way: what is still to be submitted goes with the end. */
   private isLastBatch(): boolean {
-    const submissions = this.batch === undefined ? 0 : 1;
-    return this.running.size === 0 && this.gate.outstanding === submissions && this.gate.held === 0;
+    const { count } = this.batches;
+    return count <= 1 && this.running.size === 0 && this.gate.outstanding === count && this.gate.held === 0;
   }
 
   /** Nothing is under way of which this activation can still see the end. */
@@ -333,7 +376,11 @@ class Driver implements Activation {
     if (this.over || !this.quiet()) return;
     const outcome = this.outcome();
     if (outcome === undefined) return;
-    this.end({ kind: 'ended', outcome, records: [...this.unsent, ...(this.batch?.records ?? [])] });
+    const recorded = [...this.unsent, ...this.batches.take().flatMap(({ records }) => records)];
+    const records = this.options.recorder === undefined ? answerable(recorded) : recorded;
+    // What was left out is not recorded, so nothing that came after it can be.
+    const complete = records.length === recorded.length;
+    this.end({ kind: 'ended', outcome: complete ? outcome : { kind: 'continue' }, records });
   }
 
   /** `undefined`: the handler is busy with work of its own. */
@@ -357,17 +404,35 @@ class Driver implements Activation {
   }
 
   private reportLeftOver(): void {
-    const steps = [...this.passed.values(), ...this.settled].map(({ id }) => id);
-    if (steps.length === 0) return;
+    const steps = idsOf([...this.passed.values(), ...this.settled]);
+    if (steps.length > 0)
+      this.warn('recorded steps were not called by this version of the function', { steps });
+  }
+
+  private watchProgress(): void {
+    const activity = this.activity;
+    this.cancelWatch = this.options.startTimer(stuckAfterMs, () => {
+      if (activity === this.activity) this.warn('the run has made no progress for 10 minutes', {});
+      this.watchProgress();
+    });
+  }
+
+  private warn(message: string, more: Record<string, unknown>): void {
     const { id: runId, functionId } = this.options.invocation.run;
-    const message = 'recorded steps were not called by this version of the function';
-    this.options.log({ level: 'warn', message, fields: { runId, functionId, steps: steps.slice(0, 20) } });
+    this.options.log({ level: 'warn', message, fields: { runId, functionId, ...more } });
   }
 
   private end(result: ActivationResult): void {
     this.over = true;
+    this.cancelPatience?.();
+    this.cancelWatch?.();
     this.finish(result);
   }
+}
+
+/** As many as a line of a log takes. */
+function idsOf(steps: readonly Settled[]): string[] {
+  return steps.slice(0, 20).map(({ id }) => id);
 }
 
 type SettlingRecord = Extract<StepRecord, { status: 'completed' | 'failed' }>;

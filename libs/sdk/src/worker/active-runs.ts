@@ -2,22 +2,26 @@
  * The runs that one connection has given to this worker. A run is held under the lease it came with (its writer):
  * whatever names another lease is not for it. When the connection is lost, all of them are aborted and send nothing more.
  */
-import { compareWriters, protocolVersion } from '@ironflow/schema';
-import type { ExecutorMessage, Failure, Outcome, StepRecord, WorkerMessage, Writer } from '@ironflow/schema';
-import { decideRetry, defaultRetryPolicy } from '@ironflow/retry-policy';
+import { compareWriters } from '@ironflow/schema';
+import type { ExecutorMessage, StepRecord, WorkerMessage, Writer } from '@ironflow/schema';
 import type { IronflowFunction } from '../function.js';
 import type { Log } from '../logger.js';
 import { startActivation } from '../replay/activation.js';
 import type { Activation } from '../replay/activation.js';
+import { startTimer } from '../timer.js';
+import type { DeclineReason, UndrivableActivation } from './executor-messages.js';
 
 type LeaseMessage = Extract<ExecutorMessage, { type: 'recorded' | 'abort' }>;
 type ActivateMessage = Extract<ExecutorMessage, { type: 'activate' }>;
 
 export interface ActiveRuns {
   activate(message: ActivateMessage): void;
+  /** Hands a run back, at no cost to it: another worker, or a later version of this one, may be able to drive it. */
+  decline(activation: Omit<UndrivableActivation, 'type'>): void;
   recorded(message: Extract<ExecutorMessage, { type: 'recorded' }>): void;
   abort(message: Extract<ExecutorMessage, { type: 'abort' }>): void;
-  abortAll(reason: string): void;
+  /** How many there were. */
+  abortAll(reason: string): number;
   readonly size: number;
   /** Resolves when there is none. */
   empty(): Promise<void>;
@@ -52,37 +56,38 @@ export function createActiveRuns(options: {
     remove(runId, run);
     run.activation.abort(new Error(reason));
   };
-  const begin = ({ writer, invocation }: ActivateMessage, definition: IronflowFunction) => {
-    const runId = invocation.run.id;
-    const awaited = new Map<number, () => void>();
-    const recorder = createRecorder({ runId, writer, send, awaited });
-    const activation = startActivation({
-      definition,
-      invocation,
-      recorder,
-      now: Date.now,
-      random: Math.random,
-      log,
-    });
-    const run = { writer, activation, awaited };
+  const begin = (message: ActivateMessage, definition: IronflowFunction) => {
+    const { writer } = message;
+    const runId = message.invocation.run.id;
+    const run = startRun({ message, definition, send, log });
     runs.set(runId, run);
-    void activation.result.then((result) => {
+    void run.activation.result.then((result) => {
       if (result.kind === 'ended')
         send({ type: 'end', runId, writer, records: result.records, outcome: result.outcome });
       remove(runId, run);
     });
   };
+  /** False for an activation that is older than the one that is held, or the same again. */
+  const takeOver = (runId: string, writer: Writer): boolean => {
+    const present = runs.get(runId);
+    if (present === undefined) return true;
+    if (compareWriters(writer, present.writer) <= 0) return false;
+    stop(runId, present, 'the run was activated again');
+    return true;
+  };
+  const decline = (runId: string, writer: Writer, reason: DeclineReason) =>
+    send({ type: 'end', runId, writer, records: [], outcome: { kind: 'declined', reason } });
   return {
     activate(message) {
       const { writer, invocation } = message;
-      const present = runs.get(invocation.run.id);
-      if (present !== undefined && compareWriters(writer, present.writer) <= 0) return;
-      if (present !== undefined) stop(invocation.run.id, present, 'the run was activated again');
+      if (!takeOver(invocation.run.id, writer)) return;
+      // An app may be deployed in part: another worker, or this one later, may know the function.
       const definition = definitions.get(invocation.run.functionId);
-      const outcome = refusalOf(message, definition);
-      if (outcome !== undefined)
-        send({ type: 'end', runId: invocation.run.id, writer, records: [], outcome });
-      else begin(message, definition!);
+      if (definition === undefined) decline(invocation.run.id, writer, 'function_not_found');
+      else begin(message, definition);
+    },
+    decline({ runId, writer, reason }) {
+      if (takeOver(runId, writer)) decline(runId, writer, reason);
     },
     recorded(message) {
       const awaited = held(message)?.awaited;
@@ -94,13 +99,31 @@ export function createActiveRuns(options: {
       if (run !== undefined) stop(message.runId, run, message.reason);
     },
     abortAll(reason) {
-      for (const [runId, run] of [...runs]) stop(runId, run, reason);
+      const all = [...runs];
+      for (const [runId, run] of all) stop(runId, run, reason);
+      return all.length;
     },
     get size() {
       return runs.size;
     },
     empty: () => (runs.size === 0 ? Promise.resolve() : new Promise((resolve) => waiting.push(resolve))),
   };
+}
+
+function startRun(of: {
+  message: ActivateMessage;
+  definition: IronflowFunction;
+  send: (message: WorkerMessage) => void;
+  log: Log;
+}): ActiveRun {
+  const { definition, send, log } = of;
+  const { writer, invocation } = of.message;
+  const awaited = new Map<number, () => void>();
+  const recorder = createRecorder({ runId: invocation.run.id, writer, send, awaited });
+  const now = Date.now;
+  const random = Math.random;
+  const activation = startActivation({ definition, invocation, recorder, now, random, startTimer, log });
+  return { writer, activation, awaited };
 }
 
 function createRecorder(of: {
@@ -117,18 +140,6 @@ function createRecorder(of: {
         of.send({ type: 'record', runId: of.runId, writer: of.writer, sequence: sequence++, records });
       }),
   };
-}
-
-/** An app may be deployed in part: another worker, or this one later, may know the function. */
-function refusalOf(message: ActivateMessage, definition: IronflowFunction | undefined): Outcome | undefined {
-  const { v, run } = message.invocation;
-  if (v === protocolVersion && definition !== undefined) return undefined;
-  const error: Failure =
-    definition === undefined
-      ? { name: 'function_not_found', message: 'the worker has no function of that id' }
-      : { name: 'protocol_version_unsupported', message: `the worker speaks version ${protocolVersion}` };
-  const retry = decideRetry(defaultRetryPolicy, { attempt: run.attempt, retryable: true }, Math.random());
-  return retry.retry ? { kind: 'threw', error, retryInMs: retry.delayMs } : { kind: 'threw', error };
 }
 
 function sameWriter(a: Writer, b: Writer): boolean {

@@ -4,8 +4,10 @@
  */
 import { WebSocket } from 'ws';
 import type { RawData } from 'ws';
-import { executorMessageSchema, workerPath } from '@ironflow/schema';
-import type { ExecutorMessage, WorkerMessage } from '@ironflow/schema';
+import { workerPath } from '@ironflow/schema';
+import type { WorkerMessage } from '@ironflow/schema';
+import { readFrame } from './executor-messages.js';
+import type { ReadMessage } from './executor-messages.js';
 
 export interface Connection {
   send: (message: WorkerMessage) => void;
@@ -24,11 +26,11 @@ export interface ConnectionEnd {
 }
 
 export interface ConnectionOptions {
-  /** Of the platform; `ws` follows from `http`. */
+  /** Where executors are reached; `ws` follows from `http`. */
   url: string;
   apiKey: string;
   onOpen: () => void;
-  onMessage: (message: ExecutorMessage) => void;
+  onMessage: (message: ReadMessage) => void;
   heartbeat?: Heartbeat;
 }
 
@@ -62,11 +64,14 @@ export function connect(options: ConnectionOptions): Connection {
   });
   socket.on('message', (data: RawData) => {
     heartbeat.heard();
-    for (const message of readFrame(data)) {
-      if (message !== 'unreadable') options.onMessage(message);
-      // An activation that was not understood would be waited for: better to be lost and tried elsewhere.
-      else problem ??= (socket.terminate(), 'a message does not fit the protocol');
+    const messages = readFrame(bytesOf(data));
+    if (messages === undefined) {
+      // What was not understood would be waited for: better to be lost and tried elsewhere.
+      problem ??= 'a message does not fit the protocol';
+      socket.terminate();
+      return;
     }
+    for (const message of messages) options.onMessage(message);
   });
   socket.on('error', (error) => {
     problem ??= error.message;
@@ -149,30 +154,7 @@ function watchOver(socket: WebSocket, { pingEveryMs, silenceMsMax }: Heartbeat) 
   };
 }
 
-const knownTypes: ReadonlySet<unknown> = new Set(['welcome', 'activate', 'recorded', 'abort', 'refused']);
-
-/** Messages of a type that this version does not know are left out. */
-function readFrame(data: RawData): (ExecutorMessage | 'unreadable')[] {
-  const messages = parseJson(data);
-  if (!Array.isArray(messages)) return ['unreadable'];
-  return messages.flatMap((message: unknown): (ExecutorMessage | 'unreadable')[] => {
-    const parsed = executorMessageSchema.safeParse(message);
-    if (parsed.success) return [parsed.data];
-    const type =
-      typeof message === 'object' && message !== null && 'type' in message ? message.type : undefined;
-    return typeof type === 'string' && !knownTypes.has(type) ? [] : ['unreadable'];
-  });
-}
-
-function parseJson(data: RawData): unknown {
-  try {
-    const bytes = Array.isArray(data)
-      ? Buffer.concat(data)
-      : data instanceof ArrayBuffer
-        ? Buffer.from(data)
-        : data;
-    return JSON.parse(bytes.toString('utf8')) as unknown;
-  } catch {
-    return undefined;
-  }
+function bytesOf(data: RawData): Buffer {
+  if (Array.isArray(data)) return Buffer.concat(data);
+  return data instanceof ArrayBuffer ? Buffer.from(data) : data;
 }

@@ -1,32 +1,16 @@
-/** The worker against an executor that lives in this file and speaks the protocol over a real WebSocket. */
-import { createServer } from 'node:http';
-import type { Server } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import { afterEach, describe, expect, test } from '@jest/globals';
-import { WebSocketServer } from 'ws';
-import type { WebSocket } from 'ws';
-import { executorMessageSchema, workerMessageSchema } from '@ironflow/schema';
-import type { ExecutorMessage, MemoizedStep, WorkerMessage, Writer } from '@ironflow/schema';
-import { createFunction } from '../function.js';
 import type { IronflowFunction } from '../function.js';
+import {
+  activation,
+  counting,
+  createHolding,
+  runIdOf,
+  startPeer as openPeer,
+  writer,
+} from '../testing/executor-peer.js';
+import type { Peer } from '../testing/executor-peer.js';
 import { createWorker } from './worker.js';
 import type { Worker, WorkerOptions } from './worker.js';
-
-const runIdOf = (n: number) => `0192f0c0-0000-7000-8000-${String(n).padStart(12, '0')}`;
-const writer: Writer = { activation: 1, delivery: 1, executor: 'executor-1' };
-
-interface Peer {
-  url: string;
-  registrations: unknown[];
-  sockets: WebSocket[];
-  /** The next message of a kind, of any socket. */
-  next<T extends WorkerMessage['type']>(type: T): Promise<Extract<WorkerMessage, { type: T }>>;
-  received: WorkerMessage[];
-  send(...messages: ExecutorMessage[]): void;
-  /** Acknowledge records as they come; default true. */
-  acknowledge: boolean;
-  refuse: ExecutorMessage | undefined;
-}
 
 const cleanups: (() => Promise<unknown>)[] = [];
 afterEach(async () => {
@@ -34,69 +18,9 @@ afterEach(async () => {
 });
 
 async function startPeer(): Promise<Peer> {
-  const waiting: { type: string; resolve: (message: never) => void }[] = [];
-  const unread: WorkerMessage[] = [];
-  const peer: Peer = {
-    url: '',
-    registrations: [],
-    sockets: [],
-    received: [],
-    acknowledge: true,
-    refuse: undefined,
-    next: (type) => {
-      const index = unread.findIndex((message) => message.type === type);
-      if (index !== -1) return Promise.resolve(unread.splice(index, 1)[0] as never);
-      return new Promise((resolve) => waiting.push({ type, resolve }));
-    },
-    send(...messages) {
-      for (const message of messages) executorMessageSchema.parse(message);
-      peer.sockets.at(-1)!.send(JSON.stringify(messages));
-    },
-  };
-  const deliver = (message: WorkerMessage) => {
-    peer.received.push(message);
-    const index = waiting.findIndex(({ type }) => type === message.type);
-    if (index === -1) unread.push(message);
-    else waiting.splice(index, 1)[0]!.resolve(message as never);
-  };
-  const server = createServer((request, response) => {
-    let text = '';
-    request.on('data', (chunk: Buffer) => (text += chunk.toString()));
-    request.on('end', () => {
-      peer.registrations.push([request.method, request.url, request.headers.authorization, JSON.parse(text)]);
-      response.end(JSON.stringify({ appId: 'shop', registered: [], unchanged: [], archived: [] }));
-    });
-  });
-  const sockets = new WebSocketServer({ server, path: '/v1/workers' });
-  sockets.on('connection', (socket) => {
-    peer.sockets.push(socket);
-    socket.on('message', (data: Buffer) => {
-      for (const raw of JSON.parse(data.toString()) as unknown[]) {
-        const message = workerMessageSchema.parse(raw);
-        if (message.type === 'hello') {
-          peer.send(peer.refuse ?? { type: 'welcome', v: 1, executor: 'executor-1' });
-          if (peer.refuse !== undefined) socket.close();
-        }
-        if (message.type === 'record' && peer.acknowledge) {
-          const { runId, writer: lease, sequence } = message;
-          peer.send({ type: 'recorded', runId, writer: lease, sequence });
-        }
-        deliver(message);
-      }
-    });
-  });
-  await listen(server);
-  peer.url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
-  cleanups.push(async () => {
-    for (const socket of sockets.clients) socket.terminate();
-    server.closeAllConnections();
-    await new Promise((resolve) => server.close(resolve));
-  });
+  const peer = await openPeer();
+  cleanups.push(() => peer.close());
   return peer;
-}
-
-async function listen(server: Server): Promise<void> {
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
 }
 
 function startWorker(peer: Peer, functions: IronflowFunction[], more: Partial<WorkerOptions> = {}): Worker {
@@ -111,48 +35,6 @@ function startWorker(peer: Peer, functions: IronflowFunction[], more: Partial<Wo
   });
   cleanups.push(() => worker.stop({ timeoutMs: 0 }));
   return worker;
-}
-
-function activation(
-  n: number,
-  functionId: string,
-  over: { writer?: Writer; memo?: MemoizedStep[]; v?: number } = {},
-) {
-  return {
-    type: 'activate',
-    writer: over.writer ?? writer,
-    invocation: {
-      v: over.v ?? 1,
-      run: { id: runIdOf(n), functionId, attempt: 1 },
-      event: { id: runIdOf(0), name: 'x', data: `{"n":${n}}`, receivedAtMs: 1, correlationId: 'c' },
-      memo: over.memo ?? [],
-    },
-  } satisfies ExecutorMessage;
-}
-
-const counting = createFunction({ id: 'count', triggers: [{ event: 'x' }] }, async ({ event, step }) => {
-  const { n } = event.data as { n: number };
-  const one = await step.run('one', () => n + 1);
-  return step.run('two', () => one + 1);
-});
-
-/** Holds on until it is aborted or released, and says that it began. */
-function createHolding() {
-  let begun!: () => void;
-  let aborted!: (reason: unknown) => void;
-  let release!: () => void;
-  const began = new Promise<void>((resolve) => (begun = resolve));
-  const wasAborted = new Promise<unknown>((resolve) => (aborted = resolve));
-  const released = new Promise<void>((resolve) => (release = resolve));
-  const definition = createFunction({ id: 'hold', triggers: [] }, ({ step }) =>
-    step.run('hold', async ({ signal }) => {
-      signal.addEventListener('abort', () => aborted(signal.reason));
-      begun();
-      await released;
-      return 'held';
-    }),
-  );
-  return { definition, began, wasAborted, release };
 }
 
 describe('a worker', () => {
@@ -248,13 +130,70 @@ describe('a worker', () => {
     expect(peer.received.filter(({ type }) => type === 'end')).toHaveLength(1);
   });
 
-  test('hands back a run of a function it does not have, to be tried again', async () => {
+  test('hands back a run of a function it does not have, for another worker to take', async () => {
     const peer = await startPeer();
     await startWorker(peer, [counting]).start();
     peer.send(activation(1, 'of-a-newer-build'));
-    const { outcome } = await peer.next('end');
-    expect(outcome).toMatchObject({ kind: 'threw', error: { name: 'function_not_found' } });
-    expect(outcome).toHaveProperty('retryInMs');
+    expect((await peer.next('end')).outcome).toEqual({ kind: 'declined', reason: 'function_not_found' });
+  });
+
+  test.each([
+    ['of another version', { v: 2 }, 'protocol_version_unsupported'],
+    [
+      'of another version and form',
+      { v: 2, event: undefined, memo: { steps: {} } },
+      'protocol_version_unsupported',
+    ],
+    ['that it cannot read', { memo: 'compressed' }, 'invocation_invalid'],
+    [
+      'with a step of an unknown type',
+      { memo: [{ id: 'a', type: 'wait', attempt: 1, status: 'completed' }] },
+      'invocation_invalid',
+    ],
+  ])('hands back an activation %s, and keeps its other runs', async (_, change, reason) => {
+    const peer = await startPeer();
+    const holding = createHolding();
+    await startWorker(peer, [holding.definition]).start();
+    peer.send(activation(1, 'hold'));
+    await holding.began;
+    const message = activation(2, 'hold');
+    const changed = { ...message, invocation: { ...message.invocation, ...change } };
+    peer.sockets[0]!.send(JSON.stringify([changed]));
+    const end = { runId: runIdOf(2), writer, records: [], outcome: { kind: 'declined', reason } };
+    expect(await peer.next('end')).toMatchObject(end);
+    holding.release();
+    expect(await peer.next('end')).toMatchObject({ runId: runIdOf(1), outcome: { kind: 'completed' } });
+    expect(peer.sockets).toHaveLength(1);
+  });
+
+  test('does not start with a platform that speaks another version of the protocol', async () => {
+    const peer = await startPeer();
+    peer.v = 2;
+    await expect(startWorker(peer, [counting]).start()).rejects.toMatchObject({
+      code: 'protocol_version_unsupported',
+    });
+  });
+
+  test('tries again when an executor cannot check it at the moment', async () => {
+    const peer = await startPeer();
+    peer.refuse = { type: 'refused', code: 'unavailable', message: 'the registry cannot be read now' };
+    const started = startWorker(peer, [counting]).start();
+    await peer.next('hello');
+    peer.refuse = undefined;
+    await started;
+    expect(peer.sockets.length).toBeGreaterThan(1);
+  });
+
+  test('connects to an address of its own, and registers with the platform', async () => {
+    const platform = await startPeer();
+    const executors = await startPeer();
+    await startWorker(platform, [counting], { workerUrl: `${executors.url}/` }).start();
+    expect([platform.sockets.length, platform.registrations.length]).toEqual([0, 1]);
+    expect([executors.sockets.length, executors.registrations.length]).toEqual([1, 0]);
+    process.env.IRONFLOW_WORKER_URL = executors.url;
+    cleanups.push(async () => delete process.env.IRONFLOW_WORKER_URL);
+    await startWorker(platform, [counting]).start();
+    expect(executors.sockets).toHaveLength(2);
   });
 
   test('passes over messages of a type it does not know, and fields too', async () => {
@@ -299,6 +238,41 @@ describe('a worker', () => {
     expect(await worker.stop({ timeoutMs: 20 })).toEqual({ aborted: 1 });
     expect(await holding.wasAborted).toMatchObject({ message: 'the worker is stopping' });
     expect(peer.received.some(({ type }) => type === 'end')).toBe(false);
+  });
+
+  test('drives what was sent before the executor had heard that it drains', async () => {
+    const peer = await startPeer();
+    peer.answerDrain = false;
+    const worker = startWorker(peer, [counting]);
+    await worker.start();
+    const stopped = worker.stop();
+    await peer.next('drain');
+    peer.send(activation(1, 'count'), { type: 'drained' });
+    expect(await peer.next('end')).toMatchObject({ outcome: { kind: 'completed', output: '3' } });
+    expect(await stopped).toEqual({ aborted: 0 });
+  });
+
+  test('waits a second at most for an executor to say that it knows', async () => {
+    const peer = await startPeer();
+    peer.answerDrain = false;
+    const worker = startWorker(peer, [counting]);
+    await worker.start();
+    const beganAtMs = performance.now();
+    expect(await worker.stop()).toEqual({ aborted: 0 });
+    expect(performance.now() - beganAtMs).toBeLessThan(5_000);
+  });
+
+  test('counts what it loses with the connection while it drains', async () => {
+    const peer = await startPeer();
+    const holding = createHolding();
+    const worker = startWorker(peer, [holding.definition]);
+    await worker.start();
+    peer.send(activation(1, 'hold'));
+    await holding.began;
+    const stopped = worker.stop();
+    await peer.next('drain');
+    peer.sockets[0]!.terminate();
+    expect(await stopped).toEqual({ aborted: 1 });
   });
 
   test('does not start when the platform refuses it', async () => {
@@ -352,6 +326,7 @@ describe('a worker', () => {
   test('refuses options that break a rule, naming them', () => {
     const options = { app: 'shop', functions: [counting], apiKey: 'ifk_test' };
     expect(() => createWorker({ ...options, slots: 0 })).toThrow(/slots/);
+    expect(() => createWorker({ ...options, workerUrl: 'executors:7400' })).toThrow(/^workerUrl: must be/);
     expect(() => createWorker({ ...options, app: 'a b' })).toThrow(/^app: must be 1 to 128/);
     expect(() => createWorker({ ...options, functions: [counting, counting] })).toThrow(
       /"count" is given twice/,

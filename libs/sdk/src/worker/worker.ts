@@ -5,14 +5,13 @@
  */
 import { setTimeout as delay } from 'node:timers/promises';
 import { protocolVersion } from '@ironflow/schema';
-import type { ExecutorMessage } from '@ironflow/schema';
 import { backoffMs } from '@ironflow/retry-policy';
 import { functionsById, manifestOf } from '../app.js';
 import type { AppOptions } from '../app.js';
 import { IronflowApiError } from '../client/api-error.js';
 import { createClient } from '../client/client.js';
 import { ConfigurationError } from '../configuration-error.js';
-import { readPlatform } from '../environment.js';
+import { readPlatform, readWorkerUrl } from '../environment.js';
 import type { PlatformOptions } from '../environment.js';
 import { createLogger, logToStderr } from '../logger.js';
 import type { Log, Logger } from '../logger.js';
@@ -21,8 +20,14 @@ import { createActiveRuns } from './active-runs.js';
 import type { ActiveRuns } from './active-runs.js';
 import { connect } from './connection.js';
 import type { Connection } from './connection.js';
+import type { ReadMessage } from './executor-messages.js';
 
 export interface WorkerOptions extends AppOptions, PlatformOptions {
+  /**
+   * Where executors are reached, if that is another address than the platform's: inside a cluster, past its gateway.
+   * Default: IRONFLOW_WORKER_URL, then `ironflowUrl`.
+   */
+  workerUrl?: string | undefined;
   /** Runs driven at once. Default 100. */
   slots?: number;
   /** Drain on SIGTERM, then let the process end as it would have. Default true. */
@@ -32,7 +37,7 @@ export interface WorkerOptions extends AppOptions, PlatformOptions {
 }
 
 export interface StopResult {
-  /** Runs that were still going when time was up: aborted here, and taken up by another worker at once. */
+  /** Runs that were still going when time was up or the connection was lost: aborted here, taken up by another worker. */
   aborted: number;
 }
 
@@ -42,13 +47,18 @@ export interface Worker {
    * is out of reach; rejects when it refuses the app or the key.
    */
   start(): Promise<void>;
-  /** Takes nothing new, finishes what runs, for at most `timeoutMs` (default 30 s), and disconnects. */
+  /**
+   * Takes nothing new, finishes what runs, for at most `timeoutMs` (default 30 s), and disconnects. What is left goes to
+   * another worker without having used an attempt.
+   */
   stop(options?: { timeoutMs?: number }): Promise<StopResult>;
 }
 
 const slotsDefault = 100;
 const slotsMax = 10_000;
 const stopTimeoutMsDefault = 30_000;
+/** How long an executor may take to say that it has sent its last activation. */
+const drainedTimeoutMs = 1_000;
 const reconnect = { attempts: Number.POSITIVE_INFINITY, initialDelayMs: 100, factor: 2, maxDelayMs: 5_000 };
 /** A connection that lasted this long was a good one: the next is tried at once. */
 const goodConnectionMs = 1_000;
@@ -60,19 +70,24 @@ export function createWorker(options: WorkerOptions): Worker {
 
 class SocketWorker implements Worker {
   private readonly platform;
+  private readonly workerUrl: string;
   private readonly slots: number;
   private readonly definitions;
   private readonly manifest;
   private readonly log: Log;
   private readonly logger: Logger;
   private readonly stopping = new AbortController();
-  private current: { connection: Connection; runs: ActiveRuns } | undefined;
+  private current: CurrentConnection | undefined;
   private started: Promise<void> | undefined;
   private stopped: Promise<StopResult> | undefined;
+  private signalled = false;
+  /** Since the worker is stopping. */
+  private aborted = 0;
   private holding: Promise<void> = Promise.resolve();
 
   constructor(private readonly options: WorkerOptions) {
     this.platform = readPlatform(options);
+    this.workerUrl = readWorkerUrl(options.workerUrl, this.platform.url);
     this.slots = options.slots ?? slotsDefault;
     if (!Number.isInteger(this.slots) || this.slots < 1 || this.slots > slotsMax) {
       throw new ConfigurationError(`slots: must be 1 to ${slotsMax}`, 'slots');
@@ -146,43 +161,54 @@ class SocketWorker implements Worker {
   private async connectOnce(onWelcome: () => void) {
     let welcomed = false;
     let refusal: Error | undefined;
+    /** Of a platform that says no. */
+    let lastWord: string | undefined;
+    let onDrained!: () => void;
+    const drained = new Promise<void>((resolve) => (onDrained = resolve));
     const connection = connect({
-      ...this.platform,
+      url: this.workerUrl,
+      apiKey: this.platform.apiKey,
       onOpen: () => {
         const { slots } = this;
+        current.open = true;
         connection.send({ type: 'hello', v: protocolVersion, sdk: sdkName, appId: this.options.app, slots });
       },
       onMessage: (message) => {
-        if (message.type === 'welcome') {
+        if (message.type === 'welcome' && message.v === protocolVersion) {
           welcomed = true;
           this.logger.info('connected', { executor: message.executor });
           onWelcome();
+        } else if (message.type === 'welcome') {
+          refusal = versionRefusal(message.v);
+          connection.terminate();
         } else if (message.type === 'refused') {
-          refusal = new IronflowApiError({ status: 403, code: message.code, message: message.message });
-        } else {
-          this.dispatch(message, runs, connection);
-        }
+          lastWord = message.message;
+          if (message.code !== passingRefusal) refusal = refusalOf(403, message);
+        } else if (message.type === 'drained') onDrained();
+        else this.dispatch(message, runs, connection);
       },
     });
     const runs = createActiveRuns({ definitions: this.definitions, send: connection.send, log: this.log });
-    this.current = { connection, runs };
+    const current: CurrentConnection = { connection, runs, drained, open: false };
+    this.current = current;
     const { reason, refusedWithStatus: status } = await connection.ended;
     this.current = undefined;
-    runs.abortAll('the connection to the platform was lost');
+    const lost = runs.abortAll('the connection to the platform was lost');
+    if (this.stopping.signal.aborted) this.aborted += lost;
     if (status !== undefined && isRefusal(status)) {
-      refusal ??= new IronflowApiError({
-        status,
-        code: 'refused',
-        message: `the platform answered ${status}`,
-      });
+      refusal ??= refusalOf(status, { code: 'refused', message: `the platform answered ${status}` });
     }
-    return { welcomed, refusal, reason: refusal?.message ?? reason };
+    return { welcomed, refusal, reason: refusal?.message ?? lastWord ?? reason };
   }
 
-  private dispatch(message: ExecutorMessage, runs: ActiveRuns, connection: Connection): void {
+  private dispatch(message: ReadMessage, runs: ActiveRuns, connection: Connection): void {
     if (message.type === 'recorded') runs.recorded(message);
     else if (message.type === 'abort') runs.abort(message);
-    else if (message.type !== 'activate') return;
+    else if (message.type === 'undrivable') {
+      const { runId, reason } = message;
+      this.logger.warn('a run was handed back: this SDK cannot read its activation', { runId, reason });
+      runs.decline(message);
+    } else if (message.type !== 'activate') return;
     else if (runs.size < this.slots) runs.activate(message);
     else {
       this.logger.error('more runs were sent than there are slots');
@@ -191,27 +217,36 @@ class SocketWorker implements Worker {
   }
 
   private async drain(timeoutMs: number): Promise<StopResult> {
-    process.off('SIGTERM', this.onSigterm);
-    const { current } = this;
     this.stopping.abort(new Error('the worker is stopping'));
-    let aborted = 0;
-    if (current !== undefined) {
-      current.connection.send({ type: 'drain' });
-      await withinTime(current.runs.empty(), timeoutMs);
-      aborted = current.runs.size;
-      current.runs.abortAll('the worker is stopping');
-      current.connection.close();
-    }
+    if (this.current !== undefined) await this.drainConnection(this.current, timeoutMs);
     await this.holding;
     await this.started?.catch(() => {});
-    return { aborted };
+    // Not before: a second signal would end the process in the middle of it.
+    process.off('SIGTERM', this.onSigterm);
+    return { aborted: this.aborted };
+  }
+
+  private async drainConnection(current: CurrentConnection, timeoutMs: number): Promise<void> {
+    const { connection, runs, drained, open } = current;
+    const endsAtMs = performance.now() + timeoutMs;
+    if (open) {
+      connection.send({ type: 'drain' });
+      // Until then activations are still on their way.
+      const answered = Promise.race([drained, connection.ended]);
+      await withinTime(answered, Math.min(timeoutMs, drainedTimeoutMs));
+    }
+    await withinTime(runs.empty(), endsAtMs - performance.now());
+    this.aborted += runs.abortAll('the worker is stopping');
+    connection.close();
   }
 
   private readonly onSigterm = (): void => {
+    if (this.signalled) return;
+    this.signalled = true;
     this.logger.info('SIGTERM: finishing what runs');
     void this.stop().then(({ aborted }) => {
       this.logger.info('stopped', { aborted });
-      // Ours was what kept the signal from ending the process.
+      // Listeners like ours are what kept the signal from ending the process. The last worker of several ends it.
       if (process.listenerCount('SIGTERM') === 0) process.kill(process.pid, 'SIGTERM');
     });
   };
@@ -222,11 +257,33 @@ class SocketWorker implements Worker {
   }
 }
 
+/** One connection, from the attempt to make it. */
+interface CurrentConnection {
+  connection: Connection;
+  runs: ActiveRuns;
+  /** Nothing more is activated. */
+  drained: Promise<void>;
+  /** The platform has been greeted. */
+  open: boolean;
+}
+
+/** The code of a refusal that may be another one on the next try. */
+const passingRefusal = 'unavailable';
+
+function refusalOf(status: number, said: { code: string; message: string }): IronflowApiError {
+  return new IronflowApiError({ status, ...said });
+}
+
+function versionRefusal(v: number): IronflowApiError {
+  const message = `the platform speaks version ${v} of the protocol, this SDK version ${protocolVersion}`;
+  return refusalOf(400, { code: 'protocol_version_unsupported', message });
+}
+
 function isRefusal(status: number): boolean {
   return status >= 400 && status < 500 && status !== 408 && status !== 429;
 }
 
-async function withinTime(work: Promise<void>, timeoutMs: number): Promise<void> {
+async function withinTime(work: Promise<unknown>, timeoutMs: number): Promise<void> {
   let timer: NodeJS.Timeout | undefined;
   const timeout = new Promise<void>((resolve) => (timer = setTimeout(resolve, timeoutMs)));
   await Promise.race([work, timeout]);

@@ -56,6 +56,11 @@ describe('the demo is not as expected', () => {
       /run run-0: is skipped \(condition_error\), not completed/,
     ],
     [
+      'a push function ran on a worker',
+      (facts) => (facts.runs[0]!.mode = 'pull'),
+      /run run-0: is pull, not push/,
+    ],
+    [
       'a payload started a function that it should not',
       (facts) => facts.runs.push(runOf(1)),
       /triage, payload 1: ran unexpectedly/,

@@ -96,6 +96,7 @@ function checkRun(run: RunDetail, expected: ExpectedFunction, ledger: readonly L
     return [`${where}: is ${run.status}${reason === undefined ? '' : ` (${reason})`}, not completed`];
   }
   const problems: string[] = [];
+  if (run.mode !== expected.mode) problems.push(`${where}: is ${run.mode}, not ${expected.mode}`);
   const own = ledger.filter((line) => line.run === run.id);
   const recorded = run.steps.filter((step) => step.status === 'completed').map((step) => step.name);
   const wanted = [...expected.steps, ...expected.sleeps];

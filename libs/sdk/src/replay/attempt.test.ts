@@ -1,0 +1,156 @@
+/** Attempts that fail, of steps and of the function itself, and what becomes of them. */
+import { describe, expect, test } from '@jest/globals';
+import { NonRetryableError, RetryAfterError, StepError } from '../function-errors.js';
+import {
+  activate,
+  define,
+  drive,
+  invocationOf,
+  newRun,
+  standingStill,
+  turn,
+  valueOf,
+} from '../testing/memory-run.js';
+import { startActivation } from './activation.js';
+
+describe('an attempt that fails', () => {
+  test('throws the same StepError on the first run and on a replay', async () => {
+    const errors: StepError[] = [];
+    const definition = define(async ({ step }) => {
+      const failing = step.run('charge', () => Promise.reject(new RangeError('no funds')), { retries: 1 });
+      await failing.catch((error: StepError) => errors.push(error));
+      await step.sleep('then', 10);
+      return 'handled';
+    });
+    expect(valueOf(await drive({ run: newRun(), definition }))).toBe('handled');
+    const [first, replayed] = errors;
+    expect(first).toBeInstanceOf(StepError);
+    expect(replayed).toBeInstanceOf(StepError);
+    const shape = (error: StepError) => ({
+      ...error,
+      message: error.message,
+      stack: error.stack,
+      cause: error.cause,
+    });
+    expect(shape(replayed!)).toEqual(shape(first!));
+    expect(first).toMatchObject({
+      stepId: 'charge',
+      attempts: 1,
+      failure: { name: 'RangeError', message: 'no funds' },
+    });
+    expect((first!.cause as Error).stack).toBe((replayed!.cause as Error).stack);
+    expect(first!.message).toBe('step "charge" failed after 1 attempt: RangeError: no funds');
+  });
+
+  test('retries by the policy, or after the delay an error asks for', async () => {
+    const memory = newRun();
+    const definition = define(({ step }) =>
+      Promise.all([
+        step.run('backoff', ({ attempt }) => (attempt === 3 ? 'ok' : Promise.reject(new Error('again')))),
+        step.run('asked', ({ attempt }) =>
+          attempt === 2 ? 'ok' : Promise.reject(new RetryAfterError('busy', '7s')),
+        ),
+      ]),
+    );
+    expect(valueOf(await drive({ run: memory, definition }))).toEqual(['ok', 'ok']);
+    const delays = memory.records.flatMap((record) =>
+      record.status === 'retrying' ? [[record.id, record.retryInMs]] : [],
+    );
+    expect(delays).toEqual([
+      ['backoff', 500],
+      ['asked', 7_000],
+      ['backoff', 1_000],
+    ]);
+  });
+
+  test.each([
+    ['a date that cannot be read', new RetryAfterError('busy', new Date('soon')), 500],
+    ['a time that has passed', new RetryAfterError('busy', new Date(0)), 0],
+    [
+      'a hundred years',
+      new RetryAfterError('busy', new Date(Date.now() + 100 * 365 * 86_400_000)),
+      315_619_200_000,
+    ],
+    [
+      'a field of another type',
+      Object.assign(new Error(), { name: 'RetryAfterError', retryAfterMs: '1' }),
+      500,
+    ],
+  ])('takes %s for no other delay than one that the wire can carry', async (_, error, retryInMs) => {
+    const memory = newRun();
+    const definition = define(({ step }) => step.run('busy', () => Promise.reject(error)));
+    await activate({ run: memory, definition });
+    expect(memory.records).toMatchObject([{ status: 'retrying', retryInMs }]);
+    const outcome = await activate({ run: newRun(), definition: define(() => Promise.reject(error)) });
+    expect(outcome).toMatchObject({ kind: 'threw', retryInMs });
+  });
+
+  test.each([
+    [{ attempts: 0 }, 'retries.attempts'],
+    [{ attempts: 101 }, 'retries.attempts'],
+    [{ initialDelayMs: 1e9 }, 'retries.initialDelayMs'],
+    [{ maxDelayMs: Number.NaN }, 'retries.maxDelayMs'],
+    [Object.assign({ attempts: 2 }, { backoff: 2 }), 'retries.backoff'],
+  ])('refuses retries of a step that break a rule, naming the field: %j', async (retries, field) => {
+    const definition = define(({ step }) => step.run('a', () => 1, { retries }));
+    expect(await activate({ run: newRun(), definition })).toMatchObject({
+      kind: 'threw',
+      error: { name: 'ConfigurationError', message: expect.stringContaining(`step "a": ${field}: `) },
+    });
+  });
+
+  test('retries the function itself by the run’s attempt, and not at all when the error is final', async () => {
+    const failing = define(() => Promise.reject(new Error('down')));
+    const memory = { ...newRun(), attempt: 1 };
+    expect(await activate({ run: memory, definition: failing })).toMatchObject({
+      kind: 'threw',
+      retryInMs: 500,
+    });
+    expect(await activate({ run: { ...memory, attempt: 3 }, definition: failing })).not.toHaveProperty(
+      'retryInMs',
+    );
+    const final = define(() => Promise.reject(new NonRetryableError('never')));
+    expect(await activate({ run: memory, definition: final })).not.toHaveProperty('retryInMs');
+  });
+
+  test('counts a step that is still running at the deadline as a failed attempt and answers at once', async () => {
+    let aborted = false;
+    const activation = startActivation({
+      definition: define(({ step }) =>
+        step.run('slow', ({ signal }) => {
+          signal.addEventListener('abort', () => (aborted = true));
+          return new Promise(() => {});
+        }),
+      ),
+      invocation: invocationOf(newRun(), undefined),
+      now: Date.now,
+      random: () => 0.5,
+      startTimer: standingStill,
+      log: () => {},
+    });
+    await turn();
+    activation.expire();
+    const result = await activation.result;
+    expect(aborted).toBe(true);
+    expect(result).toMatchObject({
+      outcome: { kind: 'yielded' },
+      records: [{ id: 'slow', status: 'retrying', retryInMs: 500, error: { name: 'DeadlineExceeded' } }],
+    });
+  });
+
+  test('fails a call whose handler hangs outside of any step when the deadline passes', async () => {
+    const activation = startActivation({
+      definition: define(() => new Promise(() => {})),
+      invocation: invocationOf(newRun(), undefined),
+      now: Date.now,
+      random: () => 0.5,
+      startTimer: standingStill,
+      log: () => {},
+    });
+    await turn();
+    activation.expire();
+    expect(await activation.result).toMatchObject({
+      outcome: { kind: 'threw', error: { name: 'DeadlineExceeded' }, retryInMs: 500 },
+    });
+  });
+});

@@ -1,0 +1,61 @@
+/** Records that wait to be submitted, cut into messages that neither side has to refuse. */
+import type { StepRecord } from '@ironflow/schema';
+
+/** What one submission, or the end of an activation, carries at most. Any one record is far below it. */
+export const batchBytesMax = 4 * 1024 * 1024;
+/** An executor reads no longer answer than 16 MiB. */
+export const answerBytesMax = 8 * 1024 * 1024;
+
+export interface Batch {
+  readonly submission: number;
+  readonly records: StepRecord[];
+}
+
+export interface Batches {
+  add(record: StepRecord): void;
+  readonly count: number;
+  take(): Batch[];
+}
+
+/** Each batch is a submission of its own, which begins with its first record. */
+export function createBatches(submit: () => number): Batches {
+  let batches: (Batch & { bytes: number })[] = [];
+  return {
+    add(record) {
+      const bytes = bytesOf(record);
+      const last = batches.at(-1);
+      if (last !== undefined && last.bytes + bytes <= batchBytesMax) {
+        last.records.push(record);
+        last.bytes += bytes;
+      } else {
+        batches.push({ submission: submit(), records: [record], bytes });
+      }
+    },
+    get count() {
+      return batches.length;
+    },
+    take() {
+      const taken = batches;
+      batches = [];
+      return taken;
+    },
+  };
+}
+
+/** As many of the records, from the first on, as one answer takes. */
+export function answerable(records: StepRecord[]): StepRecord[] {
+  let bytes = 0;
+  const count = records.findIndex((record) => (bytes += bytesOf(record)) > answerBytesMax);
+  return count === -1 ? records : records.slice(0, count);
+}
+
+/** Below this length of output and error, the bound is below the next constant, every escape included. */
+const countedLength = 1_024;
+const smallRecordBytesMax = 12 * 1024;
+
+/** Bytes of JSON; of small records, which most are, a bound that costs nothing. */
+function bytesOf(record: StepRecord): number {
+  const output = 'output' in record ? (record.output?.length ?? 0) : 0;
+  const error = 'error' in record ? record.error.message.length + (record.error.stack?.length ?? 0) : 0;
+  return output + error < countedLength ? smallRecordBytesMax : Buffer.byteLength(JSON.stringify(record));
+}
