@@ -23,14 +23,15 @@ export async function install({
   root = workspaceRoot,
   log = (line) => process.stderr.write(`${line}\n`),
 } = {}) {
+  // First of all: what is there may have been installed with another node.
+  checkNode();
   const stamp = join(root, 'node_modules/.ironflow-install');
   const wanted = createHash('sha256').update(readLock(root)).digest('hex');
   const isPresent = () => readOrEmpty(stamp) === wanted;
   if (isPresent()) return 'present';
-  checkNode();
 
-  // node_modules is removed by npm, so the lock is kept outside of it.
-  const folder = join(root, '.ironflow/install.lock');
+  // Beside the stamp: npm leaves alone what begins with a dot.
+  const folder = join(root, 'node_modules/.ironflow-install.lock');
   const onWait = () => log('waiting for another process that installs the dependencies');
   return withLock({ folder, waitMs: installWaitMs, onWait }, async () => {
     if (isPresent()) return 'present';
@@ -40,7 +41,7 @@ export async function install({
     }
     log('installing the dependencies of package-lock.json: npm install --no-save');
     const startedAt = Date.now();
-    await runNpmCi(root);
+    await runNpmInstall(root);
     writeFileSync(stamp, wanted);
     log(`installed in ${((Date.now() - startedAt) / 1000).toFixed(1)} s`);
     return 'installed';
@@ -110,7 +111,7 @@ function readOrEmpty(path) {
  * @param {string} root
  * @returns {Promise<void>}
  */
-function runNpmCi(root) {
+function runNpmInstall(root) {
   return new Promise((resolve, reject) => {
     // Not `npm ci`: it refuses a lock file without the optional packages of every other platform, which a registry mirror
     // need not have. This installs what the lock says all the same, and writes neither it nor package.json.

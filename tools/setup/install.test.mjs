@@ -31,6 +31,8 @@ test('a clean clone is installed, and then there is nothing to do or say', async
   assert.equal(await install({ root, log }), 'installed');
   assert.ok(existsSync(join(root, 'node_modules/part/package.json')));
   assert.match(lines.join('\n'), /npm install/);
+  // The platform makes its data folder itself, for its user alone.
+  assert.ok(!existsSync(join(root, '.ironflow')));
   lines = [];
   assert.equal(await install({ root, log }), 'present');
   assert.deepEqual(lines, []);
@@ -64,6 +66,18 @@ test('a lock file that changed since is installed again', async () => {
   await writeFile(path, JSON.stringify(lock));
   assert.equal(await install({ root, log }), 'installed');
   assert.ok(existsSync(join(root, 'node_modules/other')));
+});
+
+test('an old node is refused even when there is nothing to install', async () => {
+  await install({ root, log });
+  const { version, versions } = process;
+  Object.defineProperty(process, 'versions', { value: { ...versions, node: '18.20.0' } });
+  try {
+    await assert.rejects(install({ root, log }), /Node 20\.19 or newer is needed; this is 18\.20\.0/);
+  } finally {
+    Object.defineProperty(process, 'versions', { value: versions });
+  }
+  assert.equal(`v${process.versions.node}`, version);
 });
 
 test('a folder that is no clone is refused with a sentence', async () => {

@@ -1,8 +1,10 @@
 // @ts-check
 /**
  * A lock between processes: a folder that exists while its owner works. Nothing has to be installed for it, and a
- * lock whose owner died is taken over.
+ * lock whose owner died is taken over. A process is told by its id and, where the system tells, the moment of its start:
+ * ids are used again, in containers at once.
  */
+import { readFileSync } from 'node:fs';
 import { mkdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -44,8 +46,14 @@ async function acquire(folder) {
     await removeIfStale(folder);
     return false;
   }
-  await writeFile(join(folder, 'owner'), String(process.pid));
-  return true;
+  try {
+    await writeFile(join(folder, 'owner'), describeProcess(process.pid));
+    return true;
+  } catch (error) {
+    // Somebody thought it stale before it had an owner, and took it away.
+    if (codeOf(error) === 'ENOENT') return false;
+    throw error;
+  }
 }
 
 /** @param {string} folder */
@@ -69,7 +77,7 @@ async function removeIfStale(folder) {
  */
 async function staleOwner(folder) {
   const owner = await readOwner(folder);
-  if (owner !== '') return isAlive(Number(owner)) ? undefined : owner;
+  if (owner !== '') return isAlive(owner) ? undefined : owner;
   const made = await stat(folder).catch(() => undefined);
   return made !== undefined && Date.now() - made.mtimeMs > ownerMissingMsMax ? owner : undefined;
 }
@@ -80,12 +88,32 @@ async function readOwner(folder) {
 }
 
 /** @param {number} pid */
-function isAlive(pid) {
+function describeProcess(pid) {
+  return `${pid} ${startOf(pid)}`.trim();
+}
+
+/** @param {string} owner */
+function isAlive(owner) {
+  const [pid = '', startedAt = ''] = owner.split(' ');
   try {
-    process.kill(pid, 0);
-    return true;
+    process.kill(Number(pid), 0);
   } catch (error) {
-    return codeOf(error) === 'EPERM';
+    if (codeOf(error) !== 'EPERM') return false;
+  }
+  return startedAt === '' || startOf(Number(pid)) === startedAt;
+}
+
+/**
+ * In the kernel's ticks; empty where /proc is missing.
+ * @param {number} pid
+ */
+function startOf(pid) {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
+    // The 22nd field; the name in parentheses, the second, may contain anything.
+    return stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19] ?? '';
+  } catch {
+    return '';
   }
 }
 

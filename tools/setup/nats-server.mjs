@@ -42,8 +42,8 @@ export async function findNatsServer({
   const cache = cacheDir ?? join(env.XDG_CACHE_HOME || join(homedir(), '.cache'), 'ironflow');
   /** @type {Attempt[]} */
   const attempts = [];
+  if (env.NATS_SERVER_BIN) return chosen(env.NATS_SERVER_BIN);
   const present =
-    (await firstUsable('NATS_SERVER_BIN', env.NATS_SERVER_BIN ? [env.NATS_SERVER_BIN] : [], attempts)) ??
     (await firstUsable('PATH', onPath(env), attempts)) ??
     (await firstUsable('cache', await cached(cache), attempts));
   for (const { source, reason } of attempts) log(`nats-server of ${source} is not used: ${reason}`);
@@ -58,6 +58,19 @@ export async function findNatsServer({
     const fetchedMeanwhile = await firstUsable('cache', await cached(cache), []);
     return fetchedMeanwhile ?? fetchFirst({ cache, log, env, sources, attempts });
   });
+}
+
+/**
+ * What somebody chose is used or refused, never replaced by something else.
+ * @param {string} path
+ * @returns {Promise<NatsServer>}
+ */
+async function chosen(path) {
+  try {
+    return { path, version: await checkedVersion(path), source: 'NATS_SERVER_BIN' };
+  } catch (error) {
+    throw new Error(`NATS_SERVER_BIN: ${path} cannot be used: ${reasonOf(error)}`, { cause: error });
+  }
 }
 
 /** @param {{ cache: string, log: (line: string) => void, env: NodeJS.ProcessEnv, sources: FetchSource[], attempts: Attempt[] }} options */
@@ -158,7 +171,8 @@ function describeFailure(attempts) {
   return [
     `no usable nats-server (${natsServerVersionMinimum} or newer) was found, and none could be fetched:`,
     ...attempts.map(({ source, reason }) => `  - ${source}: ${reason}`),
-    `Install nats-server ${natsServerVersion} so that it is on the PATH, or set NATS_SERVER_BIN to the program.`,
+    `Install nats-server ${natsServerVersion} so that it is on the PATH (macOS: brew install nats-server), ` +
+      'or set NATS_SERVER_BIN to the program.',
   ].join('\n');
 }
 

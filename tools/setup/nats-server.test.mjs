@@ -40,13 +40,25 @@ test('a chosen program comes before the PATH, and the PATH before the cache', as
 });
 
 test('a program that is too old is passed over, and the reason is said', async () => {
-  const env = { NATS_SERVER_BIN: await fakeServer(join(scratch, 'old'), '2.11.9') };
+  await fakeServer(join(scratch, 'bin/nats-server'), '2.11.9');
+  const env = { PATH: join(scratch, 'bin') };
   const inCache = await fakeServer(join(scratch, 'cache/nats-server-2.15.1'));
   /** @type {string[]} */
   const lines = [];
   const found = await findNatsServer({ ...options({ env }), log: (line) => lines.push(line) });
   assert.equal(found.path, inCache);
   assert.match(lines.join('\n'), /version 2\.11\.9 is older than 2\.12\.0/);
+});
+
+test('a chosen program that cannot be used is an error, whatever else there is', async () => {
+  await fakeServer(join(scratch, 'cache/nats-server-2.15.1'));
+  const old = { NATS_SERVER_BIN: await fakeServer(join(scratch, 'old'), '2.11.9') };
+  await assert.rejects(findNatsServer(options({ env: old })), /^Error: NATS_SERVER_BIN: .*2\.11\.9 is older/);
+  const absent = { NATS_SERVER_BIN: join(scratch, 'absent') };
+  await assert.rejects(
+    findNatsServer(options({ env: absent })),
+    /NATS_SERVER_BIN: .*absent.*no such program/,
+  );
 });
 
 test('what a source gives is kept in the cache under its own version', async () => {
@@ -81,9 +93,7 @@ test('when nothing works, the error names every attempt with its reason and what
       fetch: (/** @type {{ scratch: string }} */ to) => fakeServer(join(to.scratch, 'x'), '2.10.27'),
     },
   ];
-  const env = { NATS_SERVER_BIN: join(scratch, 'absent') };
-  await assert.rejects(findNatsServer(options({ env, sources })), (/** @type {Error} */ error) => {
-    assert.match(error.message, /NATS_SERVER_BIN: .*absent: no such program/);
+  await assert.rejects(findNatsServer(options({ sources })), (/** @type {Error} */ error) => {
     assert.match(error.message, /first: no way there/);
     assert.match(error.message, /second: version 2\.10\.27 is older/);
     assert.match(error.message, /Install nats-server/);
@@ -91,15 +101,20 @@ test('when nothing works, the error names every attempt with its reason and what
   });
 });
 
-test('a lock whose owner is dead does not block', async () => {
+test('a lock whose owner is dead does not block, nor one whose id another process has since', async () => {
   const dead = execFileSync('sh', ['-c', 'echo $$'], { encoding: 'utf8' }).trim();
-  await mkdir(join(scratch, 'cache/nats-server.lock'), { recursive: true });
-  await writeFile(join(scratch, 'cache/nats-server.lock/owner'), dead);
-  const source = {
-    name: 'a source',
-    fetch: (/** @type {{ scratch: string }} */ to) => fakeServer(join(to.scratch, 'x')),
-  };
-  assert.equal((await findNatsServer(options({ sources: [source] }))).source, 'a source');
+  const reused = `${process.ppid} 1`;
+  for (const owner of process.platform === 'linux' ? [dead, reused] : [dead]) {
+    const cacheDir = join(scratch, owner);
+    await mkdir(join(cacheDir, 'nats-server.lock'), { recursive: true });
+    await writeFile(join(cacheDir, 'nats-server.lock/owner'), owner);
+    const source = {
+      name: 'a source',
+      fetch: (/** @type {{ scratch: string }} */ to) => fakeServer(join(to.scratch, 'x')),
+    };
+    const found = await findNatsServer({ ...options({ sources: [source] }), cacheDir });
+    assert.equal(found.source, 'a source');
+  }
 });
 
 test('a release is used only when it has the pinned checksum', async () => {

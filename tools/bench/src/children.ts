@@ -1,7 +1,8 @@
-/** Programs of this folder as processes of their own, which say when they are ready. */
+/** Programs of this folder as processes of their own, which say when they are ready and end with this one. */
 import { fork } from 'node:child_process';
 import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
+import { endWithParentArguments, isolatedEnv } from '@ironflow/platform';
 
 export interface Child {
   readonly pid: number;
@@ -10,24 +11,37 @@ export interface Child {
   end(signal: NodeJS.Signals): Promise<void>;
 }
 
+const readyWithinMs = 60_000;
+
 export async function startChild(name: string, env: NodeJS.ProcessEnv): Promise<Child> {
   const child = fork(fileURLToPath(new URL(`./${name}.js`, import.meta.url)), {
-    env: { ...process.env, ...env },
+    env: { ...isolatedEnv(process.env), ...env },
+    execArgv: [...endWithParentArguments],
     stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
+    // A group of its own: Ctrl-C in a terminal reaches us alone, and we end it in its turn.
+    detached: true,
   });
-  const failed = once(child, 'exit').then(() => {
+  const end = async (signal: NodeJS.Signals): Promise<void> => {
+    if (child.exitCode !== null || child.signalCode !== null) return;
+    const exited = once(child, 'exit');
+    child.kill(signal);
+    const insist = setTimeout(() => child.kill('SIGKILL'), 10_000);
+    await exited;
+    clearTimeout(insist);
+  };
+  const deadline = AbortSignal.timeout(readyWithinMs);
+  const failed = once(child, 'exit', { signal: deadline }).then(() => {
     throw new Error(`${name} ended before it was ready`);
   });
-  const [message] = (await Promise.race([once(child, 'message'), failed])) as [unknown];
   failed.catch(() => undefined);
-  return {
-    pid: child.pid ?? 0,
-    message,
-    end: async (signal) => {
-      if (child.exitCode !== null || child.signalCode !== null) return;
-      const exited = once(child, 'exit');
-      child.kill(signal);
-      await exited;
-    },
-  };
+  try {
+    const [message] = (await Promise.race([once(child, 'message', { signal: deadline }), failed])) as [
+      unknown,
+    ];
+    return { pid: child.pid ?? 0, message, end };
+  } catch (error) {
+    await end('SIGKILL');
+    if (!deadline.aborted) throw error;
+    throw new Error(`${name} was not ready within ${readyWithinMs / 1_000} s`, { cause: error });
+  }
 }

@@ -1,10 +1,10 @@
 /** A process of its own: the worker that is killed. */
 import { createWorker } from '@ironflow/sdk';
-import { everySecond, faultFunction } from './fault-functions.js';
+import { everySecond, faultFunction, pullFunction, workerApp } from './fault-functions.js';
 
 const ledgerFile = process.env['LEDGER']!;
-const functions = [faultFunction('fault-pull', ledgerFile)];
+const functions = [faultFunction(pullFunction, ledgerFile)];
 if (process.env['WITH_CRON'] === 'true') functions.push(everySecond(ledgerFile));
-const worker = createWorker({ app: 'fault-worker', functions, slots: 512 });
+const worker = createWorker({ app: workerApp, functions, slots: 512 });
 await worker.start();
 process.send?.('ready');

@@ -1,26 +1,37 @@
 import { expect, test } from '@jest/globals';
-import { examine } from './ledger.js';
+import { earliest, examine, stepKey } from './ledger.js';
 import type { LedgerLine } from './ledger.js';
 
-const line = (what: LedgerLine['what'], at: number, over: Partial<LedgerLine> = {}): LedgerLine => ({
-  what,
+const begun = (atMs: number, over: Partial<LedgerLine> = {}): LedgerLine => ({
+  what: 'begun',
   run: 'r',
   step: 's',
   attempt: 1,
-  atNanoseconds: String(at),
+  atMs,
   ...over,
 });
+const stored = (atMs: number, step = 's') => new Map([[stepKey('r', step), atMs]]);
 
-test('a step begun again while nothing was acknowledged is a repeat and no violation', () => {
-  const findings = examine([line('begun', 1), line('begun', 5), line('acknowledged', 6)]);
-  expect(findings).toEqual({ begun: 2, violations: [], repeats: 1 });
+test('a step begun again while nothing was stored is a repeat and no violation', () => {
+  expect(examine([begun(1), begun(5)], stored(6))).toEqual({ begun: 2, violations: [], repeats: 1 });
 });
 
-test('a step begun after its acknowledgement is a violation, wherever the lines stand', () => {
-  const late = line('begun', 9);
-  expect(examine([late, line('begun', 1), line('acknowledged', 6)]).violations).toEqual([late]);
+test('a step begun after its result was stored is a violation, wherever the lines stand and whatever its attempt', () => {
+  const late = [begun(9), begun(7, { attempt: 2 })];
+  expect(examine([...late, begun(1)], stored(6)).violations).toEqual(late);
 });
 
-test('another attempt is no repeat', () => {
-  expect(examine([line('begun', 1), line('begun', 2, { attempt: 2 })]).repeats).toBe(0);
+test('a step of which nothing is stored cannot have begun too late', () => {
+  expect(examine([begun(9)], stored(6, 'other')).violations).toEqual([]);
+});
+
+test('another attempt is no repeat, and a firing no beginning', () => {
+  const lines = [begun(1), begun(2, { attempt: 2 }), begun(3, { what: 'fired' })];
+  expect(examine(lines, new Map())).toEqual({ begun: 2, violations: [], repeats: 0 });
+});
+
+test('of several sources the earliest time counts', () => {
+  expect(earliest(stored(6), stored(4), stored(8, 'other'))).toEqual(
+    new Map([...stored(4), ...stored(8, 'other')]),
+  );
 });

@@ -1,27 +1,28 @@
 /**
  * What the functions saw happen, written outside the platform: one JSON line each, appended before anything else goes on,
- * so that it survives a kill -9. Times are the machine's monotonic clock, which all processes share.
+ * so that it survives a kill -9. What was durable meanwhile is not the function's to say: it goes on before its records
+ * are acknowledged (ADR 6), and that is read from the journal (journal-times.ts). Both are times of this machine's clock.
  */
 import { appendFileSync, readFileSync } from 'node:fs';
 
 export interface LedgerLine {
-  /** `begun` before a step's work, `acknowledged` once `step.run` has resolved, `fired` by a schedule. */
-  what: 'begun' | 'acknowledged' | 'fired';
+  /** `begun` before a step's work, `fired` by a schedule. */
+  what: 'begun' | 'fired';
   run: string;
   step: string;
   attempt: number;
-  atNanoseconds: string;
+  atMs: number;
 }
 
 export function createLedger(file: string) {
-  return (line: Omit<LedgerLine, 'atNanoseconds'>): void => {
-    appendFileSync(file, `${JSON.stringify({ ...line, atNanoseconds: String(process.hrtime.bigint()) })}\n`);
+  return (line: Omit<LedgerLine, 'atMs'>): void => {
+    appendFileSync(file, `${JSON.stringify({ ...line, atMs: Date.now() })}\n`);
   };
 }
 
 export interface LedgerFindings {
   begun: number;
-  /** Steps begun after their record had been acknowledged: never allowed. */
+  /** Steps begun after their result had been stored: never allowed. */
   violations: LedgerLine[];
   /** Attempts of steps that began more than once: allowed for those in flight when something was killed. */
   repeats: number;
@@ -41,25 +42,31 @@ export function readLedger(file: string): LedgerLine[] {
     .map((line) => JSON.parse(line) as LedgerLine);
 }
 
-/** Pure: what the lines say. */
-export function examine(lines: LedgerLine[]): LedgerFindings {
-  const acknowledgedAt = new Map<string, bigint>();
-  const beginnings = new Map<string, number>();
-  for (const line of lines) {
-    if (line.what !== 'acknowledged') continue;
-    const key = `${line.run} ${line.step}`;
-    const at = BigInt(line.atNanoseconds);
-    const known = acknowledgedAt.get(key);
-    if (known === undefined || at < known) acknowledgedAt.set(key, at);
+/** When the result of each step was stored, by `stepKey`. */
+export type StoredTimes = Map<string, number>;
+
+export const stepKey = (run: string, step: string): string => `${run} ${step}`;
+
+/** The earlier time of each step. */
+export function earliest(...all: StoredTimes[]): StoredTimes {
+  const times: StoredTimes = new Map();
+  for (const [key, atMs] of all.flatMap((some) => [...some])) {
+    times.set(key, Math.min(atMs, times.get(key) ?? atMs));
   }
+  return times;
+}
+
+/** Pure: what the lines say. */
+export function examine(lines: LedgerLine[], storedAtMs: StoredTimes): LedgerFindings {
+  const beginnings = new Map<string, number>();
   const violations: LedgerLine[] = [];
   let begun = 0;
   for (const line of lines) {
     if (line.what !== 'begun') continue;
     begun += 1;
-    const acknowledged = acknowledgedAt.get(`${line.run} ${line.step}`);
-    if (acknowledged !== undefined && BigInt(line.atNanoseconds) > acknowledged) violations.push(line);
-    const attempt = `${line.run} ${line.step} ${line.attempt}`;
+    const stored = storedAtMs.get(stepKey(line.run, line.step));
+    if (stored !== undefined && line.atMs > stored) violations.push(line);
+    const attempt = `${stepKey(line.run, line.step)} ${line.attempt}`;
     beginnings.set(attempt, (beginnings.get(attempt) ?? 0) + 1);
   }
   const repeats = [...beginnings.values()].reduce((sum, count) => sum + count - 1, 0);

@@ -2,7 +2,8 @@
 import { Agent, request } from 'undici';
 
 export interface LoadOptions {
-  url: string;
+  /** The clients take them in turn. */
+  urls: string[];
   apiKey: string;
   clients: number;
   seconds: number;
@@ -28,11 +29,11 @@ export async function runLoad(options: LoadOptions): Promise<LoadResult> {
   let sent = 0;
   const startedMs = performance.now();
   const endMs = startedMs + options.seconds * 1_000;
-  const client = async (): Promise<void> => {
+  const client = async (url: string): Promise<void> => {
     while (performance.now() < endMs) {
       const beganMs = performance.now();
       sent += 1;
-      const answer = await request(options.url, {
+      const answer = await request(url, {
         dispatcher: agent,
         method: 'POST',
         headers: { 'content-type': 'application/json', authorization: `Bearer ${options.apiKey}` },
@@ -43,7 +44,8 @@ export async function runLoad(options: LoadOptions): Promise<LoadResult> {
       else latencies.push(performance.now() - beganMs);
     }
   };
-  await Promise.all(Array.from({ length: options.clients }, client));
+  const { urls, clients } = options;
+  await Promise.all(Array.from({ length: clients }, (_, n) => client(urls[n % urls.length]!)));
   const seconds = (performance.now() - startedMs) / 1_000;
   await agent.close();
   latencies.sort((a, b) => a - b);

@@ -2,20 +2,25 @@
 import { readdir, readFile } from 'node:fs/promises';
 
 export interface Usage {
+  /** With that of children that have ended. */
   cpuSeconds: number;
+  /** Everything resident: what processes share counts for each of them. */
   rssMegabytes: number;
+  /** What is shared is divided among those that share it, so that sums are true. 0 where the kernel does not tell. */
+  pssMegabytes: number;
 }
 
 const ticksPerSecond = 100;
-const pageBytes = 4_096;
 
 /** Of a process; with everything it has started if `withChildren`. */
 export async function usageOf(pid: number, { withChildren }: { withChildren: boolean }): Promise<Usage> {
   const tree = withChildren ? await treeOf(pid) : [pid];
   const usages = await Promise.all(tree.map(usageOfOne));
+  const sum = (of: keyof Usage): number => usages.reduce((total, usage) => total + usage[of], 0);
   return {
-    cpuSeconds: usages.reduce((sum, usage) => sum + usage.cpuSeconds, 0),
-    rssMegabytes: usages.reduce((sum, usage) => sum + usage.rssMegabytes, 0),
+    cpuSeconds: sum('cpuSeconds'),
+    rssMegabytes: sum('rssMegabytes'),
+    pssMegabytes: sum('pssMegabytes'),
   };
 }
 
@@ -30,21 +35,20 @@ async function treeOf(root: number): Promise<number[]> {
 }
 
 async function usageOfOne(pid: number): Promise<Usage> {
-  try {
-    const [stat, statm] = await Promise.all([
-      readFile(`/proc/${pid}/stat`, 'utf8'),
-      readFile(`/proc/${pid}/statm`, 'utf8'),
-    ]);
-    const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
-    const [, resident, shared] = statm.split(' ').map(Number);
-    return {
-      cpuSeconds: (Number(fields[11]) + Number(fields[12])) / ticksPerSecond,
-      // Without shared pages, which Postgres' processes would each count again.
-      rssMegabytes: ((resident! - shared!) * pageBytes) / 2 ** 20,
-    };
-  } catch {
-    return { cpuSeconds: 0, rssMegabytes: 0 };
-  }
+  const read = (file: string): Promise<string> => readFile(`/proc/${pid}/${file}`, 'utf8').catch(() => '');
+  const [stat, status, rollup] = await Promise.all([read('stat'), read('status'), read('smaps_rollup')]);
+  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+  // Its own time in user and system mode, and that of children that have ended and were collected.
+  const ticks = [11, 12, 13, 14].reduce((total, field) => total + Number(fields[field] ?? 0), 0);
+  return {
+    cpuSeconds: ticks / ticksPerSecond,
+    rssMegabytes: kilobytesIn(status, /^VmRSS:\s+(\d+)/m) / 1_024,
+    pssMegabytes: kilobytesIn(rollup, /^Pss:\s+(\d+)/m) / 1_024,
+  };
+}
+
+function kilobytesIn(text: string, line: RegExp): number {
+  return Number(line.exec(text)?.[1] ?? 0);
 }
 
 async function parentsOfAll(): Promise<Map<number, number>> {

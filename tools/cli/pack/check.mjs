@@ -89,7 +89,8 @@ function checkWithoutPlatform() {
 
 async function checkWithPlatform() {
   const args = [at('../bin/ironflow.js'), 'up', '--json', '--port', '0', '--data', join(project, '.data')];
-  const platform = start(args, process.env);
+  // Servers of the developer's own are left alone.
+  const platform = start(args, { ...process.env, DATABASE_URL: '', NATS_URL: '' });
   const { url, apiKey } = JSON.parse(await said(platform, /^\{.*\}\n/));
   const env = { IRONFLOW_URL: url, IRONFLOW_API_KEY: apiKey };
   const worker = start([join(project, 'out', 'index.js')], { ...process.env, ...env });

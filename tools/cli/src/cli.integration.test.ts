@@ -35,6 +35,10 @@ const broken = createFunction({ id: 'broken', triggers: [], retries: { attempts:
   throw new Error('cannot');
 });
 
+const napping = createFunction({ id: 'napping', triggers: [{ event: 'nap.long' }] }, ({ step }) =>
+  step.sleep('nap', '1h'),
+);
+
 beforeAll(async () => {
   // Loaded late, as the CLI does.
   const { startPlatform } = await import('@ironflow/platform');
@@ -52,7 +56,7 @@ beforeAll(async () => {
   const connection = { ironflowUrl: platform.url, apiKey: platform.apiKey };
   const worker = createWorker({
     app: 'shop',
-    functions: [orders, broken],
+    functions: [orders, broken, napping],
     handleSignals: false,
     ...connection,
   });
@@ -122,6 +126,7 @@ describe('what works', () => {
     );
     const failed = await run('invoke', 'broken', '--wait', '20s');
     expect(failed.out).toMatch(/broken +failed +Error: cannot$/);
+    expect(failed).toMatchObject({ exitCode: 1, err: expect.stringMatching(/^ironflow: run \S+ failed$/) });
     expect((await run('emit', 'nobody.listens', '--wait', '5s')).out).toContain('no function matched');
   });
 
@@ -136,12 +141,33 @@ describe('what works', () => {
   });
 
   test('a run is watched to its end', async () => {
-    const { runs } = await json<Emitted>('invoke', 'orders', '{"n":1}', '--wait', '500ms');
+    const { runs } = JSON.parse(
+      (await run('invoke', 'orders', '{"n":1}', '--wait', '500ms', '--json')).out,
+    ) as Emitted;
     const watched = await run('runs', 'watch', runs[0]!.id);
     expect(watched.exitCode).toBe(0);
     expect(watched.out.split('\n').at(-1)).toMatch(/^completed: nap completed.*charge completed/);
     const lines = (await run('runs', 'watch', runs[0]!.id, '--json')).out.split('\n');
     expect(JSON.parse(lines.at(-1)!)).toMatchObject({ status: 'completed' });
+  });
+
+  test('a run that failed, or that the wait did not see end, is printed and is exit code 1', async () => {
+    const failed = await run('invoke', 'broken', '--wait', '20s', '--json');
+    const { id } = (JSON.parse(failed.out) as Emitted).runs[0]!;
+    expect(failed.exitCode).toBe(1);
+    expect(JSON.parse(failed.err)).toEqual({ error: { code: 'failed', message: `run ${id} failed` } });
+    const watched = await run('runs', 'watch', id);
+    expect(watched).toMatchObject({
+      exitCode: 1,
+      out: expect.stringMatching(/failed/),
+      err: `ironflow: run ${id} failed`,
+    });
+    // Nobody looks at what nobody waited for.
+    expect((await run('invoke', 'broken')).exitCode).toBe(0);
+    const cut = await run('emit', 'nap.long', '--wait', '200ms');
+    expect(cut.exitCode).toBe(1);
+    expect(cut.err).toMatch(/^ironflow: (run \S+ has not ended: it is \w+|the wait ran out)/);
+    expect((await run('emit', '--help')).out).toMatch(/exit\s+code\s+1/);
   });
 
   test('runs are filtered and paged', async () => {

@@ -22,7 +22,9 @@ afterEach(async () => {
 });
 
 function start(...args: string[]): SpawnedCli {
-  const cli = spawnCli([...args, '--port', '0'], { cwd: scratch.path });
+  // An empty variable counts as absent: everything is then below the folder's own .ironflow.
+  const env = { IRONFLOW_DATA: '', IRONFLOW_PORT: '' };
+  const cli = spawnCli([...args, '--port', '0'], { cwd: scratch.path, env });
   running.push(cli);
   return cli;
 }
@@ -35,11 +37,11 @@ async function clientOf(cli: SpawnedCli): Promise<Client> {
   return createClient({ ironflowUrl, apiKey });
 }
 
-function serversOf(cli: SpawnedCli): number[] {
+function runningServers(): number[] {
   return ['postgres', 'nats'].map((server) => {
     const note = readFileSync(scratch.file('.ironflow', server, 'launch.json'), 'utf8');
     const { serverPid } = JSON.parse(note) as { serverPid: number };
-    expect(isRunning(serverPid)).toBe(cli.pid > 0);
+    expect(isRunning(serverPid)).toBe(true);
     return serverPid;
   });
 }
@@ -69,7 +71,7 @@ test('the app starts beside the platform, again on every save, and ends with Ctr
   const cli = start('dev', '--run', `${process.execPath} app.mjs; sleep 600`);
   const [, first, firstChild] = await cli.says(/begun one (\d+) (\d+)/);
   const client = await clientOf(cli);
-  const servers = serversOf(cli);
+  const servers = runningServers();
   await activeFunctions(client, ['one']);
 
   writeFileSync(app, source('two'));
@@ -125,7 +127,7 @@ test('with --json, up says in one line what a program needs, and no more', async
   const { url, apiKey, signingKey } = JSON.parse(line) as Record<string, string>;
   expect(signingKey).toMatch(/^whsec_/);
   expect(await createClient({ ironflowUrl: url, apiKey }).functions.list()).toEqual([]);
-  const servers = serversOf(cli);
+  const servers = runningServers();
   cli.signal('SIGINT');
   expect(await cli.ended()).toBe(0);
   expect(cli.text()).toBe(line);

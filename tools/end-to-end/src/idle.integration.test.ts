@@ -1,6 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import { readFile } from 'node:fs/promises';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
+import { usageOf } from '@ironflow/bench';
 import { createFunction } from '@ironflow/sdk';
 import { startPlatformUnderTest } from './platform-under-test.js';
 import type { PlatformUnderTest } from './platform-under-test.js';
@@ -9,7 +9,6 @@ const settleMs = 5_000;
 const measureMs = 5_000;
 /** Of one core, for all seven services, PostgreSQL and NATS. */
 const shareMax = 0.15;
-const ticksPerSecond = 100;
 
 let world: PlatformUnderTest;
 
@@ -49,29 +48,11 @@ test('an idle platform, with a worker and an endpoint connected, hardly uses the
   expect(total).toBeLessThan(shareMax);
 }, 30_000);
 
-/** Of each process with its children. */
+/** Of each process with its children; the servers are children of this one, and counted by themselves. */
 async function cpuSecondsOf(pids: Record<string, number>): Promise<Record<string, number>> {
   const entries = Object.entries(pids).map(async ([name, pid]) => {
-    // The servers are children of this process, and counted by themselves.
-    const children = pid === process.pid ? [] : await childrenOf(pid);
-    const seconds = await Promise.all([pid, ...children].map((of) => cpuSecondsOfOne(of)));
-    return [name, seconds.reduce((sum, one) => sum + one, 0)] as const;
+    const { cpuSeconds } = await usageOf(pid, { withChildren: pid !== process.pid });
+    return [name, cpuSeconds] as const;
   });
   return Object.fromEntries(await Promise.all(entries));
-}
-
-async function childrenOf(pid: number): Promise<number[]> {
-  const text = await readFile(`/proc/${pid}/task/${pid}/children`, 'utf8').catch(() => '');
-  return text
-    .split(' ')
-    .map(Number)
-    .filter((child) => child > 0);
-}
-
-async function cpuSecondsOfOne(pid: number): Promise<number> {
-  const stat = await readFile(`/proc/${pid}/stat`, 'utf8').catch(() => '');
-  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
-  // Its own time in user and system mode, and that of children that have ended.
-  const own = [11, 12, 13, 14].map((field) => Number(fields[field] ?? 0));
-  return own.reduce((sum, ticks) => sum + ticks, 0) / ticksPerSecond;
 }

@@ -1,6 +1,6 @@
 /**
  * `npm run demo`: the platform on a fresh data folder, the example on it, and an end. Exit code 0 only if every payload was
- * accepted and every expected run, and no other, ran exactly once and completed.
+ * accepted and every expected run, and no other, ran exactly once and completed. Servers of the user's own are left alone.
  */
 import { createWriteStream } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
@@ -11,6 +11,8 @@ import { messageOf } from '@ironflow/errors';
 import { runExample } from '@ironflow/example-github-triage';
 import { createLifecycle, createLogger, platformVersion } from '@ironflow/service';
 import type { Lifecycle } from '@ironflow/service';
+import { endOnSignal, interruptedExitCode } from './end-on-signal.js';
+import { isolatedEnv } from './isolated-env.js';
 import { startPlatform } from './platform.js';
 
 interface DemoOptions {
@@ -28,8 +30,10 @@ async function main(options: DemoOptions): Promise<void> {
   const startedAtMs = performance.now();
   const dataFolder = await mkdtemp(join(tmpdir(), 'ironflow-demo-'));
   const lifecycle = createLifecycle({ logger: createLogger({ service: 'demo', level: 'silent' }) });
-  const interrupted = interruption(lifecycle);
-  const ok = await runDemo({ options, dataFolder, lifecycle }).catch((error: unknown) => {
+  const interruption = endOnSignal(() => say('Stopping…'));
+  const interrupted = interruption.signal;
+  const demo = interruption.during(runDemo({ options, dataFolder, lifecycle }));
+  const ok = await demo.catch((error: unknown) => {
     if (!interrupted.aborted) process.stderr.write(`${messageOf(error)}\n`);
     return false;
   });
@@ -40,7 +44,7 @@ async function main(options: DemoOptions): Promise<void> {
   say(
     `Everything stopped after ${seconds} s; ${dataFolder} is ${keep ? 'kept: ledger, logs, data' : 'removed'}`,
   );
-  process.exit(interrupted.aborted ? 130 : ok && stopped ? 0 : 1);
+  process.exit(interrupted.aborted ? interruptedExitCode : ok && stopped ? 0 : 1);
 }
 
 async function runDemo(of: {
@@ -53,7 +57,7 @@ async function runDemo(of: {
   const destination = createWriteStream(join(dataFolder, 'services.log'), { flags: 'a' });
   const platform = await startPlatform({
     dataFolder,
-    env: process.env,
+    env: isolatedEnv(process.env),
     lifecycle,
     loggerFor: (service) => createLogger({ service, version: platformVersion, destination }),
     say,
@@ -63,21 +67,6 @@ async function runDemo(of: {
   const { url: ironflowUrl, apiKey, signingKey } = platform;
   const report = await runExample({ ironflowUrl, apiKey, signingKey, dataFolder, lifecycle, say });
   return report.ok;
-}
-
-/** Aborted by Ctrl-C or SIGTERM, which stop everything; a second one ends the process at once. */
-function interruption(lifecycle: Lifecycle): AbortSignal {
-  const controller = new AbortController();
-  for (const signal of ['SIGINT', 'SIGTERM'] as const) {
-    process.on(signal, () => {
-      if (controller.signal.aborted) process.exit(130);
-      controller.abort();
-      say('Stopping…');
-      // The demo then fails at whatever it waits for, and ends as it always does.
-      void lifecycle.stop().catch(() => undefined);
-    });
-  }
-  return controller.signal;
 }
 
 async function stop(lifecycle: Lifecycle): Promise<boolean> {

@@ -1,4 +1,7 @@
-/** Every service as processes of its own, in as many replicas as asked for, behind the gateway. For faults and benchmarks. */
+/**
+ * Every service as processes of its own, in as many replicas as asked for, behind the gateway. For faults and benchmarks.
+ * No process outlives this one, however it ends, and none is started once the lifecycle stops.
+ */
 import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
@@ -8,6 +11,7 @@ import { fileURLToPath } from 'node:url';
 import { freePort } from '@ironflow/testing';
 import type { Lifecycle } from '@ironflow/service';
 import { startGateway } from './gateway.js';
+import { endWithParentArguments, serviceNodeArguments } from './node-arguments.js';
 import { serviceNames } from './services.js';
 import type { ServiceName } from './services.js';
 
@@ -43,9 +47,9 @@ export interface Fleet {
 }
 
 const workspace = fileURLToPath(new URL('../../../', import.meta.url));
-/** A larger young generation: what services make lives for milliseconds, and is cheaper dead than scavenged. */
-const nodeArguments = ['--enable-source-maps', '--max-semi-space-size=64'];
 const readyWithinMs = 30_000;
+/** A service drains within less; one that is paused or stuck does not end by itself. */
+const stopPatienceMs = 20_000;
 
 export async function startFleet(options: FleetOptions): Promise<Fleet> {
   const log = openSync(join(options.logFolder, 'services.log'), 'a');
@@ -88,8 +92,7 @@ function createMember(options: MemberOptions): FleetMember {
     if (running === undefined || running.exitCode !== null || running.signalCode !== null) return;
     const exited = once(running, 'exit');
     running.kill(signal);
-    // A paused or stuck process does not end by itself.
-    const timer = setTimeout(() => running.kill('SIGKILL'), 30_000);
+    const timer = setTimeout(() => running.kill('SIGKILL'), stopPatienceMs);
     await exited;
     clearTimeout(timer);
   };
@@ -103,10 +106,13 @@ function createMember(options: MemberOptions): FleetMember {
     kill: () => end('SIGKILL'),
     stop: () => end('SIGTERM'),
     start: async () => {
+      options.lifecycle.stopping.throwIfAborted();
       const main = join(workspace, 'services', service, 'dist', 'main.js');
-      child = spawn(process.execPath, [...nodeArguments, main], {
+      child = spawn(process.execPath, [...serviceNodeArguments, ...endWithParentArguments, main], {
         env: { ...options.env, HOST: '127.0.0.1', PORT: String(ownPort) },
-        stdio: ['ignore', options.log, options.log],
+        stdio: ['ignore', options.log, options.log, 'ipc'],
+        // A group of its own: Ctrl-C in a terminal reaches us alone, and we stop the services in order.
+        detached: true,
       });
       await ready(url, child, service);
     },
@@ -116,7 +122,8 @@ function createMember(options: MemberOptions): FleetMember {
 async function ready(url: string, child: ChildProcess, service: string): Promise<void> {
   const deadlineMs = performance.now() + readyWithinMs;
   while (performance.now() < deadlineMs) {
-    if (child.exitCode !== null) throw new Error(`${service} ended while starting: see its log`);
+    if (child.exitCode !== null || child.signalCode !== null)
+      throw new Error(`${service} ended while starting: see its log`);
     const answer = await fetch(`${url}/readyz`).catch(() => undefined);
     await answer?.arrayBuffer();
     if (answer?.ok === true) return;

@@ -58,18 +58,22 @@ async function forward(
   message: IncomingMessage,
   response: ServerResponse,
 ): Promise<void> {
-  const body = await readBody(message).catch(() => undefined);
+  const body = await readBody(message).catch(() => 'aborted' as const);
+  if (body === 'aborted') return;
   if (body === undefined) {
-    response.writeHead(413).end();
-    return;
+    const message = `the body is larger than the limit of ${bodyBytesMax} bytes`;
+    return refuse(response, 413, { code: 'body_too_large', message });
   }
   for (const replica of replicas) {
     if (await send(agent, replica, body, message, response)) return;
   }
-  const error = { error: { code: 'unavailable', message: 'no replica of the service can be reached' } };
-  response
-    .writeHead(503, { 'retry-after': '1', 'content-type': 'application/json' })
-    .end(JSON.stringify(error));
+  response.setHeader('retry-after', '1');
+  refuse(response, 503, { code: 'unavailable', message: 'no replica of the service can be reached' });
+}
+
+/** In the shape of the platform's own errors. */
+function refuse(response: ServerResponse, status: number, error: { code: string; message: string }): void {
+  response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify({ error }));
 }
 
 /** Answers false when the replica could not be reached and nothing was sent to the client. */
@@ -95,23 +99,29 @@ function send(
     outgoing.once('error', (error: NodeJS.ErrnoException) => {
       if (error.code === 'ECONNREFUSED') return resolve(false);
       // It may have been received: only the client knows whether to send it again.
-      if (!response.headersSent) response.writeHead(502);
-      response.end();
+      const message = 'the replica was lost before it answered';
+      if (response.headersSent) response.destroy();
+      else refuse(response, 502, { code: 'replica_lost', message });
       resolve(true);
     });
     outgoing.end(body);
   });
 }
 
-async function readBody(message: IncomingMessage): Promise<Buffer | undefined> {
-  const chunks: Buffer[] = [];
-  let size = 0;
-  for await (const chunk of message as AsyncIterable<Buffer>) {
-    size += chunk.length;
-    if (size > bodyBytesMax) return undefined;
-    chunks.push(chunk);
-  }
-  return Buffer.concat(chunks);
+/** Undefined when it is too large: then the rest is let go by, so that the client hears the answer. */
+function readBody(message: IncomingMessage): Promise<Buffer | undefined> {
+  return new Promise((resolve, reject) => {
+    let chunks: Buffer[] = [];
+    let size = 0;
+    message.on('data', (chunk: Buffer) => {
+      size += chunk.length;
+      if (size <= bodyBytesMax) return chunks.push(chunk);
+      chunks = [];
+      resolve(undefined);
+    });
+    message.once('end', () => resolve(Buffer.concat(chunks)));
+    message.once('error', reject);
+  });
 }
 
 function tunnel(replicas: string[], message: IncomingMessage, socket: Duplex, head: Buffer): void {

@@ -1,6 +1,10 @@
+export { endOnSignal, interruptedExitCode } from './end-on-signal.js';
+export type { Interruption } from './end-on-signal.js';
 export { startFleet } from './fleet.js';
 export type { Fleet, FleetMember } from './fleet.js';
-export { localEnvironment, startPlatform, uniqueSlug } from './platform.js';
+export { isolatedEnv } from './isolated-env.js';
+export { endWithParentArguments, serviceNodeArguments } from './node-arguments.js';
+export { localEnvironment, startPlatform } from './platform.js';
 export type { Platform, PlatformOptions } from './platform.js';
 export { serviceNames } from './services.js';
 export type { ServiceName } from './services.js';

@@ -1,5 +1,4 @@
 /** The local platform: servers, schema, an environment for its user, and every service. */
-import { randomBytes } from 'node:crypto';
 import { createAuthenticator, createDatabase, createEnvelope, createTenantStore } from '@ironflow/database';
 import type { Database, Secrets } from '@ironflow/database';
 import type { Lifecycle, Logger } from '@ironflow/service';
@@ -129,9 +128,4 @@ async function withDatabase<T>(
   } finally {
     await database.close();
   }
-}
-
-/** A fresh name, for suites that share a platform. */
-export function uniqueSlug(prefix: string): string {
-  return `${prefix}-${randomBytes(4).toString('hex')}`;
 }

@@ -6,6 +6,7 @@ import { IronflowError, messageOf } from '@ironflow/errors';
 import { createLifecycle, createLogger, platformVersion } from '@ironflow/service';
 import type { Lifecycle } from '@ironflow/service';
 import { openDataFolder } from './data-folder.js';
+import { endOnSignal } from './end-on-signal.js';
 import { startPlatform } from './platform.js';
 import type { Platform } from './platform.js';
 
@@ -27,7 +28,10 @@ export async function runPlatform(options: RunPlatformOptions): Promise<void> {
   const { say, sayError = (error) => process.stderr.write(`${messageOf(error)}\n`) } = options;
   const dataFolder = resolve(options.dataFolder);
   const lifecycle = createLifecycle({ logger: createLogger({ service: 'platform', level: 'silent' }) });
-  endOnSignal(lifecycle, say);
+  endOnSignal(() => {
+    say('Stopping…');
+    void stopAndExit(lifecycle, 0);
+  });
   try {
     requirePort(options.port);
     await openDataFolder(dataFolder);
@@ -51,25 +55,6 @@ export async function runPlatform(options: RunPlatformOptions): Promise<void> {
     if (lifecycle.stopping.aborted) return;
     sayError(error);
     await stopAndExit(lifecycle, 1);
-  }
-}
-
-/** npm passes on the Ctrl-C that the terminal has sent to us as well: that is one, not two. */
-const oneSignalMs = 500;
-
-/** SIGHUP is a terminal that was closed. */
-function endOnSignal(lifecycle: Lifecycle, say: (line: string) => void): void {
-  let interruptedAtMs: number | undefined;
-  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
-    process.on(signal, () => {
-      if (interruptedAtMs !== undefined) {
-        if (performance.now() - interruptedAtMs > oneSignalMs) process.exit(130);
-        return;
-      }
-      interruptedAtMs = performance.now();
-      say('Stopping…');
-      void stopAndExit(lifecycle, 0);
-    });
   }
 }
 

@@ -29,16 +29,23 @@ export function platformCommands(terminal: Terminal): Command[] {
   return [devCommand(terminal), upCommand(terminal), migrateCommand(terminal)];
 }
 
+const defaultPort = 7400;
+const defaultData = '.ironflow';
+
+/** An empty variable counts as absent, as everywhere: as a folder it would be the present one. */
 function withPlace(command: Command): Command {
   return command
     .addOption(
       new Option('--port <port>', 'where the platform listens; 0: any free port')
         .env('IRONFLOW_PORT')
-        .default(7400)
-        .argParser(parsePort),
+        .default(defaultPort)
+        .argParser((text) => (text === '' ? defaultPort : parsePort(text))),
     )
     .addOption(
-      new Option('--data <folder>', 'where everything is kept').env('IRONFLOW_DATA').default('.ironflow'),
+      new Option('--data <folder>', 'where everything is kept')
+        .env('IRONFLOW_DATA')
+        .default(defaultData)
+        .argParser((text) => text || defaultData),
     );
 }
 

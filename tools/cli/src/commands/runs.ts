@@ -4,6 +4,7 @@ import { runStatuses } from '@ironflow/schema';
 import type { Run, RunDetail, RunsQuery } from '@ironflow/sdk';
 import { parsePageSize, parseTime } from '../input.js';
 import { plain, printJson, printTable } from '../output.js';
+import { requireSuccess } from '../run-outcome.js';
 import { openSession } from '../session.js';
 import type { Terminal } from '../terminal.js';
 import { drawTimeline, formatDuration } from '../timeline.js';
@@ -62,17 +63,22 @@ function showCommand(terminal: Terminal): Command {
 
 function watchCommand(terminal: Terminal): Command {
   return new Command('watch')
-    .description('one run as it changes, until it ends; with --json an object a line')
+    .description(
+      'one run as it changes, until it ends; with --json an object a line; exit code 1 if it failed',
+    )
     .argument('<run id>', 'as `runs list` and `emit --wait` print it')
     .action(async (runId: string, _flags: unknown, command: Command) => {
       const { client, json } = openSession(command, terminal);
       let shown = '';
+      const last: Pick<Run, 'id' | 'status'>[] = [];
       for await (const update of client.watch(runId)) {
+        last[0] = { id: runId, status: update.status };
         const steps = update.steps.map((step) => `${plain(step.id)} ${step.status}`).join(', ');
         const line = json ? JSON.stringify(update) : `${update.status}${steps === '' ? '' : `: ${steps}`}`;
         if (json || line !== shown) terminal.print(line);
         shown = line;
       }
+      requireSuccess(terminal, last, json);
     });
 }
 

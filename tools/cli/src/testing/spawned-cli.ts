@@ -20,8 +20,16 @@ const saidWithinMs = 60_000;
 export function spawnCli(args: string[], options: { cwd: string; env?: NodeJS.ProcessEnv }): SpawnedCli {
   const child = spawn(process.execPath, [bin, ...args], {
     cwd: options.cwd,
-    // A runner that forces colours would have them between the words that are looked for.
-    env: { ...process.env, NODE_OPTIONS: '', FORCE_COLOR: '0', ...options.env },
+    // A runner that forces colours would have them between the words that are looked for; servers of the developer's own
+    // are left alone.
+    env: {
+      ...process.env,
+      NODE_OPTIONS: '',
+      FORCE_COLOR: '0',
+      DATABASE_URL: '',
+      NATS_URL: '',
+      ...options.env,
+    },
     stdio: ['ignore', 'pipe', 'pipe'],
   });
   let text = '';

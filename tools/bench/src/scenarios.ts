@@ -1,0 +1,105 @@
+/** What is done to a running platform: each scenario strikes when enough runs are mid-way. */
+import { setTimeout as pause } from 'node:timers/promises';
+import type { Database } from '@ironflow/database';
+import type { JetStream } from '@ironflow/jetstream';
+import type { Platform, ServiceName } from '@ironflow/platform';
+import type { Child } from './children.js';
+import { checkIdleWithoutWorker } from './fault-checks.js';
+import { readAcceptedSteps } from './journal-times.js';
+import type { StoredTimes } from './ledger.js';
+
+export interface Scene {
+  platform: Platform;
+  database: Database;
+  jetstream: JetStream;
+  ledgerFile: string;
+  worker: () => Child;
+  restartWorker: () => Promise<void>;
+  /** How long the scenario without a worker has none. */
+  workerlessSeconds: number;
+}
+
+export interface Injection {
+  /** What was done. */
+  fault: string;
+  /**
+   * Where the journal was lost: what Postgres had. Steps that only the journal had, or that were appended to the new one after
+   * what was lost, may run again and count as repeats.
+   */
+  accepted?: StoredTimes;
+  /** What was wrong meanwhile. */
+  failures?: string[];
+}
+
+export interface Scenario {
+  name: string;
+  replicas: number;
+  cron?: boolean;
+  /** Events go on to be emitted while the fault lasts. */
+  emitsMeanwhile?: boolean;
+  inject(scene: Scene): Promise<Injection>;
+}
+
+export const scenarios: Scenario[] = [
+  killed('executor'),
+  killed('scheduler'),
+  killed('result-collector'),
+  { ...killed('ingest'), emitsMeanwhile: true },
+  {
+    name: 'worker',
+    replicas: 1,
+    inject: async ({ worker, restartWorker }) => {
+      const { pid } = worker();
+      await worker().end('SIGKILL');
+      await restartWorker();
+      return { fault: `kill -9 ${pid}, another started` };
+    },
+  },
+  {
+    name: 'two-of-each',
+    replicas: 2,
+    cron: true,
+    inject: async ({ platform }) => {
+      const member = platform.fleet!.of('executor')[0]!;
+      await member.kill();
+      await member.start();
+      return { fault: 'kill -9 of one executor of two' };
+    },
+  },
+  {
+    name: 'no-worker',
+    replicas: 2,
+    inject: async (scene) => {
+      await scene.worker().end('SIGKILL');
+      await pause(scene.workerlessSeconds * 1_000);
+      const failures = await checkIdleWithoutWorker(scene);
+      await scene.restartWorker();
+      return { fault: `no worker for ${scene.workerlessSeconds} s`, failures };
+    },
+  },
+  {
+    name: 'nats-wiped',
+    replicas: 1,
+    inject: async ({ platform, database }) => {
+      await platform.servers.nats!.kill();
+      const accepted = await readAcceptedSteps(database);
+      await platform.servers.nats!.restart({ wipe: true });
+      return { fault: 'nats-server kill -9, its directory removed, an empty one started', accepted };
+    },
+  },
+];
+
+function killed(service: ServiceName): Scenario {
+  return {
+    name: service,
+    replicas: 1,
+    inject: async ({ platform }) => {
+      const member = platform.fleet!.of(service)[0]!;
+      const { pid } = member;
+      await member.kill();
+      await pause(1_000);
+      await member.start();
+      return { fault: `kill -9 ${pid}, started again after 1 s` };
+    },
+  };
+}

@@ -1,0 +1,103 @@
+import { afterEach, beforeEach, expect, test } from '@jest/globals';
+import { once } from 'node:events';
+import { createServer } from 'node:http';
+import type { Server } from 'node:http';
+import { connect } from 'node:net';
+import type { AddressInfo } from 'node:net';
+import { text } from 'node:stream/consumers';
+import { workerPath } from '@ironflow/schema';
+import { createLifecycle, createLogger } from '@ironflow/service';
+import type { Lifecycle } from '@ironflow/service';
+import { freePort } from '@ironflow/testing';
+import { startGateway } from './gateway.js';
+
+let lifecycle: Lifecycle;
+let replicas: Server[];
+let urls: string[];
+let gateway: string;
+/** What each replica got. */
+let seen: string[];
+
+beforeEach(async () => {
+  lifecycle = createLifecycle({ logger: createLogger({ service: 'gateway', level: 'silent' }) });
+  seen = [];
+  replicas = [];
+  urls = [];
+  for (const name of ['first', 'second']) {
+    const replica = createServer((request, response) => {
+      void text(request).then((body) => {
+        if (request.url === '/v1/lost') return request.socket.destroy();
+        seen.push(`${name} ${request.method} ${request.url} ${body}`);
+        response.writeHead(202, { 'x-replica': name }).end(`from ${name}`);
+      });
+    });
+    replica.on('upgrade', (request, socket) => {
+      socket.write(`HTTP/1.1 101 Switching Protocols\r\nX-Replica: ${name}\r\n\r\n`);
+      socket.on('data', (chunk: Buffer) => socket.end(`${name} ${request.url} heard ${chunk.toString()}`));
+    });
+    replica.listen(0, '127.0.0.1');
+    await once(replica, 'listening');
+    replicas.push(replica);
+    urls.push(`http://127.0.0.1:${(replica.address() as AddressInfo).port}`);
+  }
+  const { url } = await startGateway({ host: '127.0.0.1', port: 0, lifecycle, replicasOf: () => urls });
+  gateway = url;
+});
+
+afterEach(async () => {
+  await lifecycle.stop();
+  for (const replica of replicas) {
+    replica.close();
+    replica.closeAllConnections();
+  }
+});
+
+const post = (path: string, body: string | Uint8Array<ArrayBuffer>): Promise<Response> =>
+  fetch(gateway + path, { method: 'POST', body });
+
+test('replicas take turns, and get and give what they would without it', async () => {
+  const answers = [await post('/v1/events?wait=1s', 'one'), await post('/v1/events', 'two')];
+  expect(answers.map(({ status, headers }) => [status, headers.get('x-replica')])).toEqual([
+    [202, 'first'],
+    [202, 'second'],
+  ]);
+  expect(await answers[0]!.text()).toBe('from first');
+  expect(seen).toEqual(['first POST /v1/events?wait=1s one', 'second POST /v1/events two']);
+});
+
+test('a replica that cannot be reached is passed over; when none can, the platform’s error says so', async () => {
+  const closed = `http://127.0.0.1:${await freePort()}`;
+  urls = [closed, urls[1]!];
+  for (const body of ['one', 'two']) expect((await post('/v1/events', body)).status).toBe(202);
+  expect(seen).toEqual(['second POST /v1/events one', 'second POST /v1/events two']);
+  urls = [closed];
+  const answer = await post('/v1/events', 'three');
+  expect([answer.status, answer.headers.get('retry-after')]).toEqual([503, '1']);
+  expect(await answer.json()).toMatchObject({ error: { code: 'unavailable' } });
+});
+
+test('a replica that is lost before its answer may have worked: 502, and no other gets the request', async () => {
+  const answer = await post('/v1/lost', 'once');
+  expect(answer.status).toBe(502);
+  expect(await answer.json()).toMatchObject({ error: { code: 'replica_lost' } });
+  expect(seen).toEqual([]);
+});
+
+test('a body beyond the limit is refused and reaches nobody', async () => {
+  const answer = await post('/v1/events', new Uint8Array(17 * 1024 * 1024 + 1));
+  expect(answer.status).toBe(413);
+  expect(await answer.json()).toMatchObject({ error: { code: 'body_too_large' } });
+  expect(seen).toEqual([]);
+});
+
+test('a worker’s socket goes through to a replica that can be reached, in both directions', async () => {
+  urls = [`http://127.0.0.1:${await freePort()}`, urls[1]!];
+  const { hostname, port } = new URL(gateway);
+  const socket = connect(Number(port), hostname);
+  const upgrade = ['Host: gateway', 'Connection: Upgrade', 'Upgrade: websocket'].join('\r\n');
+  socket.write(`GET ${workerPath} HTTP/1.1\r\n${upgrade}\r\n\r\n`);
+  const [answer] = (await once(socket, 'data')) as [Buffer];
+  expect(answer.toString()).toContain('X-Replica: second');
+  socket.write('hello');
+  expect(await text(socket)).toBe(`second ${workerPath} heard hello`);
+});
