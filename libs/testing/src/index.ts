@@ -7,7 +7,7 @@ export { startNatsCluster } from './nats-cluster.js';
 export type { NatsCluster, NatsClusterOptions } from './nats-cluster.js';
 export { checkNatsVersion, readNatsGreeting } from './nats-readiness.js';
 export type { NatsGreeting } from './nats-readiness.js';
-export { startNatsServer } from './nats-server.js';
+export { natsServerEnv, startNatsServer } from './nats-server.js';
 export type { NatsClusterMembership, NatsServer, NatsServerOptions } from './nats-server.js';
 export { startPostgres } from './postgres.js';
 export type { PostgresServer, PostgresServerOptions } from './postgres.js';

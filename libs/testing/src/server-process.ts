@@ -22,6 +22,8 @@ export interface ServerProcess {
 
 export interface ServerProcessOptions {
   command: readonly string[];
+  /** Beside this process's own variables. */
+  env?: Readonly<Record<string, string>>;
   log?: ((line: string) => void) | undefined;
 }
 
@@ -30,11 +32,19 @@ const recentLinesMax = 40;
 
 const running = new Set<ServerProcess>();
 
-export async function startServerProcess({ command, log }: ServerProcessOptions): Promise<ServerProcess> {
+export async function startServerProcess({
+  command,
+  env,
+  log,
+}: ServerProcessOptions): Promise<ServerProcess> {
   const [program = '', ...args] = command;
   // A process group of its own: Ctrl-C in a terminal reaches the whole group, and would end the server while the
   // program still works off what needs it. That the server ends with us does not depend on the group.
-  const child = spawn(program, args, { stdio: ['ignore', 'pipe', 'pipe'], detached: true });
+  const child = spawn(program, args, {
+    stdio: ['ignore', 'pipe', 'pipe'],
+    detached: true,
+    env: { ...process.env, ...env },
+  });
   const recent: string[] = [];
   for (const stream of [child.stdout, child.stderr]) {
     createInterface({ input: stream }).on('line', (line) => {

@@ -9,5 +9,5 @@ export const resultCollectorConfigShape = {
   /** How often the stream is looked at for messages that may go. */
   IRONFLOW_RESULTS_TRIM_INTERVAL_MS: z.coerce.number().int().min(100).max(3_600_000).default(10_000),
   /** How long the record of a step may wait for what follows it, before it is applied by itself. */
-  IRONFLOW_RESULTS_LINGER_MS: z.coerce.number().int().min(0).max(1_000).default(10),
+  IRONFLOW_RESULTS_LINGER_MS: z.coerce.number().int().min(0).max(1_000).default(50),
 };

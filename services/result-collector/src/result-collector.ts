@@ -58,11 +58,12 @@ export function createResultCollector(options: ResultCollectorOptions): ResultCo
 
   let lingering: TimerHandle | undefined;
 
-  const isDue = (): boolean => intake.isUrgent() || intake.waiting() >= options.batchMax;
+  const isDue = (): boolean => intake.dueInMs() === 0 || intake.waiting() >= options.batchMax;
   const wake = (): void => {
-    if (running !== undefined || stopping.signal.aborted || intake.waiting() === 0) return;
+    const dueInMs = intake.dueInMs();
+    if (running !== undefined || stopping.signal.aborted || dueInMs === undefined) return;
     if (isDue()) runNow();
-    else lingering ??= clock.setTimeout(runNow, options.lingerMs);
+    else lingering ??= clock.setTimeout(runNow, dueInMs);
   };
   const runNow = (): void => {
     lingering?.cancel();
@@ -128,7 +129,8 @@ function createParts(options: ResultCollectorOptions, clock: Clock, stopping: Ab
     deadLetters: createDeadLetters({ ...base, publisher: jetstream.publisher }),
     announcer: createAnnouncer({ notices: jetstream.notices, spans, metrics }),
   };
-  const intake = createIntake({ messagesMax: options.outstandingMax, bytesMax: heldBytesMax, clock });
+  const { outstandingMax: messagesMax, lingerMs } = options;
+  const intake = createIntake({ messagesMax, bytesMax: heldBytesMax, lingerMs, clock });
   return {
     intake,
     runner: createBatchRunner({ ...runnerOptions, intake }),

@@ -98,7 +98,7 @@ async function applyAll(options: StreamRecoveryOptions): Promise<boolean> {
     inactiveThresholdMs,
   };
   await jetstream.provisioner.ensureConsumer(definition);
-  const intake = createIntake({ messagesMax: outstandingMax, bytesMax: heldBytesMax, clock });
+  const intake = createIntake({ messagesMax: outstandingMax, bytesMax: heldBytesMax, lingerMs: 0, clock });
   const runner = options.createRunner(intake);
   const consumer = jetstream.consume(definition, {
     capacity: () => intake.room(),

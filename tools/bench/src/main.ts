@@ -19,6 +19,7 @@ import {
 import type { Platform } from '@ironflow/platform';
 import { createLifecycle, createLogger } from '@ironflow/service';
 import type { Lifecycle } from '@ironflow/service';
+import { natsServerEnv } from '@ironflow/testing';
 import { startChild } from './children.js';
 import { readDurability } from './durability.js';
 import { createMeter } from './meter.js';
@@ -132,6 +133,7 @@ async function measureAll(platform: Platform, database: Database, meter: Meter):
       ...options,
       ...durability,
       nodeArguments: serviceNodeArguments,
+      natsServerEnv: natsServerEnv(),
       tracesSampled: 1,
       workersConnectTo: workerUrlOf(platform) === platform.url ? 'gateway' : 'executor',
     },
