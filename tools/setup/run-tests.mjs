@@ -9,6 +9,8 @@ const nx = `${workspace}node_modules/.bin/nx`;
 const setup = `${workspace}tools/setup/`;
 const ownTests = readdirSync(setup).filter((name) => name.endsWith('.test.mjs'));
 run(process.execPath, ['--test', ...ownTests.map((name) => `${setup}${name}`)]);
+// Fetching it takes longer than a test may.
+run(process.execPath, [`${setup}nats-server.mjs`]);
 run(nx, ['run-many', '--target=test', '--parallel=1', '--output-style=static', ...process.argv.slice(2)]);
 
 function run(command, args) {
