@@ -49,6 +49,7 @@ describe.each(['pull', 'push'])('a run in %s mode', (mode) => {
           2,
         );
         expect(named(found, 'workflow.step after')).toHaveLength(1);
+        expect(sleeps(found)).toHaveLength(1);
         expect(named(found, 'workflow.route')).toHaveLength(1);
         expect(named(found, 'workflow.accept')).toHaveLength(1);
         return found;
@@ -109,6 +110,21 @@ describe.each(['pull', 'push'])('a run in %s mode', (mode) => {
     ]);
   });
 
+  test('has a span for its sleep, from its beginning to when it was due', () => {
+    const [whole] = named(spans, 'workflow.run');
+    const [sleep] = sleeps(spans);
+    const step = run.steps.find(({ type }) => type === 'sleep')!;
+    expect(sleep).toMatchObject({
+      name: `workflow.sleep ${step.name}`,
+      parentSpanId: whole!.spanId,
+      service: 'scheduler',
+      startMs: Date.parse(step.startedAt),
+      isError: false,
+    });
+    expect(sleep!.endMs).toBeGreaterThan(sleep!.startMs);
+    expect(sleep!.endMs).toBeLessThanOrEqual(Date.parse(step.endedAt!));
+  });
+
   test('tells its function the activation, for spans of its own', () => {
     const ids = named(spans, 'workflow.activation').map(({ spanId }) => spanId);
     const parents = told.get(mode)!.map((traceparent) => traceparent!.split('-'));
@@ -125,6 +141,9 @@ test('a push endpoint gets the trace in the traceparent header of each call', ()
   expect(pushApp.calls.length).toBeGreaterThanOrEqual(3);
   expect(pushApp.calls.map(({ headers }) => headers['traceparent'])).toEqual(told.get('push'));
 });
+
+const sleeps = (spans: ReceivedSpan[]): ReceivedSpan[] =>
+  spans.filter(({ name }) => name.startsWith('workflow.sleep'));
 
 function traced(mode: string) {
   let failures = 0;
