@@ -63,8 +63,7 @@ test('a breaker opens, lets nothing through, sends one probe, opens again, sends
   // Half-open: of all the runs that are due now one makes a call; it is held until everybody else has asked in vain.
   const probing = await stateBecomes('half_open');
   expect(probing.probe!.startedAtMs - opened.openedAtMs!).toBeGreaterThanOrEqual(openMs - 50);
-  await countWhen(waitingRuns, runsWhileOpen);
-  expect(pushApp.calls).toHaveLength(callsBefore + 1);
+  await probeIsAlone(callsBefore + 1);
 
   // The probe fails: open again, for as long again.
   pushApp.release();
@@ -75,8 +74,7 @@ test('a breaker opens, lets nothing through, sends one probe, opens again, sends
   pushApp.isFailing = false;
   const again = await stateBecomes('half_open');
   expect(again.probe!.startedAtMs - reopened.openedAtMs!).toBeGreaterThanOrEqual(openMs - 50);
-  await countWhen(waitingRuns, runsWhileOpen);
-  expect(pushApp.calls).toHaveLength(callsBefore + 2);
+  await probeIsAlone(callsBefore + 2);
 
   pushApp.release();
   await stateBecomes('closed');
@@ -97,6 +95,13 @@ function stateBecomes(wanted: CircuitState['state']): Promise<CircuitState> {
     },
     { timeoutMs: 10_000, description: wanted },
   );
+}
+
+/** The probe, which is held, is the last of so many calls; every other run waits. */
+async function probeIsAlone(calls: number): Promise<void> {
+  await eventually(() => expect(pushApp.calls.length).toBeGreaterThanOrEqual(calls), { timeoutMs: 10_000 });
+  await countWhen(waitingRuns, runsWhileOpen);
+  expect(pushApp.calls).toHaveLength(calls);
 }
 
 /** How many calls there were when as many runs as wanted were counted. */
