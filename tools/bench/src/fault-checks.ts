@@ -43,11 +43,13 @@ export async function countUnserved(database: Database, eventIds: string[]): Pro
 
 /**
  * Waiting for a worker costs nothing: every run that is left waits in Postgres, none has used more than the one call that
- * was lost with the worker, and no activation is with an executor. Those that were admitted before rest in STEPS undelivered.
+ * was lost with the worker, and no activation is delivered to anybody. Those that were admitted before rest in STEPS.
  */
 export async function checkIdleWithoutWorker(of: {
   database: Database;
   jetstream: JetStream;
+  /** `countDeliveries` once the loss of the worker was dealt with. */
+  deliveriesBefore: number;
 }): Promise<string[]> {
   const [row] = await of.database.query<{ left: number; elsewhere: number; failures: number }>(
     {
@@ -60,23 +62,23 @@ export async function checkIdleWithoutWorker(of: {
     [pullFunction],
   );
   const { left, elsewhere, failures } = row!;
-  const delivered = await countDelivered(of.jetstream);
+  const delivered = (await countDeliveries(of.jetstream)) - of.deliveriesBefore;
   return [
     ...(left === 0 ? ['no run was left to wait for a worker'] : []),
     ...(elsewhere > 0 ? [`${elsewhere} of ${left} runs were not waiting for a worker`] : []),
     ...(failures > 1 ? [`a run used ${failures} calls while there was no worker`] : []),
-    ...(delivered > 0 ? [`${delivered} activations were with executors that have no worker`] : []),
+    ...(delivered > 0 ? [`activations were delivered ${delivered} times to executors without a worker`] : []),
   ];
 }
 
-/** Of pull apps, and not acknowledged: what would be delivered again and again. */
-async function countDelivered({ connection }: JetStream): Promise<number> {
+/** To executors with workers, ever: a delivery that comes again counts again. */
+export async function countDeliveries({ connection }: JetStream): Promise<number> {
   const reply = await connection.request({ subject: '$JS.API.CONSUMER.LIST.STEPS', data: '' });
   if (reply.kind !== 'message') throw new Error(`STEPS cannot be read: ${reply.kind}`);
   const { consumers } = JSON.parse(Buffer.from(reply.data).toString('utf8')) as {
-    consumers?: { name: string; num_ack_pending: number }[];
+    consumers?: { name: string; delivered: { consumer_seq: number } }[];
   };
   const apps = consumers?.filter(({ name }) => name.startsWith('pull_')) ?? [];
   if (apps.length === 0) throw new Error('no pull app has a consumer');
-  return apps.reduce((sum, { num_ack_pending }) => sum + num_ack_pending, 0);
+  return apps.reduce((sum, { delivered }) => sum + delivered.consumer_seq, 0);
 }

@@ -4,7 +4,7 @@ import type { Database } from '@ironflow/database';
 import type { JetStream } from '@ironflow/jetstream';
 import type { Platform, ServiceName } from '@ironflow/platform';
 import type { Child } from './children.js';
-import { checkIdleWithoutWorker } from './fault-checks.js';
+import { checkIdleWithoutWorker, countDeliveries } from './fault-checks.js';
 import { readAcceptedSteps } from './journal-times.js';
 import type { StoredTimes } from './ledger.js';
 
@@ -71,8 +71,12 @@ export const scenarios: Scenario[] = [
     replicas: 2,
     inject: async (scene) => {
       await scene.worker().end('SIGKILL');
-      await pause(scene.workerlessSeconds * 1_000);
-      const failures = await checkIdleWithoutWorker(scene);
+      // Until the executors have let go of the worker, and the scheduler knows that there is none.
+      const settleMs = Math.min(10_000, scene.workerlessSeconds * 500);
+      await pause(settleMs);
+      const deliveriesBefore = await countDeliveries(scene.jetstream);
+      await pause(scene.workerlessSeconds * 1_000 - settleMs);
+      const failures = await checkIdleWithoutWorker({ ...scene, deliveriesBefore });
       await scene.restartWorker();
       return { fault: `no worker for ${scene.workerlessSeconds} s`, failures };
     },
