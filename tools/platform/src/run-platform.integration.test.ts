@@ -149,7 +149,9 @@ test('servers of somebody else that cannot be reached, or are something else, ar
   const port = await freePort();
   const env = { DATABASE_URL: `postgresql://me:hunter2@127.0.0.1:${port}/mine` };
   expect(await refuses({ env })).toMatch(
-    new RegExp(`^DATABASE_URL, 127.0.0.1:${port}/mine: the database cannot serve this now \\(ECONNREFUSED\\)\n$`),
+    new RegExp(
+      `^DATABASE_URL, 127.0.0.1:${port}/mine: the database cannot serve this now \\(ECONNREFUSED\\)\n$`,
+    ),
   );
   expect(await refuses({ env: { DATABASE_URL: 'mine' } })).toBe(
     'DATABASE_URL: must be a postgresql:// URL\n',
