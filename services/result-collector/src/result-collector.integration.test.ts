@@ -1,3 +1,4 @@
+/** One suite on one NATS and database: each test looks at what the collector did to runs of its own. Split, each part would pay for both. */
 import { afterAll, afterEach, beforeAll, expect, test } from '@jest/globals';
 import { createApiStore } from '@ironflow/database';
 import { consumers, headerNames, runSpanId, schemaVersion, subjects } from '@ironflow/schema';

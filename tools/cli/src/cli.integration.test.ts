@@ -1,3 +1,4 @@
+/** Every command against one platform, which is started once: starting it is most of what these tests cost. */
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { once } from 'node:events';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
