@@ -4,6 +4,7 @@
  */
 import { createInbox } from '@nats-io/transport-node';
 import type { Msg, NatsConnection } from '@nats-io/transport-node';
+import { TurnoverMap } from '@ironflow/collections';
 import { IronflowError, messageOf } from '@ironflow/errors';
 import type { OutgoingMessage, Reply } from './connection.js';
 import { withHeaders } from './header-block.js';
@@ -76,7 +77,7 @@ export function createRequests(
 }
 
 function createPendingRequests() {
-  const pending = new Map<string, Pending>();
+  const pending = new TurnoverMap<string, Pending>();
   const settle = (key: string, reply: Reply): void => {
     const request = pending.get(key);
     if (request === undefined) return;

@@ -14,7 +14,7 @@ const libs = join(sdk, '..');
 const target = join(sdk, 'dist', 'pack');
 const stage = join(target, 'package');
 /** Workspace packages that go into the tarball; everything else is a dependency of it. */
-const inlined = ['schema', 'errors', 'retry-policy'];
+const inlined = ['schema', 'errors', 'retry-policy', 'collections'];
 
 const typescript = createRequire(import.meta.url).resolve('typescript/bin/tsc');
 execFileSync(process.execPath, [typescript, '-b', 'tsconfig.lib.json'], { cwd: sdk, stdio: 'inherit' });

@@ -3,6 +3,7 @@
  * executor fences itself: once its last confirmed sign of life was *sent* longer ago than the ack wait, somebody else may
  * have the message, and nothing of the activation is sent any more, for good.
  */
+import { TurnoverMap } from '@ironflow/collections';
 import type { Delivery } from '@ironflow/jetstream';
 import { ackWaitMs } from '@ironflow/schema';
 
@@ -43,6 +44,7 @@ const beatIntervalMs = ackWaitMs / 3;
 const tickMs = 250;
 
 interface HeldLease {
+  id: number;
   delivery: Delivery;
   /** When the last sign of life that was confirmed had been sent. */
   confirmedAt: Instant;
@@ -66,14 +68,15 @@ export interface LeaseKeeperOptions {
 }
 
 export function createLeaseKeeper({ time, isConnected, onLost }: LeaseKeeperOptions): LeaseKeeper {
-  const held = new Set<HeldLease>();
+  const held = new TurnoverMap<number, HeldLease>();
+  let granted = 0;
   const now = (): Instant => ({ wallMs: time.wallMs(), monotonicMs: time.monotonicMs() });
   const since = (instant: Instant): number =>
     Math.max(time.wallMs() - instant.wallMs, time.monotonicMs() - instant.monotonicMs);
   const end = (lease: HeldLease): boolean => {
     if (lease.state === 'over') return false;
     lease.state = 'over';
-    held.delete(lease);
+    held.delete(lease.id);
     return true;
   };
   const lose = (lease: HeldLease, reason: string): void => {
@@ -92,7 +95,7 @@ export function createLeaseKeeper({ time, isConnected, onLost }: LeaseKeeperOpti
     if (isConnected() && (await lease.delivery.working())) lease.confirmedAt = sentAt;
   };
   const ticker = setInterval(() => {
-    for (const lease of held) {
+    for (const lease of held.values()) {
       if (isHeld(lease) && since(lease.beatAt) >= beatIntervalMs) void beat(lease);
     }
   }, tickMs).unref();
@@ -101,7 +104,7 @@ export function createLeaseKeeper({ time, isConnected, onLost }: LeaseKeeperOpti
     count: () => held.size,
     stop: () => clearInterval(ticker),
     handBackAll: (reason) => {
-      for (const lease of [...held]) {
+      for (const lease of held.values()) {
         if (isHeld(lease) && end(lease)) {
           lease.delivery.nak();
           lease.lostListener(reason);
@@ -109,16 +112,17 @@ export function createLeaseKeeper({ time, isConnected, onLost }: LeaseKeeperOpti
       }
     },
     grant: (delivery) => {
-      const granted = now();
+      const grantedAt = now();
       const lease: HeldLease = {
+        id: (granted += 1),
         delivery,
-        confirmedAt: granted,
-        beatAt: granted,
+        confirmedAt: grantedAt,
+        beatAt: grantedAt,
         state: 'held',
         lostListener: () => undefined,
         beatListener: () => undefined,
       };
-      held.add(lease);
+      held.set(lease.id, lease);
       return {
         isHeld: () => isHeld(lease),
         abandon: (reason) => lose(lease, reason),

@@ -1,4 +1,5 @@
 /** Drives pull runs on one connected worker: hands out activations, makes records durable, answers, and lets go when it is lost. */
+import { TurnoverMap } from '@ironflow/collections';
 import { defaultRetryPolicy } from '@ironflow/retry-policy';
 import type { RetryPolicy } from '@ironflow/retry-policy';
 import type { CallOutcome, Outcome, StepRecord, WorkerMessage, Writer } from '@ironflow/schema';
@@ -62,7 +63,7 @@ interface GivenRun {
 const declinedDelayMs = 5_000;
 
 class SocketWorkerConnection implements WorkerConnection {
-  private readonly active = new Map<string, GivenRun>();
+  private readonly active = new TurnoverMap<string, GivenRun>();
   /** Over for the worker, and their end is not durable yet. */
   private ending = 0;
   private draining = false;

@@ -2,10 +2,13 @@
  * The waits that are open, found by the events they wait for and in the order in which Postgres was asked for them. Also
  * says, by a run's id alone, whether it may be one of theirs: most notices are for nobody here.
  */
+import { TurnoverMap } from '@ironflow/collections';
 import type { Scope } from '@ironflow/schema';
 import type { WaitState } from './wait-state.js';
 
 export interface OpenWait {
+  /** Of its process. */
+  id: number;
   environmentId: string;
   eventIds: readonly string[];
   state: WaitState;
@@ -36,9 +39,9 @@ export interface OpenWaits {
 }
 
 export function createOpenWaits(): OpenWaits {
-  const open = new Set<OpenWait>();
+  const open = new TurnoverMap<number, OpenWait>();
   /** Several requests may wait for one event: a repeated idempotency key. */
-  const byEvent = new Map<string, Set<OpenWait>>();
+  const byEvent = new TurnoverMap<string, Set<OpenWait>>();
   /** How many events have it. */
   const times = new Map<string, number>();
   let events = 0;
@@ -72,15 +75,15 @@ export function createOpenWaits(): OpenWaits {
       return events;
     },
     add: (wait) => {
-      open.add(wait);
+      open.set(wait.id, wait);
       for (const eventId of wait.eventIds) index(eventId, wait);
     },
     remove: (wait) => {
-      if (!open.delete(wait)) return false;
+      if (!open.delete(wait.id)) return false;
       for (const eventId of wait.eventIds) unindex(eventId, wait);
       return true;
     },
-    has: (wait) => open.has(wait),
+    has: (wait) => open.has(wait.id),
     of: ({ eventId, scope }) => {
       const waits = byEvent.get(eventId);
       if (waits === undefined) return [];
@@ -88,11 +91,11 @@ export function createOpenWaits(): OpenWaits {
     },
     hasEvent: (eventId) => byEvent.has(eventId),
     mayHaveRun: (runId) => times.has(timeOf(runId)),
-    all: () => [...open],
+    all: () => open.values(),
     takeDue: ({ nowMs, nextAtMs, eventsMax }) => {
       const due: OpenWait[] = [];
       let asked = 0;
-      for (const wait of open) {
+      for (const wait of open.values()) {
         if (asked >= eventsMax) break;
         if (wait.checkAtMs > nowMs) continue;
         due.push(wait);
@@ -100,8 +103,8 @@ export function createOpenWaits(): OpenWaits {
       }
       for (const wait of due) {
         wait.checkAtMs = nextAtMs;
-        open.delete(wait);
-        open.add(wait);
+        open.delete(wait.id);
+        open.set(wait.id, wait);
       }
       return due;
     },

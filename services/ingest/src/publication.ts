@@ -2,6 +2,7 @@
  * Stored events on their way to the scheduler. Nobody waits for it: what is not published is published again by the
  * scheduler's sweep over unrouted events, so a failure here is counted and costs time, never an event.
  */
+import { TurnoverMap } from '@ironflow/collections';
 import type { JetStream, PublishResult } from '@ironflow/jetstream';
 import { headerNames, subjects } from '@ironflow/schema';
 import type { StoredEvent } from '@ironflow/schema';
@@ -31,7 +32,8 @@ export function createPublication(options: PublicationOptions): Publication {
     subject_taken: counter.bind({ outcome: 'refused' }),
     refused: counter.bind({ outcome: 'refused' }),
   } satisfies Record<PublishResult['kind'], unknown>;
-  const underWay = new Set<Promise<void>>();
+  const underWay = new TurnoverMap<number, Promise<void>>();
+  let published = 0;
 
   const skipped = counter.bind({ outcome: 'skipped' });
   let underWayBytes = 0;
@@ -62,12 +64,13 @@ export function createPublication(options: PublicationOptions): Publication {
         skipped.add();
         return Promise.resolve();
       }
-      const sent = send(event).finally(() => underWay.delete(sent));
-      underWay.add(sent);
+      const id = (published += 1);
+      const sent = send(event).finally(() => underWay.delete(id));
+      underWay.set(id, sent);
       return sent;
     },
     stop: async () => {
-      await Promise.allSettled(underWay);
+      await Promise.allSettled(underWay.values());
     },
   };
 }

@@ -74,6 +74,7 @@ export function createWaiter(options: WaiterOptions): Waiter {
   const reading = createReading(options, open);
   let ticker: TimerHandle | undefined;
   let isStopped = false;
+  let begun = 0;
 
   function begin(request: WaitRequest): Wait {
     const startedAtMs = clock.now();
@@ -87,6 +88,7 @@ export function createWaiter(options: WaiterOptions): Waiter {
       resolve({ isRouted: state.isRouted(), runs: state.runs() });
     };
     const wait: OpenWait = {
+      id: (begun += 1),
       environmentId: request.scope.environmentId,
       eventIds: [...new Set(request.eventIds)],
       state,

@@ -5,6 +5,7 @@
  * A message is due when somebody waits for its run to move, or when it has lingered for long enough: what is not due
  * stays, so that it moves its run together with what follows it.
  */
+import { TurnoverMap } from '@ironflow/collections';
 import { ackWaitMs, journalMessageSchema } from '@ironflow/schema';
 import type { Delivery } from '@ironflow/jetstream';
 import type { Clock, TimerHandle } from '@ironflow/service';
@@ -44,7 +45,7 @@ export interface IntakeOptions {
 
 export function createIntake(options: IntakeOptions): Intake {
   const { clock } = options;
-  const all = new Map<number, HeldMessage>();
+  const all = new TurnoverMap<number, HeldMessage>();
   let queue: HeldMessage[] = [];
   /** Urgent messages that wait, by their run. */
   const urgent = new Map<string, number>();

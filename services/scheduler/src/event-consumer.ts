@@ -3,6 +3,7 @@
  * answered once what the commit made true is published. A message leaves only by an ack after its event was routed (or
  * found routed) or into the dead letters; anything else is put back.
  */
+import { TurnoverMap } from '@ironflow/collections';
 import { messageOf } from '@ironflow/errors';
 import type { Delivery, JetStream, PullConsumer } from '@ironflow/jetstream';
 import { ackWaitMs, consumers, storedEventSchema, subjects } from '@ironflow/schema';
@@ -31,8 +32,15 @@ export interface EventConsumer {
   stop(): Promise<void>;
 }
 
-interface Item {
+/** A delivery that is not answered yet. */
+interface Taken {
+  id: number;
   delivery: Delivery;
+  sinceMs: number;
+}
+
+interface Item {
+  taken: Taken;
   event: StoredEvent;
 }
 
@@ -53,27 +61,27 @@ export function createEventConsumer(options: EventConsumerOptions): EventConsume
   let aliveTimer: TimerHandle | undefined;
   let onIdle: (() => void) | undefined;
 
-  const answered = (delivery: Delivery): void => {
-    inFlight.remove(delivery);
+  const answered = (taken: Taken): void => {
+    inFlight.remove(taken);
     consumer?.wake();
     if (inFlight.size() === 0) onIdle?.();
   };
-  const putBack = (delivery: Delivery, delayMs: number): void => {
-    delivery.nak(delayMs);
+  const putBack = (taken: Taken, delayMs: number): void => {
+    taken.delivery.nak(delayMs);
     metrics.event('put_back');
-    answered(delivery);
+    answered(taken);
   };
   const finish = async (items: readonly Item[], batch: RoutedBatch): Promise<void> => {
     await router.announce(batch);
-    for (const { delivery, event } of items) {
+    for (const { taken, event } of items) {
       const outcome = batch.outcomes.get(event.id);
       if (outcome === undefined || outcome.kind === 'postponed') {
-        putBack(delivery, outcome?.delayMs ?? putBackDelayMs);
+        putBack(taken, outcome?.delayMs ?? putBackDelayMs);
         continue;
       }
-      delivery.ack();
+      taken.delivery.ack();
       metrics.event(outcome.kind);
-      answered(delivery);
+      answered(taken);
     }
   };
   const batcher: Batcher<Item, void> = createBatcher({
@@ -87,23 +95,24 @@ export function createEventConsumer(options: EventConsumerOptions): EventConsume
       return items.map(() => undefined);
     },
   });
-  const bury = async (delivery: Delivery): Promise<void> => {
+  const bury = async (taken: Taken): Promise<void> => {
+    const { delivery } = taken;
     try {
       await options.deadLetters.keep(delivery, clock.now());
     } catch (error) {
       logger.warn({ reason: messageOf(error) }, 'a dead letter cannot be kept now; its message comes again');
-      return putBack(delivery, putBackDelayMs);
+      return putBack(taken, putBackDelayMs);
     }
     logger.error({ sequence: delivery.sequence }, 'an event message cannot be read; it is a dead letter now');
     delivery.term();
     metrics.event('unreadable');
-    answered(delivery);
+    answered(taken);
   };
   const onDelivery = (delivery: Delivery): void => {
-    inFlight.add(delivery, clock.now());
+    const taken = inFlight.add(delivery, clock.now());
     const event = readEvent(delivery);
-    if (event === undefined) void bury(delivery);
-    else batcher.add({ delivery, event }).catch(() => putBack(delivery, putBackDelayMs));
+    if (event === undefined) void bury(taken);
+    else batcher.add({ taken, event }).catch(() => putBack(taken, putBackDelayMs));
   };
   const keepAlive = (): void => {
     inFlight.keepAlive(clock.now());
@@ -126,28 +135,30 @@ export function createEventConsumer(options: EventConsumerOptions): EventConsume
   };
 }
 
-/** What was delivered and is not answered yet. */
+/** What was delivered and is not answered yet, oldest first. */
 function createInFlight() {
-  /** Since when each is ours, oldest first. */
-  const deliveries = new Map<Delivery, number>();
+  const all = new TurnoverMap<number, Taken>();
+  let added = 0;
   let bytes = 0;
   /** Of the recent ones: what the next are likely to take. */
   let averageBytes = 1_024;
   return {
-    add: (delivery: Delivery, nowMs: number): void => {
-      deliveries.set(delivery, nowMs);
+    add: (delivery: Delivery, sinceMs: number): Taken => {
+      const taken = { id: (added += 1), delivery, sinceMs };
+      all.set(taken.id, taken);
       bytes += delivery.data.length;
       averageBytes += (delivery.data.length - averageBytes) / averagedDeliveries;
+      return taken;
     },
-    remove: (delivery: Delivery): void => {
-      deliveries.delete(delivery);
-      bytes -= delivery.data.length;
+    remove: (taken: Taken): void => {
+      all.delete(taken.id);
+      bytes -= taken.delivery.data.length;
     },
-    size: (): number => deliveries.size,
+    size: (): number => all.size,
     room: (messagesMax: number): number =>
-      Math.min(messagesMax - deliveries.size, Math.floor((inFlightBytesMax - bytes) / averageBytes)),
+      Math.min(messagesMax - all.size, Math.floor((inFlightBytesMax - bytes) / averageBytes)),
     keepAlive: (nowMs: number): void => {
-      for (const [delivery, sinceMs] of deliveries) {
+      for (const { delivery, sinceMs } of all.values()) {
         if (nowMs - sinceMs < aliveIntervalMs) break;
         void delivery.working();
       }

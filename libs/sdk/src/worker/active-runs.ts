@@ -2,6 +2,7 @@
  * The runs that one connection has given to this worker. A run is held under the lease it came with (its writer):
  * whatever names another lease is not for it. When the connection is lost, all of them are aborted and send nothing more.
  */
+import { TurnoverMap } from '@ironflow/collections';
 import { compareWriters } from '@ironflow/schema';
 import type { ExecutorMessage, StepRecord, WorkerMessage, Writer } from '@ironflow/schema';
 import type { IronflowFunction } from '../function.js';
@@ -40,7 +41,7 @@ export function createActiveRuns(options: {
   log: Log;
 }): ActiveRuns {
   const { definitions, send, log } = options;
-  const runs = new Map<string, ActiveRun>();
+  const runs = new TurnoverMap<string, ActiveRun>();
   let waiting: (() => void)[] = [];
   const remove = (runId: string, run: ActiveRun) => {
     if (runs.get(runId) === run) runs.delete(runId);

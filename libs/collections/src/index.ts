@@ -1,0 +1,1 @@
+export { TurnoverMap } from './turnover-map.js';
