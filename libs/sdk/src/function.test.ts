@@ -9,7 +9,7 @@ import { toFailure } from './failure.js';
 import { createFunction } from './function.js';
 import type { FunctionOptions, IronflowFunction } from './function.js';
 import type { Client } from './client/client.js';
-import { createOccurrences } from './replay/occurrences.js';
+import { Occurrences } from './replay/occurrences.js';
 import { sdkName } from './version.js';
 
 const refusal = (options: unknown) => {
@@ -108,13 +108,13 @@ test.each(['', 's', '-1s', '1 s', '1y', '1s2m', Number.NaN, Number.POSITIVE_INFI
 test('ids of steps are never given twice, and are the name the first time', () => {
   fc.assert(
     fc.property(fc.array(fc.constantFrom('a', 'b', 'a:1', 'a:2', 'a:1:1')), (names) => {
-      const occurrences = createOccurrences();
+      const occurrences = new Occurrences();
       const ids = names.map((name) => occurrences.next(name));
       expect(new Set(ids).size).toBe(ids.length);
       expect(occurrences.size).toBe(ids.length);
     }),
   );
-  const plain = createOccurrences();
+  const plain = new Occurrences();
   expect(['a', 'a', 'b', 'a'].map((name) => plain.next(name))).toEqual(['a', 'a:1', 'b', 'a:2']);
 });
 

@@ -6,7 +6,7 @@ import type { StepError } from '../function-errors.js';
 import type { HandlerContext, IronflowFunction } from '../function.js';
 import { define, drive, newRun, turn } from '../testing/memory-run.js';
 import type { MemoryRun } from '../testing/memory-run.js';
-import { createOccurrences } from './occurrences.js';
+import { Occurrences } from './occurrences.js';
 
 type Program =
   | { kind: 'run'; name: string; turns: number; failures: number; fatal: boolean }
@@ -60,7 +60,7 @@ interface Watch {
 
 /** A handler whose next steps depend on who wins its races. */
 function interpret(node: Program, { step }: HandlerContext<unknown>, watch: Watch): Promise<unknown> {
-  const occurrences = createOccurrences();
+  const occurrences = new Occurrences();
   const runStep = (part: Extract<Program, { kind: 'run' }>) => {
     const id = occurrences.next(part.name);
     const work = async ({ attempt }: { attempt: number }) => {

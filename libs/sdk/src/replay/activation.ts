@@ -30,12 +30,12 @@ import { readOutput } from '../output.js';
 import type { StartTimer } from '../timer.js';
 import { attemptStep, recordOfFailure } from './attempt.js';
 import type { Attempt, StepWork } from './attempt.js';
-import { answerable, createBatches } from './batches.js';
-import { createGate } from './gate.js';
+import { answerable, Batches } from './batches.js';
+import { Gate } from './gate.js';
 import { createHandlerContext } from './handler-context.js';
-import { createLazyAbort } from './lazy-abort.js';
+import { LazyAbort } from './lazy-abort.js';
 import { readMemo } from './memo.js';
-import { createOccurrences } from './occurrences.js';
+import { Occurrences } from './occurrences.js';
 import { outcomeOfError, outcomeOfValue } from './outcome.js';
 
 export interface Recorder {
@@ -93,9 +93,9 @@ class Driver implements Activation {
   private finish!: (result: ActivationResult) => void;
 
   private readonly memo;
-  private readonly occurrences = createOccurrences();
-  private readonly gate = createGate();
-  private readonly lazyAbort = createLazyAbort();
+  private readonly occurrences = new Occurrences();
+  private readonly gate = new Gate();
+  private readonly lazyAbort = new LazyAbort();
 
   /** Steps that were called and have not settled. */
   private readonly pending = new Map<string, Pending>();
@@ -105,7 +105,7 @@ class Driver implements Activation {
   private readonly passed = new Map<string, Settled>();
   private readonly running = new Set<Attempt>();
   /** Recorded, and not submitted yet. */
-  private readonly batches = createBatches(() => this.gate.submit());
+  private readonly batches = new Batches(() => this.gate.submit());
   private readonly unsent: StepRecord[] = [];
   private nextOrder: number;
   /** Recorded steps that this replay has not come past. */

@@ -6,6 +6,7 @@ import { toFailure } from '../failure.js';
 import { isNonRetryable, retryAfterMsOf } from '../function-errors.js';
 import { writeOutput } from '../output.js';
 import type { StepContext } from '../step-tools.js';
+import { withSignal } from './lazy-abort.js';
 import type { LazyAbort } from './lazy-abort.js';
 
 /** A step as the handler called it. */
@@ -41,13 +42,7 @@ export async function attemptStep(
   attempt: Attempt,
   options: AttemptOptions & { abort: LazyAbort },
 ): Promise<StepRecord> {
-  const { abort } = options;
-  const context: StepContext = {
-    get signal() {
-      return abort.signal;
-    },
-    attempt: attempt.number,
-  };
+  const context: StepContext = withSignal({ attempt: attempt.number }, options.abort);
   try {
     const output = writeOutput(await attempt.step.work(context));
     return {

@@ -11,35 +11,32 @@ export interface Batch {
   readonly records: StepRecord[];
 }
 
-export interface Batches {
-  add(record: StepRecord): void;
-  readonly count: number;
-  take(): Batch[];
-}
-
 /** Each batch is a submission of its own, which begins with its first record. */
-export function createBatches(submit: () => number): Batches {
-  let batches: (Batch & { bytes: number })[] = [];
-  return {
-    add(record) {
-      const bytes = bytesOf(record);
-      const last = batches.at(-1);
-      if (last !== undefined && last.bytes + bytes <= batchBytesMax) {
-        last.records.push(record);
-        last.bytes += bytes;
-      } else {
-        batches.push({ submission: submit(), records: [record], bytes });
-      }
-    },
-    get count() {
-      return batches.length;
-    },
-    take() {
-      const taken = batches;
-      batches = [];
-      return taken;
-    },
-  };
+export class Batches {
+  private waiting: (Batch & { bytes: number })[] = [];
+
+  constructor(private readonly submit: () => number) {}
+
+  get count(): number {
+    return this.waiting.length;
+  }
+
+  add(record: StepRecord): void {
+    const bytes = bytesOf(record);
+    const last = this.waiting.at(-1);
+    if (last !== undefined && last.bytes + bytes <= batchBytesMax) {
+      last.records.push(record);
+      last.bytes += bytes;
+    } else {
+      this.waiting.push({ submission: this.submit(), records: [record], bytes });
+    }
+  }
+
+  take(): Batch[] {
+    const taken = this.waiting;
+    this.waiting = [];
+    return taken;
+  }
 }
 
 /** As many of the records, from the first on, as one answer takes. */

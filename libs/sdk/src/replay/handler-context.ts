@@ -11,6 +11,7 @@ import type { Logger } from '../logger.js';
 import type { Jsonified } from '../output.js';
 import type { StepContext, StepOptions, StepTools } from '../step-tools.js';
 import type { SleepStep, StepWork } from './attempt.js';
+import { withSignal } from './lazy-abort.js';
 import type { LazyAbort } from './lazy-abort.js';
 
 interface ContextOptions {
@@ -26,7 +27,7 @@ interface ContextOptions {
 export async function createHandlerContext(options: ContextOptions): Promise<HandlerContext<unknown>> {
   const { definition, invocation, abort, logger } = options;
   const event = await readEvent(invocation.event, definition.schema);
-  return {
+  const context = {
     event,
     events: [event],
     step: createStepTools({ ...options, policy: definition.config.retries }),
@@ -36,11 +37,9 @@ export async function createHandlerContext(options: ContextOptions): Promise<Han
       attempt: invocation.run.attempt,
       traceparent: invocation.traceparent,
     },
-    get signal() {
-      return abort.signal;
-    },
     logger,
   };
+  return withSignal(context, abort);
 }
 
 function createStepTools(options: {

@@ -1,25 +1,20 @@
 /** Ids of steps: the name, then `name:1`, `name:2`, in the order of the calls. */
 
-export interface Occurrences {
-  /** The id of the next step of that name. An id that somebody gave as a name is passed over. */
-  next(name: string): string;
-  readonly size: number;
-}
+export class Occurrences {
+  private readonly used = new Set<string>();
+  private readonly counts = new Map<string, number>();
 
-export function createOccurrences(): Occurrences {
-  const used = new Set<string>();
-  const counts = new Map<string, number>();
-  return {
-    next(name) {
-      let count = counts.get(name) ?? 0;
-      let id = count === 0 ? name : `${name}:${count}`;
-      while (used.has(id)) id = `${name}:${++count}`;
-      counts.set(name, count + 1);
-      used.add(id);
-      return id;
-    },
-    get size() {
-      return used.size;
-    },
-  };
+  get size(): number {
+    return this.used.size;
+  }
+
+  /** The id of the next step of that name. An id that somebody gave as a name is passed over. */
+  next(name: string): string {
+    let count = this.counts.get(name) ?? 0;
+    let id = count === 0 ? name : `${name}:${count}`;
+    while (this.used.has(id)) id = `${name}:${++count}`;
+    this.counts.set(name, count + 1);
+    this.used.add(id);
+    return id;
+  }
 }
