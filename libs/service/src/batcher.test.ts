@@ -46,6 +46,30 @@ test('what arrives while all slots are busy waits and goes together, no more tha
   expect(await Promise.all(all)).toEqual([0, 10, 20, 30, 40, 50]);
 });
 
+test('a batch begins beside another once it is as large', async () => {
+  const { batches, run } = createHeldRun();
+  const batcher = createBatcher({ maxItems: 100, maxConcurrent: 2, maxQueued: 100, run });
+  const all = [1, 2, 3].map((item) => batcher.add(item));
+  await turn();
+  for (const item of [4, 5]) all.push(batcher.add(item));
+  await turn();
+  expect(batches.map((batch) => batch.items)).toEqual([[1, 2, 3]]);
+  all.push(batcher.add(6));
+  await turn();
+  expect(batches.map((batch) => batch.items)).toEqual([
+    [1, 2, 3],
+    [4, 5, 6],
+  ]);
+  all.push(batcher.add(7));
+  batches[0]!.end();
+  await turn();
+  expect(batches).toHaveLength(2);
+  batches[1]!.end();
+  await turn();
+  batches[2]!.end();
+  expect(await Promise.all(all)).toEqual([10, 20, 30, 40, 50, 60, 70]);
+});
+
 test('never more batches are in flight than allowed', async () => {
   let inFlight = 0;
   let inFlightMax = 0;

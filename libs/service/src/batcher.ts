@@ -1,6 +1,9 @@
 /**
  * Group commit. Items that arrive within one turn of the event loop share a batch when nothing is in flight; under load a
  * batch is whatever gathered while the batches before it ran, so batches grow exactly as fast as they need to.
+ *
+ * A batch begins beside another only if it has become as large: smaller ones would cost a round trip and a commit each
+ * while the first is about to end.
  */
 import { IronflowError } from '@ironflow/errors';
 import type { Stoppable } from './lifecycle.js';
@@ -31,6 +34,8 @@ export function createBatcher<Item, Result>(options: BatcherOptions<Item, Result
   let items: Item[] = [];
   let waiters: Waiter<Result>[] = [];
   let inFlight = 0;
+  /** Items of the batch that began last. */
+  let lastSize = 0;
   let isScheduled = false;
   let stopped: { done: Promise<void>; settle(): void } | undefined;
 
@@ -39,14 +44,20 @@ export function createBatcher<Item, Result>(options: BatcherOptions<Item, Result
     if (items.length >= options.maxQueued) {
       return Promise.reject(unavailable('overloaded', 'too much is waiting to be written'));
     }
-    if (!isScheduled && inFlight < options.maxConcurrent) {
-      isScheduled = true;
-      setImmediate(flushScheduled);
-    }
-    return new Promise((resolve, reject) => {
+    const added = new Promise<Result>((resolve, reject) => {
       items.push(item);
       waiters.push({ resolve, reject });
     });
+    if (!isScheduled && mayBegin()) {
+      isScheduled = true;
+      setImmediate(flushScheduled);
+    }
+    return added;
+  }
+
+  function mayBegin(): boolean {
+    if (inFlight === 0) return items.length > 0;
+    return inFlight < options.maxConcurrent && items.length >= lastSize;
   }
 
   function flushScheduled(): void {
@@ -55,9 +66,11 @@ export function createBatcher<Item, Result>(options: BatcherOptions<Item, Result
   }
 
   function flush(): void {
-    while (items.length > 0 && inFlight < options.maxConcurrent) {
+    while (mayBegin()) {
+      const [batch, batchWaiters] = take();
       inFlight += 1;
-      void runBatch(...take());
+      lastSize = batch.length;
+      void runBatch(batch, batchWaiters);
     }
     if (items.length === 0 && inFlight === 0) stopped?.settle();
   }
