@@ -157,6 +157,7 @@ function createParts(options: ExecutorOptions) {
       isConnected,
       logger,
       metrics,
+      spans,
       now,
     }),
   };

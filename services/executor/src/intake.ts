@@ -2,14 +2,13 @@
  * From a delivered activation to a run that may be driven: every activation is checked against Postgres and against the
  * journal's leader before the function is called, many at a time.
  */
-import { randomBytes } from 'node:crypto';
 import { messageOf } from '@ironflow/errors';
 import type { ExecutorStore, RunState } from '@ironflow/database';
 import { parseTraceparent } from '@ironflow/schema';
 import type { Activation, TraceContext, Writer } from '@ironflow/schema';
 import type { Delivery, Journal } from '@ironflow/jetstream';
 import { createBatcher } from '@ironflow/service';
-import type { Batcher, Logger } from '@ironflow/service';
+import type { Batcher, Logger, SpanRecorder } from '@ironflow/service';
 import type { ActiveRun } from './active-run.js';
 import { createJournalWriter } from './journal-writer.js';
 import type { ExecutorMetrics } from './executor-metrics.js';
@@ -28,6 +27,7 @@ export interface IntakeOptions {
   isConnected: () => boolean;
   logger: Logger;
   metrics: ExecutorMetrics;
+  spans: Pick<SpanRecorder, 'newSpanId'>;
   now: () => number;
 }
 
@@ -138,7 +138,7 @@ function activate(
 ): ActiveRun {
   const { scope, runId } = activation;
   const activatedAtMs = options.now();
-  const trace = activationTrace(state.traceparent);
+  const trace = activationTrace(options.spans, state.traceparent);
   const journal = createJournalWriter({
     journal: options.journal,
     lease,
@@ -202,8 +202,11 @@ async function acceptedSequence(store: ExecutorStore, runId: string): Promise<nu
   return states.get(runId)?.journalSeq ?? 0;
 }
 
-function activationTrace(traceparent: string | undefined): TraceContext | undefined {
+function activationTrace(
+  spans: IntakeOptions['spans'],
+  traceparent: string | undefined,
+): TraceContext | undefined {
   const context = parseTraceparent(traceparent);
   if (context === undefined || !context.sampled) return undefined;
-  return { traceId: context.traceId, spanId: randomBytes(8).toString('hex'), sampled: true };
+  return { traceId: context.traceId, spanId: spans.newSpanId(), sampled: true };
 }

@@ -2,7 +2,7 @@
  * The way of an event through ingest, whichever door it came in by: trace, commit, publish, and perhaps wait. The answer
  * comes after the commit and does not wait for NATS.
  */
-import { randomBytes } from 'node:crypto';
+import { randomFillSync } from 'node:crypto';
 import type { NewEvent, StoredEventReceipt } from '@ironflow/database';
 import { createId, formatTraceparent, parseTraceparent } from '@ironflow/schema';
 import type { EventSource, Scope, StoredEvent } from '@ironflow/schema';
@@ -86,15 +86,25 @@ export function createEmit(options: EmissionOptions): Emit {
 }
 
 const idRandomBytes = 10;
+/** Random bytes of the next ids: asking the system for each id's costs more than the rest of making it. */
+const randomPool = new Uint8Array(512 * idRandomBytes);
+let randomUsed = randomPool.length;
+
+function randomForId(): Uint8Array {
+  if (randomUsed === randomPool.length) {
+    randomFillSync(randomPool);
+    randomUsed = 0;
+  }
+  return randomPool.subarray(randomUsed, (randomUsed += idRandomBytes));
+}
 
 function prepare(request: EmissionRequest, nowMs: number, spans: SpanRecorder): Accepting[] {
   const parent = parseTraceparent(request.traceparent);
-  const random = randomBytes(idRandomBytes * request.events.length);
-  return request.events.map((prepared, index) => {
+  return request.events.map((prepared) => {
     const traceId = parent?.traceId ?? spans.newTraceId();
     const spanId = spans.newSpanId();
     const sampled = parent?.sampled ?? spans.shouldSample(traceId);
-    const id = prepared.id ?? createId(nowMs, random.subarray(index * idRandomBytes));
+    const id = prepared.id ?? createId(nowMs, randomForId());
     const traceparent = formatTraceparent({ traceId, spanId, sampled });
     return {
       event: { ...prepared, id, source: request.source, traceparent },
