@@ -10,11 +10,14 @@ import type {
   EventsPage,
   EventsQuery,
   FunctionResource,
+  Run,
   RunDetail,
   RunsPage,
   RunsQuery,
+  RunStatus,
   RunUpdate,
 } from '@ironflow/schema';
+import { isTerminal } from '@ironflow/schema';
 import type { Database, Queryable, Statement } from './database.js';
 import { intersect, windowsAround } from './id-windows.js';
 import type { IdWindow } from './id-windows.js';
@@ -46,6 +49,8 @@ export interface ApiStore {
   getRun(environmentId: string, runId: string): Promise<RunDetail | undefined>;
   /** For who watches it: outputs of steps are not even read. */
   getRunUpdate(environmentId: string, runId: string): Promise<RunUpdate | undefined>;
+  /** Stores the wish and wakes the run; a second time it changes nothing. */
+  requestStop(environmentId: string, runId: string): Promise<StopAnswer>;
   listEvents(environmentId: string, query: EventsQuery): Promise<EventsPage>;
   getEvent(environmentId: string, eventId: string): Promise<EventDetail | undefined>;
   /** Archived ones included. */
@@ -55,6 +60,12 @@ export interface ApiStore {
   /** The newest first. */
   listDeadLetters(environmentId: string, limit: number): Promise<DeadLetter[]>;
 }
+
+export type StopAnswer =
+  | { kind: 'requested'; run: Run }
+  /** It had ended before. */
+  | { kind: 'ended'; status: RunStatus }
+  | { kind: 'not_found' };
 
 export function createApiStore(database: Database): ApiStore {
   const list = <Row>(environmentId: string, statement: Statement, values: unknown[] = []): Promise<Row[]> =>
@@ -73,6 +84,8 @@ export function createApiStore(database: Database): ApiStore {
       database.inEnvironment(environmentId, (transaction) =>
         readRunUpdate(transaction, environmentId, runId),
       ),
+    requestStop: (environmentId, runId) =>
+      database.inEnvironment(environmentId, (transaction) => requestStop(transaction, environmentId, runId)),
     listEvents: async (environmentId, query) => {
       const { statement, values } = eventsList(query);
       const page = cutPage(await list<EventRow & PageRow>(environmentId, statement, values), query.limit);
@@ -133,7 +146,7 @@ function listOf(parts: ListParts): List {
 }
 
 const runFacts = `id, app_id, function_id, function_hash, mode, status, skip_reason, event_id,
-  correlation_id, error, traceparent, created_at, started_at, ended_at`;
+  correlation_id, error, traceparent, created_at, started_at, ended_at, stop_requested_at`;
 const eventName = '(select name from events where events.id = r.event_id) as event_name';
 const eventFacts = 'id, name, version, source, correlation_id, causation_id, received_at';
 const resultColumns = 'id, function_id, status, output::text, error';
@@ -186,6 +199,23 @@ const stepsStatement: Statement = {
   name: 'run_steps',
   text: `select ${stepFacts}, output::text ${ofRun}`,
 };
+
+const stopStatement: Statement = { name: 'request_stop', text: 'select request_stop($1)' };
+
+async function requestStop(
+  transaction: Queryable,
+  environmentId: string,
+  runId: string,
+): Promise<StopAnswer> {
+  await transaction.query(stopStatement, [runId]);
+  const [row] = await transaction.query<RunRow>(runStatement, [environmentId, runId]);
+  if (row === undefined) return { kind: 'not_found' };
+  const run = toRun(row);
+  // What was cancelled before may well have ended since.
+  const isStopped =
+    run.status === 'cancelled' || (run.stopRequestedAt !== undefined && !isTerminal(run.status));
+  return isStopped ? { kind: 'requested', run } : { kind: 'ended', status: run.status };
+}
 
 async function readRun(
   transaction: Queryable,

@@ -53,6 +53,7 @@ test('a run is read with its event, letter for letter, and with what an activati
           wake: 1,
           served: 0,
           failures: 0,
+          stopRequested: false,
           journalSeq: 0,
           registryVersion: 0,
           memoBytes: 0,

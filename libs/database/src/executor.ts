@@ -17,6 +17,8 @@ export interface RunState {
   wake: number;
   served: number;
   failures: number;
+  /** Somebody asked for it: nothing more is to be called. */
+  stopRequested: boolean;
   journalSeq: number;
   registryVersion: number;
   /** Outputs and errors of `steps`, as UTF-8. Beyond `limits.runMemoBytesMax` they are not read: `steps` is empty. */
@@ -33,6 +35,8 @@ export interface RunState {
 export interface ExecutorStore {
   /** Runs that do not exist are missing from the answer. */
   loadRuns(runIds: readonly string[]): Promise<Map<string, RunState>>;
+  /** Those of the runs that somebody asked to stop. */
+  stopRequested(runIds: readonly string[]): Promise<string[]>;
 }
 
 export function createExecutorStore(database: Database): ExecutorStore {
@@ -48,8 +52,20 @@ export function createExecutorStore(database: Database): ExecutorStore {
       ]);
       return new Map(rows.map((row) => [row.id, toRunState(row)]));
     },
+    stopRequested: async (runIds) => {
+      if (runIds.length === 0) return [];
+      const { lowest, highest } = boundsOf(runIds);
+      const rows = await database.query<{ id: string }>(stopRequestedStatement, [runIds, lowest, highest]);
+      return rows.map(({ id }) => id);
+    },
   };
 }
+
+const stopRequestedStatement: Statement = {
+  name: 'stop_requested',
+  text: `select id from runs
+    where id = any($1::uuid[]) and id >= $2 and id <= $3 and stop_requested_at is not null`,
+};
 
 // Each part is a lateral subquery that the planner cannot merge (offset 0): one index lookup a run, in its
 // partition only. Outputs travel as text within the JSON of the steps: parsing and printing them again would
@@ -58,14 +74,14 @@ export function createExecutorStore(database: Database): ExecutorStore {
 const loadStatement: Statement = {
   name: 'load_runs',
   text: `select r.id, r.environment_id, ${scopeColumns}, r.app_id, r.function_id, r.status,
-      r.wake, r.served, r.failures, r.journal_seq::float8 as journal_seq, e.registry_version, r.traceparent,
+      r.wake, r.served, r.failures, r.stop_requested_at is not null as stop_requested, r.journal_seq::float8 as journal_seq, e.registry_version, r.traceparent,
       s.steps, coalesce(s.memo_bytes, 0)::float8 as memo_bytes,
       v.id as event_id, v.name as event_name, v.data, v.version, v.source, v.correlation_id, v.causation_id,
       v.traceparent as event_traceparent, v.received_at_ms
     from unnest($1::uuid[]) as i (id)
     cross join lateral (
       select id, environment_id, event_id, app_id, function_id, status, wake, served, failures, journal_seq,
-        traceparent
+        traceparent, stop_requested_at
       from runs where runs.id = i.id and runs.id >= $2 and runs.id <= $3 offset 0
     ) r
     join environments e on e.id = r.environment_id
@@ -112,6 +128,7 @@ interface RunRow {
   wake: number;
   served: number;
   failures: number;
+  stop_requested: boolean;
   journal_seq: number;
   registry_version: number;
   traceparent: string | null;
@@ -138,6 +155,7 @@ function toRunState(row: RunRow): RunState {
     wake: row.wake,
     served: row.served,
     failures: row.failures,
+    stopRequested: row.stop_requested,
     journalSeq: row.journal_seq,
     registryVersion: row.registry_version,
     memoBytes: row.memo_bytes,

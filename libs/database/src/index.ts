@@ -31,6 +31,7 @@ export type {
   NewRun,
   OverdueRun,
   OverdueRunsQuery,
+  RestedRun,
   RoutingOutcome,
   SchedulerStore,
 } from './scheduler.js';

@@ -168,6 +168,16 @@ test('the tenant role cannot write into another environment, nor run what is not
       transaction.query({ name: '', text: `update runs set status = 'completed'` }, []),
     ),
   ).rejects.toMatchObject({ code: '42501' });
+  const [theirRun] = await startRuns(platform, platform.theirs.scope, 1);
+  await platform.tenant.inEnvironment(ours, (transaction) =>
+    transaction.query({ name: '', text: 'select request_stop($1)' }, [theirRun!.id]),
+  );
+  await platform.tenant.query({ name: '', text: 'select request_stop($1)' }, [theirRun!.id]);
+  const stopped = await platform.admin.query(
+    'select 1 from runs where id = $1 and stop_requested_at is not null',
+    [theirRun!.id],
+  );
+  expect(stopped.rows).toEqual([]);
   await expect(
     platform.tenant.query({ name: '', text: `select ensure_partitions('events')` }, []),
   ).rejects.toMatchObject({ code: '42501' });

@@ -21,6 +21,7 @@ export interface RunRow {
   created_at: Date;
   started_at: Date | null;
   ended_at: Date | null;
+  stop_requested_at: Date | null;
 }
 
 export function toRun(row: RunRow): Run {
@@ -41,6 +42,7 @@ export function toRun(row: RunRow): Run {
     createdAt: row.created_at.toISOString(),
     ...(row.started_at === null ? {} : { startedAt: row.started_at.toISOString() }),
     ...(row.ended_at === null ? {} : { endedAt: row.ended_at.toISOString() }),
+    ...(row.stop_requested_at === null ? {} : { stopRequestedAt: row.stop_requested_at.toISOString() }),
   };
 }
 

@@ -7,7 +7,7 @@
  * 3. Runs are locked in the order of their ids, and their timers under that lock (see timers.ts).
  * 4. A step's first accepted wait fixes when it is due, by PostgreSQL's clock.
  * 5. A retry of the run itself serves every reason to run that there is: nothing calls the function before it is due, and
- *    what came meanwhile is found then (see timers.ts).
+ *    what came meanwhile is found then (see timers.ts). A run that was asked to stop does not wait for it.
  */
 import { isTerminal } from '@ironflow/schema';
 import type { DeadLetter, Failure, RunMode, RunStatus, Scope, StepRecord } from '@ironflow/schema';
@@ -131,10 +131,11 @@ const applyStatement: Statement = {
     update runs r set
       journal_seq = g.journal_seq,
       status = case
-        when g.status = 'waiting' and g.retry_in_ms is null and r.wake > greatest(r.served, g.served)
-          then 'queued'
+        when g.status = 'waiting' and (g.retry_in_ms is null or r.stop_requested_at is not null)
+          and r.wake > greatest(r.served, g.served) then 'queued'
         else coalesce(g.status, r.status) end,
-      served = greatest(r.served, g.served, case when g.retry_in_ms is not null then r.wake end),
+      served = greatest(r.served, g.served, 
+        case when g.retry_in_ms is not null and r.stop_requested_at is null then r.wake end),
       failures = coalesce(g.failures, r.failures),
       started_at = coalesce(r.started_at, to_timestamp(g.started_at_ms / 1000)),
       ended_at = case when g.status in ('completed', 'failed', 'cancelled', 'skipped')

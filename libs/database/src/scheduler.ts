@@ -61,6 +61,14 @@ export interface UnroutedEventsQuery {
   limit: number;
 }
 
+export interface RestedRun {
+  runId: string;
+  status: 'waiting_for_worker' | 'cancelled';
+  journalSeq: number;
+  wake: number;
+  served: number;
+}
+
 export interface SchedulerStore {
   routeEvents(events: readonly EventToRoute[], runs: readonly NewRun[]): Promise<RoutingOutcome>;
   /** Stored longer ago than that and not routed, the oldest first: their message was lost. */
@@ -69,8 +77,8 @@ export interface SchedulerStore {
   runsOfEvents(eventIds: readonly string[]): Promise<RunToActivate[]>;
   /** Runs that need an activation and were woken longer ago than that, the longest first. */
   overdueRuns(query: OverdueRunsQuery): Promise<OverdueRun[]>;
-  /** Queued runs of an app without a worker; answers those that it put to rest. */
-  restForWorker(runIds: readonly string[]): Promise<string[]>;
+  /** Queued runs of an app without a worker rest; those that were asked to stop end instead, for nothing of them runs. */
+  restForWorker(runIds: readonly string[]): Promise<RestedRun[]>;
   /** The reverse, as workers come: resumed runs before new ones, the oldest first. */
   releaseForWorker(environmentId: string, appId: string, limit: number): Promise<RunToActivate[]>;
   waitingForWorker(): Promise<{ environmentId: string; appId: string }[]>;
@@ -119,8 +127,14 @@ export function createSchedulerStore(database: Database): SchedulerStore {
     },
     restForWorker: async (runIds) => {
       const { lowest, highest } = boundsOf(runIds);
-      const rows = await database.query<{ id: string }>(restStatement, [runIds, lowest, highest]);
-      return rows.map((row) => row.id);
+      const rows = await database.query<RestedRow>(restStatement, [runIds, lowest, highest]);
+      return rows.map((row) => ({
+        runId: row.id,
+        status: row.status,
+        journalSeq: row.journal_seq,
+        wake: row.wake,
+        served: row.served,
+      }));
     },
     releaseForWorker: async (environmentId, appId, limit) => {
       const rows = await database.query<RunToActivateRow>(releaseStatement, [environmentId, appId, limit]);
@@ -285,11 +299,26 @@ const restStatement: Statement = {
   text: `with locked as materialized (
     select id from runs where id = any($1::uuid[]) and id >= $2 and id <= $3 and status = 'queued'
     order by id for update
+  ), moved as (
+    update runs r set
+      status = case when r.stop_requested_at is null then 'waiting_for_worker' else 'cancelled' end,
+      ended_at = case when r.stop_requested_at is not null then date_trunc('milliseconds', now()) end
+    from locked l
+    where r.id = l.id and r.id = any($1::uuid[]) and r.id >= $2 and r.id <= $3 and r.status = 'queued'
+    returning r.id, r.status, r.journal_seq, r.wake, r.served
+  ), disarmed as (
+    delete from timers where run_id = any(array(select id from moved where status = 'cancelled'))
   )
-  update runs r set status = 'waiting_for_worker' from locked l
-  where r.id = l.id and r.id = any($1::uuid[]) and r.id >= $2 and r.id <= $3 and r.status = 'queued'
-  returning r.id`,
+  select id, status, journal_seq::float8 as journal_seq, wake, served from moved`,
 };
+
+interface RestedRow {
+  id: string;
+  status: RestedRun['status'];
+  journal_seq: number;
+  wake: number;
+  served: number;
+}
 
 const releaseStatement: Statement = {
   name: 'release_for_worker',

@@ -1,18 +1,21 @@
-/** Notices of what Postgres accepted: published at most once into PUBSUB, heard as plain messages. */
+/** Notices of what Postgres accepted: published at most once into PUBSUB or CANCEL, heard as plain messages. */
 import {
   eventRoutedNoticeSchema,
   headerNames,
   parseSubject,
   runNoticeSchema,
   schemaVersion,
+  stopNoticeSchema,
+  subjectFilters,
   subjects,
 } from '@ironflow/schema';
-import type { EventRoutedNotice, RunNotice, RunNoticeKind } from '@ironflow/schema';
+import type { EventRoutedNotice, RunNotice, RunNoticeKind, StopNotice } from '@ironflow/schema';
 import type { Connection } from './connection.js';
 
 export interface Notices {
   publishRun(notice: RunNotice, what: RunNoticeKind): void;
   publishEventRouted(notice: EventRoutedNotice): void;
+  publishStop(notice: StopNotice): void;
   /**
    * With a queue, one member of it hears each notice; without, everybody hears all. `wants` is asked by the run's id
    * before anything is parsed.
@@ -28,6 +31,8 @@ export interface Notices {
     listener: (notice: EventRoutedNotice) => void,
     wants?: (eventId: string) => boolean,
   ): () => void;
+  /** Of every environment; with a queue, one member of it hears each. */
+  onStop(listener: (notice: StopNotice) => void, queue?: string): () => void;
 }
 
 const headers = { [headerNames.schemaVersion]: schemaVersion };
@@ -55,6 +60,16 @@ export function createNotices(connection: Connection): Notices {
       const subject = subjects.eventRoutedNotice(notice.scope, notice.eventId);
       connection.publish({ subject, data: JSON.stringify(notice), headers });
     },
+    publishStop: (notice) => {
+      const subject = subjects.cancellation(notice.scope, notice.runId);
+      connection.publish({ subject, data: JSON.stringify(notice), headers });
+    },
+    onStop: (listener, queue) =>
+      listen(
+        { filter: subjectFilters.everyCancellation, queue },
+        (body) => stopNoticeSchema.safeParse(body),
+        listener,
+      ),
     onRun: (filter, listener, queue, wants) =>
       listen({ filter, queue, wants }, (body) => runNoticeSchema.safeParse(body), listener),
     onEventRouted: (filter, listener, wants) =>

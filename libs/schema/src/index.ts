@@ -70,8 +70,8 @@ export type {
 } from './journal.js';
 export { describeIssue } from './issue.js';
 export { limits } from './limits.js';
-export { eventRoutedNoticeSchema, runNoticeSchema } from './notice.js';
-export type { EventRoutedNotice, RunNotice } from './notice.js';
+export { eventRoutedNoticeSchema, runNoticeSchema, stopNoticeSchema } from './notice.js';
+export type { EventRoutedNotice, RunNotice, StopNotice } from './notice.js';
 export {
   deliveredEventSchema,
   executorMessageSchema,

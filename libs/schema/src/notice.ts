@@ -28,6 +28,17 @@ export const runNoticeSchema = z.object({
 });
 export type RunNotice = z.infer<typeof runNoticeSchema>;
 
+/** A run was asked to stop: for the executor that drives it, and the scheduler, should nobody. */
+export const stopNoticeSchema = runNoticeSchema.pick({
+  scope: true,
+  runId: true,
+  eventId: true,
+  functionId: true,
+  appId: true,
+  mode: true,
+});
+export type StopNotice = z.infer<typeof stopNoticeSchema>;
+
 /** Every disposition of an event that somebody waits for: its runs, skipped ones among them. */
 export const eventRoutedNoticeSchema = z.object({
   scope: scopeSchema,

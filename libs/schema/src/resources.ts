@@ -76,6 +76,7 @@ export const runSchema = z.object({
   createdAt: timestamp,
   startedAt: timestamp.optional(),
   endedAt: timestamp.optional(),
+  stopRequestedAt: timestamp.optional().describe('when it was cancelled; it ends as soon as it has stopped'),
 });
 export type Run = z.infer<typeof runSchema>;
 

@@ -19,6 +19,7 @@ export const subjects = {
   journal: (place: Place, runId: string, last: 'step' | 'run') => `${prefix(place)}.results.${runId}.${last}`,
   /** A run's whole journal. Every append expects against exactly this filter: differing ones are not safe on R3. */
   journalOf: (place: Place, runId: string) => `${prefix(place)}.results.${runId}.>`,
+  cancellation: (place: Place, runId: string) => `${prefix(place)}.cancel.${runId}`,
   deadLetter: (place: Place, tail: string) => `${prefix(place)}.dlq.${tail}`,
   runNotice: (place: Place, runId: string, what: RunNoticeKind) =>
     `public.${place.project}.${place.env}.system.run.${runId}.${what}`,

@@ -52,7 +52,8 @@ export function createApi(options: ApiOptions): Api {
   const authenticator = createAuthenticator(database, options.secrets, {
     ...(options.elapsedMs === undefined ? {} : { elapsedMs: options.elapsedMs }),
   });
-  addHttpRoutes(http.app, { authenticator, database, store, announcer, streams, version });
+  const { notices } = jetstream;
+  addHttpRoutes(http.app, { authenticator, database, store, announcer, streams, notices, version });
   // The server waits for open answers to end, and streams would go on.
   options.stopping?.addEventListener('abort', () => void streams.stop(), { once: true });
 

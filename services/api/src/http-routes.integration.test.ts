@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { roleAllows, routes } from '@ironflow/schema';
-import type { Route } from '@ironflow/schema';
+import type { Route, StopNotice } from '@ironflow/schema';
 import type { z } from 'zod';
 import { eventually } from '@ironflow/testing';
 import { newId, startApiUnderTest } from './testing/api-under-test.js';
@@ -208,6 +208,26 @@ describe('runs and events', () => {
       routes.listRuns,
     );
     expect(page.runs.map(({ id }) => id)).toEqual([runId]);
+  });
+
+  test('can be cancelled until they have ended, and executors are told each time', async () => {
+    const { eventId, runId } = await under.addRun(under.acme.scope);
+    const told: StopNotice[] = [];
+    under.jetstream.notices.onStop((notice) => told.push(notice));
+    const cancel = () => under.request('POST', `/v1/runs/${runId}/cancel`);
+    const first = await cancel();
+    expect(first.status).toBe(202);
+    const run = routes.cancelRun.answers[202].schema.parse(first.body);
+    expect(run).toMatchObject({ id: runId, status: 'queued', stopRequestedAt: expect.any(String) });
+    expect(await cancel()).toEqual(first);
+    await eventually(() => expect(told).toHaveLength(2));
+    expect(told[0]).toMatchObject({ scope: under.acme.scope, runId, eventId, functionId: 'hello' });
+    await under.progress(
+      { scope: under.acme.scope, runId, eventId },
+      { prev: 0, journalSeq: 7, status: 'completed', served: 1 },
+      'quietly',
+    );
+    expect(await cancel()).toMatchObject({ status: 409, body: { error: { code: 'run_ended' } } });
   });
 
   test("another environment's ids are as unknown as any", async () => {

@@ -2,6 +2,7 @@
 import { isRefusedData, registerApp } from '@ironflow/database';
 import type { ApiStore, Authenticator, Database } from '@ironflow/database';
 import { IronflowError } from '@ironflow/errors';
+import type { Notices } from '@ironflow/jetstream';
 import { routes } from '@ironflow/schema';
 import type { Identity, KeyRole, Route } from '@ironflow/schema';
 import { authenticate, principalOf, requirePrincipal } from '@ironflow/service';
@@ -20,6 +21,7 @@ export interface HttpRoutesOptions {
   store: ApiStore;
   announcer: RegistryAnnouncer;
   streams: RunStreams;
+  notices: Pick<Notices, 'publishStop'>;
   version: string;
 }
 
@@ -47,6 +49,18 @@ function addRuns(app: HttpApp, options: HttpRoutesOptions): void {
     const run = await store.getRun(environmentOf(request), request.params.id);
     if (run === undefined) throw runNotFound();
     return run;
+  });
+  serve(app, options, routes.cancelRun, async (request, reply) => {
+    const { scope } = principalOf(request);
+    const answer = await store.requestStop(scope.environmentId, request.params.id);
+    if (answer.kind === 'not_found') throw runNotFound();
+    if (answer.kind === 'ended') {
+      throw new IronflowError('conflict', 'run_ended', `the run has ended: it is ${answer.status}`);
+    }
+    const { id: runId, mode, appId, functionId, eventId } = answer.run;
+    // Also the second time: whoever was to hear of it may not have.
+    options.notices.publishStop({ scope, runId, mode, appId, functionId, eventId });
+    return reply.code(202).send(answer.run);
   });
   serve(app, options, routes.watchRun, async (request, reply) => {
     await streams.watch({

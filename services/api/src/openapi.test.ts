@@ -43,7 +43,9 @@ describe.each(Object.entries<Route>(routes))('%s', (operationId, route) => {
   });
 
   test('answers something', () => {
-    expect(Object.keys(operation.responses)).toEqual(expect.arrayContaining(['200', '400']));
+    const statuses = Object.keys(operation.responses);
+    expect(statuses).toContain('400');
+    expect(statuses.some((status) => status.startsWith('2'))).toBe(true);
   });
 });
 

@@ -5,6 +5,7 @@ import type { TraceContext } from '@ironflow/schema';
 import type { JournalWriter } from './journal-writer.js';
 import type { Lease } from './lease.js';
 import { memoize } from './run-position.js';
+import type { StopRequest } from './stop-requests.js';
 
 export interface ActiveRun {
   runId: string;
@@ -25,6 +26,8 @@ export interface ActiveRun {
   /** How the call went is in the journal, for the circuit breaker. */
   callReported: boolean;
   registryVersion: number;
+  /** Whoever drives the run ends it when it is asked to. */
+  stop: StopRequest;
   lease: Lease;
   journal: JournalWriter;
   activatedAtMs: number;

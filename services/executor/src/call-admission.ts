@@ -1,6 +1,6 @@
 /**
- * What every run passes before its function is called, whether by HTTP or on a worker's socket: the limits of a run that
- * can go no further, and the circuit breaker. Owns the breaker's probe: one whose outcome was not recorded is given back.
+ * What every run passes before its function is called, whether by HTTP or on a worker's socket: whether it was asked to stop,
+ * the limits of a run that can go no further, and the circuit breaker. Owns the breaker's probe: one whose outcome was not recorded is given back.
  */
 import { limits } from '@ironflow/schema';
 import type { ActiveRun } from './active-run.js';
@@ -28,6 +28,7 @@ const unrecordedCallsMax = 20;
 
 export function createCallAdmission({ circuits, settlement }: CallAdmissionOptions): CallAdmission {
   return async (run, endpoint, drive) => {
+    if (run.stop.isRequested) return concluded(settlement.cancel(run));
     if (run.memoBytes > limits.runMemoBytesMax) return concluded(settlement.fail(run, memoTooLarge()));
     if ((run.unrecordedCalls ?? 0) >= unrecordedCallsMax) {
       return concluded(settlement.fail(run, deliveryExhausted(unrecordedCallsMax)));

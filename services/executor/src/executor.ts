@@ -12,6 +12,7 @@ import {
 } from '@ironflow/database';
 import type { Database, Secrets } from '@ironflow/database';
 import type { Delivery, JetStream } from '@ironflow/jetstream';
+import { parseSubject } from '@ironflow/schema';
 import type { CircuitPolicy } from '@ironflow/schema';
 import type { Logger, Metrics, SpanRecorder, Stoppable } from '@ironflow/service';
 import type { ActiveRun } from './active-run.js';
@@ -30,6 +31,8 @@ import { createPushDriver } from './push-driver.js';
 import { createPushIntake } from './push-intake.js';
 import { runLogger } from './run-logger.js';
 import { createSettlement } from './settlement.js';
+import { createStopRequests } from './stop-requests.js';
+import type { StopRequest, StopRequests } from './stop-requests.js';
 import { createWorkerGateway } from './worker-gateway.js';
 import type { WorkerGateway } from './worker-gateway.js';
 
@@ -66,7 +69,7 @@ const processTime: TimeSource = { wallMs: Date.now, monotonicMs: () => performan
 export function createExecutor(options: ExecutorOptions): Executor {
   const { jetstream, logger } = options;
   const parts = createParts(options);
-  const { intake, leases, circuits, settlement, registry, caller, metrics, executor } = parts;
+  const { intake, leases, circuits, settlement, registry, caller, metrics, executor, stops } = parts;
   const admission = createCallAdmission({ circuits, settlement });
   const drivePush = createPushDriver({
     ...parts,
@@ -78,14 +81,15 @@ export function createExecutor(options: ExecutorOptions): Executor {
   const push = createPushIntake({
     jetstream,
     concurrency: options.pushConcurrency,
-    drive: (delivery) => drive({ intake, logger }, delivery, drivePush),
+    drive: (delivery) => drive({ intake, stops, logger }, delivery, drivePush),
   });
   const pullApps = createPullApps({
     executor,
     jetstream,
     presence: jetstream.bucket('SYS_workers'),
     logger,
-    drive: (delivery, workers) => drive({ intake, logger }, delivery, (run) => drivePull(run, workers)),
+    drive: (delivery, workers) =>
+      drive({ intake, stops, logger }, delivery, (run) => drivePull(run, workers)),
   });
   const gateway = createWorkerGateway({
     executor,
@@ -109,6 +113,7 @@ export function createExecutor(options: ExecutorOptions): Executor {
     gateway.stop();
     await intake.stop();
     circuits.stop();
+    stops.stop();
     leases.stop();
     await caller.close();
   };
@@ -117,6 +122,7 @@ export function createExecutor(options: ExecutorOptions): Executor {
     handleUpgrade: gateway.handleUpgrade,
     start: async () => {
       await circuits.start();
+      stops.start();
       push.start();
     },
     stop: () => (stopped ??= stop()),
@@ -130,6 +136,7 @@ function createParts(options: ExecutorOptions) {
   const metrics = createExecutorMetrics(options.metrics);
   const now = (): number => Date.now();
   const isConnected = (): boolean => jetstream.isConnected();
+  const store = createExecutorStore(options.database);
   const leases = createLeaseKeeper({
     time: options.time ?? processTime,
     isConnected,
@@ -142,6 +149,12 @@ function createParts(options: ExecutorOptions) {
     registry: createRegistryReader(options.database),
     settlement: createSettlement({ spans, metrics, now, random: Math.random }),
     caller: createPushCaller(),
+    stops: createStopRequests({
+      notices: jetstream.notices,
+      connection: jetstream.connection,
+      store,
+      logger,
+    }),
     circuits: createCircuitGate({
       bucket: jetstream.bucket('SYS_circuit_breakers'),
       executor,
@@ -151,7 +164,7 @@ function createParts(options: ExecutorOptions) {
     }),
     intake: createIntake({
       executor,
-      store: createExecutorStore(options.database),
+      store,
       journal: jetstream.journal,
       leases,
       isConnected,
@@ -165,11 +178,26 @@ function createParts(options: ExecutorOptions) {
 
 /** Takes a delivery and drives it until it is over, from the start again whenever another writer was there. Never rejects. */
 async function drive(
-  { intake, logger }: { intake: Intake; logger: Logger },
+  { intake, stops, logger }: { intake: Intake; stops: StopRequests; logger: Logger },
   delivery: Delivery,
   driveRun: (run: ActiveRun) => Promise<Driven>,
 ): Promise<void> {
-  let taken: Taken = await intake.take(delivery);
+  const parsed = parseSubject(delivery.subject);
+  const { stop, end } = stops.watch(parsed?.kind === 'activation' ? parsed.runId : '');
+  try {
+    await driveWatched({ intake, logger }, delivery, stop, driveRun);
+  } finally {
+    end();
+  }
+}
+
+async function driveWatched(
+  { intake, logger }: { intake: Intake; logger: Logger },
+  delivery: Delivery,
+  stop: StopRequest,
+  driveRun: (run: ActiveRun) => Promise<Driven>,
+): Promise<void> {
+  let taken: Taken = await intake.take(delivery, stop);
   for (let restarts = 1; taken.kind === 'active'; restarts += 1) {
     const { lease } = taken.run;
     try {
@@ -182,7 +210,7 @@ async function drive(
       return lease.handBack(retryDelayMs);
     }
     if (restarts > restartsMax) return lease.handBack(retryDelayMs);
-    taken = await intake.retake(delivery, lease, restarts);
+    taken = await intake.retake(delivery, stop, lease, restarts);
   }
 }
 

@@ -18,6 +18,7 @@ import type { RunPosition } from './run-position.js';
 import { loadRuns } from './run-loader.js';
 import type { LoadedRun } from './run-loader.js';
 import { readActivation, runLogger } from './run-logger.js';
+import type { StopRequest } from './stop-requests.js';
 
 export interface IntakeOptions {
   executor: string;
@@ -37,14 +38,15 @@ export type Taken =
   | { kind: 'settled' };
 
 export interface Intake {
-  take(delivery: Delivery): Promise<Taken>;
+  take(delivery: Delivery, stop: StopRequest): Promise<Taken>;
   /** Reads a run again whose activation goes on: another writer was there. `restarts` counts from 1. */
-  retake(delivery: Delivery, lease: Lease, restarts: number): Promise<Taken>;
+  retake(delivery: Delivery, stop: StopRequest, lease: Lease, restarts: number): Promise<Taken>;
   stop(): Promise<void>;
 }
 
 interface Item {
   delivery: Delivery;
+  stop: StopRequest;
   lease: Lease;
   activation: Activation;
   writer: Writer;
@@ -61,7 +63,7 @@ export function createIntake(options: IntakeOptions): Intake {
     maxQueued: 20_000,
     run: (activations) => loadRuns(options, activations),
   });
-  const retake = async (delivery: Delivery, lease: Lease, restarts: number): Promise<Taken> => {
+  const retake: Intake['retake'] = async (delivery, stop, lease, restarts) => {
     const activation = readActivation(delivery);
     if (activation === undefined) {
       runLogger(options.logger, delivery).error('an activation cannot be read; it is removed');
@@ -69,14 +71,14 @@ export function createIntake(options: IntakeOptions): Intake {
       return { kind: 'settled' };
     }
     try {
-      const item = { delivery, lease, activation, writer: writerOf(options, delivery, restarts) };
+      const item = { delivery, stop, lease, activation, writer: writerOf(options, delivery, restarts) };
       return admit(options, item, await batcher.add(activation));
     } catch (error) {
       return putOff(options, { delivery, lease }, { reason: messageOf(error), retryDelayMs });
     }
   };
   return {
-    take: (delivery) => retake(delivery, options.leases.grant(delivery), 0),
+    take: (delivery, stop) => retake(delivery, stop, options.leases.grant(delivery), 0),
     retake,
     stop: () => batcher.stop(),
   };
@@ -131,7 +133,7 @@ function putOff(
 
 function activate(
   options: IntakeOptions,
-  { delivery, lease, activation, writer }: Item,
+  { delivery, stop, lease, activation, writer }: Item,
   state: RunState,
   position: RunPosition,
   unrecordedCalls: number | undefined,
@@ -176,12 +178,14 @@ function activate(
     unrecordedCalls,
     callReported: false,
     registryVersion: state.registryVersion,
+    stop,
     lease,
     journal,
     activatedAtMs,
     trace,
     causedBy: parseTraceparent(delivery.header('traceparent')),
   };
+  if (state.stopRequested) stop.request();
   announceWhenSlow(run, position);
   return run;
 }

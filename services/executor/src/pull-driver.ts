@@ -31,7 +31,7 @@ export function createPullDriver({ registry, admission }: PullDriverOptions): Pu
       return 'over';
     };
     // Before the breaker is asked: its one probe is not for a run that nobody can take.
-    if (!workers.haveRoom()) return handBack();
+    if (!run.stop.isRequested && !workers.haveRoom()) return handBack();
     return admission(run, workerEndpoint, async (probe) => {
       const worker = workers.pick();
       return worker === undefined ? handBack() : worker.drive(run, { policy, probe });

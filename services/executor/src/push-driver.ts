@@ -49,6 +49,7 @@ async function drive(options: PushDriverOptions, run: ActiveRun, target: Target)
   const { endpoint, policy, probe } = target;
   const abort = new AbortController();
   run.lease.onLost((reason) => abort.abort(reason));
+  run.stop.onRequested(() => abort.abort('the run was asked to stop'));
   for (let calls = 1; ; calls += 1) {
     const startedMs = performance.now();
     const result = await call(options, run, { ...target, calls, signal: abort.signal });
@@ -58,7 +59,9 @@ async function drive(options: PushDriverOptions, run: ActiveRun, target: Target)
       succeeded: result.kind === 'answered',
       ...(probe === undefined ? {} : { probe }),
     };
-    if (result.kind === 'aborted') return 'over';
+    if (result.kind === 'aborted') {
+      return run.stop.isRequested ? concluded(settlement.cancel(run)) : 'over';
+    }
     if (result.kind === 'failed') {
       const remainingMs = deadlineMs - (performance.now() - startedMs);
       const notBeforeMs = result.mayStillRun ? Math.max(0, Math.ceil(remainingMs)) : 0;

@@ -1,7 +1,7 @@
 import { expect, test } from '@jest/globals';
 import { IronflowError } from '@ironflow/errors';
 import { JournalUnreadableError } from '@ironflow/jetstream';
-import type { ExecutorStore, RunState } from '@ironflow/database';
+import type { RunState } from '@ironflow/database';
 import { loadRuns } from './run-loader.js';
 import type { RunLoaderOptions } from './run-loader.js';
 
@@ -13,7 +13,7 @@ function setup(over: {
   last?: (runId: string) => Error | undefined;
 }) {
   let statements = 0;
-  const store: ExecutorStore = {
+  const store: RunLoaderOptions['store'] = {
     loadRuns: async (runIds) => {
       statements += 1;
       const failure = over.failure?.(runIds);

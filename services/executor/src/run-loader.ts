@@ -23,7 +23,7 @@ export type LoadedRun =
   | { kind: 'unreadable'; reason: string; retryDelayMs: number };
 
 export interface RunLoaderOptions {
-  store: ExecutorStore;
+  store: Pick<ExecutorStore, 'loadRuns'>;
   journal: Pick<Journal, 'last' | 'after'>;
 }
 
@@ -64,7 +64,7 @@ type Attempt<Value> = { value: Value } | { error: unknown };
  * hold: halved, down to the run itself, the others are read.
  */
 async function loadStates(
-  store: ExecutorStore,
+  store: RunLoaderOptions['store'],
   runIds: string[],
 ): Promise<Map<string, Attempt<RunState | undefined>>> {
   try {

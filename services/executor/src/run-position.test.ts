@@ -84,6 +84,8 @@ describe('nothing is due', () => {
   ])('before the time of a retry, whatever else woke the run: $kind', (entry) => {
     const tail = { messages: [{ sequence: 12, message: message(10, [run(entry)]) }], lastSequence: 12 };
     expect(assessReadiness(accepted({ wake: 5 }), tail, self).kind).toBe('nothing_due');
+    // One that is to stop does not wait for it.
+    expect(assessReadiness(accepted({ wake: 5, stopRequested: true }), tail, self).kind).toBe('ready');
   });
 });
 

@@ -18,6 +18,7 @@ export interface AcceptedPosition {
   wake: number;
   served: number;
   failures: number;
+  stopRequested?: boolean;
   journalSeq: number;
   /** The last attempt of every step; not read when they are more than a run may have. */
   steps: MemoizedStep[];
@@ -67,14 +68,16 @@ export function assessReadiness(accepted: AcceptedPosition, tail: JournalTail, s
     if (terminal || message.prev !== position.prev) continue;
     if (compareWriters(message.writer, self) > 0) return { kind: 'superseded' };
     position.prev = sequence;
-    for (const entry of message.entries) terminal = applyEntry(position, entry, accepted.wake) || terminal;
+    // Whatever else woke the run waits with a retry of its own for that one's time, unless it is to stop.
+    const waits = accepted.stopRequested === true ? 0 : accepted.wake;
+    for (const entry of message.entries) terminal = applyEntry(position, entry, waits) || terminal;
   }
   if (terminal || accepted.wake <= position.served) return { kind: 'nothing_due' };
   return { kind: 'ready', position };
 }
 
-/** Carries a position on by one entry; answers whether the run is terminal after it. */
-function applyEntry(position: RunPosition, entry: JournalEntry, wake: number): boolean {
+/** Carries a position on by one entry; `waits`: the wake-ups that a retry serves. Answers whether the run is terminal after it. */
+function applyEntry(position: RunPosition, entry: JournalEntry, waits: number): boolean {
   position.started = true;
   if (entry.type === 'step') {
     position.memoBytes += memoGrowth(position.memo, [entry.step]);
@@ -89,16 +92,17 @@ function applyEntry(position: RunPosition, entry: JournalEntry, wake: number): b
     case 'call_failed':
       if (run.retry === undefined) return false;
       position.failures = run.retry.attempt;
-      // Whatever else woke the run waits with it for the retry's time, as Postgres has it when it accepts the entry.
-      position.served = Math.max(position.served, wake);
+      // As Postgres has it when it accepts the entry.
+      position.served = Math.max(position.served, waits);
       return false;
     case 'deferred':
-      position.served = Math.max(position.served, wake);
+      position.served = Math.max(position.served, waits);
       return false;
     case 'started':
       return false;
     case 'completed':
     case 'failed':
+    case 'cancelled':
       return true;
   }
 }

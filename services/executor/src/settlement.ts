@@ -46,6 +46,8 @@ export interface Settlement {
   defer(run: ActiveRun, why: { inMs: number; reason: string }): Promise<Settled>;
   /** The run can go no further, whatever the function does. */
   fail(run: ActiveRun, error: Failure): Promise<Settled>;
+  /** As it was asked to; nothing of the function runs any more, or what does is no longer heard. */
+  cancel(run: ActiveRun): Promise<Settled>;
 }
 
 export function createSettlement(options: SettlementOptions): Settlement {
@@ -77,6 +79,7 @@ export function createSettlement(options: SettlementOptions): Settlement {
     finish(run, [{ type: 'run', run: { kind: 'failed', served: run.wake, error } }], []);
   return {
     fail,
+    cancel: (run) => finish(run, [{ type: 'run', run: { kind: 'cancelled', served: run.wake } }], []),
     markCall: async (run) => {
       if (run.unrecordedCalls === undefined) return 'settled';
       const calls = run.unrecordedCalls + 1;

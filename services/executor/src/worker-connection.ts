@@ -100,6 +100,7 @@ class SocketWorkerConnection implements WorkerConnection {
         this.release(given, 'over');
       });
       this.options.socket.send({ type: 'activate', writer: run.writer, invocation: toInvocation(run) });
+      run.stop.onRequested(() => this.cancel(given));
     });
   }
 
@@ -185,6 +186,15 @@ class SocketWorkerConnection implements WorkerConnection {
     given.conclude(await concluded(settled));
     this.ending -= 1;
     if (this.ending >= this.options.slots) this.options.onChange();
+  }
+
+  /** Unless it has just ended by itself. */
+  private cancel(given: GivenRun): void {
+    const { run } = given;
+    if (this.active.get(run.runId) !== given) return;
+    this.abort(run, 'the run was asked to stop');
+    this.options.metrics.calls.add(1, { mode: 'pull', result: 'cancelled' });
+    void this.end(given, this.options.settlement.cancel(run));
   }
 
   private settle(given: GivenRun, records: StepRecord[], outcome: Outcome): Promise<Settled> {

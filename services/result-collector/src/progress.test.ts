@@ -69,6 +69,11 @@ test('the end of a run carries its result and disarms its timer', () => {
     status: 'failed',
     error,
   });
+  expect(collapseEntries([completedStep('a'), run({ kind: 'cancelled', served: 1 })])).toMatchObject({
+    status: 'cancelled',
+    served: 1,
+    steps: [{ id: 'a' }],
+  });
 });
 
 test('what comes after the end of a run in one batch is set aside', () => {

@@ -134,6 +134,8 @@ function addRunEntry(progress: RunProgress, entry: RunEntry): void {
     case 'failed':
       progress.error = entry.error;
       break;
+    case 'cancelled':
+      break;
   }
   progress.status = entry.kind;
   addServed(progress, entry.served);
@@ -148,10 +150,11 @@ function addServed(progress: RunProgress, served: number): void {
 /** The entry that ends the run, if the message has one. */
 export function terminalEntryOf(
   message: JournalMessage,
-): Extract<RunEntry, { kind: 'completed' | 'failed' }> | undefined {
+): Extract<RunEntry, { kind: 'completed' | 'failed' | 'cancelled' }> | undefined {
   const last = message.entries.at(-1);
   if (last?.type !== 'run') return undefined;
-  return last.run.kind === 'completed' || last.run.kind === 'failed' ? last.run : undefined;
+  const { run } = last;
+  return run.kind === 'completed' || run.kind === 'failed' || run.kind === 'cancelled' ? run : undefined;
 }
 
 /** Whether an activation ends here: the scheduler may have to publish the next one. */

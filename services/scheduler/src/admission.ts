@@ -2,11 +2,14 @@
  * From a run that has a reason to go on to its activation. A pull app without a worker is not admitted: its runs rest in
  * Postgres until one connects, so that they fill neither STEPS nor the way of others.
  *
+ * A run that was asked to stop is admitted like any other, so that whoever drives it ends it; without a worker it ends here.
+ *
  * Presence may change between the look at it and the commit that acts on it, so whoever put a run to rest looks again
  * afterwards; the sweep covers the rest.
  */
-import type { RunToActivate, SchedulerStore } from '@ironflow/database';
+import type { RestedRun, RunToActivate, SchedulerStore } from '@ironflow/database';
 import { messageOf } from '@ironflow/errors';
+import type { Notices } from '@ironflow/jetstream';
 import type { Logger } from '@ironflow/service';
 import { activationOf } from './activation-message.js';
 import type { Activator, PublishOptions, PublishTally } from './activator.js';
@@ -17,6 +20,7 @@ export interface AdmissionOptions {
   store: Pick<SchedulerStore, 'restForWorker' | 'releaseForWorker'>;
   activator: Activator;
   presence: Pick<WorkerPresence, 'isPresent'>;
+  notices: Pick<Notices, 'publishRun'>;
   metrics: Pick<SchedulerMetrics, 'swept'>;
   logger: Logger;
 }
@@ -32,7 +36,7 @@ export interface Admission {
 const releasePageMax = 500;
 
 export function createAdmission(options: AdmissionOptions): Admission {
-  const { store, activator, presence, metrics, logger } = options;
+  const { store, activator, presence, notices, metrics, logger } = options;
   const releasing = new Map<string, Promise<void>>();
 
   const releasePages = async (app: AppRef): Promise<void> => {
@@ -61,7 +65,10 @@ export function createAdmission(options: AdmissionOptions): Admission {
   };
   const rest = async (runs: readonly RunToActivate[]): Promise<void> => {
     try {
-      await store.restForWorker(runs.map(({ runId }) => runId));
+      const rested = await store.restForWorker(runs.map(({ runId }) => runId));
+      for (const state of rested) {
+        if (state.status === 'cancelled') announceCancelled(notices, runs, state);
+      }
     } catch (error) {
       logger.warn({ reason: messageOf(error) }, 'runs cannot be put to rest now; the sweep finds them');
       return;
@@ -85,6 +92,15 @@ export function createAdmission(options: AdmissionOptions): Admission {
     },
     release,
   };
+}
+
+function announceCancelled(
+  notices: AdmissionOptions['notices'],
+  runs: readonly RunToActivate[],
+  state: RestedRun,
+): void {
+  const run = runs.find(({ runId }) => runId === state.runId)!;
+  notices.publishRun({ ...run, ...state, steps: [] }, 'cancelled');
 }
 
 function appOf(run: RunToActivate): AppRef {

@@ -1,6 +1,6 @@
 /**
  * What follows when Postgres has accepted the end of an activation: a run with reasons that it has not served goes on at
- * once. And a new timer is known of before it is due, also while the activation that brought it goes on. Notices come at most once; the sweep and the timers' poll make up
+ * once, and so does one that was asked to stop. And a new timer is known of before it is due, also while the activation that brought it goes on. Notices come at most once; the sweep and the timers' poll make up
  * for those that do not.
  */
 import type { Notices } from '@ironflow/jetstream';
@@ -10,7 +10,7 @@ import type { Admission } from './admission.js';
 import type { Timers } from './timers.js';
 
 export interface EndedActivationsOptions {
-  notices: Pick<Notices, 'onRun'>;
+  notices: Pick<Notices, 'onRun' | 'onStop'>;
   admission: Pick<Admission, 'admit'>;
   timers: Pick<Timers, 'arm' | 'ask'>;
 }
@@ -35,6 +35,8 @@ export function followEndedActivations(options: EndedActivationsOptions): () => 
   const undo = [
     options.notices.onRun(subjectFilters.everyYieldedNotice, onYielded, queueGroup),
     options.notices.onRun(subjectFilters.everyArmedNotice, onArmed, queueGroup),
+    // Whoever drives it hears of it as well; if nobody does, somebody has to.
+    options.notices.onStop((run) => void admission.admit([run], { replacing: true }), queueGroup),
   ];
   return () => {
     for (const stop of undo) stop();

@@ -1,7 +1,7 @@
 import { afterAll, afterEach, beforeEach, describe, expect, test } from '@jest/globals';
-import { createRegistryReader, createSchedulerStore } from '@ironflow/database';
+import { createApiStore, createRegistryReader, createSchedulerStore } from '@ironflow/database';
 import { ackWaitMs, deadLetterSchema, deriveRunId, formatTraceparent, subjects } from '@ironflow/schema';
-import type { DeadLetter, EventRoutedNotice, Scope } from '@ironflow/schema';
+import type { DeadLetter, EventRoutedNotice, RunNotice, Scope } from '@ironflow/schema';
 import { createMetrics, createSpanRecorder } from '@ironflow/service';
 import type { RecordedSpan } from '@ironflow/service';
 import { eventually, sharedNats, sharedPostgres, stopSharedServers } from '@ironflow/testing';
@@ -243,7 +243,43 @@ describe('a run that yielded', () => {
   });
 });
 
+test('a run that was asked to stop is activated, so that somebody ends it', async () => {
+  await world.register(scope, shop, { f: onOrder });
+  const activations = world.takePush();
+  await world.startScheduler({ sweepIntervalMs: 60_000 });
+  await world.publish(await world.store(scope, ['order.placed']));
+  await eventually(() => expect(activations).toHaveLength(1));
+  const [run] = await world.runs();
+  const { eventId, runId } = { eventId: run!.event_id, runId: run!.id };
+  world.jetstream.notices.publishStop({
+    scope,
+    runId,
+    eventId,
+    functionId: 'f',
+    appId: 'shop',
+    mode: 'push',
+  });
+  await eventually(() => expect(activations).toHaveLength(2));
+  expect(activations[1]!.activation.runId).toBe(runId);
+});
+
 describe('an app without a worker', () => {
+  test('has a run that was asked to stop end, and tells who waits for it', async () => {
+    await world.register(scope, fleet, { drive: onOrder });
+    await world.startScheduler({ sweepIntervalMs: 60_000 });
+    await world.publish(await world.store(scope, ['order.placed']));
+    await eventually(async () => expect((await world.runs())[0]?.status).toBe('waiting_for_worker'));
+    const [run] = await world.runs();
+    const { eventId, runId } = { eventId: run!.event_id, runId: run!.id };
+    const heard: RunNotice[] = [];
+    world.jetstream.notices.onRun(subjects.runNoticesOf(scope, runId), (notice) => heard.push(notice));
+    await createApiStore(world.database).requestStop(scope.environmentId, runId);
+    const notice = { scope, runId, eventId, functionId: 'drive', appId: 'fleet', mode: 'pull' as const };
+    world.jetstream.notices.publishStop(notice);
+    await eventually(() => expect(heard).toMatchObject([{ status: 'cancelled', eventId }]));
+    expect((await world.runs())[0]?.status).toBe('cancelled');
+  });
+
   test('has its runs rest until one appears, then they are activated', async () => {
     await world.register(scope, fleet, { drive: onOrder });
     const activations = await world.takePull(scope, 'fleet');

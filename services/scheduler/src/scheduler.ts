@@ -87,7 +87,7 @@ function createParts({
     bucket: jetstream.bucket('SYS_workers'),
     onFirstWorker: (app) => void admission.release(app),
   });
-  const admission = createAdmission({ ...base, activator, presence });
+  const admission = createAdmission({ ...base, activator, presence, notices: jetstream.notices });
   const router = createEventRouter({
     ...base,
     registries,

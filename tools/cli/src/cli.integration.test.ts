@@ -152,6 +152,16 @@ describe('what works', () => {
     expect(JSON.parse(lines.at(-1)!)).toMatchObject({ status: 'completed' });
   });
 
+  test('a run is cancelled, and says so', async () => {
+    const { runs } = JSON.parse((await run('invoke', 'napping', '--wait', '100ms', '--json')).out) as Emitted;
+    const { id } = runs[0]!;
+    expect((await run('runs', 'cancel', id)).out).toMatch(/^asked to stop; it was (queued|running|waiting)$/);
+    const watched = await run('runs', 'watch', id);
+    expect(watched.out.split('\n').at(-1)).toMatch(/^cancelled/);
+    expect(watched.exitCode).toBe(1);
+    expect((await run('runs', 'cancel', id)).out).toBe('cancelled');
+  });
+
   test('a run that failed, or that the wait did not see end, is printed and is exit code 1', async () => {
     const failed = await run('invoke', 'broken', '--wait', '20s', '--json');
     const { id } = (JSON.parse(failed.out) as Emitted).runs[0]!;
@@ -196,7 +206,7 @@ describe('what works', () => {
     expect((await json<Page>('runs', 'list', '--to', '2020-01-01')).runs).toEqual([]);
     const table = await run('runs', 'list', '--status', 'completed', '--limit', '1');
     expect(table.out).toMatch(/^RUN +FUNCTION +STATUS +EVENT +CREATED +TOOK\n.* ms\n\nmore: --cursor \S+$/);
-    expect((await run('runs', 'list', '--status', 'cancelled')).out).toBe('no runs');
+    expect((await run('runs', 'list', '--status', 'skipped')).out).toBe('no runs');
   });
 
   test('a push app registers when it is asked, and functions are listed with their triggers', async () => {

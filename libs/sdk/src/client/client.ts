@@ -10,6 +10,7 @@ import type {
   FunctionResource,
   Identity,
   RegisterAnswer,
+  Run,
   RunDetail,
   RunsPage,
   RunsQuery,
@@ -54,6 +55,8 @@ export interface Client {
   readonly runs: {
     list(query?: Partial<RunsQuery>): Promise<RunsPage>;
     get(runId: string): Promise<RunDetail>;
+    /** Answers once that is stored; the run ends within a second, or when its worker does not answer, a little later. */
+    cancel(runId: string): Promise<Run>;
   };
   readonly events: {
     list(query?: Partial<EventsQuery>): Promise<EventsPage>;
@@ -102,6 +105,7 @@ export function createClient(options: PlatformOptions = {}): Client {
     runs: {
       list: (query) => get('/v1/runs', query),
       get: (runId) => get(`/v1/runs/${encodeURIComponent(runId)}`),
+      cancel: (runId) => http.json({ method: 'POST', path: `/v1/runs/${encodeURIComponent(runId)}/cancel` }),
     },
     events: {
       list: (query) => get('/v1/events', query),

@@ -2,6 +2,7 @@
 import { randomUUID } from 'node:crypto';
 import type { ActiveRun } from '../active-run.js';
 import type { Lease } from '../lease.js';
+import { StopRequest } from '../stop-requests.js';
 
 export interface FakeRun extends ActiveRun {
   /** What became of its lease. */
@@ -40,6 +41,7 @@ export function createFakeRun(over: Partial<ActiveRun> = {}): FakeRun {
     unrecordedCalls: undefined,
     callReported: false,
     registryVersion: 1,
+    stop: new StopRequest(),
     lease,
     journal: { append: () => Promise.resolve('appended'), hasAppended: () => false },
     activatedAtMs: 1,

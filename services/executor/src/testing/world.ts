@@ -7,6 +7,7 @@ import { createServer } from 'node:http';
 import type { IncomingMessage } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import {
+  createApiStore,
   createCollectorStore,
   createDatabase,
   createEnvelope,
@@ -71,6 +72,8 @@ export interface World {
     run: RunHandle,
     progress: Pick<RunProgress, 'prev' | 'journalSeq'> & Partial<RunProgress>,
   ): Promise<void>;
+  /** What the API does. */
+  cancel(run: RunHandle): Promise<void>;
   /** The collector accepts the last message, which ends in a retry or a deferral, and its time comes. */
   retryDue(run: RunHandle): Promise<void>;
   journal(run: RunHandle): Promise<StoredJournalMessage[]>;
@@ -130,6 +133,10 @@ export async function createWorld(
     createRun: (of, data = null) => createRun(database, of, data),
     activate: (run) => activate(jetstream, run),
     accept,
+    cancel: async (run) => {
+      await createApiStore(database).requestStop(run.scope.environmentId, run.runId);
+      jetstream.notices.publishStop(run);
+    },
     retryDue: async (run) => {
       const { sequence, message } = (await journal(run)).at(-1)!;
       const entry = message.entries.at(-1);

@@ -1,4 +1,4 @@
-/** `ironflow runs list|show|watch`. */
+/** `ironflow runs list|show|watch|cancel`. */
 import { Command, Option } from 'commander';
 import { runStatuses } from '@ironflow/schema';
 import type { Run, RunDetail, RunsQuery } from '@ironflow/sdk';
@@ -14,7 +14,8 @@ export function runCommands(terminal: Terminal): Command {
     .description('what runs and what ran')
     .addCommand(listCommand(terminal))
     .addCommand(showCommand(terminal))
-    .addCommand(watchCommand(terminal));
+    .addCommand(watchCommand(terminal))
+    .addCommand(cancelCommand(terminal));
 }
 
 function listCommand(terminal: Terminal): Command {
@@ -82,6 +83,18 @@ function watchCommand(terminal: Terminal): Command {
     });
 }
 
+function cancelCommand(terminal: Terminal): Command {
+  return new Command('cancel')
+    .description('stop a run: what runs of it is aborted, and nothing more is begun')
+    .argument('<run id>', 'as `runs list` and `emit --wait` print it')
+    .action(async (runId: string, _flags: unknown, command: Command) => {
+      const { client, json } = openSession(command, terminal);
+      const run = await client.runs.cancel(runId);
+      if (json) printJson(terminal, run);
+      else terminal.print(run.status === 'cancelled' ? 'cancelled' : `asked to stop; it was ${run.status}`);
+    });
+}
+
 function describeRun(run: RunDetail, nowMs: number): string[] {
   const fields: [string, string | undefined][] = [
     ['run', run.id],
@@ -91,6 +104,7 @@ function describeRun(run: RunDetail, nowMs: number): string[] {
     ['trace', run.traceId],
     ['created', run.createdAt],
     ['queued', run.startedAt === undefined ? undefined : tookOf(run, run.startedAt)],
+    ['stopping', run.endedAt === undefined ? run.stopRequestedAt : undefined],
     ['took', run.endedAt === undefined ? undefined : tookOf(run, run.endedAt)],
   ];
   const timeline = drawTimeline(run, nowMs);

@@ -1,0 +1,102 @@
+import { afterAll, beforeAll, expect, test } from '@jest/globals';
+import { stopSharedServers } from '@ironflow/testing';
+import { createPlatform, freshId, startRuns } from '../test/platform.js';
+import type { Platform } from '../test/platform.js';
+import { createApiStore, createCollectorStore, createExecutorStore, createSchedulerStore } from './index.js';
+import type {
+  ApiStore,
+  CollectorStore,
+  ExecutorStore,
+  NewRun,
+  RunProgress,
+  SchedulerStore,
+} from './index.js';
+
+let platform: Platform;
+let api: ApiStore;
+let collector: CollectorStore;
+let executor: ExecutorStore;
+let scheduler: SchedulerStore;
+let ours: string;
+
+beforeAll(async () => {
+  platform = await createPlatform();
+  api = createApiStore(platform.tenant);
+  collector = createCollectorStore(platform.service);
+  executor = createExecutorStore(platform.service);
+  scheduler = createSchedulerStore(platform.service);
+  ours = platform.ours.scope.environmentId;
+});
+afterAll(async () => {
+  await platform.close();
+  await stopSharedServers();
+});
+
+async function startRun(): Promise<NewRun> {
+  const [run] = await startRuns(platform, platform.ours.scope, 1);
+  return run!;
+}
+
+function progress(run: NewRun, change: Partial<RunProgress>): RunProgress {
+  const base = { runId: run.id, environmentId: run.environmentId, prev: 0, journalSeq: 1 };
+  return { ...base, steps: [], startedAtMs: Date.now(), ...change };
+}
+
+const stateOf = async (run: NewRun) => (await executor.loadRuns([run.id])).get(run.id)!;
+
+test('a run that waits is woken to stop, once, and says since when', async () => {
+  const run = await startRun();
+  await collector.apply([progress(run, { status: 'waiting', served: 1 })]);
+  const answer = await api.requestStop(ours, run.id);
+  expect(answer).toMatchObject({ kind: 'requested', run: { id: run.id, status: 'queued' } });
+  expect(await api.requestStop(ours, run.id)).toEqual(answer);
+  expect(await stateOf(run)).toMatchObject({ stopRequested: true, wake: 2, served: 1 });
+  expect(await executor.stopRequested([run.id, freshId()])).toEqual([run.id]);
+  expect((await api.getRun(ours, run.id))?.stopRequestedAt).toBeDefined();
+});
+
+test('a retry of its own does not put it off, whichever comes first', async () => {
+  const retry = { status: 'waiting', served: 1, failures: 1, retryInMs: 60_000 } as const;
+  const asked = await startRun();
+  await api.requestStop(ours, asked.id);
+  const [accepted] = await collector.apply([progress(asked, retry)]);
+  expect(accepted).toMatchObject({ status: 'queued', wake: 2, served: 1 });
+  const retrying = await startRun();
+  await collector.apply([progress(retrying, retry)]);
+  await api.requestStop(ours, retrying.id);
+  expect(await stateOf(retrying)).toMatchObject({ status: 'queued', wake: 2, served: 1 });
+});
+
+test('without a worker nothing of it runs: it ends at once, with its timers', async () => {
+  const run = await startRun();
+  await collector.apply([progress(run, { status: 'waiting', served: 1, retryInMs: 60_000 })]);
+  await api.requestStop(ours, run.id);
+  const rested = await scheduler.restForWorker([run.id]);
+  expect(rested).toMatchObject([{ runId: run.id, status: 'cancelled', wake: 2, served: 1 }]);
+  expect(await api.getRun(ours, run.id)).toMatchObject({ status: 'cancelled', endedAt: expect.anything() });
+  const timers = await platform.admin.query('select 1 from timers where run_id = $1', [run.id]);
+  expect(timers.rows).toEqual([]);
+  // What an executor still had to say of it comes too late.
+  expect(await collector.apply([progress(run, { prev: 1, journalSeq: 9, status: 'completed' })])).toEqual([]);
+});
+
+test('what has ended stays as it is; a cancelled one is told so again', async () => {
+  const run = await startRun();
+  await collector.apply([progress(run, { status: 'completed', output: '1' })]);
+  expect(await api.requestStop(ours, run.id)).toEqual({ kind: 'ended', status: 'completed' });
+  const cancelled = await startRun();
+  await api.requestStop(ours, cancelled.id);
+  await collector.apply([progress(cancelled, { status: 'cancelled' })]);
+  expect(await api.requestStop(ours, cancelled.id)).toMatchObject({
+    kind: 'requested',
+    run: { status: 'cancelled' },
+  });
+});
+
+test('a neighbour can neither stop a run nor learn that it is there', async () => {
+  const run = await startRun();
+  const theirs = platform.theirs.scope.environmentId;
+  expect(await api.requestStop(theirs, run.id)).toEqual({ kind: 'not_found' });
+  expect(await api.requestStop(ours, freshId())).toEqual({ kind: 'not_found' });
+  expect(await stateOf(run)).toMatchObject({ stopRequested: false, wake: 1 });
+});

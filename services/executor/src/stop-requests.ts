@@ -1,0 +1,90 @@
+/**
+ * Who is asked to stop: the runs that this executor has taken, each told at once when its run is to end. A run is watched
+ * from its delivery on, before Postgres is asked about it, so that no request falls in between.
+ */
+import { TurnoverMap } from '@ironflow/collections';
+import type { ExecutorStore } from '@ironflow/database';
+import { messageOf } from '@ironflow/errors';
+import type { Connection, Notices } from '@ironflow/jetstream';
+import type { Logger } from '@ironflow/service';
+
+/** Of one run that is being driven. */
+export class StopRequest {
+  private requested = false;
+  private listener: () => void = () => undefined;
+
+  get isRequested(): boolean {
+    return this.requested;
+  }
+
+  request(): void {
+    if (this.requested) return;
+    this.requested = true;
+    this.listener();
+  }
+
+  /** Called once: now, if it was requested before. The last listener counts. */
+  onRequested(listener: () => void): void {
+    this.listener = listener;
+    if (this.requested) listener();
+  }
+}
+
+export interface StopRequests {
+  /** Until `end` is called. */
+  watch(runId: string): { stop: StopRequest; end: () => void };
+  start(): void;
+  stop(): void;
+}
+
+export interface StopRequestsOptions {
+  notices: Pick<Notices, 'onStop'>;
+  connection: Pick<Connection, 'onReconnect'>;
+  store: Pick<ExecutorStore, 'stopRequested'>;
+  logger: Logger;
+}
+
+const pageMax = 500;
+
+export function createStopRequests({
+  notices,
+  connection,
+  store,
+  logger,
+}: StopRequestsOptions): StopRequests {
+  const watched = new TurnoverMap<number, { runId: string; stop: StopRequest }>();
+  let count = 0;
+  let undo: (() => void)[] = [];
+
+  const request = (runIds: ReadonlySet<string>): void => {
+    for (const { runId, stop } of watched.values()) if (runIds.has(runId)) stop.request();
+  };
+  /** Notices come at most once: those of the time without a connection have to be asked for. */
+  const catchUp = async (): Promise<void> => {
+    const runIds = [...new Set([...watched.values()].map(({ runId }) => runId))];
+    try {
+      for (let from = 0; from < runIds.length; from += pageMax) {
+        request(new Set(await store.stopRequested(runIds.slice(from, from + pageMax))));
+      }
+    } catch (error) {
+      logger.warn({ reason: messageOf(error) }, 'it cannot be asked now which runs are to stop');
+    }
+  };
+  return {
+    watch: (runId) => {
+      const id = (count += 1);
+      const stop = new StopRequest();
+      watched.set(id, { runId, stop });
+      return { stop, end: () => void watched.delete(id) };
+    },
+    start: () => {
+      undo = [
+        notices.onStop(({ runId }) => request(new Set([runId]))),
+        connection.onReconnect(() => void catchUp()),
+      ];
+    },
+    stop: () => {
+      for (const stopListening of undo) stopListening();
+    },
+  };
+}

@@ -1,0 +1,111 @@
+import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import { createFunction } from '@ironflow/sdk';
+import type { IronflowFunction } from '@ironflow/sdk';
+import { eventually } from '@ironflow/testing';
+import { startPlatformUnderTest } from './platform-under-test.js';
+import type { PlatformUnderTest, Tenant } from './platform-under-test.js';
+
+let world: PlatformUnderTest;
+let tenant: Tenant;
+/** When each run's function began and was told to stop, outside of the platform. */
+const begun = new Set<string>();
+const abortedAtMs = new Map<string, number>();
+const afterwards: string[] = [];
+
+beforeAll(async () => {
+  world = await startPlatformUnderTest();
+  tenant = world.tenant;
+  await tenant.startWorker('pull-app', functions('pull'));
+  await tenant.startPushApp('push-app', functions('push'));
+}, 60_000);
+afterAll(() => world?.stop(), 30_000);
+
+function functions(mode: string): IronflowFunction[] {
+  const config = (id: string) => ({ id: `${mode}-${id}`, triggers: [{ event: `${mode}.${id}` }] });
+  return [
+    createFunction(config('busy'), async ({ run, step, signal }) => {
+      await step.run('first', () => 1);
+      await step.run('endless', () => {
+        begun.add(run.id);
+        return new Promise((_resolve, reject) =>
+          signal.addEventListener('abort', () => {
+            abortedAtMs.set(run.id, Date.now());
+            reject(signal.reason as Error);
+          }),
+        );
+      });
+      await step.run('never', () => afterwards.push(run.id));
+    }),
+    createFunction(config('asleep'), async ({ run, step }) => {
+      await step.sleep('night', '1h');
+      await step.run('never', () => afterwards.push(run.id));
+    }),
+  ];
+}
+
+async function started(id: string): Promise<string> {
+  const answer = await tenant.client.emit({ name: id.replace('-', '.'), data: null }, { wait: '300ms' });
+  return answer.runs![0]!.id;
+}
+
+describe.each(['pull', 'push'])('a cancelled run in %s mode', (mode) => {
+  test('has its function aborted within a second, keeps what it recorded, and begins nothing more', async () => {
+    const runId = await started(`${mode}-busy`);
+    await eventually(() => expect(begun.has(runId)).toBe(true));
+    const askedAtMs = Date.now();
+    expect(await tenant.client.runs.cancel(runId)).toMatchObject({ id: runId, status: 'running' });
+    const run = await tenant.ended(runId);
+    expect(run.status).toBe('cancelled');
+    expect(run.steps).toMatchObject([{ id: 'first', status: 'completed' }]);
+    await eventually(() => expect(abortedAtMs.has(runId)).toBe(true));
+    expect(abortedAtMs.get(runId)! - askedAtMs).toBeLessThan(1_000);
+    expect(afterwards).not.toContain(runId);
+  });
+
+  test('ends at once though it sleeps, and its timer is gone', async () => {
+    const runId = await started(`${mode}-asleep`);
+    await eventually(async () => expect((await tenant.client.runs.get(runId)).status).toBe('waiting'));
+    await tenant.client.runs.cancel(runId);
+    const run = await tenant.ended(runId);
+    expect(run).toMatchObject({ status: 'cancelled', stopRequestedAt: expect.any(String) });
+    expect(await world.query('select 1 from timers where run_id = $1', [runId])).toEqual([]);
+  });
+});
+
+test('whoever waits for a run is told that it was cancelled, and once ended nothing can stop a run', async () => {
+  const emitted = tenant.client.emit({ name: 'pull.asleep', data: null }, { wait: '20s' });
+  const runId = await eventually(async () => {
+    const [run] = (await tenant.client.runs.list({ function: 'pull-asleep', status: 'waiting' })).runs;
+    return run!.id;
+  });
+  await tenant.client.runs.cancel(runId);
+  expect((await emitted).runs).toMatchObject([{ id: runId, status: 'cancelled' }]);
+  expect(await tenant.client.runs.cancel(runId)).toMatchObject({ status: 'cancelled' });
+});
+
+test('a run that no worker is there for is cancelled all the same', async () => {
+  const worker = await tenant.startWorker('gone-app', [
+    createFunction({ id: 'gone', triggers: [{ event: 'gone.away' }] }, async ({ step }) => {
+      await step.sleep('night', '1h');
+    }),
+  ]);
+  await worker.stop();
+  const { ids } = await tenant.client.emit({ name: 'gone.away', data: null });
+  const [run] = await eventually(
+    async () => {
+      const { runs } = await tenant.client.runs.list({ event: ids[0]! });
+      expect(runs).toMatchObject([{ status: 'waiting_for_worker' }]);
+      return runs;
+    },
+    { timeoutMs: 25_000 },
+  );
+  await tenant.client.runs.cancel(run!.id);
+  expect((await tenant.ended(run!.id)).status).toBe('cancelled');
+}, 45_000);
+
+test('another environment can neither cancel a run nor learn that it is there', async () => {
+  const stranger = await world.createTenant('globex', 'prod');
+  const runId = await started('pull-asleep');
+  await expect(stranger.client.runs.cancel(runId)).rejects.toMatchObject({ code: 'run_not_found' });
+  expect((await tenant.client.runs.get(runId)).stopRequestedAt).toBeUndefined();
+});
