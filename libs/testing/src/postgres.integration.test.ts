@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, expect, test } from '@jest/globals';
 import { execFileSync } from 'node:child_process';
-import { readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { postgresProgram } from './postgres-program.js';
 import { startPostgres, type PostgresServer } from './postgres.js';
@@ -38,6 +38,12 @@ test('a new folder becomes a server with the database ironflow and a password no
   expect(url.password).toMatch(/^[0-9a-f]{48}$/);
   expect((await stat(scratch.file('data', 'password'))).mode & 0o077).toBe(0);
   await expectKept(server, 'ironflow');
+});
+
+test('a server of a test shares memory through its folder, so that none stays when it is killed', async () => {
+  const server = await start();
+  expect(await readdir(scratch.file('data', 'cluster', 'pg_dynshmem'))).not.toEqual([]);
+  await server.kill();
 });
 
 test('data, port and password survive a stop and a restart', async () => {

@@ -181,6 +181,9 @@ function serverSettings({ port, durable, connectionsMax = 200 }: Settings): stri
     // Queries of the hot paths are short; compiling them costs more than it saves.
     jit: 'off',
     timezone: 'UTC',
+    // A server of a test is killed and its folder removed: what it shares with its children goes with the folder. In the
+    // system's memory it would stay, a megabyte each time.
+    dynamic_shared_memory_type: durable ? 'posix' : 'mmap',
     // Bounds what a client that hangs inside a transaction can hold up on a developer's machine.
     idle_in_transaction_session_timeout: '5min',
   };
