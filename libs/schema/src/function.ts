@@ -44,11 +44,15 @@ export const retryPolicySchema = z.strictObject({
   maxDelayMs: z.number().int().min(0).max(86_400_000).default(defaultRetryPolicy.maxDelayMs),
 });
 
+export const stepTimeoutMsSchema = z.number().int().min(1).max(limits.stepTimeoutMsMax);
+
 export const functionConfigSchema = z.strictObject({
   id: functionIdSchema,
   name: z.string().min(1).max(256).optional(),
   triggers: z.array(triggerSchema).max(limits.triggersPerFunctionMax),
   retries: retryPolicySchema.default(defaultRetryPolicy),
+  /** What an attempt of a step may take, unless the step says otherwise; none without. */
+  stepTimeoutMs: stepTimeoutMsSchema.optional(),
 });
 /** With every default filled in. */
 export type FunctionConfig = z.infer<typeof functionConfigSchema>;

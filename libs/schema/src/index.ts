@@ -24,6 +24,7 @@ export {
   functionConfigSchema,
   isCronTrigger,
   retryPolicySchema,
+  stepTimeoutMsSchema,
   triggerSchema,
 } from './function.js';
 export type {

@@ -1,4 +1,5 @@
 /** Durations as people write them: milliseconds, or a number with a unit such as `"90s"`, `"5m"`, `"7d"`. */
+import { stepTimeoutMsSchema } from '@ironflow/schema';
 import { ConfigurationError } from './configuration-error.js';
 
 type Unit = 'ms' | 's' | 'm' | 'h' | 'd' | 'w';
@@ -27,6 +28,18 @@ export function parseDuration(duration: Duration): number {
   }
   if (ms > durationMsMax) throw new ConfigurationError('a duration is at most ten years');
   return Math.max(0, Math.ceil(ms));
+}
+
+/** Of one attempt of a step; `field` is named when it is refused. */
+export function readStepTimeout(timeout: Duration, field: string): number {
+  const parsed = stepTimeoutMsSchema.safeParse(msOf(timeout));
+  if (parsed.success) return parsed.data;
+  throw new ConfigurationError(`${field}: must be a duration from 1 ms to a day, such as "30s"`, field);
+}
+
+function msOf(duration: Duration): number {
+  const ms = typeof duration === 'number' ? duration : readText(duration);
+  return Math.ceil(ms);
 }
 
 function readText(text: unknown): number {

@@ -3,6 +3,8 @@ import { describeIssue, functionConfigSchema } from '@ironflow/schema';
 import type { FunctionConfig, FunctionEvent } from '@ironflow/schema';
 import type { RetryPolicy } from '@ironflow/retry-policy';
 import { ConfigurationError } from './configuration-error.js';
+import { readStepTimeout } from './duration.js';
+import type { Duration } from './duration.js';
 import type { Logger } from './logger.js';
 import type { StepTools } from './step-tools.js';
 
@@ -35,6 +37,11 @@ export interface FunctionOptions<Data, Input = Data> {
   triggers: readonly TriggerOptions[];
   /** For the function itself and, unless they say otherwise, for its steps. */
   retries?: Retries;
+  /**
+   * What an attempt of a step may take, unless the step says otherwise; at most a day. Its `signal` fires then, and the
+   * attempt has failed. Without it nothing bounds a step.
+   */
+  stepTimeout?: Duration;
   /** Every event that starts the function has to fit, scheduled ones included; one that does not fails the run for good. */
   schema?: EventSchema<Data, Input>;
 }
@@ -80,11 +87,15 @@ export function createFunction<Output, Data = unknown, Input = Data>(
 ): IronflowFunction<Data, Output, Input> {
   if (typeof handler !== 'function')
     throw new ConfigurationError('the handler must be a function', 'handler');
-  const { schema, ...declared } = options;
+  const { schema, stepTimeout, ...declared } = options;
   if (schema !== undefined && typeof schema.safeParseAsync !== 'function') {
     throw new ConfigurationError('schema: must be a Zod schema', 'schema');
   }
-  const config = readConfig({ ...declared, ...retriesOf(declared.retries) });
+  const config = readConfig({
+    ...declared,
+    ...retriesOf(declared.retries),
+    ...(stepTimeout === undefined ? {} : { stepTimeoutMs: readStepTimeout(stepTimeout, 'stepTimeout') }),
+  });
   return Object.freeze({ id: config.id, config, schema, handler });
 }
 

@@ -4,7 +4,7 @@ import type { Retries } from './function.js';
 import type { Jsonified } from './output.js';
 
 export interface StepContext {
-  /** Aborted when this activation is over for this process. */
+  /** Aborted when the attempt's time is up, the run is cancelled, or this activation is over for this process. */
   readonly signal: AbortSignal;
   /** From 1. */
   readonly attempt: number;
@@ -13,6 +13,11 @@ export interface StepContext {
 export interface StepOptions {
   /** In place of the function's own. */
   retries?: Retries;
+  /**
+   * In place of the function's `stepTimeout`: what one attempt may take. The attempt's `signal` fires, nothing waits for
+   * `work` any more, and the attempt has failed with `StepTimeout`.
+   */
+  timeout?: Duration;
 }
 
 export interface StepTools {
@@ -32,8 +37,9 @@ export interface StepTools {
    * Resolves when the time has passed, by the platform's clock; the run occupies nobody meanwhile.
    *
    * It wins no race against a step that is running: the run is woken for it only after that step has ended. A step's own
-   * time is bounded by what it does, as with `AbortSignal.timeout`.
-   */ sleep(name: string, duration: Duration): Promise<void>;
+   * time is bounded by its `timeout`.
+   */
+  sleep(name: string, duration: Duration): Promise<void>;
   /** A time that has passed resolves at once. */
   sleepUntil(name: string, time: Date): Promise<void>;
 }

@@ -61,6 +61,15 @@ describe.each(['pull', 'push'])('in %s mode', (mode) => {
     expect(doneCount(`${mode}-uncaught`)).toEqual({ hopeless: 3 });
   });
 
+  test('an attempt that takes longer than its step may is given up and repeated', async () => {
+    const run = await invoke(`${mode}-stuck`);
+    expect(run).toMatchObject({ status: 'completed', output: 'in time' });
+    expect(run.steps).toMatchObject([
+      { status: 'errored', error: { name: 'StepTimeout', message: 'it took longer than 50 ms' } },
+      { status: 'completed', attempt: 2 },
+    ]);
+  });
+
   test('a NonRetryableError ends a step after one attempt', async () => {
     const run = await invoke(`${mode}-non-retryable`);
     expect(run).toMatchObject({ status: 'failed', error: { name: 'StepError' } });
@@ -134,6 +143,11 @@ function functions(mode: string): IronflowFunction[] {
       const slept = await step.run('after', () => (note('sleep-beside', 'after'), true));
       return { quick: quickly, chained, slept };
     }),
+    define('stuck', ({ step }) =>
+      step.run('wait', ({ attempt }) => (attempt === 2 ? 'in time' : new Promise(() => {})), {
+        timeout: '50ms',
+      }),
+    ),
     define('caught', async ({ step }) => {
       try {
         return await step.run('hopeless', hopeless('caught'));

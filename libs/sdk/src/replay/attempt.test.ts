@@ -1,10 +1,13 @@
 /** Attempts that fail, of steps and of the function itself, and what becomes of them. */
 import { describe, expect, test } from '@jest/globals';
+import type { Duration } from '../duration.js';
+import { createFunction } from '../function.js';
 import { NonRetryableError, RetryAfterError, StepError } from '../function-errors.js';
 import {
   activate,
   define,
   drive,
+  impatient,
   invocationOf,
   newRun,
   standingStill,
@@ -12,6 +15,61 @@ import {
   valueOf,
 } from '../testing/memory-run.js';
 import { startActivation } from './activation.js';
+
+describe('an attempt that takes too long', () => {
+  const never = () => new Promise<never>(() => {});
+
+  test('is aborted, fails, and is repeated by the policy like any other', async () => {
+    const aborted: unknown[] = [];
+    const memory = newRun();
+    const definition = define(({ step }) =>
+      step.run(
+        'slow',
+        ({ attempt, signal }) => {
+          signal.addEventListener('abort', () => aborted.push(signal.reason));
+          return attempt === 2 ? 'in time' : never();
+        },
+        { timeout: 20, retries: { attempts: 2, initialDelayMs: 0 } },
+      ),
+    );
+    expect(valueOf(await drive({ run: memory, definition, startTimer: impatient }))).toBe('in time');
+    expect(aborted).toMatchObject([{ name: 'StepTimeout' }]);
+    expect(memory.records).toMatchObject([
+      { status: 'retrying', error: { name: 'StepTimeout', message: 'it took longer than 20 ms' } },
+      { status: 'completed', attempt: 2 },
+    ]);
+  });
+
+  test('by the function’s own time unless the step has one, and what it says late is not heard', async () => {
+    const definition = createFunction(
+      { id: 'under-test', triggers: [], retries: 1, stepTimeout: '10ms' },
+      async ({ step }) => {
+        const late = async () => {
+          for (let turns = 0; turns < 5; turns += 1) await turn();
+          return 'said';
+        };
+        const patient = step.run('patient', late, { timeout: '1h' });
+        const hasty = step.run('hasty', late).catch((error: Error) => error.message);
+        return [await patient, await hasty];
+      },
+    );
+    expect(valueOf(await drive({ run: newRun(), definition, startTimer: impatient }))).toEqual([
+      'said',
+      'step "hasty" failed after 1 attempt: StepTimeout: it took longer than 10 ms',
+    ]);
+  });
+
+  test.each(['soon', 0, '2d', -1, null])('a time that is none is refused: %p', async (timeout) => {
+    expect(() =>
+      createFunction({ id: 'f', triggers: [], stepTimeout: timeout as Duration }, () => {}),
+    ).toThrow('stepTimeout: must be a duration from 1 ms to a day');
+    const definition = define(({ step }) => step.run('a', () => 1, { timeout: timeout as Duration }));
+    expect(await activate({ run: newRun(), definition })).toMatchObject({
+      kind: 'threw',
+      error: { message: 'step "a": timeout: must be a duration from 1 ms to a day, such as "30s"' },
+    });
+  });
+});
 
 describe('an attempt that fails', () => {
   test('throws the same StepError on the first run and on a replay', async () => {

@@ -6,6 +6,7 @@ import { toFailure } from '../failure.js';
 import { isNonRetryable, retryAfterMsOf } from '../function-errors.js';
 import { writeOutput } from '../output.js';
 import type { StepContext } from '../step-tools.js';
+import type { StartTimer } from '../timer.js';
 import { withSignal } from './lazy-abort.js';
 import type { LazyAbort } from './lazy-abort.js';
 
@@ -16,6 +17,8 @@ export interface RunStep {
   name: string;
   work: (context: StepContext) => unknown;
   policy: RetryPolicy;
+  /** Of one attempt. */
+  timeoutMs: number | undefined;
 }
 export interface SleepStep {
   type: 'sleep';
@@ -37,14 +40,18 @@ interface AttemptOptions {
   random: () => number;
 }
 
+interface WorkOptions {
+  abort: LazyAbort;
+  startTimer: StartTimer;
+}
+
 /** Calls the step's function synchronously; never rejects. */
 export async function attemptStep(
   attempt: Attempt,
-  options: AttemptOptions & { abort: LazyAbort },
+  options: AttemptOptions & WorkOptions,
 ): Promise<StepRecord> {
-  const context: StepContext = withSignal({ attempt: attempt.number }, options.abort);
   try {
-    const output = writeOutput(await attempt.step.work(context));
+    const output = writeOutput(await work(attempt, options));
     return {
       ...endOf(attempt, options.now()),
       status: 'completed',
@@ -53,6 +60,25 @@ export async function attemptStep(
   } catch (thrown) {
     return recordOfFailure(attempt, thrown, options);
   }
+}
+
+function work({ step, number }: Attempt, { abort, startTimer }: WorkOptions): unknown {
+  const { timeoutMs } = step;
+  if (timeoutMs === undefined) return step.work(withSignal({ attempt: number }, abort));
+  const own = new AbortController();
+  const context: StepContext = { attempt: number, signal: AbortSignal.any([abort.signal, own.signal]) };
+  return new Promise((resolve, reject) => {
+    const cancel = startTimer(timeoutMs, () => {
+      const late = new Error(`it took longer than ${timeoutMs} ms`);
+      late.name = 'StepTimeout';
+      own.abort(late);
+      reject(late);
+    });
+    abort.signal.addEventListener('abort', cancel, { once: true });
+    // At once, and what it throws at once is a rejection too.
+    const worked = (async () => step.work(context))();
+    void worked.then(resolve, reject).finally(cancel);
+  });
 }
 
 export function recordOfFailure(attempt: Attempt, thrown: unknown, options: AttemptOptions): StepRecord {

@@ -3,7 +3,7 @@ import { messageOf } from '@ironflow/errors';
 import { describeIssue, limits, retryPolicySchema } from '@ironflow/schema';
 import type { DeliveredEvent, Invocation, StepRecord } from '@ironflow/schema';
 import type { RetryPolicy } from '@ironflow/retry-policy';
-import { parseDuration } from '../duration.js';
+import { parseDuration, readStepTimeout } from '../duration.js';
 import { ConfigurationError } from '../configuration-error.js';
 import { NonRetryableError } from '../function-errors.js';
 import type { EventSchema, HandlerContext, IronflowFunction, Retries, TypedEvent } from '../function.js';
@@ -30,7 +30,11 @@ export async function createHandlerContext(options: ContextOptions): Promise<Han
   const context = {
     event,
     events: [event],
-    step: createStepTools({ ...options, policy: definition.config.retries }),
+    step: createStepTools({
+      ...options,
+      policy: definition.config.retries,
+      stepTimeoutMs: definition.config.stepTimeoutMs,
+    }),
     run: {
       id: invocation.run.id,
       functionId: invocation.run.functionId,
@@ -45,9 +49,10 @@ export async function createHandlerContext(options: ContextOptions): Promise<Han
 function createStepTools(options: {
   call: (step: StepWork) => Promise<unknown>;
   policy: RetryPolicy;
+  stepTimeoutMs: number | undefined;
   now: () => number;
 }): StepTools {
-  const { call, policy, now } = options;
+  const { call, policy, stepTimeoutMs, now } = options;
   return {
     run: <T>(name: string, work: (context: StepContext) => T | Promise<T>, own?: StepOptions) =>
       attempted(() => {
@@ -55,7 +60,11 @@ function createStepTools(options: {
         if (typeof work !== 'function') {
           throw new ConfigurationError(`step "${name}": its second argument must be a function`);
         }
-        return call({ type: 'run', name, work, policy: policyOf(name, own?.retries, policy) });
+        const timeoutMs =
+          own?.timeout === undefined
+            ? stepTimeoutMs
+            : readStepTimeout(own.timeout, `step "${name}": timeout`);
+        return call({ type: 'run', name, work, policy: policyOf(name, own?.retries, policy), timeoutMs });
       }) as Promise<Jsonified<T>>,
     sleep: (name, duration) =>
       attempted(() => {
