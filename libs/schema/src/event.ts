@@ -26,6 +26,7 @@ export const emittedEventSchema = z.strictObject({
   version: z.string().max(64).optional(),
   /** Ties events and runs together; by default the root event's id. */
   correlationId: correlationIdSchema.optional(),
+  causationId: correlationIdSchema.optional().describe('what led to it, such as the id of another event'),
 });
 export type EmittedEvent = z.infer<typeof emittedEventSchema>;
 

@@ -1,4 +1,5 @@
 /** `step`: what a handler does durably. Steps begin as they are called, not as they are awaited; they do not nest. */
+import type { EmittedEvent } from '@ironflow/schema';
 import type { Duration } from './duration.js';
 import type { Retries } from './function.js';
 import type { Jsonified } from './output.js';
@@ -8,6 +9,11 @@ export interface StepContext {
   readonly signal: AbortSignal;
   /** From 1. */
   readonly attempt: number;
+}
+
+export interface SentEvents {
+  /** Of the events, in their order. */
+  ids: string[];
 }
 
 export interface StepOptions {
@@ -33,6 +39,12 @@ export interface StepTools {
     work: (context: StepContext) => T | Promise<T>,
     options?: StepOptions,
   ): Promise<Jsonified<T>>;
+  /**
+   * Sends events as a step: with the run's correlation id, caused by the run's event, and each with an idempotency key made of
+   * the run and the step, so that a crash before the step is recorded sends none twice (within the 24 hours that keys hold).
+   * What the platform refuses fails the step at once.
+   */
+  sendEvent(name: string, events: EmittedEvent | readonly EmittedEvent[]): Promise<SentEvents>;
   /**
    * Resolves when the time has passed, by the platform's clock; the run occupies nobody meanwhile.
    *

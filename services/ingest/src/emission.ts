@@ -24,7 +24,7 @@ export interface EmissionOptions {
 export interface EmissionRequest {
   scope: Scope;
   source: EventSource;
-  events: readonly (PreparedEvent & { id?: string; causationId?: string })[];
+  events: readonly (PreparedEvent & { id?: string })[];
   /** Of the caller; each event begins a trace of its own without. */
   traceparent?: string | undefined;
   waitMs?: number | undefined;

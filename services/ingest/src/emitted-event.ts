@@ -12,6 +12,7 @@ export interface PreparedEvent {
   data: string;
   version?: string;
   correlationId?: string;
+  causationId?: string;
   idempotencyKey?: string;
 }
 
@@ -31,8 +32,9 @@ export function prepareEvents(body: EmittedEvent | EmittedEvent[]): PreparedEven
 }
 
 function prepareEvent(event: EmittedEvent, place: string): PreparedEvent {
-  const { name, version, correlationId, idempotencyKey } = event;
+  const { name, version, correlationId, causationId, idempotencyKey } = event;
   requireHeaderText(correlationId, `${place}correlationId`);
+  requireHeaderText(causationId, `${place}causationId`);
   requireStorableText(version, `${place}version`);
   requireStorableText(idempotencyKey, `${place}idempotencyKey`);
   return {
@@ -40,6 +42,7 @@ function prepareEvent(event: EmittedEvent, place: string): PreparedEvent {
     data: dataText(event.data, `${place}data`),
     ...(version === undefined ? {} : { version }),
     ...(correlationId === undefined ? {} : { correlationId }),
+    ...(causationId === undefined ? {} : { causationId }),
     ...(idempotencyKey === undefined ? {} : { idempotencyKey }),
   };
 }

@@ -70,6 +70,26 @@ describe.each(['pull', 'push'])('in %s mode', (mode) => {
     ]);
   });
 
+  test('events that a step sends start their runs once, whatever is repeated, and belong to what led to them', async () => {
+    const run = await invoke(`${mode}-sender`);
+    expect(run.status).toBe('completed');
+    const { ids } = run.output as { ids: string[] };
+    expect(ids).toHaveLength(2);
+    const { events } = await tenant.client.events.list({ correlation: run.correlationId, limit: 50 });
+    const sent = events.filter(({ name }) => name === `${mode}.sent`);
+    expect(sent.map(({ id }) => id).sort()).toEqual([...ids].sort());
+    for (const event of sent) expect(event.causationId).toBe(run.eventId);
+    expect(doneCount(`${mode}-sender`)).toEqual({ once: 1 });
+    const [child] = await tenant.endedRunsOf(ids[0]!);
+    expect(child).toMatchObject({ functionId: `${mode}-sent`, correlationId: run.correlationId, output: 1 });
+  });
+
+  test('an event that the platform refuses fails its step at once', async () => {
+    const run = await invoke(`${mode}-refused`);
+    expect(run).toMatchObject({ status: 'failed', error: { name: 'StepError' } });
+    expect(stepsOf(run)).toEqual(['send#1 failed']);
+  });
+
   test('a NonRetryableError ends a step after one attempt', async () => {
     const run = await invoke(`${mode}-non-retryable`);
     expect(run).toMatchObject({ status: 'failed', error: { name: 'StepError' } });
@@ -143,6 +163,18 @@ function functions(mode: string): IronflowFunction[] {
       const slept = await step.run('after', () => (note('sleep-beside', 'after'), true));
       return { quick: quickly, chained, slept };
     }),
+    define('sender', async ({ step, run }) => {
+      const events = [1, 2].map((n) => ({ name: `${mode}.sent`, data: { n } }));
+      const sent = await step.sendEvent('send', events);
+      await step.run('once', () => note('sender', 'once'));
+      if (run.attempt === 1) throw new Error('once more');
+      return sent;
+    }),
+    createFunction(
+      { id: `${mode}-sent`, triggers: [{ event: `${mode}.sent` }] },
+      ({ event }) => (event.data as { n: number }).n,
+    ),
+    define('refused', ({ step }) => step.sendEvent('send', { name: 'ironflow.mine', data: null })),
     define('stuck', ({ step }) =>
       step.run('wait', ({ attempt }) => (attempt === 2 ? 'in time' : new Promise(() => {})), {
         timeout: '50ms',

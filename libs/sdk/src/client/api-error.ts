@@ -24,3 +24,8 @@ export class IronflowApiError extends Error {
     this.retryAfterMs = of.retryAfterMs;
   }
 }
+
+/** Whether the same request would be refused again. */
+export function isRefusal(status: number): boolean {
+  return status >= 400 && status < 500 && status !== 408 && status !== 429;
+}

@@ -11,6 +11,7 @@ import type { IronflowFunction } from '../function.js';
 import type { Log } from '../logger.js';
 import { startActivation } from '../replay/activation.js';
 import type { ActivationResult } from '../replay/activation.js';
+import type { Emit } from '../replay/send-events.js';
 import { startTimer } from '../timer.js';
 import { errorReply, jsonReply } from './reply.js';
 import type { EndpointRequest, Reply } from './reply.js';
@@ -20,6 +21,7 @@ export interface PushCallOptions {
   keys: readonly string[];
   /** Takes unsigned calls. */
   dev: boolean;
+  emit: Emit;
   log: Log;
 }
 
@@ -38,7 +40,13 @@ export function createPushCalls(options: PushCallOptions): (request: EndpointReq
     if (definition === undefined) {
       return errorReply(404, 'function_not_found', 'this app has no function of that id', 'run.functionId');
     }
-    const result = await runCall({ invocation, definition, log: options.log, onGone: request.onGone });
+    const result = await runCall({
+      invocation,
+      definition,
+      emit: options.emit,
+      log: options.log,
+      onGone: request.onGone,
+    });
     if (result.kind === 'aborted') return errorReply(499, 'caller_gone', 'the caller went away');
     const answer: PushAnswer = { v: protocolVersion, records: result.records, outcome: result.outcome };
     return jsonReply(200, answer);
@@ -48,16 +56,18 @@ export function createPushCalls(options: PushCallOptions): (request: EndpointReq
 async function runCall(of: {
   invocation: Invocation;
   definition: IronflowFunction;
+  emit: Emit;
   log: Log;
   onGone: EndpointRequest['onGone'];
 }): Promise<ActivationResult> {
-  const { invocation, definition, log } = of;
+  const { invocation, definition, emit, log } = of;
   const activation = startActivation({
     definition,
     invocation,
     now: Date.now,
     random: Math.random,
     startTimer,
+    emit,
     log,
   });
   of.onGone(() => activation.abort(new Error('the caller went away')));

@@ -5,6 +5,7 @@
 import { functionsById, manifestOf } from '../app.js';
 import type { AppOptions } from '../app.js';
 import { createClient } from '../client/client.js';
+import type { Client } from '../client/client.js';
 import { IronflowApiError } from '../client/api-error.js';
 import { ConfigurationError } from '../configuration-error.js';
 import { readSigningKeys } from '../environment.js';
@@ -51,7 +52,9 @@ export function serve(options: ServeOptions): ServeHandler {
   const definitions = functionsById(options);
   // Checks the app now, not at the first registration; the address does not matter to it.
   manifestOf({ ...options, url: options.url ?? 'http://localhost' });
-  const call = createPushCalls({ definitions, keys, dev, log: options.log ?? logToStderr });
+  // Its key is asked for when the first event is sent: an endpoint that sends none needs none.
+  const emit: Client['emit'] = async (...sent) => createClient(options).emit(...sent);
+  const call = createPushCalls({ definitions, keys, dev, emit, log: options.log ?? logToStderr });
   const register = sharedRegistration(options);
   const answer = async (request: EndpointRequest): Promise<Reply> => {
     switch (request.method) {

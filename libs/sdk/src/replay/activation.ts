@@ -37,6 +37,7 @@ import { LazyAbort } from './lazy-abort.js';
 import { readMemo } from './memo.js';
 import { Occurrences } from './occurrences.js';
 import { outcomeOfError, outcomeOfValue } from './outcome.js';
+import type { Emit } from './send-events.js';
 
 export interface Recorder {
   /** Resolves when the records are durable, in the order of the calls; rejects when they never will be. */
@@ -52,6 +53,8 @@ export interface ActivationOptions {
   /** Uniform in [0, 1). */
   random: () => number;
   startTimer: StartTimer;
+  /** To the platform, as the function's own key. */
+  emit: Emit;
   log: Log;
 }
 
@@ -137,6 +140,7 @@ class Driver implements Activation {
       invocation,
       abort: this.lazyAbort,
       now: this.options.now,
+      emit: this.options.emit,
       logger: createLogger({
         log,
         fields: { runId: id, functionId },

@@ -10,6 +10,7 @@ import {
   impatient,
   invocationOf,
   newRun,
+  sendsNothing,
   standingStill,
   turn,
   valueOf,
@@ -174,6 +175,7 @@ describe('an attempt that fails', () => {
   test('counts a step that is still running at the deadline as a failed attempt and answers at once', async () => {
     let aborted = false;
     const activation = startActivation({
+      emit: sendsNothing,
       definition: define(({ step }) =>
         step.run('slow', ({ signal }) => {
           signal.addEventListener('abort', () => (aborted = true));
@@ -198,6 +200,7 @@ describe('an attempt that fails', () => {
 
   test('fails a call whose handler hangs outside of any step when the deadline passes', async () => {
     const activation = startActivation({
+      emit: sendsNothing,
       definition: define(() => new Promise(() => {})),
       invocation: invocationOf(newRun(), undefined),
       now: Date.now,

@@ -15,7 +15,7 @@ export type StepWork = RunStep | SleepStep;
 export interface RunStep {
   type: 'run';
   name: string;
-  work: (context: StepContext) => unknown;
+  work: (context: StepContext, stepId: string) => unknown;
   policy: RetryPolicy;
   /** Of one attempt. */
   timeoutMs: number | undefined;
@@ -62,9 +62,9 @@ export async function attemptStep(
   }
 }
 
-function work({ step, number }: Attempt, { abort, startTimer }: WorkOptions): unknown {
+function work({ id, step, number }: Attempt, { abort, startTimer }: WorkOptions): unknown {
   const { timeoutMs } = step;
-  if (timeoutMs === undefined) return step.work(withSignal({ attempt: number }, abort));
+  if (timeoutMs === undefined) return step.work(withSignal({ attempt: number }, abort), id);
   const own = new AbortController();
   const context: StepContext = { attempt: number, signal: AbortSignal.any([abort.signal, own.signal]) };
   return new Promise((resolve, reject) => {
@@ -76,7 +76,7 @@ function work({ step, number }: Attempt, { abort, startTimer }: WorkOptions): un
     });
     abort.signal.addEventListener('abort', cancel, { once: true });
     // At once, and what it throws at once is a rejection too.
-    const worked = (async () => step.work(context))();
+    const worked = (async () => step.work(context, id))();
     void worked.then(resolve, reject).finally(cancel);
   });
 }

@@ -1,6 +1,14 @@
 import { expect, test } from '@jest/globals';
 import type { StepRecord } from '@ironflow/schema';
-import { drive, define, invocationOf, newRun, standingStill, turn } from '../testing/memory-run.js';
+import {
+  define,
+  drive,
+  invocationOf,
+  newRun,
+  sendsNothing,
+  standingStill,
+  turn,
+} from '../testing/memory-run.js';
 import { startActivation } from './activation.js';
 import { answerBytesMax, batchBytesMax } from './batches.js';
 
@@ -12,6 +20,7 @@ const bytesOf = (records: StepRecord[]) => Buffer.byteLength(JSON.stringify(reco
 function start(handler: Parameters<typeof define>[0], recorded: StepRecord[][]) {
   const acknowledgements: (() => void)[] = [];
   const activation = startActivation({
+    emit: sendsNothing,
     definition: define(handler),
     invocation: invocationOf(newRun(), undefined),
     recorder: {
@@ -86,6 +95,7 @@ test('push: an answer has at most 8 MiB of records, and what was left out runs a
     return (await Promise.all(parts)).length;
   });
   const activation = startActivation({
+    emit: sendsNothing,
     definition,
     invocation: invocationOf(newRun(), undefined),
     now: Date.now,

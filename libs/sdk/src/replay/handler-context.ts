@@ -1,7 +1,7 @@
 /** Makes the one object that a handler gets: its event, checked against the schema, and its `step`. */
 import { messageOf } from '@ironflow/errors';
 import { describeIssue, limits, retryPolicySchema } from '@ironflow/schema';
-import type { DeliveredEvent, Invocation, StepRecord } from '@ironflow/schema';
+import type { DeliveredEvent, EmittedEvent, Invocation, StepRecord } from '@ironflow/schema';
 import type { RetryPolicy } from '@ironflow/retry-policy';
 import { parseDuration, readStepTimeout } from '../duration.js';
 import { ConfigurationError } from '../configuration-error.js';
@@ -9,10 +9,12 @@ import { NonRetryableError } from '../function-errors.js';
 import type { EventSchema, HandlerContext, IronflowFunction, Retries, TypedEvent } from '../function.js';
 import type { Logger } from '../logger.js';
 import type { Jsonified } from '../output.js';
-import type { StepContext, StepOptions, StepTools } from '../step-tools.js';
+import type { SentEvents, StepContext, StepOptions, StepTools } from '../step-tools.js';
 import type { SleepStep, StepWork } from './attempt.js';
 import { withSignal } from './lazy-abort.js';
 import type { LazyAbort } from './lazy-abort.js';
+import { createSendEvents } from './send-events.js';
+import type { Emit, SendEvents } from './send-events.js';
 
 interface ContextOptions {
   definition: IronflowFunction;
@@ -20,6 +22,7 @@ interface ContextOptions {
   abort: LazyAbort;
   now: () => number;
   logger: Logger;
+  emit: Emit;
   call: (step: StepWork) => Promise<unknown>;
 }
 
@@ -34,6 +37,7 @@ export async function createHandlerContext(options: ContextOptions): Promise<Han
       ...options,
       policy: definition.config.retries,
       stepTimeoutMs: definition.config.stepTimeoutMs,
+      sendEvents: createSendEvents(options.emit, invocation),
     }),
     run: {
       id: invocation.run.id,
@@ -50,9 +54,10 @@ function createStepTools(options: {
   call: (step: StepWork) => Promise<unknown>;
   policy: RetryPolicy;
   stepTimeoutMs: number | undefined;
+  sendEvents: SendEvents;
   now: () => number;
 }): StepTools {
-  const { call, policy, stepTimeoutMs, now } = options;
+  const { call, sendEvents, policy, stepTimeoutMs, now } = options;
   return {
     run: <T>(name: string, work: (context: StepContext) => T | Promise<T>, own?: StepOptions) =>
       attempted(() => {
@@ -64,8 +69,21 @@ function createStepTools(options: {
           own?.timeout === undefined
             ? stepTimeoutMs
             : readStepTimeout(own.timeout, `step "${name}": timeout`);
-        return call({ type: 'run', name, work, policy: policyOf(name, own?.retries, policy), timeoutMs });
+        return call({
+          type: 'run',
+          name,
+          work: (context) => work(context),
+          policy: policyOf(name, own?.retries, policy),
+          timeoutMs,
+        });
       }) as Promise<Jsonified<T>>,
+    sendEvent: (name, events) =>
+      attempted(() => {
+        checkName(name);
+        const list = isList(events) ? events : [events];
+        const work = ({ signal }: StepContext, stepId: string) => sendEvents(list, stepId, signal);
+        return call({ type: 'run', name, work, policy, timeoutMs: stepTimeoutMs });
+      }) as Promise<SentEvents>,
     sleep: (name, duration) =>
       attempted(() => {
         checkName(name);
@@ -80,6 +98,10 @@ function createStepTools(options: {
         return call(sleepStep({ name, passed: atMs <= now(), due: { atMs: Math.max(0, atMs) }, now }));
       }) as Promise<void>,
   };
+}
+
+function isList(events: EmittedEvent | readonly EmittedEvent[]): events is readonly EmittedEvent[] {
+  return Array.isArray(events);
 }
 
 /** The promise of the step itself, so that one that nobody awaits can fail without ending the process. */

@@ -1,10 +1,11 @@
 /** A run that is kept in memory, and what executor and Postgres do with it: for tests of the replay core. */
 import { stepRecordSchema } from '@ironflow/schema';
-import type { Invocation, MemoizedStep, Outcome, StepRecord } from '@ironflow/schema';
+import type { EmittedEvent, Invocation, MemoizedStep, Outcome, StepRecord } from '@ironflow/schema';
 import { createFunction } from '../function.js';
 import type { HandlerContext, IronflowFunction } from '../function.js';
 import type { LogLine } from '../logger.js';
 import { startActivation } from '../replay/activation.js';
+import type { Emit } from '../replay/send-events.js';
 import type { StartTimer } from '../timer.js';
 
 export const runId = '0192f0c0-0000-7000-8000-000000000001';
@@ -16,6 +17,8 @@ export interface MemoryRun {
   lines: LogLine[];
   attempt: number;
   violations: string[];
+  /** What its steps sent, as often as they did. */
+  sent: EmittedEvent[];
 }
 export const newRun = (): MemoryRun => ({
   steps: new Map(),
@@ -23,6 +26,7 @@ export const newRun = (): MemoryRun => ({
   lines: [],
   attempt: 1,
   violations: [],
+  sent: [],
 });
 
 /** What the executor and Postgres do with records. */
@@ -60,6 +64,7 @@ export interface Activate {
 }
 
 export const standingStill: StartTimer = () => () => {};
+export const sendsNothing: Emit = () => Promise.reject(new Error('nothing is sent here'));
 /** Patience is over as soon as the event loop has come round. */
 export const impatient: StartTimer = (delayMs, callback) => {
   const timer = delayMs < 1_000 ? setImmediate(callback) : undefined;
@@ -92,6 +97,11 @@ export async function activate(options: Activate): Promise<Outcome | 'crashed'> 
     now: () => 1_700_000_000_000,
     random: () => 0.5,
     startTimer: options.startTimer ?? standingStill,
+    emit: async (events) => {
+      const sent = Array.isArray(events) ? (events as EmittedEvent[]) : [events as EmittedEvent];
+      run.sent.push(...sent);
+      return { ids: sent.map((_event, index) => `event-${index}`) };
+    },
     log: (line) => run.lines.push(line),
   });
   const result = await activation.result;

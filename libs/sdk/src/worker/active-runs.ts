@@ -9,6 +9,7 @@ import type { IronflowFunction } from '../function.js';
 import type { Log } from '../logger.js';
 import { startActivation } from '../replay/activation.js';
 import type { Activation } from '../replay/activation.js';
+import type { Emit } from '../replay/send-events.js';
 import { startTimer } from '../timer.js';
 import type { DeclineReason, UndrivableActivation } from './executor-messages.js';
 
@@ -38,9 +39,10 @@ interface ActiveRun {
 export function createActiveRuns(options: {
   definitions: ReadonlyMap<string, IronflowFunction>;
   send: (message: WorkerMessage) => void;
+  emit: Emit;
   log: Log;
 }): ActiveRuns {
-  const { definitions, send, log } = options;
+  const { definitions, send, emit, log } = options;
   const runs = new TurnoverMap<string, ActiveRun>();
   let waiting: (() => void)[] = [];
   const remove = (runId: string, run: ActiveRun) => {
@@ -60,7 +62,7 @@ export function createActiveRuns(options: {
   const begin = (message: ActivateMessage, definition: IronflowFunction) => {
     const { writer } = message;
     const runId = message.invocation.run.id;
-    const run = startRun({ message, definition, send, log });
+    const run = startRun({ message, definition, send, emit, log });
     runs.set(runId, run);
     void run.activation.result.then((result) => {
       if (result.kind === 'ended')
@@ -115,15 +117,25 @@ function startRun(of: {
   message: ActivateMessage;
   definition: IronflowFunction;
   send: (message: WorkerMessage) => void;
+  emit: Emit;
   log: Log;
 }): ActiveRun {
-  const { definition, send, log } = of;
+  const { definition, send, emit, log } = of;
   const { writer, invocation } = of.message;
   const awaited = new Map<number, () => void>();
   const recorder = createRecorder({ runId: invocation.run.id, writer, send, awaited });
   const now = Date.now;
   const random = Math.random;
-  const activation = startActivation({ definition, invocation, recorder, now, random, startTimer, log });
+  const activation = startActivation({
+    definition,
+    invocation,
+    recorder,
+    now,
+    random,
+    startTimer,
+    emit,
+    log,
+  });
   return { writer, activation, awaited };
 }
 

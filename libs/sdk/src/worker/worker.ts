@@ -8,7 +8,7 @@ import { protocolVersion } from '@ironflow/schema';
 import { backoffMs } from '@ironflow/retry-policy';
 import { functionsById, manifestOf } from '../app.js';
 import type { AppOptions } from '../app.js';
-import { IronflowApiError } from '../client/api-error.js';
+import { IronflowApiError, isRefusal } from '../client/api-error.js';
 import { createClient } from '../client/client.js';
 import { ConfigurationError } from '../configuration-error.js';
 import { readPlatform, readWorkerUrl } from '../environment.js';
@@ -74,6 +74,7 @@ class SocketWorker implements Worker {
   private readonly slots: number;
   private readonly definitions;
   private readonly manifest;
+  private readonly client;
   private readonly log: Log;
   private readonly logger: Logger;
   private readonly stopping = new AbortController();
@@ -94,6 +95,7 @@ class SocketWorker implements Worker {
     }
     this.definitions = functionsById(options);
     this.manifest = manifestOf({ app: options.app, functions: options.functions });
+    this.client = createClient({ ironflowUrl: this.platform.url, apiKey: this.platform.apiKey });
     this.log = options.log ?? logToStderr;
     this.logger = createLogger({ log: this.log, fields: { app: options.app } });
   }
@@ -125,10 +127,9 @@ class SocketWorker implements Worker {
 
   /** As often as it takes, unless the platform refuses. */
   private async register(): Promise<void> {
-    const client = createClient({ ironflowUrl: this.platform.url, apiKey: this.platform.apiKey });
     for (let failures = 1; ; failures += 1) {
       try {
-        await client.apps.register(this.manifest, { signal: this.stopping.signal });
+        await this.client.apps.register(this.manifest, { signal: this.stopping.signal });
         return;
       } catch (thrown) {
         if (!(thrown instanceof IronflowApiError) || isRefusal(thrown.status)) throw thrown;
@@ -188,7 +189,12 @@ class SocketWorker implements Worker {
         else this.dispatch(message, runs, connection);
       },
     });
-    const runs = createActiveRuns({ definitions: this.definitions, send: connection.send, log: this.log });
+    const runs = createActiveRuns({
+      definitions: this.definitions,
+      send: connection.send,
+      emit: (...sent) => this.client.emit(...sent),
+      log: this.log,
+    });
     const current: CurrentConnection = { connection, runs, drained, open: false };
     this.current = current;
     const { reason, refusedWithStatus: status } = await connection.ended;
@@ -277,10 +283,6 @@ function refusalOf(status: number, said: { code: string; message: string }): Iro
 function versionRefusal(v: number): IronflowApiError {
   const message = `the platform speaks version ${v} of the protocol, this SDK version ${protocolVersion}`;
   return refusalOf(400, { code: 'protocol_version_unsupported', message });
-}
-
-function isRefusal(status: number): boolean {
-  return status >= 400 && status < 500 && status !== 408 && status !== 429;
 }
 
 async function withinTime(work: Promise<unknown>, timeoutMs: number): Promise<void> {
