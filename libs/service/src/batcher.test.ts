@@ -70,6 +70,19 @@ test('a batch begins beside another once it is as large', async () => {
   expect(await Promise.all(all)).toEqual([10, 20, 30, 40, 50, 60, 70]);
 });
 
+test('one that hangs holds up nobody else while there is a free slot', async () => {
+  const { batches, run } = createHeldRun();
+  const batcher = createBatcher({ maxItems: 100, maxConcurrent: 2, maxQueued: 100, run });
+  const hanging = [1, 2, 3].map((item) => batcher.add(item));
+  await turn();
+  const next = batcher.add(4);
+  while (batches.length < 2) await turn();
+  batches[1]!.end();
+  expect(await next).toBe(40);
+  batches[0]!.end();
+  await Promise.all(hanging);
+});
+
 test('never more batches are in flight than allowed', async () => {
   let inFlight = 0;
   let inFlightMax = 0;

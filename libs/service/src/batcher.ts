@@ -2,8 +2,8 @@
  * Group commit. Items that arrive within one turn of the event loop share a batch when nothing is in flight; under load a
  * batch is whatever gathered while the batches before it ran, so batches grow exactly as fast as they need to.
  *
- * A batch begins beside another only if it has become as large: smaller ones would cost a round trip and a commit each
- * while the first is about to end.
+ * A batch begins beside another only if it has become as large, or the other takes long: smaller ones would cost a round trip
+ * and a commit each while the first is about to end.
  */
 import { IronflowError } from '@ironflow/errors';
 import type { Stoppable } from './lifecycle.js';
@@ -25,6 +25,9 @@ export interface Batcher<Item, Result> extends Stoppable {
   stop(): Promise<void>;
 }
 
+/** Longer than a commit takes when all is well. */
+const patienceMs = 20;
+
 interface Waiter<Result> {
   resolve(result: Result): void;
   reject(error: unknown): void;
@@ -36,6 +39,7 @@ export function createBatcher<Item, Result>(options: BatcherOptions<Item, Result
   let inFlight = 0;
   /** Items of the batch that began last. */
   let lastSize = 0;
+  let patience: NodeJS.Timeout | undefined;
   let isScheduled = false;
   let stopped: { done: Promise<void>; settle(): void } | undefined;
 
@@ -52,6 +56,7 @@ export function createBatcher<Item, Result>(options: BatcherOptions<Item, Result
       isScheduled = true;
       setImmediate(flushScheduled);
     }
+    bePatient();
     return added;
   }
 
@@ -66,13 +71,26 @@ export function createBatcher<Item, Result>(options: BatcherOptions<Item, Result
   }
 
   function flush(): void {
-    while (mayBegin()) {
-      const [batch, batchWaiters] = take();
-      inFlight += 1;
-      lastSize = batch.length;
-      void runBatch(batch, batchWaiters);
-    }
+    while (mayBegin()) begin();
+    bePatient();
     if (items.length === 0 && inFlight === 0) stopped?.settle();
+  }
+
+  function begin(): void {
+    const [batch, batchWaiters] = take();
+    inFlight += 1;
+    lastSize = batch.length;
+    void runBatch(batch, batchWaiters);
+  }
+
+  /** What is under way may hang, and what waits is not for it to hold up. */
+  function bePatient(): void {
+    if (patience !== undefined || items.length === 0 || inFlight >= options.maxConcurrent) return;
+    patience = setTimeout(() => {
+      patience = undefined;
+      if (items.length > 0 && inFlight < options.maxConcurrent) begin();
+      bePatient();
+    }, patienceMs);
   }
 
   function take(): [Item[], Waiter<Result>[]] {
