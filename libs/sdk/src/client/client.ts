@@ -55,7 +55,10 @@ export interface Client {
   readonly runs: {
     list(query?: Partial<RunsQuery>): Promise<RunsPage>;
     get(runId: string): Promise<RunDetail>;
-    /** Answers once that is stored; the run ends within a second, or when its worker does not answer, a little later. */
+    /**
+     * Answers once that is stored. What runs of the run is aborted within a second, and it ends; one that waits for a busy
+     * worker ends when that is free. Rejects with `run_ended` if it has ended otherwise.
+     */
     cancel(runId: string): Promise<Run>;
   };
   readonly events: {

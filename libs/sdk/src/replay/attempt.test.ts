@@ -60,6 +60,41 @@ describe('an attempt that takes too long', () => {
     ]);
   });
 
+  test('leaves nothing behind on the signal of the run, however many there are', async () => {
+    const warnings: string[] = [];
+    const onWarning = (warning: Error): void => void warnings.push(warning.name);
+    process.on('warning', onWarning);
+    let fired = 0;
+    const definition = define(async ({ step, signal }) => {
+      signal.addEventListener('abort', () => (fired += 1));
+      for (let n = 0; n < 30; n += 1) await step.run('timed', () => n, { timeout: '1h' });
+    });
+    await drive({ run: newRun(), definition });
+    await turn();
+    process.off('warning', onWarning);
+    expect({ warnings, fired }).toEqual({ warnings: [], fired: 0 });
+  });
+
+  test('has a signal that also fires when the run is over for this process', async () => {
+    let seen: AbortSignal | undefined;
+    const definition = define(({ step }) =>
+      step.run('long', ({ signal }) => ((seen = signal), new Promise<never>(() => {})), { timeout: '1h' }),
+    );
+    const activation = startActivation({
+      emit: sendsNothing,
+      definition,
+      invocation: invocationOf(newRun(), null),
+      recorder: { record: async () => {} },
+      now: () => 0,
+      random: () => 0.5,
+      startTimer: standingStill,
+      log: () => {},
+    });
+    while (seen === undefined) await turn();
+    activation.abort(new Error('over'));
+    expect(seen.aborted && (seen.reason as Error).message).toBe('over');
+  });
+
   test.each(['soon', 0, '2d', -1, null])('a time that is none is refused: %p', async (timeout) => {
     expect(() =>
       createFunction({ id: 'f', triggers: [], stepTimeout: timeout as Duration }, () => {}),

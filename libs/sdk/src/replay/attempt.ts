@@ -66,18 +66,27 @@ function work({ id, step, number }: Attempt, { abort, startTimer }: WorkOptions)
   const { timeoutMs } = step;
   if (timeoutMs === undefined) return step.work(withSignal({ attempt: number }, abort), id);
   const own = new AbortController();
-  const context: StepContext = { attempt: number, signal: AbortSignal.any([abort.signal, own.signal]) };
   return new Promise((resolve, reject) => {
+    // Not by AbortSignal.any: what listens to that stays in the process when neither of its signals ever fires.
+    const onAbort = (): void => {
+      finish();
+      own.abort(abort.signal.reason);
+    };
+    const finish = (): void => {
+      cancel();
+      abort.signal.removeEventListener('abort', onAbort);
+    };
     const cancel = startTimer(timeoutMs, () => {
+      finish();
       const late = new Error(`it took longer than ${timeoutMs} ms`);
       late.name = 'StepTimeout';
       own.abort(late);
       reject(late);
     });
-    abort.signal.addEventListener('abort', cancel, { once: true });
+    abort.signal.addEventListener('abort', onAbort, { once: true });
     // At once, and what it throws at once is a rejection too.
-    const worked = (async () => step.work(context, id))();
-    void worked.then(resolve, reject).finally(cancel);
+    const worked = (async () => step.work({ attempt: number, signal: own.signal }, id))();
+    void worked.then(resolve, reject).finally(finish);
   });
 }
 
