@@ -31,9 +31,9 @@ export type {
   NewRun,
   OverdueRun,
   OverdueRunsQuery,
-  RestedRun,
   RoutingOutcome,
   SchedulerStore,
+  StoppingRun,
 } from './scheduler.js';
 export { checkSchemaVersion } from './schema-version.js';
 export { createTenantStore } from './tenants.js';

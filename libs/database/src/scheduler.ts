@@ -61,9 +61,8 @@ export interface UnroutedEventsQuery {
   limit: number;
 }
 
-export interface RestedRun {
+export interface StoppingRun {
   runId: string;
-  status: 'waiting_for_worker' | 'cancelled';
   journalSeq: number;
   wake: number;
   served: number;
@@ -77,8 +76,12 @@ export interface SchedulerStore {
   runsOfEvents(eventIds: readonly string[]): Promise<RunToActivate[]>;
   /** Runs that need an activation and were woken longer ago than that, the longest first. */
   overdueRuns(query: OverdueRunsQuery): Promise<OverdueRun[]>;
-  /** Queued runs of an app without a worker rest; those that were asked to stop end instead, for nothing of them runs. */
-  restForWorker(runIds: readonly string[]): Promise<RestedRun[]>;
+  /** Queued runs of an app without a worker; answers those that it put to rest. Runs that were asked to stop do not rest. */
+  restForWorker(runIds: readonly string[]): Promise<string[]>;
+  /** Of these, the ones that were asked to stop and that nobody drives, as far as Postgres knows. */
+  stoppingRuns(runIds: readonly string[]): Promise<StoppingRun[]>;
+  /** Ends them as cancelled, unless they have moved on since; answers those it ended. */
+  endStopped(runs: readonly Pick<StoppingRun, 'runId' | 'journalSeq'>[]): Promise<string[]>;
   /** The reverse, as workers come: resumed runs before new ones, the oldest first. */
   releaseForWorker(environmentId: string, appId: string, limit: number): Promise<RunToActivate[]>;
   waitingForWorker(): Promise<{ environmentId: string; appId: string }[]>;
@@ -127,14 +130,31 @@ export function createSchedulerStore(database: Database): SchedulerStore {
     },
     restForWorker: async (runIds) => {
       const { lowest, highest } = boundsOf(runIds);
-      const rows = await database.query<RestedRow>(restStatement, [runIds, lowest, highest]);
+      const rows = await database.query<{ id: string }>(restStatement, [runIds, lowest, highest]);
+      return rows.map((row) => row.id);
+    },
+    stoppingRuns: async (runIds) => {
+      const { lowest, highest } = boundsOf(runIds);
+      const rows = await database.query<StoppingRow>(stoppingStatement, [runIds, lowest, highest]);
       return rows.map((row) => ({
         runId: row.id,
-        status: row.status,
         journalSeq: row.journal_seq,
         wake: row.wake,
         served: row.served,
       }));
+    },
+    endStopped: async (runs) => {
+      const runIds = runs.map(({ runId }) => runId);
+      if (runIds.length === 0) return [];
+      const { lowest, highest } = boundsOf(runIds);
+      const sequences = runs.map(({ journalSeq }) => journalSeq);
+      const rows = await database.query<{ id: string }>(endStoppedStatement, [
+        runIds,
+        lowest,
+        highest,
+        sequences,
+      ]);
+      return rows.map((row) => row.id);
     },
     releaseForWorker: async (environmentId, appId, limit) => {
       const rows = await database.query<RunToActivateRow>(releaseStatement, [environmentId, appId, limit]);
@@ -298,23 +318,46 @@ const restStatement: Statement = {
   name: 'rest_for_worker',
   text: `with locked as materialized (
     select id from runs where id = any($1::uuid[]) and id >= $2 and id <= $3 and status = 'queued'
+      and stop_requested_at is null
     order by id for update
-  ), moved as (
-    update runs r set
-      status = case when r.stop_requested_at is null then 'waiting_for_worker' else 'cancelled' end,
-      ended_at = case when r.stop_requested_at is not null then date_trunc('milliseconds', now()) end
-    from locked l
-    where r.id = l.id and r.id = any($1::uuid[]) and r.id >= $2 and r.id <= $3 and r.status = 'queued'
-    returning r.id, r.status, r.journal_seq, r.wake, r.served
-  ), disarmed as (
-    delete from timers where run_id = any(array(select id from moved where status = 'cancelled'))
   )
-  select id, status, journal_seq::float8 as journal_seq, wake, served from moved`,
+  update runs r set status = 'waiting_for_worker' from locked l
+  where r.id = l.id and r.id = any($1::uuid[]) and r.id >= $2 and r.id <= $3 and r.status = 'queued'
+  returning r.id`,
 };
 
-interface RestedRow {
+// One that runs, as far as is known, may be with a worker that only leaves: it is left alone for longer than a delivery
+// goes without a sign of life.
+const stoppingStatement: Statement = {
+  name: 'stopping_runs',
+  text: `select id, journal_seq::float8 as journal_seq, wake, served from runs
+    where id = any($1::uuid[]) and id >= $2 and id <= $3 and stop_requested_at is not null
+      and (status in ('queued', 'waiting', 'waiting_for_worker')
+        or status = 'running' and stop_requested_at < now() - interval '15 seconds')`,
+};
+
+const endStoppedStatement: Statement = {
+  name: 'end_stopped',
+  text: `with given as (
+    select * from unnest($1::uuid[], $4::bigint[]) as g (id, journal_seq)
+  ), locked as materialized (
+    select id, journal_seq from runs
+    where id = any($1::uuid[]) and id >= $2 and id <= $3
+      and status in ('queued', 'running', 'waiting', 'waiting_for_worker')
+    order by id for update
+  ), ended as (
+    update runs r set status = 'cancelled', ended_at = date_trunc('milliseconds', now())
+    from locked l join given g on g.id = l.id and g.journal_seq = l.journal_seq
+    where r.id = l.id and r.id = any($1::uuid[]) and r.id >= $2 and r.id <= $3
+    returning r.id
+  ), disarmed as (
+    delete from timers where run_id = any(array(select id from ended))
+  )
+  select id from ended`,
+};
+
+interface StoppingRow {
   id: string;
-  status: RestedRun['status'];
   journal_seq: number;
   wake: number;
   served: number;

@@ -71,13 +71,28 @@ test('without a worker nothing of it runs: it ends at once, with its timers', as
   const run = await startRun();
   await collector.apply([progress(run, { status: 'waiting', served: 1, retryInMs: 60_000 })]);
   await api.requestStop(ours, run.id);
-  const rested = await scheduler.restForWorker([run.id]);
-  expect(rested).toMatchObject([{ runId: run.id, status: 'cancelled', wake: 2, served: 1 }]);
+  expect(await scheduler.restForWorker([run.id])).toEqual([]);
+  const stopping = await scheduler.stoppingRuns([run.id]);
+  expect(stopping).toMatchObject([{ runId: run.id, journalSeq: 1, wake: 2, served: 1 }]);
+  expect(await scheduler.endStopped([{ runId: run.id, journalSeq: 0 }])).toEqual([]);
+  expect(await scheduler.endStopped(stopping)).toEqual([run.id]);
   expect(await api.getRun(ours, run.id)).toMatchObject({ status: 'cancelled', endedAt: expect.anything() });
   const timers = await platform.admin.query('select 1 from timers where run_id = $1', [run.id]);
   expect(timers.rows).toEqual([]);
   // What an executor still had to say of it comes too late.
   expect(await collector.apply([progress(run, { prev: 1, journalSeq: 9, status: 'completed' })])).toEqual([]);
+});
+
+test('one that runs is left to whoever drives it, for a while', async () => {
+  const run = await startRun();
+  await collector.apply([progress(run, { status: 'running' })]);
+  await api.requestStop(ours, run.id);
+  expect(await scheduler.stoppingRuns([run.id])).toEqual([]);
+  await platform.admin.query(
+    "update runs set stop_requested_at = stop_requested_at - interval '16 seconds' where id = $1",
+    [run.id],
+  );
+  expect(await scheduler.stoppingRuns([run.id])).toMatchObject([{ runId: run.id, journalSeq: 1 }]);
 });
 
 test('what has ended stays as it is; a cancelled one is told so again', async () => {

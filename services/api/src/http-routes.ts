@@ -59,7 +59,9 @@ function addRuns(app: HttpApp, options: HttpRoutesOptions): void {
     }
     const { id: runId, mode, appId, functionId, eventId } = answer.run;
     // Also the second time: whoever was to hear of it may not have.
-    options.notices.publishStop({ scope, runId, mode, appId, functionId, eventId });
+    if (answer.run.status !== 'cancelled') {
+      options.notices.publishStop({ scope, runId, mode, appId, functionId, eventId });
+    }
     return reply.code(202).send(answer.run);
   });
   serve(app, options, routes.watchRun, async (request, reply) => {

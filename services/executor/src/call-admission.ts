@@ -44,7 +44,8 @@ export function createCallAdmission({ circuits, settlement }: CallAdmissionOptio
     const { probe } = admission;
     try {
       const marked = await settlement.markCall(run);
-      return marked === 'settled' ? await drive(probe) : marked;
+      if (marked !== 'settled') return marked;
+      return run.stop.isRequested ? await concluded(settlement.cancel(run)) : await drive(probe);
     } finally {
       if (probe !== undefined && !run.callReported) await circuits.giveBack(of, probe);
     }

@@ -45,6 +45,7 @@ export interface StopRequestsOptions {
 }
 
 const pageMax = 500;
+const catchUpIntervalMs = 5_000;
 
 export function createStopRequests({
   notices,
@@ -55,11 +56,12 @@ export function createStopRequests({
   const watched = new TurnoverMap<number, { runId: string; stop: StopRequest }>();
   let count = 0;
   let undo: (() => void)[] = [];
+  let ticker: NodeJS.Timeout | undefined;
 
   const request = (runIds: ReadonlySet<string>): void => {
     for (const { runId, stop } of watched.values()) if (runIds.has(runId)) stop.request();
   };
-  /** Notices come at most once: those of the time without a connection have to be asked for. */
+  /** Notices come at most once: those of the time without a connection, on either side, have to be asked for. */
   const catchUp = async (): Promise<void> => {
     const runIds = [...new Set([...watched.values()].map(({ runId }) => runId))];
     try {
@@ -82,8 +84,10 @@ export function createStopRequests({
         notices.onStop(({ runId }) => request(new Set([runId]))),
         connection.onReconnect(() => void catchUp()),
       ];
+      ticker = setInterval(() => void catchUp(), catchUpIntervalMs).unref();
     },
     stop: () => {
+      clearInterval(ticker);
       for (const stopListening of undo) stopListening();
     },
   };

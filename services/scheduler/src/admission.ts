@@ -7,9 +7,9 @@
  * Presence may change between the look at it and the commit that acts on it, so whoever put a run to rest looks again
  * afterwards; the sweep covers the rest.
  */
-import type { RestedRun, RunToActivate, SchedulerStore } from '@ironflow/database';
+import type { RunToActivate, SchedulerStore, StoppingRun } from '@ironflow/database';
 import { messageOf } from '@ironflow/errors';
-import type { Notices } from '@ironflow/jetstream';
+import type { Journal, Notices } from '@ironflow/jetstream';
 import type { Logger } from '@ironflow/service';
 import { activationOf } from './activation-message.js';
 import type { Activator, PublishOptions, PublishTally } from './activator.js';
@@ -17,10 +17,11 @@ import type { SchedulerMetrics } from './metrics.js';
 import type { AppRef, WorkerPresence } from './worker-presence.js';
 
 export interface AdmissionOptions {
-  store: Pick<SchedulerStore, 'restForWorker' | 'releaseForWorker'>;
+  store: Pick<SchedulerStore, 'restForWorker' | 'releaseForWorker' | 'stoppingRuns' | 'endStopped'>;
   activator: Activator;
   presence: Pick<WorkerPresence, 'isPresent'>;
   notices: Pick<Notices, 'publishRun'>;
+  journal: Pick<Journal, 'last'>;
   metrics: Pick<SchedulerMetrics, 'swept'>;
   logger: Logger;
 }
@@ -36,7 +37,7 @@ export interface Admission {
 const releasePageMax = 500;
 
 export function createAdmission(options: AdmissionOptions): Admission {
-  const { store, activator, presence, notices, metrics, logger } = options;
+  const { store, activator, presence, metrics, logger } = options;
   const releasing = new Map<string, Promise<void>>();
 
   const releasePages = async (app: AppRef): Promise<void> => {
@@ -65,10 +66,9 @@ export function createAdmission(options: AdmissionOptions): Admission {
   };
   const rest = async (runs: readonly RunToActivate[]): Promise<void> => {
     try {
-      const rested = await store.restForWorker(runs.map(({ runId }) => runId));
-      for (const state of rested) {
-        if (state.status === 'cancelled') announceCancelled(notices, runs, state);
-      }
+      const runIds = runs.map(({ runId }) => runId);
+      await store.restForWorker(runIds);
+      await endStopped(options, runs, await store.stoppingRuns(runIds));
     } catch (error) {
       logger.warn({ reason: messageOf(error) }, 'runs cannot be put to rest now; the sweep finds them');
       return;
@@ -94,13 +94,23 @@ export function createAdmission(options: AdmissionOptions): Admission {
   };
 }
 
-function announceCancelled(
-  notices: AdmissionOptions['notices'],
+/**
+ * Nobody drives them, and nobody may for long: they end here. What their journals have that Postgres has not taken yet
+ * comes first, for it may be their own end; the sweep brings them again.
+ */
+async function endStopped(
+  { store, journal, notices }: AdmissionOptions,
   runs: readonly RunToActivate[],
-  state: RestedRun,
-): void {
-  const run = runs.find(({ runId }) => runId === state.runId)!;
-  notices.publishRun({ ...run, ...state, steps: [] }, 'cancelled');
+  stopping: readonly StoppingRun[],
+): Promise<void> {
+  const of = new Map(runs.map((run) => [run.runId, run]));
+  const lasts = await Promise.all(stopping.map(({ runId }) => journal.last(of.get(runId)!.scope, runId)));
+  const accepted = stopping.filter(({ journalSeq }, index) => (lasts[index]?.sequence ?? 0) <= journalSeq);
+  const ended = new Set(await store.endStopped(accepted));
+  for (const state of accepted) {
+    if (!ended.has(state.runId)) continue;
+    notices.publishRun({ ...of.get(state.runId)!, ...state, status: 'cancelled', steps: [] }, 'cancelled');
+  }
 }
 
 function appOf(run: RunToActivate): AppRef {

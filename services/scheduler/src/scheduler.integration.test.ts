@@ -1,5 +1,10 @@
 import { afterAll, afterEach, beforeEach, describe, expect, test } from '@jest/globals';
-import { createApiStore, createRegistryReader, createSchedulerStore } from '@ironflow/database';
+import {
+  createApiStore,
+  createCollectorStore,
+  createRegistryReader,
+  createSchedulerStore,
+} from '@ironflow/database';
 import { ackWaitMs, deadLetterSchema, deriveRunId, formatTraceparent, subjects } from '@ironflow/schema';
 import type { DeadLetter, EventRoutedNotice, RunNotice, Scope } from '@ironflow/schema';
 import { createMetrics, createSpanRecorder } from '@ironflow/service';
@@ -278,6 +283,45 @@ describe('an app without a worker', () => {
     world.jetstream.notices.publishStop(notice);
     await eventually(() => expect(heard).toMatchObject([{ status: 'cancelled', eventId }]));
     expect((await world.runs())[0]?.status).toBe('cancelled');
+  });
+
+  test('does not end a run whose journal says more than PostgreSQL has taken', async () => {
+    await world.register(scope, fleet, { drive: onOrder });
+    await world.startScheduler({ sweepIntervalMs: 100 });
+    await world.publish(await world.store(scope, names(2)));
+    const resting = { status: 'waiting_for_worker' };
+    await eventually(async () => expect(await world.runs()).toMatchObject([resting, resting]));
+    const [run, marker] = await world.runs();
+    const runId = run!.id;
+    const { environmentId } = scope;
+    const appended = await world.jetstream.journal.append({
+      scope,
+      message: {
+        environmentId,
+        runId,
+        functionId: 'drive',
+        prev: 0,
+        writer: { activation: 1, delivery: 1, executor: 'gone' },
+        activatedAtMs: 1,
+        entries: [{ type: 'run', run: { kind: 'completed', served: 1 } }],
+      },
+      expectedSequence: 0,
+      counter: 1,
+    });
+    if (appended.kind !== 'appended') throw new Error(`the entry is ${appended.kind}`);
+    const of = { scope, functionId: 'drive', appId: 'fleet', mode: 'pull' as const };
+    for (const { id, event_id: eventId } of [run!, marker!]) {
+      await createApiStore(world.database).requestStop(environmentId, id);
+      world.jetstream.notices.publishStop({ ...of, runId: id, eventId });
+    }
+    const statusOf = async (id: string) => (await world.runs()).find((row) => row.id === id)?.status;
+    await eventually(async () => expect(await statusOf(marker!.id)).toBe('cancelled'));
+    expect(await statusOf(runId)).toBe('queued');
+    const collector = createCollectorStore(world.database);
+    const journalSeq = appended.sequence;
+    const ending = { runId, environmentId, prev: 0, journalSeq, steps: [], startedAtMs: 1 };
+    await collector.apply([{ ...ending, status: 'completed', served: 1 }]);
+    expect(await statusOf(runId)).toBe('completed');
   });
 
   test('has its runs rest until one appears, then they are activated', async () => {

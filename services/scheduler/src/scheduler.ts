@@ -87,7 +87,13 @@ function createParts({
     bucket: jetstream.bucket('SYS_workers'),
     onFirstWorker: (app) => void admission.release(app),
   });
-  const admission = createAdmission({ ...base, activator, presence, notices: jetstream.notices });
+  const admission = createAdmission({
+    ...base,
+    activator,
+    presence,
+    notices: jetstream.notices,
+    journal: jetstream.journal,
+  });
   const router = createEventRouter({
     ...base,
     registries,

@@ -155,7 +155,7 @@ describe('what works', () => {
   test('a run is cancelled, and says so', async () => {
     const { runs } = JSON.parse((await run('invoke', 'napping', '--wait', '100ms', '--json')).out) as Emitted;
     const { id } = runs[0]!;
-    expect((await run('runs', 'cancel', id)).out).toMatch(/^asked to stop; it was (queued|running|waiting)$/);
+    expect((await run('runs', 'cancel', id)).out).toBe('asked to stop');
     const watched = await run('runs', 'watch', id);
     expect(watched.out.split('\n').at(-1)).toMatch(/^cancelled/);
     expect(watched.exitCode).toBe(1);

@@ -72,8 +72,8 @@ export interface World {
     run: RunHandle,
     progress: Pick<RunProgress, 'prev' | 'journalSeq'> & Partial<RunProgress>,
   ): Promise<void>;
-  /** What the API does. */
-  cancel(run: RunHandle): Promise<void>;
+  /** What the API does; `quietly`: its notice gets lost. */
+  cancel(run: RunHandle, how?: { quietly: boolean }): Promise<void>;
   /** The collector accepts the last message, which ends in a retry or a deferral, and its time comes. */
   retryDue(run: RunHandle): Promise<void>;
   journal(run: RunHandle): Promise<StoredJournalMessage[]>;
@@ -133,9 +133,9 @@ export async function createWorld(
     createRun: (of, data = null) => createRun(database, of, data),
     activate: (run) => activate(jetstream, run),
     accept,
-    cancel: async (run) => {
+    cancel: async (run, { quietly } = { quietly: false }) => {
       await createApiStore(database).requestStop(run.scope.environmentId, run.runId);
-      jetstream.notices.publishStop(run);
+      if (!quietly) jetstream.notices.publishStop(run);
     },
     retryDue: async (run) => {
       const { sequence, message } = (await journal(run)).at(-1)!;

@@ -91,7 +91,7 @@ function cancelCommand(terminal: Terminal): Command {
       const { client, json } = openSession(command, terminal);
       const run = await client.runs.cancel(runId);
       if (json) printJson(terminal, run);
-      else terminal.print(run.status === 'cancelled' ? 'cancelled' : `asked to stop; it was ${run.status}`);
+      else terminal.print(run.status === 'cancelled' ? 'cancelled' : 'asked to stop');
     });
 }
 

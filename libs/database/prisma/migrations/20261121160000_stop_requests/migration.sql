@@ -4,7 +4,9 @@ alter table runs add column stop_requested_at timestamptz;
 
 -- What a tenant may change of a run is this and nothing else. What the run waits for need not come any more; its row
 -- lock orders this and the journal's entries. A second time it changes nothing.
-create policy owner_requests_stop on runs to ironflow_owner using (true) with check (true);
+create policy owner_finds_run on runs for select to ironflow_owner using (environment_id = current_environment());
+create policy owner_requests_stop on runs for update to ironflow_owner
+  using (environment_id = current_environment()) with check (environment_id = current_environment());
 create function request_stop(given_run uuid) returns void
   language sql security definer
   set search_path = pg_catalog, public, pg_temp
