@@ -33,8 +33,8 @@ export type {
   OverdueRunsQuery,
   RoutingOutcome,
   SchedulerStore,
-  StoppingRun,
 } from './scheduler.js';
 export { checkSchemaVersion } from './schema-version.js';
+export type { StoppingRun } from './stopping-runs.js';
 export { createTenantStore } from './tenants.js';
 export type { EnvironmentCredentials, EnvironmentPath, TenantStore } from './tenants.js';

@@ -1,7 +1,7 @@
 /**
  * What the scheduler decides in PostgreSQL: events become runs, runs rest for want of a worker and are
- * released, and what may have been forgotten is found again. Timers are in timers.ts, which this store offers
- * as its own.
+ * released, and what may have been forgotten is found again. Timers are in timers.ts and runs that are to stop in
+ * stopping-runs.ts, which this store offers as its own.
  *
  * 1. An event is routed by the transaction that inserts its runs, and only as matched with the registry in
  *    force.
@@ -14,6 +14,8 @@ import { boundsOf, lowestId, windowsAround } from './id-windows.js';
 import { runToActivate, scopeColumns } from './run-to-activate.js';
 import type { RunToActivate, RunToActivateRow } from './run-to-activate.js';
 import { readScopes } from './scopes.js';
+import { endStopped, stoppingRuns } from './stopping-runs.js';
+import type { StoppingRun } from './stopping-runs.js';
 import { fireTimers, nextDueInMs } from './timers.js';
 import type { FiredTimers } from './timers.js';
 
@@ -59,13 +61,6 @@ export interface UnroutedEventsQuery {
   olderThanMs: number;
   after?: { receivedAtMs: number; id: string } | undefined;
   limit: number;
-}
-
-export interface StoppingRun {
-  runId: string;
-  journalSeq: number;
-  wake: number;
-  served: number;
 }
 
 export interface SchedulerStore {
@@ -133,29 +128,8 @@ export function createSchedulerStore(database: Database): SchedulerStore {
       const rows = await database.query<{ id: string }>(restStatement, [runIds, lowest, highest]);
       return rows.map((row) => row.id);
     },
-    stoppingRuns: async (runIds) => {
-      const { lowest, highest } = boundsOf(runIds);
-      const rows = await database.query<StoppingRow>(stoppingStatement, [runIds, lowest, highest]);
-      return rows.map((row) => ({
-        runId: row.id,
-        journalSeq: row.journal_seq,
-        wake: row.wake,
-        served: row.served,
-      }));
-    },
-    endStopped: async (runs) => {
-      const runIds = runs.map(({ runId }) => runId);
-      if (runIds.length === 0) return [];
-      const { lowest, highest } = boundsOf(runIds);
-      const sequences = runs.map(({ journalSeq }) => journalSeq);
-      const rows = await database.query<{ id: string }>(endStoppedStatement, [
-        runIds,
-        lowest,
-        highest,
-        sequences,
-      ]);
-      return rows.map((row) => row.id);
-    },
+    stoppingRuns: (runIds) => stoppingRuns(database, runIds),
+    endStopped: (runs) => endStopped(database, runs),
     releaseForWorker: async (environmentId, appId, limit) => {
       const rows = await database.query<RunToActivateRow>(releaseStatement, [environmentId, appId, limit]);
       return rows.map(runToActivate);
@@ -325,43 +299,6 @@ const restStatement: Statement = {
   where r.id = l.id and r.id = any($1::uuid[]) and r.id >= $2 and r.id <= $3 and r.status = 'queued'
   returning r.id`,
 };
-
-// One that runs, as far as is known, may be with a worker that only leaves: it is left alone for longer than a delivery
-// goes without a sign of life.
-const stoppingStatement: Statement = {
-  name: 'stopping_runs',
-  text: `select id, journal_seq::float8 as journal_seq, wake, served from runs
-    where id = any($1::uuid[]) and id >= $2 and id <= $3 and stop_requested_at is not null
-      and (status in ('queued', 'waiting', 'waiting_for_worker')
-        or status = 'running' and stop_requested_at < now() - interval '15 seconds')`,
-};
-
-const endStoppedStatement: Statement = {
-  name: 'end_stopped',
-  text: `with given as (
-    select * from unnest($1::uuid[], $4::bigint[]) as g (id, journal_seq)
-  ), locked as materialized (
-    select id, journal_seq from runs
-    where id = any($1::uuid[]) and id >= $2 and id <= $3
-      and status in ('queued', 'running', 'waiting', 'waiting_for_worker')
-    order by id for update
-  ), ended as (
-    update runs r set status = 'cancelled', ended_at = date_trunc('milliseconds', now())
-    from locked l join given g on g.id = l.id and g.journal_seq = l.journal_seq
-    where r.id = l.id and r.id = any($1::uuid[]) and r.id >= $2 and r.id <= $3
-    returning r.id
-  ), disarmed as (
-    delete from timers where run_id = any(array(select id from ended))
-  )
-  select id from ended`,
-};
-
-interface StoppingRow {
-  id: string;
-  journal_seq: number;
-  wake: number;
-  served: number;
-}
 
 const releaseStatement: Statement = {
   name: 'release_for_worker',
