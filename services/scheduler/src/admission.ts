@@ -104,8 +104,14 @@ async function endStopped(
   stopping: readonly StoppingRun[],
 ): Promise<void> {
   const of = new Map(runs.map((run) => [run.runId, run]));
-  const lasts = await Promise.all(stopping.map(({ runId }) => journal.last(of.get(runId)!.scope, runId)));
-  const accepted = stopping.filter(({ journalSeq }, index) => (lasts[index]?.sequence ?? 0) <= journalSeq);
+  // One whose journal cannot be read spoils no other.
+  const lasts = await Promise.allSettled(
+    stopping.map(({ runId }) => journal.last(of.get(runId)!.scope, runId)),
+  );
+  const accepted = stopping.filter(({ journalSeq }, index) => {
+    const last = lasts[index]!;
+    return last.status === 'fulfilled' && (last.value?.sequence ?? 0) <= journalSeq;
+  });
   const ended = new Set(await store.endStopped(accepted));
   for (const state of accepted) {
     if (!ended.has(state.runId)) continue;

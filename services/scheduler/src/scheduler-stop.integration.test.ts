@@ -1,0 +1,98 @@
+/** What becomes of runs that were asked to stop and that no executor drives. */
+import { afterAll, afterEach, beforeEach, describe, expect, test } from '@jest/globals';
+import { createApiStore, createCollectorStore } from '@ironflow/database';
+import { subjects } from '@ironflow/schema';
+import type { RunNotice, Scope } from '@ironflow/schema';
+import { eventually, stopSharedServers } from '@ironflow/testing';
+import { createWorld } from './testing/world.js';
+import type { World } from './testing/world.js';
+
+let world: World;
+let scope: Scope;
+beforeEach(async () => {
+  world = await createWorld();
+  [scope] = world.scopes;
+});
+afterEach(() => world.stop());
+afterAll(stopSharedServers);
+
+const shop = { id: 'shop', mode: 'push' as const };
+const fleet = { id: 'fleet', mode: 'pull' as const };
+const onOrder = [{ event: 'order.*' }];
+
+test('a run that was asked to stop is activated, so that somebody ends it', async () => {
+  await world.register(scope, shop, { f: onOrder });
+  const activations = world.takePush();
+  await world.startScheduler({ sweepIntervalMs: 60_000 });
+  await world.publish(await world.store(scope, ['order.placed']));
+  await eventually(() => expect(activations).toHaveLength(1));
+  const [run] = await world.runs();
+  const { eventId, runId } = { eventId: run!.event_id, runId: run!.id };
+  world.jetstream.notices.publishStop({
+    scope,
+    runId,
+    eventId,
+    functionId: 'f',
+    appId: 'shop',
+    mode: 'push',
+  });
+  await eventually(() => expect(activations).toHaveLength(2));
+  expect(activations[1]!.activation.runId).toBe(runId);
+});
+
+describe('an app without a worker', () => {
+  test('has a run that was asked to stop end, and tells who waits for it', async () => {
+    await world.register(scope, fleet, { drive: onOrder });
+    await world.startScheduler({ sweepIntervalMs: 60_000 });
+    await world.publish(await world.store(scope, ['order.placed']));
+    await eventually(async () => expect((await world.runs())[0]?.status).toBe('waiting_for_worker'));
+    const [run] = await world.runs();
+    const { eventId, runId } = { eventId: run!.event_id, runId: run!.id };
+    const heard: RunNotice[] = [];
+    world.jetstream.notices.onRun(subjects.runNoticesOf(scope, runId), (notice) => heard.push(notice));
+    await createApiStore(world.database).requestStop(scope.environmentId, runId);
+    const notice = { scope, runId, eventId, functionId: 'drive', appId: 'fleet', mode: 'pull' as const };
+    world.jetstream.notices.publishStop(notice);
+    await eventually(() => expect(heard).toMatchObject([{ status: 'cancelled', eventId }]));
+    expect((await world.runs())[0]?.status).toBe('cancelled');
+  });
+
+  test('does not end a run whose journal says more than PostgreSQL has taken', async () => {
+    await world.register(scope, fleet, { drive: onOrder });
+    await world.startScheduler({ sweepIntervalMs: 100 });
+    await world.publish(await world.store(scope, ['order.placed', 'order.placed']));
+    const resting = { status: 'waiting_for_worker' };
+    await eventually(async () => expect(await world.runs()).toMatchObject([resting, resting]));
+    const [run, marker] = await world.runs();
+    const runId = run!.id;
+    const { environmentId } = scope;
+    const appended = await world.jetstream.journal.append({
+      scope,
+      message: {
+        environmentId,
+        runId,
+        functionId: 'drive',
+        prev: 0,
+        writer: { activation: 1, delivery: 1, executor: 'gone' },
+        activatedAtMs: 1,
+        entries: [{ type: 'run', run: { kind: 'completed', served: 1 } }],
+      },
+      expectedSequence: 0,
+      counter: 1,
+    });
+    if (appended.kind !== 'appended') throw new Error(`the entry is ${appended.kind}`);
+    const of = { scope, functionId: 'drive', appId: 'fleet', mode: 'pull' as const };
+    for (const { id, event_id: eventId } of [run!, marker!]) {
+      await createApiStore(world.database).requestStop(environmentId, id);
+      world.jetstream.notices.publishStop({ ...of, runId: id, eventId });
+    }
+    const statusOf = async (id: string) => (await world.runs()).find((row) => row.id === id)?.status;
+    await eventually(async () => expect(await statusOf(marker!.id)).toBe('cancelled'));
+    expect(await statusOf(runId)).toBe('queued');
+    const collector = createCollectorStore(world.database);
+    const journalSeq = appended.sequence;
+    const ending = { runId, environmentId, prev: 0, journalSeq, steps: [], startedAtMs: 1 };
+    await collector.apply([{ ...ending, status: 'completed', served: 1 }]);
+    expect(await statusOf(runId)).toBe('completed');
+  });
+});
