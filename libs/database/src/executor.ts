@@ -74,7 +74,8 @@ const stopRequestedStatement: Statement = {
 const loadStatement: Statement = {
   name: 'load_runs',
   text: `select r.id, r.environment_id, ${scopeColumns}, r.app_id, r.function_id, r.status,
-      r.wake, r.served, r.failures, r.stop_requested_at is not null as stop_requested, r.journal_seq::float8 as journal_seq, e.registry_version, r.traceparent,
+      r.wake, r.served, r.failures, r.stop_requested_at is not null as stop_requested,
+      r.journal_seq::float8 as journal_seq, e.registry_version, r.traceparent,
       s.steps, coalesce(s.memo_bytes, 0)::float8 as memo_bytes,
       v.id as event_id, v.name as event_name, v.data, v.version, v.source, v.correlation_id, v.causation_id,
       v.traceparent as event_traceparent, v.received_at_ms

@@ -134,7 +134,7 @@ const applyStatement: Statement = {
         when g.status = 'waiting' and (g.retry_in_ms is null or r.stop_requested_at is not null)
           and r.wake > greatest(r.served, g.served) then 'queued'
         else coalesce(g.status, r.status) end,
-      served = greatest(r.served, g.served, 
+      served = greatest(r.served, g.served,
         case when g.retry_in_ms is not null and r.stop_requested_at is null then r.wake end),
       failures = coalesce(g.failures, r.failures),
       started_at = coalesce(r.started_at, to_timestamp(g.started_at_ms / 1000)),

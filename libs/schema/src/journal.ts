@@ -47,7 +47,7 @@ export const runEntrySchema = z.discriminatedUnion('kind', [
     output: utf8Text(limits.stepOutputBytesMax).optional(),
   }),
   z.object({ kind: z.literal('failed'), ...ending, error: failureSchema }),
-  /** Somebody asked for it, and nothing of the function runs any more. */
+  /** Somebody asked for it. What the function may still do is not heard any more. */
   z.object({ kind: z.literal('cancelled'), served }),
 ]);
 export type RunEntry = z.infer<typeof runEntrySchema>;
