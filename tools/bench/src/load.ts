@@ -1,5 +1,5 @@
 /** Closed-loop load: so many clients, each with one request open at a time. */
-import { Agent, request } from 'undici';
+import { Client } from 'undici';
 
 export interface LoadOptions {
   /** The clients take them in turn. */
@@ -23,31 +23,25 @@ export interface LoadResult {
 }
 
 export async function runLoad(options: LoadOptions): Promise<LoadResult> {
-  const agent = new Agent({ connections: options.clients, pipelining: 1 });
   const latencies: number[] = [];
   let failures = 0;
   let sent = 0;
   const startedMs = performance.now();
   const endMs = startedMs + options.seconds * 1_000;
-  const client = async (url: string): Promise<void> => {
+  const client = async (url: URL): Promise<void> => {
+    const connection = new Client(url.origin);
     while (performance.now() < endMs) {
       const beganMs = performance.now();
       sent += 1;
-      const answer = await request(url, {
-        dispatcher: agent,
-        method: 'POST',
-        headers: { 'content-type': 'application/json', authorization: `Bearer ${options.apiKey}` },
-        body: options.body(sent),
-      });
-      const body: unknown = await answer.body.json();
-      if (answer.statusCode >= 300 || !options.check(body)) failures += 1;
+      const { status, text } = await post(connection, url, options.apiKey, options.body(sent));
+      if (status >= 300 || !options.check(JSON.parse(text))) failures += 1;
       else latencies.push(performance.now() - beganMs);
     }
+    await connection.close();
   };
   const { urls, clients } = options;
-  await Promise.all(Array.from({ length: clients }, (_, n) => client(urls[n % urls.length]!)));
+  await Promise.all(Array.from({ length: clients }, (_, n) => client(new URL(urls[n % urls.length]!))));
   const seconds = (performance.now() - startedMs) / 1_000;
-  await agent.close();
   latencies.sort((a, b) => a - b);
   return {
     requests: sent,
@@ -57,6 +51,37 @@ export async function runLoad(options: LoadOptions): Promise<LoadResult> {
     p95Ms: quantile(latencies, 0.95),
     p99Ms: quantile(latencies, 0.99),
   };
+}
+
+/**
+ * By undici's own events: its `request` makes a stream of every answer, which costs the machine that is being measured twice
+ * as much.
+ */
+function post(
+  connection: Client,
+  { pathname, search }: URL,
+  apiKey: string,
+  body: string,
+): Promise<{ status: number; text: string }> {
+  return new Promise((resolve, reject) => {
+    let status = 0;
+    const chunks: Buffer[] = [];
+    connection.dispatch(
+      {
+        path: `${pathname}${search}`,
+        method: 'POST',
+        headers: { 'content-type': 'application/json', authorization: `Bearer ${apiKey}` },
+        body,
+      },
+      {
+        onRequestStart: () => undefined,
+        onResponseStart: (_controller, statusCode) => void (status = statusCode),
+        onResponseData: (_controller, chunk) => void chunks.push(chunk),
+        onResponseEnd: () => resolve({ status, text: Buffer.concat(chunks).toString() }),
+        onResponseError: (_controller, error) => reject(error),
+      },
+    );
+  });
 }
 
 function quantile(sorted: number[], share: number): number {
