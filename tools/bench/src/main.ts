@@ -55,7 +55,7 @@ function readOptions(): Options {
     .option('--json', 'print JSON', false)
     .option('--sync-always', 'JetStream flushes every write to disk before it acknowledges', false)
     .option('--seconds <n>', 'length of each measurement', wholeNumber(1, 3_600), 10)
-    .option('--warm-up <n>', 'seconds before the first', wholeNumber(1, 3_600), 5)
+    .option('--warm-up <n>', 'seconds before the first', wholeNumber(1, 3_600), 20)
     .option('--replicas <n>', 'of every service', wholeNumber(1, 8), 1)
     .option('--clients <list>', 'closed-loop clients', wholeNumbers(1, 4_096), [1, 64, 256])
     .parse()
@@ -133,6 +133,7 @@ async function measureAll(platform: Platform, database: Database, meter: Meter):
       ...options,
       ...durability,
       nodeArguments: serviceNodeArguments,
+      scheduling: platform.scheduling,
       natsServerEnv: natsServerEnv(),
       tracesSampled: 1,
       workersConnectTo: workerUrlOf(platform) === platform.url ? 'gateway' : 'executor',

@@ -5,6 +5,8 @@ import type { Lifecycle, Logger } from '@ironflow/service';
 import { isPortFree } from '@ironflow/testing';
 import { startBackingServers } from './backing-servers.js';
 import type { BackingServers } from './backing-servers.js';
+import { scheduleAsBatch } from './batch-scheduling.js';
+import type { Scheduling } from './batch-scheduling.js';
 import { openDataFolder } from './data-folder.js';
 import type { Credentials, DataFolder } from './data-folder.js';
 import { startFleet } from './fleet.js';
@@ -36,6 +38,8 @@ export interface Platform extends Credentials {
   /** What the services were started with. */
   serviceEnv: NodeJS.ProcessEnv;
   servers: BackingServers;
+  /** Of every process it started. */
+  scheduling: Scheduling;
   /** With `processes`. */
   fleet: Fleet | undefined;
   /** Another environment, with credentials of its own. */
@@ -50,6 +54,7 @@ export async function startPlatform(options: PlatformOptions): Promise<Platform>
   await lifecycle.start('data folder', () => lockFolder(data.path));
   // Before the servers are started for nothing; the listener itself finds out who comes in between.
   if (options.port !== 0 && !(await isPortFree(options.port))) throw portTaken(options.port);
+  const scheduling = await scheduleAsBatch(options.env);
   const servers = await startBackingServers({ ...options, data });
   const serviceEnv = {
     ...options.env,
@@ -81,7 +86,8 @@ export async function startPlatform(options: PlatformOptions): Promise<Platform>
   // The CLI finds the platform by this file.
   await data.writeCredentials({ ...credentials, url: started.url });
   say(`Ironflow at ${started.url}`);
-  return { ...credentials, ...started, dataFolder: data.path, serviceEnv, servers, createEnvironment };
+  const { path: dataFolder } = data;
+  return { ...credentials, ...started, dataFolder, serviceEnv, servers, scheduling, createEnvironment };
 }
 
 async function startProcesses(
