@@ -114,6 +114,23 @@ describe('refused, in words for its author and in a code for its runs, is', () =
   });
 });
 
+describe('over the event and what started the run', () => {
+  test('it compares both', () => {
+    const condition = compileCondition('event.data.total > trigger.data.total', 'trigger');
+    if (condition.kind === 'refused') throw new Error(condition.rule);
+    const smaller = eventOf({ total: 1 });
+    expect(condition.run(order, smaller)).toEqual({ kind: 'true' });
+    expect(condition.run(smaller, order)).toEqual({ kind: 'false' });
+  });
+
+  test('a condition of a trigger knows nothing of the other', () => {
+    expect(compileCondition('trigger.data.total > 1').kind).toBe('refused');
+    expect(compileCondition('evnt.data.total > 1', 'trigger')).toMatchObject({
+      rule: expect.stringContaining('over "event" and "trigger": '),
+    });
+  });
+});
+
 describe('how often it may read the data', () => {
   test.each([
     ['event.name == "a"', 1],

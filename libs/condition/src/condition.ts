@@ -1,5 +1,5 @@
 /**
- * Trigger conditions: CEL over `event`. What may be one is said here alone, for the api, which refuses it when it is
+ * Conditions: CEL over `event`, and for what a run waits for over `trigger` as well, the event that started the run. What may be one is said here alone, for the api, which refuses it when it is
  * registered, and for the scheduler, which runs it. The expressions are tenants' and run in a process that serves all of
  * them, so their size and shape are bounded here; their time is the scheduler's to bound. Pure.
  *
@@ -18,7 +18,7 @@ export type ConditionResult = { kind: 'true' } | { kind: 'false' } | { kind: 'er
 export interface CompiledCondition {
   kind: 'compiled';
   /** Never throws; takes as long as it takes. */
-  run(event: FunctionEvent): ConditionResult;
+  run(event: FunctionEvent, trigger?: FunctionEvent): ConditionResult;
   /** How often it may read the data from end to end; infinite where its shape does not tell. */
   readingsMax: number;
 }
@@ -45,27 +45,34 @@ const additionsMax = 32;
 const additionsWithLoopsMax = 6;
 const summaryLengthMax = 300;
 
-const environment = new Environment({
+/** What an expression is over. */
+export type ConditionVariable = 'event' | 'trigger';
+
+const eventEnvironment = new Environment({
   // JSON mixes types in lists and maps, and optional fields are what events have.
   homogeneousAggregateLiterals: false,
   enableOptionalTypes: true,
   limits: celLimits,
 }).registerVariable('event', 'map');
+const environments: Record<ConditionVariable, Environment> = {
+  event: eventEnvironment,
+  trigger: eventEnvironment.clone().registerVariable('trigger', 'map'),
+};
 
-/** Never throws. */
-export function compileCondition(expression: string): Condition {
+/** Never throws. With `trigger` the expression may name both. */
+export function compileCondition(expression: string, over: ConditionVariable = 'event'): Condition {
   try {
-    const parsed = environment.parse(expression);
+    const parsed = environments[over].parse(expression);
     const shape = shapeOf(parsed.ast);
-    const refusal = refusalOfShape(shape) ?? refusalOfTypes(parsed.check());
+    const refusal = refusalOfShape(shape) ?? refusalOfTypes(parsed.check(), over);
     if (refusal !== undefined) return { kind: 'refused', ...refusal };
     return {
       kind: 'compiled',
-      run: (event) => runParsed(parsed, event),
+      run: (event, trigger) => runParsed(parsed, trigger === undefined ? { event } : { event, trigger }),
       readingsMax: shape.isDirect ? shape.references : Infinity,
     };
   } catch (thrown) {
-    return { kind: 'refused', ...refusalOfError(thrown) };
+    return { kind: 'refused', ...refusalOfError(thrown, over) };
   }
 }
 
@@ -89,22 +96,29 @@ function refusalOfShape({ refused, openSearch, additions, hasLoop }: Shape): Ref
 }
 
 /** What is known only once it runs may still be a boolean. */
-function refusalOfTypes({ valid, type, error }: TypeCheckResult): Refusal | undefined {
-  if (!valid) return refusalOfError(error);
+function refusalOfTypes(
+  { valid, type, error }: TypeCheckResult,
+  over: ConditionVariable,
+): Refusal | undefined {
+  if (!valid) return refusalOfError(error, over);
   const result = type ?? 'dyn';
   if (result === 'bool' || result === 'dyn') return undefined;
   const rule = `must be a condition: this is of type ${result}`.slice(0, summaryLengthMax);
   return { rule, reason: 'result_not_boolean' };
 }
 
-function refusalOfError(thrown: unknown): Refusal {
+function refusalOfError(thrown: unknown, over: ConditionVariable): Refusal {
+  const variables = over === 'trigger' ? '"event" and "trigger"' : '"event"';
   const summary = isCelError(thrown) ? `: ${thrown.summary.slice(0, summaryLengthMax)}` : '';
-  return { rule: `must be valid CEL over "event"${summary}`, reason: reasonOf(thrown) };
+  return { rule: `must be valid CEL over ${variables}${summary}`, reason: reasonOf(thrown) };
 }
 
-function runParsed(parsed: ParseResult, event: FunctionEvent): ConditionResult {
+function runParsed(
+  parsed: ParseResult,
+  variables: Partial<Record<ConditionVariable, FunctionEvent>>,
+): ConditionResult {
   try {
-    const result: unknown = parsed({ event });
+    const result: unknown = parsed(variables);
     if (typeof result !== 'boolean') return { kind: 'error', reason: 'result_not_boolean' };
     return { kind: result ? 'true' : 'false' };
   } catch (thrown) {

@@ -1,2 +1,2 @@
 export { compileCondition } from './condition.js';
-export type { CompiledCondition, Condition, ConditionResult } from './condition.js';
+export type { CompiledCondition, Condition, ConditionResult, ConditionVariable } from './condition.js';
