@@ -17,7 +17,7 @@ import type {
   RunStatus,
   RunUpdate,
 } from '@ironflow/schema';
-import { isTerminal } from '@ironflow/schema';
+import { isTerminal, limits } from '@ironflow/schema';
 import type { Database, Queryable, Statement } from './database.js';
 import { intersect, windowsAround } from './id-windows.js';
 import type { IdWindow } from './id-windows.js';
@@ -51,6 +51,8 @@ export interface ApiStore {
   getRunUpdate(environmentId: string, runId: string): Promise<RunUpdate | undefined>;
   /** Stores the wish and wakes the run; a second time it changes nothing. */
   requestStop(environmentId: string, runId: string): Promise<StopAnswer>;
+  /** Kept until the run takes it; a second time, by its id, it changes nothing. */
+  sendSignal(environmentId: string, signal: NewSignal): Promise<SignalOutcome>;
   listEvents(environmentId: string, query: EventsQuery): Promise<EventsPage>;
   getEvent(environmentId: string, eventId: string): Promise<EventDetail | undefined>;
   /** Archived ones included. */
@@ -60,6 +62,21 @@ export interface ApiStore {
   /** The newest first. */
   listDeadLetters(environmentId: string, limit: number): Promise<DeadLetter[]>;
 }
+
+export interface NewSignal {
+  runId: string;
+  id: string;
+  name: string;
+  /** JSON text. */
+  data: string | undefined;
+}
+
+export type SignalOutcome =
+  | 'sent'
+  | 'not_found'
+  | 'ended'
+  /** `limits.signalsPerRunMax` of them wait to be taken. */
+  | 'too_many';
 
 export type StopAnswer =
   | { kind: 'requested'; run: Run }
@@ -86,6 +103,12 @@ export function createApiStore(database: Database): ApiStore {
       ),
     requestStop: (environmentId, runId) =>
       database.inEnvironment(environmentId, (transaction) => requestStop(transaction, environmentId, runId)),
+    sendSignal: (environmentId, { runId, id, name, data }) =>
+      database.inEnvironment(environmentId, async (transaction) => {
+        const values = [runId, id, name, data ?? null, limits.signalsPerRunMax];
+        const rows = await transaction.query<{ outcome: SignalOutcome }>(signalStatement, values);
+        return rows[0]!.outcome;
+      }),
     listEvents: async (environmentId, query) => {
       const { statement, values } = eventsList(query);
       const page = cutPage(await list<EventRow & PageRow>(environmentId, statement, values), query.limit);
@@ -193,13 +216,22 @@ const runStatement: Statement = {
       select ${runFacts}, output::text from runs where environment_id = $1 and id = $2
     ) r`,
 };
-const stepFacts = 'step_id, name, type, attempt, status, error, started_at, ended_at, due_at';
+const stepFacts = `step_id, name, type, attempt, status, error, started_at, ended_at, due_at, awaited_run_id,
+  awaited_event_id`;
 const ofRun = 'from steps where environment_id = $1 and run_id = $2 order by started_at, step_id, attempt';
 const stepsStatement: Statement = {
   name: 'run_steps',
   text: `select ${stepFacts}, output::text ${ofRun}`,
 };
 
+const signalStatement: Statement = {
+  name: 'send_signal',
+  text: 'select send_signal($1, $2, $3, $4, $5) as outcome',
+};
+const invokedByStatement: Statement = {
+  name: 'invoked_by',
+  text: 'select run_id from steps where environment_id = $1 and awaited_run_id = $2 limit 1',
+};
 const stopStatement: Statement = { name: 'request_stop', text: 'select request_stop($1)' };
 
 async function requestStop(
@@ -225,7 +257,9 @@ async function readRun(
   const [run] = await transaction.query<RunRow>(runStatement, [environmentId, runId]);
   if (run === undefined) return undefined;
   const steps = await transaction.query<StepRow>(stepsStatement, [environmentId, runId]);
-  return { ...toRun(run), steps: steps.map(toStep) };
+  const [invoked] = await transaction.query<{ run_id: string }>(invokedByStatement, [environmentId, runId]);
+  const invokedBy = invoked === undefined ? {} : { invokedBy: invoked.run_id };
+  return { ...toRun(run), ...invokedBy, steps: steps.map(toStep) };
 }
 
 const runResultStatement: Statement = {

@@ -38,3 +38,13 @@ export { checkSchemaVersion } from './schema-version.js';
 export type { StoppingRun } from './stopping-runs.js';
 export { createTenantStore } from './tenants.js';
 export type { EnvironmentCredentials, EnvironmentPath, TenantStore } from './tenants.js';
+export type {
+  EndedRun,
+  EventsForWaitQuery,
+  KeptSignal,
+  OpenWait,
+  Resolution,
+  ResolvedWaits,
+  WaitsForEventQuery,
+  WaitStore,
+} from './waits.js';

@@ -11,7 +11,14 @@ import {
   startRuns,
 } from '../test/platform.js';
 import type { Platform } from '../test/platform.js';
-import { createCollectorStore, createIngestStore, createSchedulerStore, registerApp } from './index.js';
+import {
+  createApiStore,
+  createCollectorStore,
+  createIngestStore,
+  createRegistryReader,
+  createSchedulerStore,
+  registerApp,
+} from './index.js';
 import type { Queryable } from './index.js';
 
 let platform: Platform;
@@ -47,9 +54,32 @@ async function fillEveryTable(): Promise<void> {
       prev: 0,
       journalSeq: 1,
       startedAtMs: 1,
-      steps: [{ ...sleep, status: 'waiting', due: { inMs: 3_600_000 } }],
+      steps: [
+        { ...sleep, status: 'waiting', due: { inMs: 3_600_000 } },
+        {
+          ...sleep,
+          id: 'answer',
+          type: 'wait_for_event',
+          status: 'waiting',
+          awaited: { kind: 'event', event: 'answered' },
+          due: { inMs: 3_600_000 },
+        },
+      ],
     },
   ]);
+  await createApiStore(platform.tenant).sendSignal(environmentId, {
+    runId: run!.id,
+    id: freshId(),
+    name: 'go',
+    data: undefined,
+  });
+  const answered = newEvent({ name: 'answered' });
+  await createIngestStore(platform.tenant).storeEvents(environmentId, [answered]);
+  const registryVersion = (await createRegistryReader(platform.service).get(environmentId)).version;
+  await createSchedulerStore(platform.service).routeEvents(
+    [{ id: answered.id, environmentId, name: answered.name, registryVersion }],
+    [],
+  );
   const letter = { subject: 's', reason: 'unreadable', detail: 'd', payload: '', occurredAtMs: 1 } as const;
   await collector.storeDeadLetters([{ id: freshId(), environmentId, ...letter }]);
 }
@@ -116,7 +146,14 @@ test('with its own environment set it sees what it serves, and no credentials be
   await platform.tenant.inEnvironment(platform.ours.scope.environmentId, async (transaction) => {
     for (const table of tables) if ((await visible(transaction, table)) > 0) seen.push(table);
   });
-  const hidden = ['api_keys', 'environment_data_keys', 'organizations', 'projects', 'signing_keys'];
+  const hidden = [
+    'api_keys',
+    'awaited_events',
+    'environment_data_keys',
+    'organizations',
+    'projects',
+    'signing_keys',
+  ];
   expect(seen).toEqual(tables.filter((table) => !hidden.includes(table)));
 });
 
@@ -204,8 +241,8 @@ test('an event is not routed as another environment’s', async () => {
   const scheduler = createSchedulerStore(platform.service);
   const { environmentId } = platform.ours.scope;
   const outcome = await scheduler.routeEvents(
-    [{ id: event.id, environmentId, registryVersion: 1 }],
+    [{ id: event.id, name: event.name, environmentId, registryVersion: 1 }],
     [newRun(platform.ours.scope, event.id)],
   );
-  expect(outcome).toEqual({ routed: [], stale: [], settled: [event.id] });
+  expect(outcome).toEqual({ routed: [], awaited: [], stale: [], settled: [event.id] });
 });

@@ -69,6 +69,8 @@ export interface StepRow {
   started_at: Date;
   ended_at: Date | null;
   due_at: Date | null;
+  awaited_run_id: string | null;
+  awaited_event_id: string | null;
 }
 
 export function toStep(row: StepRow): Step {
@@ -82,6 +84,8 @@ export function toStep(row: StepRow): Step {
     startedAt: row.started_at.toISOString(),
     ...(row.ended_at === null ? {} : { endedAt: row.ended_at.toISOString() }),
     ...(row.due_at === null ? {} : { dueAt: row.due_at.toISOString() }),
+    ...(row.awaited_run_id === null ? {} : { invokedRunId: row.awaited_run_id }),
+    ...(row.awaited_event_id === null ? {} : { eventId: row.awaited_event_id }),
   };
 }
 

@@ -3,8 +3,8 @@
  *
  * 1. A run moves only from the position that the entries follow (`journal_seq = prev`) and never out of a
  *    terminal state.
- * 2. Its steps, timers and state are one commit; steps and timers of a run that did not move are not stored.
- * 3. Runs are locked in the order of their ids, and their timers under that lock (see timers.ts).
+ * 2. Its steps, timers, waits and state are one commit; those of a run that did not move are not stored.
+ * 3. Runs are locked in the order of their ids, and their timers and waits under that lock (see timers.ts, waits.ts).
  * 4. A step's first accepted wait fixes when it is due, by PostgreSQL's clock.
  * 5. A retry of the run itself serves every reason to run that there is: nothing calls the function before it is due, and
  *    what came meanwhile is found then (see timers.ts). A run that was asked to stop does not wait for it.
@@ -16,7 +16,7 @@ import { storeDeadLetters } from './dead-letters.js';
 import { boundsOf } from './id-windows.js';
 import { scopeColumns } from './run-to-activate.js';
 import { readScopes } from './scopes.js';
-import { stepColumns } from './step-columns.js';
+import { stepColumns, waitColumns } from './step-columns.js';
 
 /** What consecutive journal messages of one run amount to. */
 export interface RunProgress {
@@ -52,6 +52,8 @@ export interface AcceptedRun {
   served: number;
   /** Of the earliest timer that came with it. */
   nextDueInMs?: number;
+  /** It has ended, and these runs wait for that. */
+  awaitedBy?: string[];
   correlationId: string;
   traceparent?: string;
   createdAtMs: number;
@@ -126,7 +128,7 @@ const acceptedColumns = `r.id, r.environment_id, r.event_id, r.function_id, r.ap
 const applyStatement: Statement = {
   name: 'apply_progress',
   text: `with locked as materialized (
-    select id from runs where id = any($1::uuid[]) and id >= $25 and id <= $26 order by id for update
+    select id from runs where id = any($1::uuid[]) and id >= $37 and id <= $38 order by id for update
   ), accepted as (
     update runs r set
       journal_seq = g.journal_seq,
@@ -147,7 +149,7 @@ const applyStatement: Statement = {
         $9::text[], $10::text[], $11::float8[])
       as g (id, environment_id, prev, journal_seq, status, served, failures, started_at_ms, output, error,
         retry_in_ms)
-    where r.id = any(array(select id from locked)) and r.id >= $25 and r.id <= $26
+    where r.id = any(array(select id from locked)) and r.id >= $37 and r.id <= $38
       and r.id = g.id and r.environment_id = g.environment_id and r.journal_seq = g.prev
       and r.status in ('queued', 'running', 'waiting', 'waiting_for_worker')
     returning r.id, r.environment_id, r.event_id, r.function_id, r.app_id, r.mode, r.status, r.journal_seq,
@@ -156,16 +158,17 @@ const applyStatement: Statement = {
   ), stored as (
     insert into steps (run_id, step_id, attempt, environment_id, name, type, status, output, error,
       started_at, ended_at,
-      settle_order, due_at)
+      settle_order, due_at, awaited_run_id)
     select s.run_id, s.step_id, s.attempt, a.environment_id, s.name, s.type, s.status, s.output::json,
       s.error::json,
       to_timestamp(s.started_at_ms / 1000), to_timestamp(s.ended_at_ms / 1000),
-      s.settle_order, coalesce(now() + s.due_in_ms * interval '1 ms', to_timestamp(s.due_at_ms / 1000))
+      s.settle_order, coalesce(now() + s.due_in_ms * interval '1 ms', to_timestamp(s.due_at_ms / 1000)),
+      s.awaited_run_id
     from unnest($12::uuid[], $13::text[], $14::int[], $15::text[], $16::text[], $17::text[], $18::text[],
       $19::text[],
-        $20::float8[], $21::float8[], $22::int[], $23::float8[], $24::float8[])
+        $20::float8[], $21::float8[], $22::int[], $23::float8[], $24::float8[], $25::uuid[])
       as s (run_id, step_id, attempt, name, type, status, output, error, started_at_ms, ended_at_ms,
-        settle_order, due_in_ms, due_at_ms)
+        settle_order, due_in_ms, due_at_ms, awaited_run_id)
     join accepted a on a.id = s.run_id
     on conflict (run_id, step_id, attempt) do nothing
     returning run_id, step_id, attempt, environment_id, due_at
@@ -178,12 +181,30 @@ const applyStatement: Statement = {
     on conflict (run_id, step_id) do update set attempt = excluded.attempt, due_at = excluded.due_at
       where excluded.attempt > timers.attempt or timers.step_id = ''
     returning run_id, due_at
+  ), awaiting as (
+    insert into waits (run_id, step_id, attempt, environment_id, kind, name, condition, match_path, match_value,
+      match_type, awaited_run_id, place)
+    select w.run_id, w.step_id, w.attempt, s.environment_id, w.kind, w.name, w.condition, w.match_path,
+      w.match_value, w.match_type, w.awaited_run_id, w.place
+    from unnest($26::uuid[], $27::text[], $28::int[], $29::text[], $30::text[], $31::text[], $32::text[],
+        $33::text[], $34::text[], $35::uuid[], $36::int[])
+      as w (run_id, step_id, attempt, kind, name, condition, match_path, match_value, match_type,
+        awaited_run_id, place)
+    join stored s on s.run_id = w.run_id and s.step_id = w.step_id and s.attempt = w.attempt
+    on conflict (run_id, step_id) do nothing
   ), disarmed as (
     delete from timers where run_id = any(array(select id from accepted where ended_at is not null))
+  ), unanswered as (
+    delete from waits where run_id = any(array(select id from accepted where ended_at is not null))
+  ), untaken as (
+    delete from signals where run_id = any(array(select id from accepted where ended_at is not null))
   )
   select ${acceptedColumns}, ${scopeColumns}, (
       select (extract(epoch from min(due_at) - clock_timestamp()) * 1000)::float8 from armed where run_id = r.id
-    ) as next_due_in_ms
+    ) as next_due_in_ms, (
+      select array_agg(w.run_id) from waits w
+      where r.ended_at is not null and w.kind = 'run' and w.awaited_run_id = r.id
+    ) as awaited_by
   from accepted r join environments e on e.id = r.environment_id`,
 };
 
@@ -191,6 +212,12 @@ function applyValues(runs: readonly RunProgress[]): unknown[] {
   const ids = runs.map((run) => run.runId);
   const { lowest, highest } = boundsOf(ids);
   const column = <T>(pick: (run: RunProgress) => T): T[] => runs.map(pick);
+  const recorded = runs.map(({ runId, environmentId, steps, ...run }) => ({
+    runId,
+    environmentId,
+    steps,
+    ended: hasEnded(run),
+  }));
   return [
     ids,
     column((run) => run.environmentId),
@@ -203,19 +230,21 @@ function applyValues(runs: readonly RunProgress[]): unknown[] {
     column((run) => run.output ?? null),
     column((run) => (run.error === undefined ? null : JSON.stringify(run.error))),
     column((run) => (hasEnded(run) ? null : (run.retryInMs ?? null))),
-    ...stepColumns(runs.map((run) => ({ runId: run.runId, steps: run.steps, ended: hasEnded(run) }))),
+    ...stepColumns(recorded),
+    ...waitColumns(recorded),
     lowest,
     highest,
   ];
 }
 
-function hasEnded(run: RunProgress): boolean {
+function hasEnded(run: Pick<RunProgress, 'status'>): boolean {
   return run.status !== undefined && isTerminal(run.status);
 }
 
 const positionsStatement: Statement = {
   name: 'run_positions',
-  text: `select ${acceptedColumns}, ${scopeColumns}, null::float8 as next_due_in_ms from (
+  text: `select ${acceptedColumns}, ${scopeColumns}, null::float8 as next_due_in_ms,
+      null::uuid[] as awaited_by from (
       select * from runs where id = any($1::uuid[]) and id >= $2 and id <= $3 offset 0
     ) r join environments e on e.id = r.environment_id`,
 };
@@ -251,6 +280,7 @@ interface AcceptedRow {
   started_at_ms: number | null;
   ended_at_ms: number | null;
   next_due_in_ms: number | null;
+  awaited_by: string[] | null;
 }
 
 function toAcceptedRun(row: AcceptedRow): AcceptedRun {
@@ -266,6 +296,7 @@ function toAcceptedRun(row: AcceptedRow): AcceptedRun {
     wake: row.wake,
     served: row.served,
     ...(row.next_due_in_ms === null ? {} : { nextDueInMs: row.next_due_in_ms }),
+    ...(row.awaited_by === null ? {} : { awaitedBy: row.awaited_by }),
     correlationId: row.correlation_id,
     ...(row.traceparent === null ? {} : { traceparent: row.traceparent }),
     createdAtMs: row.created_at_ms,

@@ -37,6 +37,7 @@ async function store(events: NewEvent[]): Promise<NewEvent[]> {
 
 const toRoute = (event: NewEvent, registryVersion: number) => ({
   id: event.id,
+  name: event.name,
   environmentId: ours,
   registryVersion,
 });
@@ -107,7 +108,7 @@ test('an event matched with an older registry is stale: no run, and it stays to 
     [toRoute(event!, before), toRoute(current!, before + 1)],
     [newRun(platform.ours.scope, event!.id), newRun(platform.ours.scope, current!.id)],
   );
-  expect(outcome).toEqual({ routed: [current!.id], stale: [event!.id], settled: [] });
+  expect(outcome).toEqual({ routed: [current!.id], awaited: [], stale: [event!.id], settled: [] });
   const runs = await scheduler.runsOfEvents([event!.id, current!.id]);
   expect(runs.map((run) => run.eventId)).toEqual([current!.id]);
   const unrouted = await scheduler.unroutedEvents({ olderThanMs: 0, limit: 10 });
@@ -122,7 +123,7 @@ test('an event that matches nothing is routed all the same; an unknown one is se
     [toRoute(event!, registryVersion), toRoute(unknown, registryVersion)],
     [],
   );
-  expect(outcome).toEqual({ routed: [event!.id], stale: [], settled: [unknown.id] });
+  expect(outcome).toEqual({ routed: [event!.id], awaited: [], stale: [], settled: [unknown.id] });
   expect(await scheduler.unroutedEvents({ olderThanMs: 0, limit: 10 })).toEqual([]);
 });
 

@@ -1,7 +1,7 @@
 /**
  * What the scheduler decides in PostgreSQL: events become runs, runs rest for want of a worker and are
- * released, and what may have been forgotten is found again. Timers are in timers.ts and runs that are to stop in
- * stopping-runs.ts, which this store offers as its own.
+ * released, and what may have been forgotten is found again. Timers are in timers.ts, waits in waits.ts and runs that are to
+ * stop in stopping-runs.ts, which this store offers as its own.
  *
  * 1. An event is routed by the transaction that inserts its runs, and only as matched with the registry in
  *    force.
@@ -16,8 +16,12 @@ import type { RunToActivate, RunToActivateRow } from './run-to-activate.js';
 import { readScopes } from './scopes.js';
 import { endStopped, stoppingRuns } from './stopping-runs.js';
 import type { StoppingRun } from './stopping-runs.js';
+import { toStoredEvent } from './stored-event.js';
+import type { StoredEventRow } from './stored-event.js';
 import { fireTimers, nextDueInMs } from './timers.js';
 import type { FiredTimers } from './timers.js';
+import { createWaitStore } from './waits.js';
+import type { WaitStore } from './waits.js';
 
 export interface NewRun {
   id: string;
@@ -37,12 +41,15 @@ export interface NewRun {
 export interface EventToRoute {
   id: string;
   environmentId: string;
+  name: string;
   /** The version of the registry that its runs were matched with. */
   registryVersion: number;
 }
 
 export interface RoutingOutcome {
   routed: string[];
+  /** Of the routed ones, those of whose name a run waits for an event: to be matched with the waits. */
+  awaited: string[];
   /** Matched with another version than the one in force: to be matched again. */
   stale: string[];
   /** Routed before, or unknown. */
@@ -63,7 +70,7 @@ export interface UnroutedEventsQuery {
   limit: number;
 }
 
-export interface SchedulerStore {
+export interface SchedulerStore extends WaitStore {
   routeEvents(events: readonly EventToRoute[], runs: readonly NewRun[]): Promise<RoutingOutcome>;
   /** Stored longer ago than that and not routed, the oldest first: their message was lost. */
   unroutedEvents(query: UnroutedEventsQuery): Promise<StoredEvent[]>;
@@ -95,9 +102,10 @@ export interface SchedulerStore {
 
 export function createSchedulerStore(database: Database): SchedulerStore {
   return {
+    ...createWaitStore(database),
     routeEvents: (events, runs) => routeEvents(database, events, runs),
     unroutedEvents: async ({ olderThanMs, after, limit }) => {
-      const rows = await database.query<UnroutedRow>(unroutedStatement, [
+      const rows = await database.query<StoredEventRow>(unroutedStatement, [
         olderThanMs,
         after?.receivedAtMs ?? 0,
         after?.id ?? lowestId,
@@ -160,6 +168,14 @@ const routeStatement: Statement = {
   ), routed as (
     delete from unrouted_events where event_id in (select event_id from locked where current)
     returning event_id
+  ), awaited as (
+    insert into awaited_events (event_id, environment_id)
+    select n.event_id, n.environment_id from routed
+    join unnest($1::uuid[], $2::uuid[], $15::text[]) as n (event_id, environment_id, name)
+      on n.event_id = routed.event_id
+    where exists (
+      select from waits where kind = 'event' and environment_id = n.environment_id and name = n.name)
+    returning event_id
   ), inserted as (
     insert into runs (id, environment_id, event_id, app_id, function_id, function_hash, mode, status,
       skip_reason,
@@ -175,17 +191,24 @@ const routeStatement: Statement = {
     join routed on routed.event_id = n.event_id
     on conflict (id) do nothing
   )
-  select event_id, current from locked`,
+  select l.event_id, current, a.event_id is not null as awaited
+  from locked l left join awaited a on a.event_id = l.event_id`,
 };
+
+interface RoutedRow {
+  event_id: string;
+  current: boolean;
+  awaited: boolean;
+}
 
 async function routeEvents(
   database: Database,
   events: readonly EventToRoute[],
   runs: readonly NewRun[],
 ): Promise<RoutingOutcome> {
-  if (events.length === 0) return { routed: [], stale: [], settled: [] };
+  if (events.length === 0) return { routed: [], awaited: [], stale: [], settled: [] };
   const column = <T>(pick: (run: NewRun) => T): T[] => runs.map(pick);
-  const rows = await database.query<{ event_id: string; current: boolean }>(routeStatement, [
+  const rows = await database.query<RoutedRow>(routeStatement, [
     events.map((event) => event.id),
     events.map((event) => event.environmentId),
     events.map((event) => event.registryVersion),
@@ -200,9 +223,11 @@ async function routeEvents(
     column((run) => run.skipReason ?? null),
     column((run) => run.correlationId),
     column((run) => run.traceparent ?? null),
+    events.map((event) => event.name),
   ]);
   const current = new Map(rows.map((row) => [row.event_id, row.current]));
-  const outcome: RoutingOutcome = { routed: [], stale: [], settled: [] };
+  const awaited = rows.filter((row) => row.awaited).map((row) => row.event_id);
+  const outcome: RoutingOutcome = { routed: [], awaited, stale: [], settled: [] };
   for (const { id } of events) {
     const found = current.get(id);
     outcome[found === undefined ? 'settled' : found ? 'routed' : 'stale'].push(id);
@@ -227,37 +252,6 @@ const unroutedStatement: Statement = {
     join environments e on e.id = v.environment_id
     order by u.received_at, u.event_id`,
 };
-
-interface UnroutedRow {
-  id: string;
-  environment_id: string;
-  project: string;
-  env: string;
-  name: string;
-  data: string;
-  version: string | null;
-  source: StoredEvent['source'];
-  received_at_ms: number;
-  correlation_id: string;
-  causation_id: string | null;
-  traceparent: string | null;
-}
-
-function toStoredEvent(row: UnroutedRow): StoredEvent {
-  const scope: Scope = { environmentId: row.environment_id, project: row.project, env: row.env };
-  return {
-    id: row.id,
-    scope,
-    name: row.name,
-    data: row.data,
-    source: row.source,
-    receivedAtMs: row.received_at_ms,
-    correlationId: row.correlation_id,
-    ...(row.version === null ? {} : { version: row.version }),
-    ...(row.causation_id === null ? {} : { causationId: row.causation_id }),
-    ...(row.traceparent === null ? {} : { traceparent: row.traceparent }),
-  };
-}
 
 const runColumns = `r.id, r.environment_id, r.mode, r.app_id, r.function_id, r.event_id, ${scopeColumns}`;
 /** The same words as the predicate of the partial index runs_to_activate. */

@@ -1,8 +1,10 @@
 /** Step records of a batch as columns of one statement. Pure. */
-import type { StepRecord, StepStatus } from '@ironflow/schema';
+import { deriveRunId } from '@ironflow/schema';
+import type { Awaited, StepRecord, StepStatus } from '@ironflow/schema';
 
 export interface RecordedSteps {
   runId: string;
+  environmentId: string;
   steps: readonly StepRecord[];
   /** The run ends with this batch: nothing of it needs a timer. */
   ended: boolean;
@@ -10,12 +12,12 @@ export interface RecordedSteps {
 
 /**
  * Run id, step id, attempt, name, type, status, output, error, started at, ended at, settle order, due in,
- * due at (times in milliseconds). A failed attempt that a later one of the same batch follows is past its retry, and has no
+ * due at (times in milliseconds), the run it waits for. A failed attempt that a later one of the same batch follows is past its retry, and has no
  * timer.
  */
 export function stepColumns(runs: readonly RecordedSteps[]): unknown[][] {
-  const columns: unknown[][] = Array.from({ length: 13 }, () => []);
-  for (const { runId, steps, ended } of runs) {
+  const columns: unknown[][] = Array.from({ length: 14 }, () => []);
+  for (const { runId, environmentId, steps, ended } of runs) {
     const lastAttempts = new Map<string, number>();
     for (const { id, attempt } of steps) {
       lastAttempts.set(id, Math.max(attempt, lastAttempts.get(id) ?? 0));
@@ -23,7 +25,8 @@ export function stepColumns(runs: readonly RecordedSteps[]): unknown[][] {
     for (const step of steps) {
       const isSuperseded = lastAttempts.get(step.id) !== step.attempt;
       const due = ended || isSuperseded ? noDue : dueOf(step);
-      const row = [runId, ...rowOf(step, isSuperseded), due.inMs, due.atMs];
+      const awaitedRunId = awaitedRunOf(environmentId, awaitedOf(step));
+      const row = [runId, ...rowOf(step, isSuperseded), due.inMs, due.atMs, awaitedRunId];
       for (const [index, value] of row.entries()) columns[index]!.push(value);
     }
   }
@@ -39,7 +42,7 @@ const noDue: Due = { inMs: null, atMs: null };
 
 function dueOf(step: StepRecord): Due {
   if (step.status === 'retrying') return { inMs: step.retryInMs, atMs: null };
-  if (step.status !== 'waiting') return noDue;
+  if (step.status !== 'waiting' || step.due === undefined) return noDue;
   return 'inMs' in step.due ? { inMs: step.due.inMs, atMs: null } : { inMs: null, atMs: step.due.atMs };
 }
 
@@ -57,4 +60,48 @@ function rowOf(step: StepRecord, isSuperseded: boolean): unknown[] {
     step.status === 'waiting' ? null : step.endedAtMs,
     step.status === 'completed' || step.status === 'failed' ? (step.order ?? null) : null,
   ];
+}
+
+/**
+ * Run id, step id, attempt, kind, name, condition, path and value and type to match, awaited run, place among the waits of
+ * the batch. What a run that has ended was waiting for is of no interest.
+ */
+export function waitColumns(runs: readonly RecordedSteps[]): unknown[][] {
+  const columns: unknown[][] = Array.from({ length: 11 }, () => []);
+  for (const { runId, environmentId, steps, ended } of runs) {
+    for (const step of ended ? [] : steps) {
+      const awaited = awaitedOf(step);
+      if (awaited === undefined) continue;
+      const row = [
+        runId,
+        step.id,
+        step.attempt,
+        awaited.kind,
+        ...conditionsOf(awaited),
+        awaitedRunOf(environmentId, awaited),
+        columns[0]!.length,
+      ];
+      for (const [index, value] of row.entries()) columns[index]!.push(value);
+    }
+  }
+  return columns;
+}
+
+function awaitedOf(step: StepRecord): Awaited | undefined {
+  return step.status === 'waiting' && step.type !== 'sleep' ? step.awaited : undefined;
+}
+
+function awaitedRunOf(environmentId: string, awaited: Awaited | undefined): string | null {
+  if (awaited?.kind !== 'run') return null;
+  const { eventId, functionId } = awaited;
+  return deriveRunId({ environmentId, eventId, functionId });
+}
+
+/** Name, condition, path, value, type. */
+function conditionsOf(awaited: Awaited): (string | null)[] {
+  if (awaited.kind === 'signal') return [awaited.signal, null, null, null, null];
+  if (awaited.kind === 'run') return [null, null, null, null, null];
+  const { event, condition = null, match } = awaited;
+  if (match === undefined) return [event, condition, null, null, null];
+  return [event, condition, match.path, String(match.value), typeof match.value];
 }

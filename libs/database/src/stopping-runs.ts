@@ -59,6 +59,10 @@ const endStoppedStatement: Statement = {
     returning r.id
   ), disarmed as (
     delete from timers where run_id = any(array(select id from ended))
+  ), unanswered as (
+    delete from waits where run_id = any(array(select id from ended))
+  ), untaken as (
+    delete from signals where run_id = any(array(select id from ended))
   )
   select id from ended`,
 };

@@ -230,6 +230,7 @@ test('ended sleeps of traced runs are told with their times', async () => {
   expect(fired).toBe(3);
   expect(sleeps).toEqual([
     {
+      type: 'sleep',
       ...{ runId: traced!.id, stepId: 'nap', name: 'nap', attempt: 1, traceparent },
       ...{ startedAtMs: dueAtMs - 500, dueAtMs },
     },

@@ -1,6 +1,6 @@
 /**
  * Timers that are due become wake-ups, in one statement: the timer goes, its step is flipped, its run is
- * woken.
+ * woken. A wait that is due goes with its timer: for an event or a signal there was none, and an invoked run took too long.
  *
  * 1. Never early: due is decided by PostgreSQL's clock. Never lost: all of it commits together.
  * 2. The run's row lock covers its timers (the collector adds them under it), so runs are locked first, in
@@ -8,12 +8,14 @@
  *    skipped: its timers are due still at the next pass.
  * 3. A run whose own retry is not due yet is not woken: its steps are flipped, and the retry finds them so.
  */
+import type { Failure, StepType } from '@ironflow/schema';
 import type { Database, Statement } from './database.js';
 import { runToActivate, scopeColumns } from './run-to-activate.js';
 import type { RunToActivate, RunToActivateRow } from './run-to-activate.js';
 
-/** A sleep that a timer ended, of a run that is traced. */
+/** A sleep or a wait that a timer ended, of a run that is traced. */
 export interface EndedSleep {
+  type: StepType;
   runId: string;
   stepId: string;
   name: string;
@@ -31,7 +33,7 @@ export interface FiredTimers {
 }
 
 export async function fireTimers(database: Database, limit: number): Promise<FiredTimers> {
-  const [row] = await database.query<FiredRow>(fireStatement, [limit]);
+  const [row] = await database.query<FiredRow>(fireStatement, [limit, invokeTimedOut]);
   const { fired, woken, sleeps } = row!;
   return { fired, woken: (woken ?? []).map(runToActivate), sleeps: (sleeps ?? []).map(toEndedSleep) };
 }
@@ -48,6 +50,7 @@ interface FiredRow {
 }
 
 type SleepTuple = [
+  type: StepType,
   runId: string,
   stepId: string,
   name: string,
@@ -57,9 +60,14 @@ type SleepTuple = [
   dueAtMs: number,
 ];
 
-function toEndedSleep([runId, stepId, name, attempt, traceparent, startedAtMs, dueAtMs]: SleepTuple) {
-  return { runId, stepId, name, attempt, traceparent, startedAtMs, dueAtMs };
+function toEndedSleep([type, runId, stepId, name, attempt, traceparent, startedAtMs, dueAtMs]: SleepTuple) {
+  return { type, runId, stepId, name, attempt, traceparent, startedAtMs, dueAtMs };
 }
+
+const invokeTimedOut = JSON.stringify({
+  name: 'InvokeTimeout',
+  message: 'the invoked run did not end in time',
+} satisfies Failure);
 
 // The runs of due timers are known only within the statement: their bounds come from subqueries, which
 // PostgreSQL also uses to leave out partitions. A locked row is as it is now, everything else as it was when the
@@ -83,7 +91,11 @@ const fireStatement: Statement = {
     returning run_id, step_id, attempt
   ), flipped as (
     update steps s set
-      status = case s.status when 'waiting' then 'completed' else 'errored' end,
+      status = case when s.status = 'retrying' then 'errored' when s.type = 'invoke' then 'failed'
+        else 'completed' end,
+      output = case when s.status = 'waiting' and s.type in ('wait_for_event', 'wait_for_signal')
+        then 'null'::json else s.output end,
+      error = case when s.status = 'waiting' and s.type = 'invoke' then $2::json else s.error end,
       ended_at = case s.status when 'waiting' then now() else s.ended_at end
     from fired f
     where s.run_id = any(array(select id from locked))
@@ -91,7 +103,10 @@ const fireStatement: Statement = {
       and s.run_id <= (select id from locked order by id desc limit 1)
       and s.run_id = f.run_id and s.step_id = f.step_id and s.attempt = f.attempt
       and s.status in ('waiting', 'retrying')
-    returning s.run_id, s.step_id, s.name, s.attempt, s.status, s.started_at, s.due_at
+    returning s.run_id, s.step_id, s.name, s.type, s.attempt, s.status, s.started_at, s.due_at
+  ), unanswered as (
+    delete from waits w using fired f
+    where w.run_id = any(array(select id from locked)) and w.run_id = f.run_id and w.step_id = f.step_id
   ), woken as (
     update runs r set
       wake = r.wake + 1,
@@ -109,10 +124,10 @@ const fireStatement: Statement = {
       select w.id, w.environment_id, w.mode, w.app_id, w.function_id, w.event_id, ${scopeColumns}
       from woken w join environments e on e.id = w.environment_id where w.status <> 'waiting_for_worker'
     ) w) as woken,
-    (select json_agg(json_build_array(f.run_id, f.step_id, f.name, f.attempt, l.traceparent,
+    (select json_agg(json_build_array(f.type, f.run_id, f.step_id, f.name, f.attempt, l.traceparent,
         floor(extract(epoch from f.started_at) * 1000), floor(extract(epoch from f.due_at) * 1000)))
       from flipped f join locked l on l.id = f.run_id
-      where f.status = 'completed' and l.traceparent is not null
+      where f.status <> 'errored' and l.traceparent is not null
     ) as sleeps`,
 };
 

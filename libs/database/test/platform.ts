@@ -101,8 +101,9 @@ export async function startRuns(
     )
   ).rows;
   await createSchedulerStore(platform.service).routeEvents(
-    events.map(({ id }) => ({
+    events.map(({ id, name }) => ({
       id,
+      name,
       environmentId: scope.environmentId,
       registryVersion: environment!.registry_version,
     })),

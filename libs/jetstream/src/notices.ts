@@ -8,14 +8,16 @@ import {
   stopNoticeSchema,
   subjectFilters,
   subjects,
+  waitsNoticeSchema,
 } from '@ironflow/schema';
-import type { EventRoutedNotice, RunNotice, RunNoticeKind, StopNotice } from '@ironflow/schema';
+import type { EventRoutedNotice, RunNotice, RunNoticeKind, StopNotice, WaitsNotice } from '@ironflow/schema';
 import type { Connection } from './connection.js';
 
 export interface Notices {
   publishRun(notice: RunNotice, what: RunNoticeKind): void;
   publishEventRouted(notice: EventRoutedNotice): void;
   publishStop(notice: StopNotice): void;
+  publishWaits(notice: WaitsNotice): void;
   /**
    * With a queue, one member of it hears each notice; without, everybody hears all. `wants` is asked by the run's id
    * before anything is parsed.
@@ -33,6 +35,8 @@ export interface Notices {
   ): () => void;
   /** Of every environment; with a queue, one member of it hears each. */
   onStop(listener: (notice: StopNotice) => void, queue?: string): () => void;
+  /** Of every environment; one member of the queue hears each. */
+  onWaits(listener: (notice: WaitsNotice) => void, queue: string): () => void;
 }
 
 const headers = { [headerNames.schemaVersion]: schemaVersion };
@@ -64,6 +68,16 @@ export function createNotices(connection: Connection): Notices {
       const subject = subjects.cancellation(notice.scope, notice.runId);
       connection.publish({ subject, data: JSON.stringify(notice), headers });
     },
+    publishWaits: (notice) => {
+      const subject = subjects.waitsNotice(notice.scope, notice.runId);
+      connection.publish({ subject, data: JSON.stringify(notice), headers });
+    },
+    onWaits: (listener, queue) =>
+      listen(
+        { filter: subjectFilters.everyWaitsNotice, queue },
+        (body) => waitsNoticeSchema.safeParse(body),
+        listener,
+      ),
     onStop: (listener, queue) =>
       listen(
         { filter: subjectFilters.everyCancellation, queue },

@@ -71,8 +71,10 @@ export type {
 } from './journal.js';
 export { describeIssue } from './issue.js';
 export { limits } from './limits.js';
-export { eventRoutedNoticeSchema, runNoticeSchema, stopNoticeSchema } from './notice.js';
-export type { EventRoutedNotice, RunNotice, StopNotice } from './notice.js';
+export { matchValueAt } from './match.js';
+export type { MatchValue } from './match.js';
+export { eventRoutedNoticeSchema, runNoticeSchema, stopNoticeSchema, waitsNoticeSchema } from './notice.js';
+export type { EventRoutedNotice, RunNotice, StopNotice, WaitsNotice } from './notice.js';
 export {
   deliveredEventSchema,
   executorMessageSchema,
@@ -105,6 +107,8 @@ export {
   eventsQuerySchema,
   functionSchema,
   invokeBodySchema,
+  signalAnswerSchema,
+  signalBodySchema,
   registerAnswerSchema,
   runDetailSchema,
   runResultSchema,
@@ -128,6 +132,7 @@ export type {
   RunResult,
   RunsPage,
   RunsQuery,
+  SignalAnswer,
   Step,
 } from './resources.js';
 export {
@@ -146,18 +151,20 @@ export type { RunStatus } from './run.js';
 export { sign, signingKeyPrefix, verifySignature } from './signature.js';
 export type { SignatureCheck, SignedMessage } from './signature.js';
 export {
+  awaitedSchema,
   completedStepSchema,
   failedStepSchema,
   isProgress,
   memoizedStepSchema,
   retryingStepSchema,
+  signalNameSchema,
   stepIdSchema,
   stepRecordSchema,
   stepStatuses,
   stepTypes,
   waitingStepSchema,
 } from './step.js';
-export type { MemoizedStep, StepRecord, StepStatus, StepType } from './step.js';
+export type { Awaited, MemoizedStep, StepRecord, StepStatus, StepType } from './step.js';
 export { ackWaitMs, buckets, consumers, pullConsumer, resultsTrim, streams } from './streams.js';
 export type {
   BucketDefinition,

@@ -14,6 +14,10 @@ export const limits = {
   stepsPerRunMax: 1_000,
   /** A day: what takes longer is better several steps. */
   stepTimeoutMsMax: 86_400_000,
+  matchPathBytesMax: 256,
+  matchValueBytesMax: 1_024,
+  /** Of one run, not taken yet. */
+  signalsPerRunMax: 1_000,
   functionsPerAppMax: 1_000,
   triggersPerFunctionMax: 20,
   expressionBytesMax: 4 * 1024,

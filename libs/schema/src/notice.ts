@@ -39,6 +39,10 @@ export const stopNoticeSchema = runNoticeSchema.pick({
 });
 export type StopNotice = z.infer<typeof stopNoticeSchema>;
 
+/** What waits of a run wait for may be there: a wait was accepted, a signal sent, an awaited run has ended. */
+export const waitsNoticeSchema = z.object({ scope: scopeSchema, runId: uuidSchema });
+export type WaitsNotice = z.infer<typeof waitsNoticeSchema>;
+
 /** Every disposition of an event that somebody waits for: its runs, skipped ones among them. */
 export const eventRoutedNoticeSchema = z.object({
   scope: scopeSchema,

@@ -6,7 +6,7 @@ import { appIdSchema, functionIdSchema, uuidSchema } from './identifiers.js';
 import { functionConfigSchema } from './function.js';
 import { limits } from './limits.js';
 import { runStatuses, runStatusSchema } from './run.js';
-import { stepStatuses, stepTypes } from './step.js';
+import { signalNameSchema, stepStatuses, stepTypes } from './step.js';
 
 const timestamp = z.iso.datetime();
 const json = z.unknown().describe('any JSON');
@@ -57,6 +57,8 @@ export const invokeBodySchema = z.strictObject({
   function: functionIdSchema,
   data: eventDataSchema.optional(),
   idempotencyKey: emittedEventSchema.shape.idempotencyKey,
+  correlationId: emittedEventSchema.shape.correlationId,
+  causationId: emittedEventSchema.shape.causationId,
 });
 
 export const runSchema = z.object({
@@ -80,6 +82,16 @@ export const runSchema = z.object({
 });
 export type Run = z.infer<typeof runSchema>;
 
+export const signalBodySchema = z.strictObject({
+  name: signalNameSchema.describe('the name of the step that waits for it'),
+  data: z.unknown().optional().describe('any JSON'),
+  id: uuidSchema
+    .optional()
+    .describe('of the signal; sent again with the same id it changes nothing. By default a fresh one'),
+});
+export const signalAnswerSchema = z.object({ id: uuidSchema });
+export type SignalAnswer = z.infer<typeof signalAnswerSchema>;
+
 /** One attempt of one step. */
 export const stepSchema = z.object({
   id: z.string(),
@@ -91,11 +103,16 @@ export const stepSchema = z.object({
   error: failureSchema.optional(),
   startedAt: timestamp,
   endedAt: timestamp.optional(),
-  dueAt: timestamp.optional().describe('when a sleep or a retry is due'),
+  dueAt: timestamp.optional().describe('when a sleep or a retry is due, or a wait has been in vain'),
+  invokedRunId: uuidSchema.optional().describe('the run that an `invoke` waits for'),
+  eventId: uuidSchema.optional().describe('the event that a wait was answered by'),
 });
 export type Step = z.infer<typeof stepSchema>;
 
-export const runDetailSchema = runSchema.extend({ steps: z.array(stepSchema) });
+export const runDetailSchema = runSchema.extend({
+  invokedBy: uuidSchema.optional().describe('the run whose step invoked it'),
+  steps: z.array(stepSchema),
+});
 export type RunDetail = z.infer<typeof runDetailSchema>;
 
 export const eventSchema = z.object({

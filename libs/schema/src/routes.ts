@@ -21,6 +21,8 @@ import {
   runsQuerySchema,
   stepSchema,
   waitSchema,
+  signalAnswerSchema,
+  signalBodySchema,
 } from './resources.js';
 
 /** What a key may do, each including those before it. */
@@ -168,6 +170,24 @@ export const routes = {
     query: noQuery,
     answers: { 202: { description: 'stored; asking again changes nothing', schema: runSchema } },
     errors: ['run_not_found', 'run_ended'],
+  },
+  signalRun: {
+    service: 'api',
+    method: 'POST',
+    path: '/v1/runs/:id/signals',
+    summary: 'Send a signal to a run: for the step of that name that waits for it, now or later',
+    role: 'developer',
+    params: runParams,
+    query: noQuery,
+    body: signalBodySchema,
+    answers: { 202: { description: 'kept until the run takes it', schema: signalAnswerSchema } },
+    errors: [
+      'run_not_found',
+      'run_ended',
+      'signal_data_too_large',
+      'signal_data_too_deep',
+      'too_many_signals',
+    ],
   },
   listEvents: {
     service: 'api',

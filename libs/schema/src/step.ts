@@ -1,6 +1,7 @@
 /** One attempt of one step, as the SDK reports it, the journal carries it and Postgres keeps it. */
 import { z } from 'zod';
 import { failureSchema } from './failure.js';
+import { eventNameSchema, functionIdSchema, uuidSchema } from './identifiers.js';
 import { limits } from './limits.js';
 import { utf8Text } from './utf8-text.js';
 
@@ -18,7 +19,8 @@ const base = {
 };
 /**
  * The step's place among those that had settled (`completed` or `failed`) as the function saw them, from 0. A replay lets
- * steps settle in this order, so that `Promise.race` is won by the same one again; sleeps that a timer ended have none.
+ * steps settle in this order, so that `Promise.race` is won by the same one again; sleeps and waits that the platform ended
+ * have none.
  * Postgres keeps it as an `integer`, and one that is larger would fail the whole batch it is written with.
  */
 const order = z
@@ -38,30 +40,59 @@ export const completedStepSchema = z.object({
   status: z.literal('completed'),
   output: utf8Text(limits.stepOutputBytesMax).optional(),
 });
+/** `invoke`: the other function could not be started. */
+const attemptedType = z.enum(['run', 'invoke']);
 export const failedStepSchema = z.object({
   ...ended,
-  type: z.literal('run'),
+  type: attemptedType,
   order,
   status: z.literal('failed'),
   error: failureSchema,
 });
 export const retryingStepSchema = z.object({
   ...ended,
-  type: z.literal('run'),
+  type: attemptedType,
   status: z.literal('retrying'),
   error: failureSchema,
   retryInMs: z.number().int().nonnegative(),
 });
-/** A sleep that has begun; Postgres' clock fixes when it is due as it accepts the first such record. */
-export const waitingStepSchema = z.object({
-  ...base,
-  type: z.literal('sleep'),
-  status: z.literal('waiting'),
-  due: z.union([
-    z.object({ inMs: z.number().int().nonnegative() }),
-    z.object({ atMs: z.number().int().nonnegative() }),
-  ]),
-});
+export const signalNameSchema = text(limits.stepNameBytesMax);
+
+const dueIn = z.object({ inMs: timeMs });
+
+/** What a step waits for, other than a time. */
+export const awaitedSchema = z.discriminatedUnion('kind', [
+  /** An event of this name that was received after the one that started the run, and for which all that is given holds. */
+  z.object({
+    kind: z.literal('event'),
+    event: eventNameSchema,
+    /** CEL over `event`, the one that came, and `trigger`, the one that started the run. */
+    condition: text(limits.expressionBytesMax).optional(),
+    /** What the event's data has at this path, as the trigger's has it. */
+    match: z
+      .object({
+        path: text(limits.matchPathBytesMax),
+        value: z.union([storable(utf8Text(limits.matchValueBytesMax)), z.number(), z.boolean()]),
+      })
+      .optional(),
+  }),
+  z.object({ kind: z.literal('signal'), signal: signalNameSchema }),
+  /** The run of this function that this event starts. */
+  z.object({ kind: z.literal('run'), eventId: uuidSchema, functionId: functionIdSchema }),
+]);
+export type Awaited = z.infer<typeof awaitedSchema>;
+
+const waiting = { ...base, status: z.literal('waiting') };
+/**
+ * A sleep or a wait that has begun. Postgres' clock fixes when it is due as it accepts the first such record; a wait that
+ * is due has not been answered in time.
+ */
+export const waitingStepSchema = z.discriminatedUnion('type', [
+  z.object({ ...waiting, type: z.literal('sleep'), due: z.union([dueIn, z.object({ atMs: timeMs })]) }),
+  z.object({ ...waiting, type: z.literal('wait_for_event'), awaited: awaitedSchema, due: dueIn }),
+  z.object({ ...waiting, type: z.literal('wait_for_signal'), awaited: awaitedSchema, due: dueIn }),
+  z.object({ ...waiting, type: z.literal('invoke'), awaited: awaitedSchema, due: dueIn.optional() }),
+]);
 
 export const stepRecordSchema = z.discriminatedUnion('status', [
   completedStepSchema,
@@ -76,10 +107,10 @@ export function isProgress(record: Pick<StepRecord, 'status'>): boolean {
   return record.status !== 'retrying';
 }
 
-export const stepTypes = ['run', 'sleep'] as const;
+export const stepTypes = ['run', 'sleep', 'wait_for_event', 'wait_for_signal', 'invoke'] as const;
 export type StepType = (typeof stepTypes)[number];
 
-/** `errored`: a failed attempt whose retry is due. `waiting` and `retrying` have a timer. */
+/** `errored`: a failed attempt whose retry is due. `retrying` has a timer, and so has what is `waiting`, unless it waits for ever. */
 export const stepStatuses = ['completed', 'failed', 'retrying', 'errored', 'waiting'] as const;
 export type StepStatus = (typeof stepStatuses)[number];
 
@@ -96,9 +127,11 @@ export const memoizedStepSchema = z.object({
 });
 export type MemoizedStep = z.infer<typeof memoizedStepSchema>;
 
-/** Postgres' text cannot hold NUL, and one such record would fail the whole batch it is written with. */
 function text(bytesMax: number) {
-  return utf8Text(bytesMax)
-    .min(1)
-    .refine((value) => !value.includes('\0'), 'must not contain NUL');
+  return storable(utf8Text(bytesMax).min(1));
+}
+
+/** Postgres' text cannot hold NUL, and one such record would fail the whole batch it is written with. */
+function storable(schema: z.ZodString) {
+  return schema.refine((value) => !value.includes('\0'), 'must not contain NUL');
 }

@@ -66,6 +66,10 @@ describe('what is built is parsed', () => {
         const routed = subjects.eventRoutedNotice(where, id);
         expect(parseSubject(routed)).toEqual({ kind: 'eventRoutedNotice', eventId: id, ...where });
         expect(matches(subjectFilters.everyEventRoutedNotice, routed)).toBe(true);
+        const waits = subjects.waitsNotice(where, id);
+        expect(parseSubject(waits)).toEqual({ kind: 'waitsNotice', runId: id, ...where });
+        expect(matches(subjectFilters.everyWaitsNotice, waits)).toBe(true);
+        expect(matches(subjectFilters.everyRunNotice, waits)).toBe(false);
       }),
     );
   });

@@ -23,6 +23,9 @@ export const subjects = {
   deadLetter: (place: Place, tail: string) => `${prefix(place)}.dlq.${tail}`,
   runNotice: (place: Place, runId: string, what: RunNoticeKind) =>
     `public.${place.project}.${place.env}.system.run.${runId}.${what}`,
+  /** Waits of this run are to be looked at. */
+  waitsNotice: (place: Place, runId: string) =>
+    `public.${place.project}.${place.env}.system.waits.${runId}.due`,
   eventRoutedNotice: (place: Place, eventId: string) =>
     `public.${place.project}.${place.env}.system.event.${eventId}.routed`,
   /** Every notice of one run. */
@@ -42,6 +45,7 @@ export const subjectFilters = {
   everyRunNotice: 'public.*.*.system.run.*.*',
   everyYieldedNotice: 'public.*.*.system.run.*.yielded',
   everyArmedNotice: 'public.*.*.system.run.*.armed',
+  everyWaitsNotice: 'public.*.*.system.waits.*.due',
   everyEventRoutedNotice: 'public.*.*.system.event.*.routed',
 } as const;
 
@@ -64,6 +68,7 @@ export type ParsedSubject =
   | ({ kind: 'cancel'; runId: string } & Place)
   | ({ kind: 'deadLetter'; tail: string } & Place)
   | ({ kind: 'runNotice'; runId: string; what: RunNoticeKind } & Place)
+  | ({ kind: 'waitsNotice'; runId: string } & Place)
   | ({ kind: 'eventRoutedNotice'; eventId: string } & Place);
 
 const subjectPattern = /^[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*$/;
@@ -114,6 +119,7 @@ function parseNotice(place: Place, rest: string[]): ParsedSubject | undefined {
   const [noun, id, what] = rest;
   if (rest.length !== 3 || id === undefined) return undefined;
   if (noun === 'event' && what === 'routed') return { kind: 'eventRoutedNotice', eventId: id, ...place };
+  if (noun === 'waits' && what === 'due') return { kind: 'waitsNotice', runId: id, ...place };
   const known = runNoticeKinds.find((candidate) => candidate === what);
   return noun === 'run' && known !== undefined
     ? { kind: 'runNotice', runId: id, what: known, ...place }

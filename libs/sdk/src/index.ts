@@ -10,7 +10,15 @@ export type {
   TriggerOptions,
   TypedEvent,
 } from './function.js';
-export type { SentEvents, StepContext, StepOptions, StepTools } from './step-tools.js';
+export type {
+  InvokeStepOptions,
+  SentEvents,
+  StepContext,
+  StepOptions,
+  StepTools,
+  WaitForEventOptions,
+  WaitForSignalOptions,
+} from './step-tools.js';
 export type { Duration } from './duration.js';
 export type { Jsonified } from './output.js';
 export type { Log, LogLevel, LogLine, Logger } from './logger.js';
@@ -47,5 +55,6 @@ export type {
   RunsQuery,
   RunStatus,
   RunUpdate,
+  SignalAnswer,
   Step,
 } from '@ironflow/schema';

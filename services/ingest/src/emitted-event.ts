@@ -31,6 +31,14 @@ export function prepareEvents(body: EmittedEvent | EmittedEvent[]): PreparedEven
   return body.map((event, index) => prepareEvent(event, `[${index}].`));
 }
 
+/** What starts one function; its name is the platform's own. */
+export function prepareInvocation(
+  name: string,
+  given: Omit<EmittedEvent, 'name' | 'version'>,
+): PreparedEvent {
+  return prepareEvent({ ...given, name }, '');
+}
+
 function prepareEvent(event: EmittedEvent, place: string): PreparedEvent {
   const { name, version, correlationId, causationId, idempotencyKey } = event;
   requireHeaderText(correlationId, `${place}correlationId`);

@@ -10,7 +10,7 @@ import { authenticate, principalOf } from '@ironflow/service';
 import type { HttpApp, Metrics } from '@ironflow/service';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { Acceptance } from './acceptance.js';
-import { dataText, prepareEvents, requireStorableText } from './emitted-event.js';
+import { prepareEvents, prepareInvocation } from './emitted-event.js';
 import type { PreparedEvent } from './emitted-event.js';
 import type { Emit } from './emission.js';
 import type { FunctionDirectory } from './function-directory.js';
@@ -62,13 +62,8 @@ function addInvokeFunction(app: HttpApp, options: HttpRoutesOptions): void {
     path,
     { schema: { querystring: query, body }, onRequest: enter(options, role) },
     async (request, reply) => {
-      const { function: functionId, data, idempotencyKey } = request.body;
-      requireStorableText(idempotencyKey, 'idempotencyKey');
-      const event: PreparedEvent = {
-        name: systemEventNames.invoke(functionId),
-        data: dataText(data, 'data'),
-        ...(idempotencyKey === undefined ? {} : { idempotencyKey }),
-      };
+      const { function: functionId, ...given } = request.body;
+      const event = prepareInvocation(systemEventNames.invoke(functionId), given);
       if (!(await options.functions.has(principalOf(request).scope.environmentId, functionId))) {
         const message = 'this environment has no active function of that id';
         throw new IronflowError('not_found', 'function_not_found', message, { field: 'function' });

@@ -3,7 +3,7 @@ import type { Notices } from '@ironflow/jetstream';
 import type { SpanRecorder } from '@ironflow/service';
 import type { Acceptance } from './acceptance.js';
 import type { CollectorMetrics } from './collector-metrics.js';
-import { announceAccepted, announceAgain } from './run-notice.js';
+import { announceAccepted, announceAgain, runsToLookAt } from './run-notice.js';
 import type { Announcement } from './run-notice.js';
 import { runSpan } from './run-span.js';
 
@@ -12,7 +12,7 @@ export interface Announcer {
 }
 
 export interface AnnouncerOptions {
-  notices: Pick<Notices, 'publishRun'>;
+  notices: Pick<Notices, 'publishRun' | 'publishWaits'>;
   spans: SpanRecorder;
   metrics: Pick<CollectorMetrics, 'runsEnded'>;
 }
@@ -24,6 +24,7 @@ export function createAnnouncer({ notices, spans, metrics }: AnnouncerOptions): 
       for (const part of accepted) {
         const { run, failure } = part;
         send(announceAccepted(part));
+        for (const runId of runsToLookAt(part)) notices.publishWaits({ scope: run.scope, runId });
         if (run.endedAtMs === undefined) continue;
         metrics.runsEnded.add(1, { outcome: run.status });
         const span = spans.enabled ? runSpan(run, failure?.name) : undefined;

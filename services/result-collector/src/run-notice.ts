@@ -27,6 +27,16 @@ export function announceAgain(told: Told): Announcement {
   return announce(told, []);
 }
 
+/** Runs with a wait that what was just accepted may answer: those that waited for this one, and itself with new waits. */
+export function runsToLookAt({ run, messages }: Told): string[] {
+  const brought = messages.some(({ message }) =>
+    message.entries.some(
+      (entry) => entry.type === 'step' && entry.step.status === 'waiting' && entry.step.type !== 'sleep',
+    ),
+  );
+  return [...(brought && !isTerminal(run.status) ? [run.runId] : []), ...(run.awaitedBy ?? [])];
+}
+
 function announce({ run, messages, failure }: Told, steps: RunNotice['steps']): Announcement {
   return {
     what: kindOf(run, messages),

@@ -1,5 +1,5 @@
 /**
- * Trigger conditions as the scheduler runs them: compiled once per expression, under limits of time. What may be one, and
+ * Conditions of triggers and of waits as the scheduler runs them: compiled once per expression, under limits of time. What may be one, and
  * what compiling and running it answer, is in @ironflow/condition, which the api asks too before it registers one.
  *
  * C1 An expression without loops and regular expressions reads the data at most as often as it names it. Where that is
@@ -9,15 +9,21 @@
  * C4 What the machine was too busy to judge is undecided: neither true nor false nor wrong, to be asked again later.
  */
 import { compileCondition } from '@ironflow/condition';
-import type { CompiledCondition, Condition, ConditionResult } from '@ironflow/condition';
+import type { CompiledCondition, Condition, ConditionResult, ConditionVariable } from '@ironflow/condition';
 import type { FunctionEvent, StoredEvent } from '@ironflow/schema';
 import { withinTimeLimit } from './time-limit.js';
 
-export type Verdict = ConditionResult | { kind: 'undecided' };
+export type Verdict =
+  | Exclude<ConditionResult, { kind: 'error' }>
+  /** `rule`: what the expression would have to be; it can hold for no event. */
+  | { kind: 'error'; reason: string; rule?: string }
+  | { kind: 'undecided' };
 
 /** One event as all of its conditions see it. */
 export interface ConditionSubject {
   readonly event: FunctionEvent;
+  /** For what a run waits for: the event that started it. */
+  readonly trigger?: FunctionEvent;
   readonly dataLength: number;
   /** What all conditions of this event together may still take of the processor. */
   remainingMs: number;
@@ -56,13 +62,14 @@ export function createConditions(options: ConditionsOptions = {}): Conditions {
   const { penaltyMs = defaultPenaltyMs, expressionsMax = defaultExpressionsMax } = options;
   const entries = new Map<string, Entry>();
 
-  const entryOf = (expression: string): Entry => {
-    const known = entries.get(expression);
+  const entryOf = (expression: string, over: ConditionVariable): Entry => {
+    const key = `${over} ${expression}`;
+    const known = entries.get(key);
     if (known !== undefined) return known;
     // The oldest makes room: a registry in use comes back within one event.
     if (entries.size >= expressionsMax) entries.delete(entries.keys().next().value!);
-    const entry = { condition: compileCondition(expression), penaltyUntilMs: 0 };
-    entries.set(expression, entry);
+    const entry = { condition: compileCondition(expression, over), penaltyUntilMs: 0 };
+    entries.set(key, entry);
     return entry;
   };
 
@@ -83,37 +90,42 @@ export function createConditions(options: ConditionsOptions = {}): Conditions {
 
   return {
     evaluate: (expression, subject) => {
-      const entry = entryOf(expression);
+      const entry = entryOf(expression, subject.trigger === undefined ? 'event' : 'trigger');
       const { condition } = entry;
-      if (condition.kind === 'refused') return error(condition.reason);
+      if (condition.kind === 'refused') return { ...error(condition.reason), rule: condition.rule };
       const isDirect = condition.readingsMax * subject.dataLength <= directReadingMax;
       return isDirect ? run(condition, subject) : runLimited(entry, condition, subject);
     },
   };
 }
 
+export function createConditionSubject(stored: StoredEvent, trigger?: StoredEvent): ConditionSubject {
+  const dataLength = stored.data.length + (trigger?.data.length ?? 0);
+  const subject = { event: functionEventOf(stored), dataLength, remainingMs: eventTimeLimitMs };
+  return trigger === undefined ? subject : { ...subject, trigger: functionEventOf(trigger) };
+}
+
 /** The data is parsed when the first condition of the event looks at it, and only then. */
-export function createConditionSubject(stored: StoredEvent): ConditionSubject {
+function functionEventOf(stored: StoredEvent): FunctionEvent {
   let parsed: { data: unknown } | undefined;
-  const event: FunctionEvent = {
+  return {
     id: stored.id,
     name: stored.name,
     get data() {
-      parsed ??= { data: JSON.parse(stored.data) as unknown };
+      parsed ??= { data: stored.data === '' ? undefined : (JSON.parse(stored.data) as unknown) };
       return parsed.data;
     },
     ...(stored.version === undefined ? {} : { version: stored.version }),
     receivedAt: new Date(stored.receivedAtMs).toISOString(),
     correlationId: stored.correlationId,
   };
-  return { event, dataLength: stored.data.length, remainingMs: eventTimeLimitMs };
 }
 
-function run(condition: CompiledCondition, { event }: ConditionSubject): Verdict {
-  const result = condition.run(event);
+function run(condition: CompiledCondition, { event, trigger }: ConditionSubject): Verdict {
+  const result = condition.run(event, trigger);
   return result.kind === 'error' ? error(result.reason) : result;
 }
 
-function error(reason: string): Verdict {
-  return { kind: 'error', reason: `condition_error: ${reason}` };
+function error(reason: string) {
+  return { kind: 'error' as const, reason: `condition_error: ${reason}` };
 }

@@ -1,18 +1,21 @@
 /**
  * What follows when Postgres has accepted the end of an activation: a run with reasons that it has not served goes on at
- * once, and so does one that was asked to stop. And a new timer is known of before it is due, also while the activation that brought it goes on. Notices come at most once; the sweep and the timers' poll make up
- * for those that do not.
+ * once, and so does one that was asked to stop. A new timer is known of before it is due, also while the activation that
+ * brought it goes on, and a wait is looked at as soon as what it waits for may be there. Notices come at most once; the
+ * sweep and the timers' poll make up for those that do not.
  */
 import type { Notices } from '@ironflow/jetstream';
 import { isTerminal, subjectFilters } from '@ironflow/schema';
 import type { RunNotice } from '@ironflow/schema';
 import type { Admission } from './admission.js';
 import type { Timers } from './timers.js';
+import type { Waits } from './waits.js';
 
 export interface EndedActivationsOptions {
-  notices: Pick<Notices, 'onRun' | 'onStop'>;
+  notices: Pick<Notices, 'onRun' | 'onStop' | 'onWaits'>;
   admission: Pick<Admission, 'admit'>;
   timers: Pick<Timers, 'arm' | 'ask'>;
+  waits: Pick<Waits, 'look'>;
 }
 
 /** One replica hears each notice. */
@@ -20,7 +23,7 @@ const queueGroup = 'scheduler';
 
 /** Answers how to stop it. */
 export function followEndedActivations(options: EndedActivationsOptions): () => void {
-  const { admission, timers } = options;
+  const { admission, timers, waits } = options;
   const onYielded = (notice: RunNotice): void => {
     if (notice.nextDueInMs !== undefined) timers.arm(notice.nextDueInMs);
     // Its timer came with an earlier record, whose notice was another.
@@ -35,6 +38,7 @@ export function followEndedActivations(options: EndedActivationsOptions): () => 
   const undo = [
     options.notices.onRun(subjectFilters.everyYieldedNotice, onYielded, queueGroup),
     options.notices.onRun(subjectFilters.everyArmedNotice, onArmed, queueGroup),
+    options.notices.onWaits(({ runId }) => void waits.look(runId), queueGroup),
     // Whoever drives it hears of it as well; if nobody does, somebody has to.
     options.notices.onStop((run) => void admission.admit([run], { replacing: true }), queueGroup),
   ];

@@ -19,10 +19,12 @@ import type { Admission } from './admission.js';
 import type { Conditions } from './condition.js';
 import type { SchedulerMetrics } from './metrics.js';
 import { routeEvent, routeSpanId } from './routing.js';
+import type { Waits } from './waits.js';
 import type { AppRef, WorkerPresence } from './worker-presence.js';
 
 export type EventOutcome =
-  | { kind: 'routed'; runs: NewRun[] }
+  /** `awaited`: runs wait for an event of its name. */
+  | { kind: 'routed'; runs: NewRun[]; awaited: boolean }
   /** Routed before, by whomever. */
   | { kind: 'settled' }
   /** Not now; to be brought again after the delay. */
@@ -50,6 +52,7 @@ export interface EventRouterOptions {
   presence: Pick<WorkerPresence, 'isPresent'>;
   activator: Activator;
   admission: Admission;
+  waits: Pick<Waits, 'match'>;
   notices: Pick<Notices, 'publishEventRouted'>;
   spans: Pick<SpanRecorder, 'enabled' | 'record'>;
   metrics: SchedulerMetrics;
@@ -170,15 +173,18 @@ async function storeMatched(
   registries: ReadonlyMap<string, Registry>,
   outcomes: Outcomes,
 ): Promise<Set<string>> {
-  const events = matched.map(({ event: { id, scope } }) => {
+  const events = matched.map(({ event: { id, scope, name } }) => {
     const registryVersion = registries.get(scope.environmentId)!.version;
-    return { id, environmentId: scope.environmentId, registryVersion };
+    return { id, environmentId: scope.environmentId, name, registryVersion };
   });
   const runs = matched.flatMap((one) => one.runs);
   try {
     const result = await options.store.routeEvents(events, runs);
     const runsOf = new Map(matched.map((one) => [one.event.id, one.runs]));
-    for (const id of result.routed) outcomes.set(id, { kind: 'routed', runs: runsOf.get(id) ?? [] });
+    const awaited = new Set(result.awaited);
+    for (const id of result.routed) {
+      outcomes.set(id, { kind: 'routed', runs: runsOf.get(id) ?? [], awaited: awaited.has(id) });
+    }
     for (const id of result.settled) outcomes.set(id, { kind: 'settled' });
     return new Set(result.stale);
   } catch (error) {
@@ -217,6 +223,12 @@ async function announce(options: EventRouterOptions, batch: RoutedBatch): Promis
     recordSpan(options, event, outcome.runs.length, batch);
   }
   if (settled.length > 0) activations.push(reactivate(options, settled));
+  const isAwaited = ({ id }: StoredEvent): boolean => {
+    const outcome = batch.outcomes.get(id);
+    return outcome?.kind === 'routed' && outcome.awaited;
+  };
+  // Not waited for: nothing of this batch depends on it, and whatever is missed is found again.
+  void options.waits.match(batch.events.filter(isAwaited));
   for (const app of restingApps.values()) void options.admission.release(app);
   await Promise.all(activations);
   announceAwaited(options, batch);

@@ -4,7 +4,7 @@ import type { Metrics } from '@ironflow/service';
 
 export type EventOutcome = 'routed' | 'settled' | 'put_back' | 'unreadable';
 export type RunOutcome = 'queued' | 'waiting_for_worker' | 'skipped';
-export type SweepKind = 'unrouted_events' | 'overdue_runs' | 'released_runs';
+export type SweepKind = 'unrouted_events' | 'overdue_runs' | 'released_runs' | 'waits';
 
 export interface SchedulerMetrics {
   event(outcome: EventOutcome, count?: number): void;

@@ -124,7 +124,12 @@ describe('an event', () => {
     const view = { conditions: createConditions(), workerPresent: () => true };
     const routings = events.map((event) => routeEvent(event, registry, view));
     const outcome = await createSchedulerStore(world.database).routeEvents(
-      events.map(({ id }) => ({ id, environmentId: scope.environmentId, registryVersion: registry.version })),
+      events.map(({ id, name }) => ({
+        id,
+        name,
+        environmentId: scope.environmentId,
+        registryVersion: registry.version,
+      })),
       routings.flatMap((routing) => (routing.kind === 'matched' ? routing.runs : [])),
     );
     expect(outcome.routed).toHaveLength(3);

@@ -18,6 +18,7 @@ import { createSchedulerMetrics } from './metrics.js';
 import { createSweeps } from './sweeps.js';
 import { createTimers } from './timers.js';
 import { createUpkeep } from './upkeep.js';
+import { createWaits } from './waits.js';
 import { createWorkerPresence } from './worker-presence.js';
 
 export interface SchedulerOptions {
@@ -39,7 +40,7 @@ export interface Scheduler extends Stoppable {
 export function createScheduler(options: SchedulerOptions): Scheduler {
   const { jetstream, logger } = options;
   const parts = createParts(options);
-  const { activator, admission, consumer, presence, registries, sweeps, timers, upkeep } = parts;
+  const { activator, admission, consumer, presence, registries, sweeps, timers, upkeep, waits } = parts;
   const undo: (() => unknown)[] = [];
 
   return {
@@ -51,7 +52,8 @@ export function createScheduler(options: SchedulerOptions): Scheduler {
           .bucket('SYS_functions')
           .watch((environmentId) => registries.invalidate(environmentId)),
       );
-      undo.push(followEndedActivations({ notices: jetstream.notices, admission, timers }));
+      undo.push(followEndedActivations({ notices: jetstream.notices, admission, timers, waits }));
+      undo.push(() => waits.stop());
       undo.push(() => timers.stop());
       timers.start();
       undo.push(() => sweeps.stop());
@@ -94,10 +96,13 @@ function createParts({
     notices: jetstream.notices,
     journal: jetstream.journal,
   });
+  const conditions = createConditions();
+  const waits = createWaits({ ...base, conditions, admission });
   const router = createEventRouter({
     ...base,
     registries,
-    conditions: createConditions(),
+    conditions,
+    waits,
     presence,
     activator,
     admission,
@@ -117,10 +122,11 @@ function createParts({
     ...base,
     router,
     admission,
+    waits,
     presence,
     ...(sweepIntervalMs === undefined ? {} : { intervalMs: sweepIntervalMs, olderThanMs: sweepIntervalMs }),
   });
   const upkeep = createUpkeep({ ...base, ensurePartitions: () => ensurePartitions(database) });
   metrics.watch({ retries: activator.pendingRetries, inFlight: consumer.inFlight });
-  return { activator, admission, consumer, presence, registries, sweeps, timers, upkeep };
+  return { activator, admission, consumer, presence, registries, sweeps, timers, upkeep, waits };
 }

@@ -1,4 +1,4 @@
-/** The span of a sleep that a timer has ended: from when its function asked for it until it was due. Pure. */
+/** The span of a sleep or a wait that a timer has ended: from when its function asked for it until it was due. Pure. */
 import type { SchedulerStore } from '@ironflow/database';
 import { parseTraceparent, runSpanId } from '@ironflow/schema';
 import type { RecordedSpan } from '@ironflow/service';
@@ -9,7 +9,7 @@ export function sleepSpan(sleep: EndedSleep, spanId: string): RecordedSpan | und
   const trace = parseTraceparent(sleep.traceparent);
   if (trace?.sampled !== true) return undefined;
   return {
-    name: `workflow.sleep ${sleep.name}`,
+    name: `workflow.${sleep.type === 'sleep' ? 'sleep' : 'wait'} ${sleep.name}`,
     traceId: trace.traceId,
     spanId,
     parentSpanId: runSpanId(sleep.runId),
@@ -20,7 +20,7 @@ export function sleepSpan(sleep: EndedSleep, spanId: string): RecordedSpan | und
     attributes: {
       'ironflow.step.id': sleep.stepId,
       'ironflow.step.attempt': sleep.attempt,
-      'ironflow.step.status': 'completed',
+      'ironflow.step.status': sleep.type === 'invoke' ? 'failed' : 'completed',
     },
   };
 }

@@ -12,12 +12,14 @@ import type { Clock, Logger, TimerHandle } from '@ironflow/service';
 import type { Admission } from './admission.js';
 import type { EventRouter } from './event-router.js';
 import type { SchedulerMetrics } from './metrics.js';
+import type { Waits } from './waits.js';
 import type { WorkerPresence } from './worker-presence.js';
 
 export interface SweepsOptions {
   store: Pick<SchedulerStore, 'unroutedEvents' | 'overdueRuns' | 'waitingForWorker' | 'withAdvisoryLock'>;
   router: EventRouter;
   admission: Admission;
+  waits: Pick<Waits, 'sweep'>;
   presence: Pick<WorkerPresence, 'isPresent' | 'prune'>;
   metrics: Pick<SchedulerMetrics, 'swept' | 'event'>;
   logger: Logger;
@@ -42,7 +44,7 @@ const roundMax = 10_000;
 const lockName = 'scheduler-sweep';
 
 export function createSweeps(options: SweepsOptions): Sweeps {
-  const { store, logger, clock, intervalMs = defaultIntervalMs } = options;
+  const { store, metrics, logger, clock, intervalMs = defaultIntervalMs } = options;
   const position: SweepPosition = { event: undefined, run: undefined };
   let timer: TimerHandle | undefined;
   let round: Promise<void> | undefined;
@@ -52,6 +54,7 @@ export function createSweeps(options: SweepsOptions): Sweeps {
     await sweepUnroutedEvents(options, position);
     await sweepOverdueRuns(options, position);
     await sweepWaitingForWorker(options);
+    metrics.swept('waits', await options.waits.sweep(options.olderThanMs ?? defaultIntervalMs));
   };
   const runOnce = async (): Promise<void> => {
     options.presence.prune();

@@ -15,6 +15,7 @@ import type {
   RunsPage,
   RunsQuery,
   RunUpdate,
+  SignalAnswer,
 } from '@ironflow/schema';
 import { parseTraceparent } from '@ironflow/schema';
 import { ConfigurationError } from '../configuration-error.js';
@@ -37,6 +38,10 @@ export interface WaitOptions {
 export interface InvokeOptions extends WaitOptions {
   /** The same key within 24 hours starts nothing new. Default: a fresh one, so that repeating the request is safe. */
   idempotencyKey?: string;
+  /** Ties events and runs together; by default that of the event it becomes. */
+  correlationId?: string;
+  /** What led to it, such as the id of an event. */
+  causationId?: string;
 }
 
 /** What the function's schema takes; may be left out only where it takes nothing as well. */
@@ -61,6 +66,11 @@ export interface Client {
      */
     cancel(runId: string): Promise<Run>;
   };
+  /**
+   * Sends a signal to a run: for its step `waitForSignal` of that name, which waits for it now or later. Rejects with
+   * `run_ended` once the run has ended.
+   */
+  signal(runId: string, name: string, data?: unknown): Promise<SignalAnswer>;
   readonly events: {
     list(query?: Partial<EventsQuery>): Promise<EventsPage>;
     get(eventId: string): Promise<EventDetail>;
@@ -101,14 +111,20 @@ export function createClient(options: PlatformOptions = {}): Client {
   return {
     emit: async (event, emitOptions = {}) =>
       post('/v1/events', isList(event) ? event.map(keyed) : keyed(event), emitOptions),
-    invoke: async (target, ...[data, { idempotencyKey = randomUUID(), ...invokeOptions } = {}]) => {
+    invoke: async (target, ...[data, options = {}]) => {
       const id = typeof target === 'string' ? target : target.id;
-      return post('/v1/invocations', { function: id, data, idempotencyKey }, invokeOptions);
+      const { idempotencyKey = randomUUID(), correlationId, causationId, ...invokeOptions } = options;
+      const body = { function: id, data, idempotencyKey, correlationId, causationId };
+      return post('/v1/invocations', body, invokeOptions);
     },
     runs: {
       list: (query) => get('/v1/runs', query),
       get: (runId) => get(`/v1/runs/${encodeURIComponent(runId)}`),
       cancel: (runId) => http.json({ method: 'POST', path: `/v1/runs/${encodeURIComponent(runId)}/cancel` }),
+    },
+    signal: async (runId, name, data) => {
+      const body = jsonOf({ name, data, id: randomUUID() });
+      return http.json({ method: 'POST', path: `/v1/runs/${encodeURIComponent(runId)}/signals`, body });
     },
     events: {
       list: (query) => get('/v1/events', query),

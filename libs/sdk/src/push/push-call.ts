@@ -11,7 +11,7 @@ import type { IronflowFunction } from '../function.js';
 import type { Log } from '../logger.js';
 import { startActivation } from '../replay/activation.js';
 import type { ActivationResult } from '../replay/activation.js';
-import type { Emit } from '../replay/send-events.js';
+import type { PlatformCalls } from '../replay/platform-calls.js';
 import { startTimer } from '../timer.js';
 import { errorReply, jsonReply } from './reply.js';
 import type { EndpointRequest, Reply } from './reply.js';
@@ -21,7 +21,7 @@ export interface PushCallOptions {
   keys: readonly string[];
   /** Takes unsigned calls. */
   dev: boolean;
-  emit: Emit;
+  platform: PlatformCalls;
   log: Log;
 }
 
@@ -43,7 +43,7 @@ export function createPushCalls(options: PushCallOptions): (request: EndpointReq
     const result = await runCall({
       invocation,
       definition,
-      emit: options.emit,
+      platform: options.platform,
       log: options.log,
       onGone: request.onGone,
     });
@@ -56,18 +56,18 @@ export function createPushCalls(options: PushCallOptions): (request: EndpointReq
 async function runCall(of: {
   invocation: Invocation;
   definition: IronflowFunction;
-  emit: Emit;
+  platform: PlatformCalls;
   log: Log;
   onGone: EndpointRequest['onGone'];
 }): Promise<ActivationResult> {
-  const { invocation, definition, emit, log } = of;
+  const { invocation, definition, platform, log } = of;
   const activation = startActivation({
     definition,
     invocation,
     now: Date.now,
     random: Math.random,
     startTimer,
-    emit,
+    platform,
     log,
   });
   of.onGone(() => activation.abort(new Error('the caller went away')));

@@ -5,7 +5,6 @@
 import { functionsById, manifestOf } from '../app.js';
 import type { AppOptions } from '../app.js';
 import { createClient } from '../client/client.js';
-import type { Client } from '../client/client.js';
 import { IronflowApiError } from '../client/api-error.js';
 import { ConfigurationError } from '../configuration-error.js';
 import { readSigningKeys } from '../environment.js';
@@ -17,6 +16,7 @@ import { sdkName } from '../version.js';
 import { answerFetch } from './fetch-adapter.js';
 import { answerNode } from './node-adapter.js';
 import type { NodeRequest, NodeResponse } from './node-adapter.js';
+import type { PlatformCalls } from '../replay/platform-calls.js';
 import { createPushCalls } from './push-call.js';
 import { errorReply, jsonReply } from './reply.js';
 import type { EndpointRequest, Reply } from './reply.js';
@@ -53,8 +53,11 @@ export function serve(options: ServeOptions): ServeHandler {
   // Checks the app now, not at the first registration; the address does not matter to it.
   manifestOf({ ...options, url: options.url ?? 'http://localhost' });
   // Its key is asked for when the first event is sent: an endpoint that sends none needs none.
-  const emit: Client['emit'] = async (...sent) => createClient(options).emit(...sent);
-  const call = createPushCalls({ definitions, keys, dev, emit, log: options.log ?? logToStderr });
+  const platform: PlatformCalls = {
+    emit: async (...sent) => createClient(options).emit(...sent),
+    invoke: async (...called) => createClient(options).invoke(...called),
+  };
+  const call = createPushCalls({ definitions, keys, dev, platform, log: options.log ?? logToStderr });
   const register = sharedRegistration(options);
   const answer = async (request: EndpointRequest): Promise<Reply> => {
     switch (request.method) {

@@ -14,7 +14,7 @@ import {
   invocationOf,
   newRun,
   runId,
-  sendsNothing,
+  asksNothing,
   standingStill,
   turn,
   valueOf,
@@ -60,7 +60,7 @@ describe('an activation', () => {
     const submitted: (() => void)[] = [];
     const begun: string[] = [];
     const activation = startActivation({
-      emit: sendsNothing,
+      platform: asksNothing,
       definition: define(async ({ step }) => {
         void step.run('a', () => begun.push('a'));
         for (let turns = 0; turns < 3; turns += 1) await turn();
@@ -84,7 +84,7 @@ describe('an activation', () => {
     const submitted: { records: StepRecord[]; acknowledge: () => void }[] = [];
     const seen: string[] = [];
     const activation = startActivation({
-      emit: sendsNothing,
+      platform: asksNothing,
       definition: define(async ({ step }) => {
         seen.push(await step.run('a', () => 'a settled'));
         const next = step.run('b', () => seen.push('b begun'));
@@ -297,7 +297,7 @@ describe('an activation', () => {
     const lines: string[] = [];
     const start = (handler: (context: HandlerContext<unknown>) => unknown, schema?: EventSchema<unknown>) =>
       startActivation({
-        emit: sendsNothing,
+        platform: asksNothing,
         definition: createFunction({ id: 'late', triggers: [], ...(schema && { schema }) }, handler),
         invocation: invocationOf(newRun(), undefined),
         recorder: { record: () => Promise.resolve() },
@@ -330,7 +330,7 @@ describe('an activation', () => {
     const lines: LogLine[] = [];
     let release!: () => void;
     const activation = startActivation({
-      emit: sendsNothing,
+      platform: asksNothing,
       definition: define(({ step }) =>
         step.run('hangs', () => new Promise<void>((resolve) => (release = resolve))),
       ),

@@ -37,7 +37,7 @@ import { LazyAbort } from './lazy-abort.js';
 import { readMemo } from './memo.js';
 import { Occurrences } from './occurrences.js';
 import { outcomeOfError, outcomeOfValue } from './outcome.js';
-import type { Emit } from './send-events.js';
+import type { PlatformCalls } from './platform-calls.js';
 
 export interface Recorder {
   /** Resolves when the records are durable, in the order of the calls; rejects when they never will be. */
@@ -54,7 +54,7 @@ export interface ActivationOptions {
   random: () => number;
   startTimer: StartTimer;
   /** To the platform, as the function's own key. */
-  emit: Emit;
+  platform: PlatformCalls;
   log: Log;
 }
 
@@ -140,7 +140,7 @@ class Driver implements Activation {
       invocation,
       abort: this.lazyAbort,
       now: this.options.now,
-      emit: this.options.emit,
+      platform: this.options.platform,
       logger: createLogger({
         log,
         fields: { runId: id, functionId },
@@ -229,13 +229,13 @@ class Driver implements Activation {
         return;
       case undefined:
         this.unseen = 0;
-        if (step.type === 'sleep') this.note(step.record(id, () => this.nextOrder++));
+        if ('record' in step) this.note(step.record(id, () => this.nextOrder++));
         else this.gate.pass(() => this.begin(id, step, 1));
     }
   }
 
   private begin(id: string, step: StepWork, number: number): void {
-    if (this.over || this.expired || this.fatal !== undefined || step.type !== 'run') return;
+    if (this.over || this.expired || this.fatal !== undefined || 'record' in step) return;
     const attempt: Attempt = { id, step, number, startedAtMs: this.options.now() };
     this.running.add(attempt);
     const options = { ...this.options, abort: this.lazyAbort };

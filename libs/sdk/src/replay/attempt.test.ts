@@ -11,7 +11,7 @@ import {
   impatient,
   invocationOf,
   newRun,
-  sendsNothing,
+  asksNothing,
   standingStill,
   turn,
   valueOf,
@@ -77,7 +77,7 @@ describe('an attempt that takes too long', () => {
       step.run('long', ({ signal }) => ((seen = signal), new Promise<never>(() => {})), { timeout: '1h' }),
     );
     const activation = startActivation({
-      emit: sendsNothing,
+      platform: asksNothing,
       definition,
       invocation: invocationOf(newRun(), null),
       recorder: { record: async () => {} },
@@ -206,7 +206,7 @@ describe('an attempt that fails', () => {
   test('counts a step that is still running at the deadline as a failed attempt and answers at once', async () => {
     let aborted = false;
     const activation = startActivation({
-      emit: sendsNothing,
+      platform: asksNothing,
       definition: define(({ step }) =>
         step.run('slow', ({ signal }) => {
           signal.addEventListener('abort', () => (aborted = true));
@@ -231,7 +231,7 @@ describe('an attempt that fails', () => {
 
   test('fails a call whose handler hangs outside of any step when the deadline passes', async () => {
     const activation = startActivation({
-      emit: sendsNothing,
+      platform: asksNothing,
       definition: define(() => new Promise(() => {})),
       invocation: invocationOf(newRun(), undefined),
       now: Date.now,

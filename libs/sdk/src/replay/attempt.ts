@@ -11,25 +11,35 @@ import { withSignal } from './lazy-abort.js';
 import type { LazyAbort } from './lazy-abort.js';
 
 /** A step as the handler called it. */
-export type StepWork = RunStep | SleepStep;
-export interface RunStep {
+export type StepWork = AttemptedStep | PendingStep;
+/** `invoke`: its work starts another run, and answers what the step waits for from then on. */
+export type AttemptedStep = RunStep | InvokeStep;
+export interface RunStep extends StepAttempts {
   type: 'run';
-  name: string;
   work: (context: StepContext, stepId: string) => unknown;
+}
+export interface InvokeStep extends StepAttempts {
+  type: 'invoke';
+  work: (context: StepContext, stepId: string) => Promise<Pick<InvokeRecord, 'awaited' | 'due'>>;
+}
+type InvokeRecord = Extract<StepRecord, { status: 'waiting'; type: 'invoke' }>;
+interface StepAttempts {
+  name: string;
   policy: RetryPolicy;
   /** Of one attempt. */
   timeoutMs: number | undefined;
 }
-export interface SleepStep {
-  type: 'sleep';
+/** One that the platform ends. */
+export interface PendingStep {
+  type: 'sleep' | 'wait_for_event' | 'wait_for_signal';
   name: string;
-  /** The record of its beginning, or of its end if the time has passed: then it takes the next place. */
+  /** The record of its beginning, or of its end if its time has passed: then it takes the next place. */
   record(id: string, takePlace: () => number): StepRecord;
 }
 
 export interface Attempt {
   readonly id: string;
-  readonly step: RunStep;
+  readonly step: AttemptedStep;
   /** From 1. */
   readonly number: number;
   readonly startedAtMs: number;
@@ -50,10 +60,13 @@ export async function attemptStep(
   attempt: Attempt,
   options: AttemptOptions & WorkOptions,
 ): Promise<StepRecord> {
+  const { step } = attempt;
   try {
-    const output = writeOutput(await work(attempt, options));
+    if (step.type === 'invoke') return begunBy(attempt, await work(step, attempt, options));
+    const output = writeOutput(await work(step, attempt, options));
     return {
       ...endOf(attempt, options.now()),
+      type: 'run',
       status: 'completed',
       ...(output === undefined ? {} : { output }),
     };
@@ -62,7 +75,22 @@ export async function attemptStep(
   }
 }
 
-function work({ id, step, number }: Attempt, { abort, startTimer }: WorkOptions): unknown {
+function begunBy(
+  { id, step, number, startedAtMs }: Attempt,
+  pending: Pick<InvokeRecord, 'awaited' | 'due'>,
+): InvokeRecord {
+  const base = { id, name: step.name, type: 'invoke' as const, attempt: number, startedAtMs };
+  return { ...base, status: 'waiting', ...pending };
+}
+
+function work<Answer>(
+  step: {
+    work: (context: StepContext, stepId: string) => Answer | Promise<Answer>;
+    timeoutMs: number | undefined;
+  },
+  { id, number }: Attempt,
+  { abort, startTimer }: WorkOptions,
+): Answer | Promise<Answer> {
   const { timeoutMs } = step;
   if (timeoutMs === undefined) return step.work(withSignal({ attempt: number }, abort), id);
   const own = new AbortController();
@@ -107,7 +135,7 @@ function endOf(attempt: Attempt, nowMs: number) {
   return {
     id: attempt.id,
     name: attempt.step.name,
-    type: 'run' as const,
+    type: attempt.step.type,
     attempt: attempt.number,
     startedAtMs: attempt.startedAtMs,
     // A wall clock may be set back between the two.

@@ -5,7 +5,7 @@ import {
   drive,
   invocationOf,
   newRun,
-  sendsNothing,
+  asksNothing,
   standingStill,
   turn,
 } from '../testing/memory-run.js';
@@ -20,7 +20,7 @@ const bytesOf = (records: StepRecord[]) => Buffer.byteLength(JSON.stringify(reco
 function start(handler: Parameters<typeof define>[0], recorded: StepRecord[][]) {
   const acknowledgements: (() => void)[] = [];
   const activation = startActivation({
-    emit: sendsNothing,
+    platform: asksNothing,
     definition: define(handler),
     invocation: invocationOf(newRun(), undefined),
     recorder: {
@@ -95,7 +95,7 @@ test('push: an answer has at most 8 MiB of records, and what was left out runs a
     return (await Promise.all(parts)).length;
   });
   const activation = startActivation({
-    emit: sendsNothing,
+    platform: asksNothing,
     definition,
     invocation: invocationOf(newRun(), undefined),
     now: Date.now,

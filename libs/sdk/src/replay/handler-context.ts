@@ -9,12 +9,23 @@ import { NonRetryableError } from '../function-errors.js';
 import type { EventSchema, HandlerContext, IronflowFunction, Retries, TypedEvent } from '../function.js';
 import type { Logger } from '../logger.js';
 import type { Jsonified } from '../output.js';
-import type { SentEvents, StepContext, StepOptions, StepTools } from '../step-tools.js';
-import type { SleepStep, StepWork } from './attempt.js';
+import type {
+  InvokeStepOptions,
+  SentEvents,
+  StepContext,
+  StepOptions,
+  StepTools,
+  WaitForEventOptions,
+  WaitForSignalOptions,
+} from '../step-tools.js';
+import type { PendingStep, StepWork } from './attempt.js';
 import { withSignal } from './lazy-abort.js';
 import type { LazyAbort } from './lazy-abort.js';
 import { createSendEvents } from './send-events.js';
-import type { Emit, SendEvents } from './send-events.js';
+import type { PlatformCalls } from './platform-calls.js';
+import type { SendEvents } from './send-events.js';
+import { createWaitSteps } from './wait-steps.js';
+import type { WaitSteps } from './wait-steps.js';
 
 interface ContextOptions {
   definition: IronflowFunction;
@@ -22,7 +33,7 @@ interface ContextOptions {
   abort: LazyAbort;
   now: () => number;
   logger: Logger;
-  emit: Emit;
+  platform: PlatformCalls;
   call: (step: StepWork) => Promise<unknown>;
 }
 
@@ -37,7 +48,13 @@ export async function createHandlerContext(options: ContextOptions): Promise<Han
       ...options,
       policy: definition.config.retries,
       stepTimeoutMs: definition.config.stepTimeoutMs,
-      sendEvents: createSendEvents(options.emit, invocation),
+      sendEvents: createSendEvents(options.platform, invocation),
+      waits: createWaitSteps({
+        ...options,
+        data: event.data,
+        policy: definition.config.retries,
+        stepTimeoutMs: definition.config.stepTimeoutMs,
+      }),
     }),
     run: {
       id: invocation.run.id,
@@ -55,9 +72,15 @@ function createStepTools(options: {
   policy: RetryPolicy;
   stepTimeoutMs: number | undefined;
   sendEvents: SendEvents;
+  waits: WaitSteps;
   now: () => number;
 }): StepTools {
-  const { call, sendEvents, policy, stepTimeoutMs, now } = options;
+  const { call, sendEvents, waits, policy, stepTimeoutMs, now } = options;
+  const named = (name: string, step: () => StepWork) =>
+    attempted(() => {
+      checkName(name);
+      return call(step());
+    });
   return {
     run: <T>(name: string, work: (context: StepContext) => T | Promise<T>, own?: StepOptions) =>
       attempted(() => {
@@ -84,6 +107,14 @@ function createStepTools(options: {
         const work = ({ signal }: StepContext, stepId: string) => sendEvents(list, stepId, signal);
         return call({ type: 'run', name, work, policy, timeoutMs: stepTimeoutMs });
       }) as Promise<SentEvents>,
+    waitForEvent: <Data>(name: string, given: WaitForEventOptions) =>
+      named(name, () => waits.event(name, given)) as Promise<TypedEvent<Data> | null>,
+    waitForSignal: <Data>(name: string, given: WaitForSignalOptions = {}) =>
+      named(name, () => waits.signal(name, given.timeout)) as Promise<Data | null>,
+    invoke: <Output>(name: string, given: InvokeStepOptions) =>
+      named(name, () => waits.invoke(name, given)) as Promise<Jsonified<Output>>,
+    invokeAsync: (name, given) =>
+      named(name, () => waits.invokeAsync(name, given)) as Promise<{ eventId: string }>,
     sleep: (name, duration) =>
       attempted(() => {
         checkName(name);
@@ -118,9 +149,9 @@ function attempted(begin: () => Promise<unknown>): Promise<unknown> {
 function sleepStep(of: {
   name: string;
   passed: boolean;
-  due: Extract<StepRecord, { status: 'waiting' }>['due'];
+  due: Extract<StepRecord, { type: 'sleep'; status: 'waiting' }>['due'];
   now: () => number;
-}): SleepStep {
+}): PendingStep {
   return {
     type: 'sleep',
     name: of.name,

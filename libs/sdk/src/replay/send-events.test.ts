@@ -1,7 +1,7 @@
 import { expect, test } from '@jest/globals';
 import { IronflowApiError } from '../client/api-error.js';
 import { isNonRetryable } from '../function-errors.js';
-import { define, drive, invocationOf, newRun, valueOf } from '../testing/memory-run.js';
+import { asksNothing, define, drive, invocationOf, newRun, valueOf } from '../testing/memory-run.js';
 import type { MemoryRun } from '../testing/memory-run.js';
 import { createSendEvents } from './send-events.js';
 
@@ -29,9 +29,12 @@ test('events belong to the run’s correlation and its event, unless they say ot
   const invocation = invocationOf(memory, null);
   const sent: unknown[] = [];
   const send = createSendEvents(
-    async (events) => {
-      sent.push(...(events as unknown[]));
-      return { ids: [] };
+    {
+      ...asksNothing,
+      emit: async (events) => {
+        sent.push(...(events as unknown[]));
+        return { ids: [] };
+      },
     },
     { ...invocation, event: { ...invocation.event, correlationId: 'root' } },
   );
@@ -48,7 +51,10 @@ test.each([
   [0, false],
 ])('what the platform answers with %i is given up at once: %p', async (status, isFinal) => {
   const refusal = new IronflowApiError({ status, code: 'c', message: 'not so' });
-  const send = createSendEvents(() => Promise.reject(refusal), invocationOf(newRun(), null));
+  const send = createSendEvents(
+    { ...asksNothing, emit: () => Promise.reject(refusal) },
+    invocationOf(newRun(), null),
+  );
   const thrown = await send([{ name: 'x' }], 'step', new AbortController().signal).catch(
     (error: unknown) => error,
   );

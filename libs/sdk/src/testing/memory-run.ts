@@ -1,14 +1,16 @@
 /** A run that is kept in memory, and what executor and Postgres do with it: for tests of the replay core. */
 import { stepRecordSchema } from '@ironflow/schema';
 import type { EmittedEvent, Invocation, MemoizedStep, Outcome, StepRecord } from '@ironflow/schema';
+import type { InvokeOptions } from '../client/client.js';
 import { createFunction } from '../function.js';
 import type { HandlerContext, IronflowFunction } from '../function.js';
 import type { LogLine } from '../logger.js';
 import { startActivation } from '../replay/activation.js';
-import type { Emit } from '../replay/send-events.js';
+import type { PlatformCalls } from '../replay/platform-calls.js';
 import type { StartTimer } from '../timer.js';
 
 export const runId = '0192f0c0-0000-7000-8000-000000000001';
+export const invokedEventId = '0192f0c0-0000-7000-8000-00000000000e';
 const eventId = '0192f0c0-0000-7000-8000-000000000000';
 
 export interface MemoryRun {
@@ -19,6 +21,10 @@ export interface MemoryRun {
   violations: string[];
   /** What its steps sent, as often as they did. */
   sent: EmittedEvent[];
+  /** What its steps invoked, as often as they did. */
+  invoked: { functionId: string; data: unknown; options: InvokeOptions | undefined }[];
+  /** What an invocation is answered with. */
+  refusal?: Error | undefined;
 }
 export const newRun = (): MemoryRun => ({
   steps: new Map(),
@@ -27,6 +33,7 @@ export const newRun = (): MemoryRun => ({
   attempt: 1,
   violations: [],
   sent: [],
+  invoked: [],
 });
 
 /** What the executor and Postgres do with records. */
@@ -40,6 +47,13 @@ function keep(run: MemoryRun, records: StepRecord[]): void {
     const error = 'error' in record ? { error: record.error } : {};
     run.steps.set(id, { id, type, attempt, status, ...order, ...output, ...error });
   }
+}
+
+/** What a step waits for has come. */
+export function answer(run: MemoryRun, stepId: string, output: unknown): void {
+  const step = run.steps.get(stepId)!;
+  run.steps.delete(stepId);
+  run.steps.set(stepId, { ...step, status: 'completed', output: JSON.stringify(output) });
 }
 
 /** A timer fires: of those that are set, the one that `choose` picks; it moves behind what ended before. */
@@ -64,7 +78,8 @@ export interface Activate {
 }
 
 export const standingStill: StartTimer = () => () => {};
-export const sendsNothing: Emit = () => Promise.reject(new Error('nothing is sent here'));
+const nothingAsked = () => Promise.reject(new Error('nothing is asked of the platform here'));
+export const asksNothing: PlatformCalls = { emit: nothingAsked, invoke: nothingAsked };
 /** Patience is over as soon as the event loop has come round. */
 export const impatient: StartTimer = (delayMs, callback) => {
   const timer = delayMs < 1_000 ? setImmediate(callback) : undefined;
@@ -97,17 +112,28 @@ export async function activate(options: Activate): Promise<Outcome | 'crashed'> 
     now: () => 1_700_000_000_000,
     random: () => 0.5,
     startTimer: options.startTimer ?? standingStill,
-    emit: async (events) => {
-      const sent = Array.isArray(events) ? (events as EmittedEvent[]) : [events as EmittedEvent];
-      run.sent.push(...sent);
-      return { ids: sent.map((_event, index) => `event-${index}`) };
-    },
+    platform: platformOf(run),
     log: (line) => run.lines.push(line),
   });
   const result = await activation.result;
   if (result.kind === 'aborted') return 'crashed';
   keep(run, result.records);
   return result.outcome;
+}
+
+function platformOf(run: MemoryRun): PlatformCalls {
+  return {
+    emit: async (events) => {
+      const sent = Array.isArray(events) ? (events as EmittedEvent[]) : [events as EmittedEvent];
+      run.sent.push(...sent);
+      return { ids: sent.map((_event, index) => `event-${index}`) };
+    },
+    invoke: async (target, ...[data, options]) => {
+      if (run.refusal !== undefined) throw run.refusal;
+      run.invoked.push({ functionId: typeof target === 'string' ? target : target.id, data, options });
+      return { ids: [invokedEventId] };
+    },
+  };
 }
 
 export function invocationOf(memory: MemoryRun, data: unknown): Invocation {

@@ -9,7 +9,7 @@ import type { IronflowFunction } from '../function.js';
 import type { Log } from '../logger.js';
 import { startActivation } from '../replay/activation.js';
 import type { Activation } from '../replay/activation.js';
-import type { Emit } from '../replay/send-events.js';
+import type { PlatformCalls } from '../replay/platform-calls.js';
 import { startTimer } from '../timer.js';
 import type { DeclineReason, UndrivableActivation } from './executor-messages.js';
 
@@ -39,10 +39,10 @@ interface ActiveRun {
 export function createActiveRuns(options: {
   definitions: ReadonlyMap<string, IronflowFunction>;
   send: (message: WorkerMessage) => void;
-  emit: Emit;
+  platform: PlatformCalls;
   log: Log;
 }): ActiveRuns {
-  const { definitions, send, emit, log } = options;
+  const { definitions, send, platform, log } = options;
   const runs = new TurnoverMap<string, ActiveRun>();
   let waiting: (() => void)[] = [];
   const remove = (runId: string, run: ActiveRun) => {
@@ -62,7 +62,7 @@ export function createActiveRuns(options: {
   const begin = (message: ActivateMessage, definition: IronflowFunction) => {
     const { writer } = message;
     const runId = message.invocation.run.id;
-    const run = startRun({ message, definition, send, emit, log });
+    const run = startRun({ message, definition, send, platform, log });
     runs.set(runId, run);
     void run.activation.result.then((result) => {
       if (result.kind === 'ended')
@@ -117,10 +117,10 @@ function startRun(of: {
   message: ActivateMessage;
   definition: IronflowFunction;
   send: (message: WorkerMessage) => void;
-  emit: Emit;
+  platform: PlatformCalls;
   log: Log;
 }): ActiveRun {
-  const { definition, send, emit, log } = of;
+  const { definition, send, platform, log } = of;
   const { writer, invocation } = of.message;
   const awaited = new Map<number, () => void>();
   const recorder = createRecorder({ runId: invocation.run.id, writer, send, awaited });
@@ -133,7 +133,7 @@ function startRun(of: {
     now,
     random,
     startTimer,
-    emit,
+    platform,
     log,
   });
   return { writer, activation, awaited };

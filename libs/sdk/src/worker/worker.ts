@@ -192,7 +192,7 @@ class SocketWorker implements Worker {
     const runs = createActiveRuns({
       definitions: this.definitions,
       send: connection.send,
-      emit: (...sent) => this.client.emit(...sent),
+      platform: this.client,
       log: this.log,
     });
     const current: CurrentConnection = { connection, runs, drained, open: false };

@@ -1,0 +1,34 @@
+/** A row of an event as the scheduler reads it, and the event it becomes. Pure. */
+import type { Scope, StoredEvent } from '@ironflow/schema';
+
+export interface StoredEventRow {
+  id: string;
+  environment_id: string;
+  project: string;
+  env: string;
+  name: string;
+  /** JSON text. */
+  data: string;
+  version: string | null;
+  source: StoredEvent['source'];
+  received_at_ms: number;
+  correlation_id: string;
+  causation_id: string | null;
+  traceparent: string | null;
+}
+
+export function toStoredEvent(row: StoredEventRow): StoredEvent {
+  const scope: Scope = { environmentId: row.environment_id, project: row.project, env: row.env };
+  return {
+    id: row.id,
+    scope,
+    name: row.name,
+    data: row.data,
+    source: row.source,
+    receivedAtMs: row.received_at_ms,
+    correlationId: row.correlation_id,
+    ...(row.version === null ? {} : { version: row.version }),
+    ...(row.causation_id === null ? {} : { causationId: row.causation_id }),
+    ...(row.traceparent === null ? {} : { traceparent: row.traceparent }),
+  };
+}

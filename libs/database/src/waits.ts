@@ -1,0 +1,427 @@
+/**
+ * Waits of runs for something other than a time: found for those that may resolve them, and resolved. The collector adds
+ * them (result-collector.ts), a timer that is due ends them unanswered (timers.ts).
+ *
+ * 1. Whoever finds what a wait waits for resolves it: the wait goes, its timer goes, its step is flipped and its run is
+ *    woken, under the run's lock and by statements that began after it was got. Of several one resolves it.
+ * 2. What was there before the wait was accepted is looked for after that commit; what comes later finds the wait. An event
+ *    that is routed while somebody waits for one of its name is noted in the same transaction, and forgotten once it was
+ *    matched: nobody is missed, whoever dies.
+ * 3. An event resolves one wait of a run at most, and a signal is taken once.
+ */
+import { isTerminal } from '@ironflow/schema';
+import type { Awaited, Failure, RunStatus, Scope, StoredEvent } from '@ironflow/schema';
+import type { Database, Queryable, Statement } from './database.js';
+import { boundsOf } from './id-windows.js';
+import { runToActivate, scopeColumns } from './run-to-activate.js';
+import type { RunToActivate, RunToActivateRow } from './run-to-activate.js';
+import { toStoredEvent } from './stored-event.js';
+import type { StoredEventRow } from './stored-event.js';
+
+export interface OpenWait {
+  runId: string;
+  stepId: string;
+  scope: Scope;
+  kind: Awaited['kind'];
+  /** Of the event or the signal. */
+  name: string | undefined;
+  condition: string | undefined;
+  match: Extract<Awaited, { kind: 'event' }>['match'];
+  lookedBack: boolean;
+  /** The event that started the run; its data only where a condition may ask for it. */
+  trigger: StoredEvent;
+  /** `run`: how it ended, once it has. */
+  awaitedRun: EndedRun | undefined;
+}
+
+export interface EndedRun {
+  status: RunStatus;
+  /** JSON text. */
+  output: string | undefined;
+  error: Failure | undefined;
+}
+
+export interface KeptSignal {
+  runId: string;
+  id: string;
+  name: string;
+  /** JSON text. */
+  data: string | undefined;
+}
+
+export interface Resolution {
+  runId: string;
+  stepId: string;
+  /** JSON text; a step with an `error` has failed. */
+  output?: string | undefined;
+  error?: Failure | undefined;
+  eventId?: string | undefined;
+  signalId?: string | undefined;
+}
+
+export interface ResolvedWaits {
+  /** Those that nobody had resolved before. */
+  resolved: { runId: string; stepId: string }[];
+  /** Runs that need an activation now. */
+  woken: RunToActivate[];
+}
+
+export interface WaitsForEventQuery {
+  environmentId: string;
+  name: string;
+  /** What its data has at each of the paths that waits for this name match by; those without a value are left out. */
+  values: readonly { path: string; value: string }[];
+  /** The last one of the page before. */
+  afterRunId: string | undefined;
+  /** A page has more where the last run has more of them. */
+  limit: number;
+}
+
+export interface EventsForWaitQuery {
+  wait: OpenWait;
+  /** The id of the last one of the page before. */
+  after: string | undefined;
+  limit: number;
+}
+
+export interface WaitStore {
+  /** Open waits of the runs, those called first first. */
+  waitsOf(runIds: readonly string[]): Promise<OpenWait[]>;
+  /** Those not taken yet, the oldest first. */
+  keptSignals(runIds: readonly string[]): Promise<KeptSignal[]>;
+  /** Events a wait may look back to, the oldest first. */
+  eventsFor(query: EventsForWaitQuery): Promise<StoredEvent[]>;
+  matchPaths(environmentId: string, name: string): Promise<string[]>;
+  /** Open waits for an event of this name, by run, those called first first. */
+  waitsForEvent(query: WaitsForEventQuery): Promise<OpenWait[]>;
+  resolveWaits(resolutions: readonly Resolution[]): Promise<ResolvedWaits>;
+  /** Nothing was there when they were accepted. */
+  lookedBack(waits: readonly Pick<OpenWait, 'runId' | 'stepId'>[]): Promise<void>;
+  /** Runs of waits whose time to be looked at went by unheard. */
+  runsToLookAt(olderThanMs: number, limit: number): Promise<string[]>;
+  /** Routed longer ago than that, awaited then, and not matched yet. */
+  eventsToMatch(olderThanMs: number, limit: number): Promise<StoredEvent[]>;
+  /** Every wait that was there for them has been asked. */
+  eventsMatched(eventIds: readonly string[]): Promise<void>;
+}
+
+export function createWaitStore(database: Database): WaitStore {
+  return {
+    waitsOf: async (runIds) => {
+      if (runIds.length === 0) return [];
+      const { lowest, highest } = boundsOf(runIds);
+      const rows = await database.query<WaitRow>(waitsOfStatement, [runIds, lowest, highest]);
+      return rows.map(toOpenWait);
+    },
+    keptSignals: async (runIds) => {
+      const rows = await database.query<SignalRow>(keptSignalsStatement, [runIds]);
+      return rows.map(({ run_id, id, name, data }) => ({ runId: run_id, id, name, data: data ?? undefined }));
+    },
+    eventsFor: async ({ wait, after, limit }) => {
+      const { scope, name, trigger } = wait;
+      const rows = await database.query<StoredEventRow>(eventsForStatement, [
+        scope.environmentId,
+        name,
+        trigger.id,
+        trigger.receivedAtMs,
+        after ?? null,
+        limit,
+      ]);
+      return rows.map(toStoredEvent);
+    },
+    matchPaths: async (environmentId, name) =>
+      (await database.query<{ path: string }>(matchPathsStatement, [environmentId, name])).map(
+        ({ path }) => path,
+      ),
+    waitsForEvent: async ({ environmentId, name, values, afterRunId, limit }) => {
+      const paths = values.map(({ path }) => path);
+      const texts = values.map(({ value }) => value);
+      const rows = await database.query<WaitRow>(waitsForEventStatement, [
+        environmentId,
+        name,
+        paths,
+        texts,
+        afterRunId ?? null,
+        limit,
+      ]);
+      return rows.map(toOpenWait);
+    },
+    resolveWaits: (resolutions) =>
+      resolutions.length === 0
+        ? Promise.resolve({ resolved: [], woken: [] })
+        : database.transaction((transaction) => resolve(transaction, resolutions)),
+    lookedBack: async (waits) => {
+      if (waits.length === 0) return;
+      const column = (pick: (wait: Pick<OpenWait, 'runId' | 'stepId'>) => string) => waits.map(pick);
+      const values = [column(({ runId }) => runId), column(({ stepId }) => stepId)];
+      await database.query(lookedBackStatement, values);
+    },
+    runsToLookAt: async (olderThanMs, limit) =>
+      (await database.query<{ run_id: string }>(toLookAtStatement, [olderThanMs, limit])).map(
+        ({ run_id }) => run_id,
+      ),
+    eventsToMatch: async (olderThanMs, limit) =>
+      (await database.query<StoredEventRow>(toMatchStatement, [olderThanMs, limit])).map(toStoredEvent),
+    eventsMatched: async (eventIds) => void (await database.query(matchedStatement, [eventIds])),
+  };
+}
+
+const waitColumns = `w.run_id, w.step_id, w.environment_id, ${scopeColumns}, w.kind, w.name, w.condition,
+  w.match_path, w.match_value, w.match_type, w.looked_back,
+  r.event_id as trigger_id, t.name as trigger_name, t.data as trigger_data, t.version as trigger_version,
+  t.source as trigger_source, t.correlation_id as trigger_correlation_id,
+  t.received_at_ms as trigger_received_at_ms`;
+/** The run of each wait, and the event that started it: one index lookup each, in one partition. */
+const waitJoins = `cross join lateral (select event_id from runs where runs.id = w.run_id offset 0) r
+  cross join lateral (
+    select name, case when w.condition is not null then data::text end as data, version, source, correlation_id,
+      (extract(epoch from received_at) * 1000)::float8 as received_at_ms
+    from events where events.id = r.event_id offset 0
+  ) t
+  join environments e on e.id = w.environment_id`;
+
+// A run that is just ending is waited for: after that commit nobody would look again. In the order of their ids, as
+// everybody locks runs.
+const waitsOfStatement: Statement = {
+  name: 'waits_of',
+  text: `with w as materialized (
+    select * from waits where run_id = any($1::uuid[]) and run_id >= $2 and run_id <= $3
+  ), awaited as materialized (
+    select id, status, output::text, error from runs
+    where id = any(array(select awaited_run_id from w where kind = 'run')) order by id for share
+  )
+  select ${waitColumns}, a.status, a.output, a.error
+  from w ${waitJoins} left join awaited a on a.id = w.awaited_run_id
+  order by w.run_id, w.created_at, w.place`,
+};
+
+const keptSignalsStatement: Statement = {
+  name: 'kept_signals',
+  text: `select run_id, id, name, data::text from signals where run_id = any($1::uuid[]) and not taken
+    order by sent_at, id`,
+};
+
+const eventColumns = `v.id, v.environment_id, v.name, v.data::text, v.version, v.source, v.correlation_id,
+  v.causation_id, v.traceparent, (extract(epoch from v.received_at) * 1000)::float8 as received_at_ms,
+  ${scopeColumns}`;
+
+// Ids are made by another clock than received_at: a minute makes up for the difference.
+const eventsForStatement: Statement = {
+  name: 'events_for_wait',
+  text: `select ${eventColumns} from events v join environments e on e.id = v.environment_id
+    where v.environment_id = $1 and v.name = $2
+      and v.id >= lowest_id_at(to_timestamp($4::float8 / 1000) - interval '1 minute')
+      and v.id > coalesce($5::uuid, '00000000-0000-0000-0000-000000000000')
+      and v.received_at >= to_timestamp($4::float8 / 1000) and v.id <> $3
+    order by v.id limit $6`,
+};
+
+// From path to path: an environment may have many waits for one name and few paths.
+const matchPathsStatement: Statement = {
+  name: 'match_paths',
+  text: `with recursive paths as (
+      (select match_path as path from waits
+        where kind = 'event' and environment_id = $1 and name = $2 and match_path is not null
+        order by match_path limit 1)
+    union all
+      select next.path from paths cross join lateral (
+        select match_path as path from waits
+        where kind = 'event' and environment_id = $1 and name = $2 and match_path > paths.path
+        order by match_path limit 1
+      ) next
+  ) select path from paths`,
+};
+
+const waitsForEventStatement: Statement = {
+  name: 'waits_for_event',
+  text: `with found as (
+    select w.* from waits w
+    where w.kind = 'event' and w.environment_id = $1 and w.name = $2 and w.match_path is null
+    union all
+    select w.* from unnest($3::text[], $4::text[]) as given (path, value) join waits w
+      on w.kind = 'event' and w.environment_id = $1 and w.name = $2 and w.match_path = given.path
+        and w.match_value = given.value
+  )
+  select ${waitColumns}, null as status, null as output, null as error
+  from (
+    select * from found where $5::uuid is null or run_id > $5
+    order by run_id fetch first $6 rows with ties
+  ) w
+  ${waitJoins}
+  order by w.run_id, w.created_at, w.place`,
+};
+
+const lookedBackStatement: Statement = {
+  name: 'looked_back',
+  text: `update waits w set looked_back = true from unnest($1::uuid[], $2::text[]) as g (run_id, step_id)
+    where w.run_id = any($1::uuid[]) and w.run_id = g.run_id and w.step_id = g.step_id and not w.looked_back`,
+};
+
+const toLookAtStatement: Statement = {
+  name: 'runs_to_look_at',
+  text: `(select run_id from waits where not looked_back and created_at < now() - $1 * interval '1 ms' limit $2)
+    union
+    (select s.run_id from signals s join waits w on w.run_id = s.run_id and w.kind = 'signal' and w.name = s.name
+      where not s.taken limit $2)
+    union
+    (select w.run_id from waits w
+      cross join lateral (select status from runs where runs.id = w.awaited_run_id offset 0) a
+      where w.kind = 'run' and a.status in ('completed', 'failed', 'cancelled', 'skipped') limit $2)`,
+};
+
+const toMatchStatement: Statement = {
+  name: 'events_to_match',
+  text: `select ${eventColumns} from (
+      select event_id from awaited_events where routed_at < now() - $1 * interval '1 ms'
+      order by routed_at, event_id limit $2
+    ) n
+    cross join lateral (select * from events where events.id = n.event_id offset 0) v
+    join environments e on e.id = v.environment_id`,
+};
+
+const matchedStatement: Statement = {
+  name: 'events_matched',
+  text: 'delete from awaited_events where event_id = any($1::uuid[])',
+};
+
+const lockStatement: Statement = {
+  name: 'lock_waiting_runs',
+  text: 'select from runs where id = any($1::uuid[]) and id >= $2 and id <= $3 order by id for update',
+};
+
+const resolveStatement: Statement = {
+  name: 'resolve_waits',
+  text: `with resolved as (
+    delete from waits w
+    using unnest($1::uuid[], $4::text[], $5::text[], $6::text[], $7::uuid[], $8::uuid[])
+      as g (run_id, step_id, output, error, event_id, signal_id)
+    where w.run_id = any($1::uuid[]) and w.run_id = g.run_id and w.step_id = g.step_id
+      and (g.event_id is null or not exists (
+        select from steps where steps.run_id = w.run_id and steps.awaited_event_id = g.event_id))
+      and (g.signal_id is null or exists (
+        select from signals where signals.run_id = w.run_id and signals.id = g.signal_id and not taken))
+    returning w.run_id, w.step_id, w.attempt, g.output, g.error, g.event_id, g.signal_id
+  ), disarmed as (
+    delete from timers t using resolved g
+    where t.run_id = any($1::uuid[]) and t.run_id = g.run_id and t.step_id = g.step_id
+  ), taken as (
+    update signals s set taken = true, data = null from resolved g
+    where s.run_id = any($1::uuid[]) and s.run_id = g.run_id and s.id = g.signal_id
+  ), flipped as (
+    update steps s set
+      status = case when g.error is null then 'completed' else 'failed' end,
+      output = g.output::json, error = g.error::json, awaited_event_id = g.event_id, ended_at = clock_timestamp()
+    from resolved g
+    where s.run_id = any($1::uuid[]) and s.run_id >= $2 and s.run_id <= $3
+      and s.run_id = g.run_id and s.step_id = g.step_id and s.attempt = g.attempt and s.status = 'waiting'
+  ), woken as (
+    update runs r set
+      wake = r.wake + 1,
+      woken_at = date_trunc('milliseconds', now()),
+      status = case r.status when 'waiting' then 'queued' else r.status end
+    where r.id = any(array(select run_id from resolved)) and r.id >= $2 and r.id <= $3
+      and r.status in ('queued', 'running', 'waiting', 'waiting_for_worker')
+      and not exists (select from timers t where t.run_id = r.id and t.step_id = '' and t.due_at > now())
+    returning r.id, r.environment_id, r.mode, r.app_id, r.function_id, r.event_id, r.status
+  )
+  select (select json_agg(json_build_array(run_id, step_id)) from resolved) as resolved,
+    (select json_agg(w) from (
+      select w.id, w.environment_id, w.mode, w.app_id, w.function_id, w.event_id, ${scopeColumns}
+      from woken w join environments e on e.id = w.environment_id where w.status <> 'waiting_for_worker'
+    ) w) as woken`,
+};
+
+async function resolve(transaction: Queryable, resolutions: readonly Resolution[]): Promise<ResolvedWaits> {
+  const runIds = resolutions.map(({ runId }) => runId);
+  const { lowest, highest } = boundsOf(runIds);
+  const column = <T>(pick: (resolution: Resolution) => T): T[] => resolutions.map(pick);
+  await transaction.query(lockStatement, [runIds, lowest, highest]);
+  const [row] = await transaction.query<ResolvedRow>(resolveStatement, [
+    runIds,
+    lowest,
+    highest,
+    column(({ stepId }) => stepId),
+    column(({ output }) => output ?? null),
+    column(({ error }) => (error === undefined ? null : JSON.stringify(error))),
+    column(({ eventId }) => eventId ?? null),
+    column(({ signalId }) => signalId ?? null),
+  ]);
+  return {
+    resolved: (row!.resolved ?? []).map(([runId, stepId]) => ({ runId, stepId })),
+    woken: (row!.woken ?? []).map(runToActivate),
+  };
+}
+
+interface ResolvedRow {
+  resolved: [runId: string, stepId: string][] | null;
+  woken: RunToActivateRow[] | null;
+}
+
+interface SignalRow {
+  run_id: string;
+  id: string;
+  name: string;
+  data: string | null;
+}
+
+interface WaitRow {
+  run_id: string;
+  step_id: string;
+  environment_id: string;
+  project: string;
+  env: string;
+  kind: OpenWait['kind'];
+  name: string | null;
+  condition: string | null;
+  match_path: string | null;
+  match_value: string | null;
+  match_type: 'string' | 'number' | 'boolean' | null;
+  looked_back: boolean;
+  trigger_id: string;
+  trigger_name: string;
+  trigger_data: string | null;
+  trigger_version: string | null;
+  trigger_source: StoredEvent['source'];
+  trigger_correlation_id: string;
+  trigger_received_at_ms: number;
+  status: RunStatus | null;
+  output: string | null;
+  error: Failure | null;
+}
+
+function toOpenWait(row: WaitRow): OpenWait {
+  const scope = { environmentId: row.environment_id, project: row.project, env: row.env };
+  return {
+    runId: row.run_id,
+    stepId: row.step_id,
+    scope,
+    kind: row.kind,
+    name: row.name ?? undefined,
+    condition: row.condition ?? undefined,
+    match: row.match_path === null ? undefined : { path: row.match_path, value: matchValueOf(row) },
+    lookedBack: row.looked_back,
+    trigger: toStoredEvent({
+      id: row.trigger_id,
+      environment_id: row.environment_id,
+      project: row.project,
+      env: row.env,
+      name: row.trigger_name,
+      data: row.trigger_data ?? '',
+      version: row.trigger_version,
+      source: row.trigger_source,
+      received_at_ms: row.trigger_received_at_ms,
+      correlation_id: row.trigger_correlation_id,
+      causation_id: null,
+      traceparent: null,
+    }),
+    awaitedRun:
+      row.status !== null && isTerminal(row.status)
+        ? { status: row.status, output: row.output ?? undefined, error: row.error ?? undefined }
+        : undefined,
+  };
+}
+
+function matchValueOf({ match_value: text, match_type: type }: WaitRow): string | number | boolean {
+  if (type === 'number') return Number(text);
+  return type === 'boolean' ? text === 'true' : text!;
+}
