@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { roleAllows, routes } from '@ironflow/schema';
-import type { Route, StopNotice } from '@ironflow/schema';
+import type { Route, StopNotice, WaitsNotice } from '@ironflow/schema';
 import type { z } from 'zod';
 import { eventually } from '@ironflow/testing';
 import { newId, startApiUnderTest } from './testing/api-under-test.js';
@@ -230,8 +230,45 @@ describe('runs and events', () => {
     expect(await cancel()).toMatchObject({ status: 409, body: { error: { code: 'run_ended' } } });
   });
 
+  test('take signals until they have ended, each once, and the scheduler is told', async () => {
+    const { eventId, runId } = await under.addRun(under.acme.scope);
+    const told: WaitsNotice[] = [];
+    under.jetstream.notices.onWaits((notice) => told.push(notice), 'test');
+    const send = (body: unknown) =>
+      under.request('POST', `/v1/runs/${runId}/signals`, { body: JSON.stringify(body) });
+    const sent = await send({ name: 'go', data: { n: 1 } });
+    const { id } = routes.signalRun.answers[202].schema.parse(sent.body);
+    expect(await send({ name: 'go', data: { n: 2 }, id })).toEqual(sent);
+    await eventually(() => expect(told).toHaveLength(2));
+    expect(told[0]).toEqual({ scope: under.acme.scope, runId });
+    const kept = await under.platform.prisma.signal.findMany({ where: { runId } });
+    expect(kept).toMatchObject([
+      { id, name: 'go', environmentId: under.acme.scope.environmentId, data: { n: 1 } },
+    ]);
+    const wrong: [unknown, number, string][] = [
+      [{ data: 1 }, 400, 'invalid_request'],
+      [{ name: 'a'.repeat(257) }, 400, 'invalid_request'],
+      [{ name: 'a\0' }, 400, 'invalid_request'],
+      [{ name: 'a', id: 'no uuid' }, 400, 'invalid_request'],
+      [{ name: 'a', data: 'x'.repeat(512 * 1024) }, 413, 'signal_data_too_large'],
+    ];
+    for (const [body, status, code] of wrong) {
+      expect(await send(body)).toMatchObject({ status, body: { error: { code } } });
+    }
+    await under.progress(
+      { scope: under.acme.scope, runId, eventId },
+      { prev: 0, journalSeq: 7, status: 'completed', served: 1 },
+      'quietly',
+    );
+    expect(await send({ name: 'go' })).toMatchObject({ status: 409, body: { error: { code: 'run_ended' } } });
+  });
+
   test("another environment's ids are as unknown as any", async () => {
     const { eventId, runId } = await under.addRun(under.globex.scope);
+    const signal = { body: JSON.stringify({ name: 'go' }) };
+    expect(await under.request('POST', `/v1/runs/${runId}/signals`, signal)).toEqual(
+      await under.request('POST', `/v1/runs/${newId()}/signals`, signal),
+    );
     for (const [theirs, absent] of [
       [`/v1/runs/${runId}`, `/v1/runs/${newId()}`],
       [`/v1/runs/${runId}/watch`, `/v1/runs/${newId()}/watch`],

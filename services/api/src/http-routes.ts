@@ -1,9 +1,10 @@
 /** The routes: authenticates, validates, asks the store, and says 404 alike for what is absent and what is another's. */
+import { randomBytes } from 'node:crypto';
 import { isRefusedData, registerApp } from '@ironflow/database';
 import type { ApiStore, Authenticator, Database } from '@ironflow/database';
 import { IronflowError } from '@ironflow/errors';
 import type { Notices } from '@ironflow/jetstream';
-import { routes } from '@ironflow/schema';
+import { createId, limits, routes } from '@ironflow/schema';
 import type { Identity, KeyRole, Route } from '@ironflow/schema';
 import { authenticate, principalOf, requirePrincipal } from '@ironflow/service';
 import type { HttpApp } from '@ironflow/service';
@@ -14,6 +15,7 @@ import { describeOpenapi } from './openapi.js';
 import type { RegistryAnnouncer } from './registry-announcer.js';
 import { runNotFound } from './run-streams.js';
 import type { RunStreams } from './run-streams.js';
+import { signalText } from './signal-text.js';
 
 export interface HttpRoutesOptions {
   authenticator: Authenticator;
@@ -21,7 +23,7 @@ export interface HttpRoutesOptions {
   store: ApiStore;
   announcer: RegistryAnnouncer;
   streams: RunStreams;
-  notices: Pick<Notices, 'publishStop'>;
+  notices: Pick<Notices, 'publishStop' | 'publishWaits'>;
   version: string;
 }
 
@@ -64,6 +66,20 @@ function addRuns(app: HttpApp, options: HttpRoutesOptions): void {
     }
     return reply.code(202).send(answer.run);
   });
+  serve(app, options, routes.signalRun, async (request, reply) => {
+    const { scope } = principalOf(request);
+    const { name, data, id = createId(Date.now(), randomBytes(idRandomBytes)) } = request.body;
+    const runId = request.params.id;
+    const outcome = await store.sendSignal(scope.environmentId, { runId, id, name, data: signalText(data) });
+    if (outcome === 'not_found') throw runNotFound();
+    if (outcome === 'ended') throw new IronflowError('conflict', 'run_ended', 'the run has ended');
+    if (outcome === 'too_many') {
+      const message = `the run has ${limits.signalsPerRunMax} signals that it has not taken yet`;
+      throw new IronflowError('conflict', 'too_many_signals', message);
+    }
+    options.notices.publishWaits({ scope, runId });
+    return reply.code(202).send({ id });
+  });
   serve(app, options, routes.watchRun, async (request, reply) => {
     await streams.watch({
       scope: principalOf(request).scope,
@@ -77,6 +93,8 @@ function addRuns(app: HttpApp, options: HttpRoutesOptions): void {
     return reply;
   });
 }
+
+const idRandomBytes = 10;
 
 const streamHeaders = {
   'content-type': 'text/event-stream; charset=utf-8',

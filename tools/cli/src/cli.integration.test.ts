@@ -36,6 +36,9 @@ const broken = createFunction({ id: 'broken', triggers: [], retries: { attempts:
   throw new Error('cannot');
 });
 
+const asking = createFunction({ id: 'asking', triggers: [{ event: 'ask.it' }] }, ({ step }) =>
+  step.waitForSignal('answer'),
+);
 const napping = createFunction({ id: 'napping', triggers: [{ event: 'nap.long' }] }, ({ step }) =>
   step.sleep('nap', '1h'),
 );
@@ -57,7 +60,7 @@ beforeAll(async () => {
   const connection = { ironflowUrl: platform.url, apiKey: platform.apiKey };
   const worker = createWorker({
     app: 'shop',
-    functions: [orders, broken, napping],
+    functions: [orders, broken, napping, asking],
     handleSignals: false,
     ...connection,
   });
@@ -160,6 +163,17 @@ describe('what works', () => {
     expect(watched.out.split('\n').at(-1)).toMatch(/^cancelled/);
     expect(watched.exitCode).toBe(1);
     expect((await run('runs', 'cancel', id)).out).toBe('cancelled');
+  });
+
+  test('a run is sent the signal that it waits for', async () => {
+    const { runs } = JSON.parse((await run('invoke', 'asking', '--wait', '100ms', '--json')).out) as Emitted;
+    const { id } = runs[0]!;
+    expect((await run('runs', 'signal', id, 'answer', '{"n":2}')).out).toBe('sent');
+    const watched = await run('runs', 'watch', id, '--json');
+    expect(JSON.parse(watched.out.split('\n').at(-1)!)).toMatchObject({ output: { n: 2 } });
+    const late = await run('runs', 'signal', id, 'answer', '--json');
+    expect(late.exitCode).toBe(1);
+    expect(JSON.parse(late.err)).toMatchObject({ error: { code: 'run_ended' } });
   });
 
   test('a run that failed, or that the wait did not see end, is printed and is exit code 1', async () => {

@@ -1,8 +1,8 @@
-/** `ironflow runs list|show|watch|cancel`. */
+/** `ironflow runs list|show|watch|cancel|signal`. */
 import { Command, Option } from 'commander';
 import { runStatuses } from '@ironflow/schema';
 import type { Run, RunDetail, RunsQuery } from '@ironflow/sdk';
-import { parsePageSize, parseTime } from '../input.js';
+import { parsePageSize, parseTime, readData } from '../input.js';
 import { plain, printJson, printTable } from '../output.js';
 import { requireSuccess } from '../run-outcome.js';
 import { openSession } from '../session.js';
@@ -15,7 +15,8 @@ export function runCommands(terminal: Terminal): Command {
     .addCommand(listCommand(terminal))
     .addCommand(showCommand(terminal))
     .addCommand(watchCommand(terminal))
-    .addCommand(cancelCommand(terminal));
+    .addCommand(cancelCommand(terminal))
+    .addCommand(signalCommand(terminal));
 }
 
 function listCommand(terminal: Terminal): Command {
@@ -95,6 +96,20 @@ function cancelCommand(terminal: Terminal): Command {
     });
 }
 
+function signalCommand(terminal: Terminal): Command {
+  return new Command('signal')
+    .description('send a signal to a run, for the step of that name that waits for it, now or later')
+    .argument('<run id>', 'as `runs list` and `emit --wait` print it')
+    .argument('<name>', 'of the step')
+    .argument('[data]', 'JSON; "-" reads it from standard input', 'null')
+    .action(async (runId: string, name: string, data: string, _flags: unknown, command: Command) => {
+      const { client, json } = openSession(command, terminal);
+      const answer = await client.signal(runId, name, await readData(terminal, data));
+      if (json) printJson(terminal, answer);
+      else terminal.print('sent');
+    });
+}
+
 function describeRun(run: RunDetail, nowMs: number): string[] {
   const fields: [string, string | undefined][] = [
     ['run', run.id],
@@ -102,6 +117,7 @@ function describeRun(run: RunDetail, nowMs: number): string[] {
     ['status', run.skipReason === undefined ? run.status : `${run.status}: ${run.skipReason}`],
     ['event', `${run.eventName} ${run.eventId}`],
     ['trace', run.traceId],
+    ['invoker', run.invokedBy],
     ['created', run.createdAt],
     ['queued', run.startedAt === undefined ? undefined : tookOf(run, run.startedAt)],
     ['stopping', run.endedAt === undefined ? run.stopRequestedAt : undefined],
@@ -112,7 +128,9 @@ function describeRun(run: RunDetail, nowMs: number): string[] {
     ...fields.flatMap(([name, value]) => (value === undefined ? [] : [`${name.padEnd(9)} ${plain(value)}`])),
     ...(timeline.length === 0 ? [] : ['', ...timeline]),
     ...(run.output === undefined ? [] : ['', `output    ${JSON.stringify(run.output)}`]),
-    ...(run.error === undefined ? [] : ['', `error     ${plain(`${run.error.name}: ${run.error.message}`)}`]),
+    ...(run.error === undefined
+      ? []
+      : ['', `error     ${plain(`${run.error.name}: ${run.error.message}`)}`]),
   ];
 }
 
