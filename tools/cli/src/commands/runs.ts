@@ -128,9 +128,7 @@ function describeRun(run: RunDetail, nowMs: number): string[] {
     ...fields.flatMap(([name, value]) => (value === undefined ? [] : [`${name.padEnd(9)} ${plain(value)}`])),
     ...(timeline.length === 0 ? [] : ['', ...timeline]),
     ...(run.output === undefined ? [] : ['', `output    ${JSON.stringify(run.output)}`]),
-    ...(run.error === undefined
-      ? []
-      : ['', `error     ${plain(`${run.error.name}: ${run.error.message}`)}`]),
+    ...(run.error === undefined ? [] : ['', `error     ${plain(`${run.error.name}: ${run.error.message}`)}`]),
   ];
 }
 
