@@ -146,7 +146,7 @@ function listOf(parts: ListParts): List {
 }
 
 const runFacts = `id, app_id, function_id, function_hash, mode, status, skip_reason, event_id,
-  correlation_id, error, traceparent, created_at, started_at, ended_at, stop_requested_at`;
+  correlation_id, error, traceparent, created_at, started_at, ended_at, stop_requested_at, rerun_of`;
 const eventName = '(select name from events where events.id = r.event_id) as event_name';
 const eventFacts = 'id, name, version, source, correlation_id, causation_id, received_at';
 const resultColumns = 'id, function_id, status, output::text, error';

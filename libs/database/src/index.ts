@@ -22,6 +22,7 @@ export { createRegistryReader, listEnvironments, registerApp } from './registry.
 export type { Registration, RegistryReader } from './registry.js';
 export { createCollectorStore } from './result-collector.js';
 export type { AcceptedRun, CollectorStore, RunProgress } from './result-collector.js';
+export type { RunToRepeat } from './reruns.js';
 export { serviceUrl } from './roles.js';
 export type { ServicePasswords, ServiceRole } from './roles.js';
 export type { RunToActivate } from './run-to-activate.js';

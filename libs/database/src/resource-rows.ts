@@ -22,6 +22,7 @@ export interface RunRow {
   started_at: Date | null;
   ended_at: Date | null;
   stop_requested_at: Date | null;
+  rerun_of: string | null;
 }
 
 export function toRun(row: RunRow): Run {
@@ -43,6 +44,7 @@ export function toRun(row: RunRow): Run {
     ...(row.started_at === null ? {} : { startedAt: row.started_at.toISOString() }),
     ...(row.ended_at === null ? {} : { endedAt: row.ended_at.toISOString() }),
     ...(row.stop_requested_at === null ? {} : { stopRequestedAt: row.stop_requested_at.toISOString() }),
+    ...(row.rerun_of === null ? {} : { rerunOf: row.rerun_of }),
   };
 }
 

@@ -6,7 +6,7 @@ import { appIdSchema, functionIdSchema, uuidSchema } from './identifiers.js';
 import { functionConfigSchema } from './function.js';
 import { limits } from './limits.js';
 import { runStatuses, runStatusSchema } from './run.js';
-import { stepStatuses, stepTypes } from './step.js';
+import { stepIdSchema, stepStatuses, stepTypes } from './step.js';
 
 const timestamp = z.iso.datetime();
 const json = z.unknown().describe('any JSON');
@@ -59,6 +59,23 @@ export const invokeBodySchema = z.strictObject({
   idempotencyKey: emittedEventSchema.shape.idempotencyKey,
 });
 
+export const rerunBodySchema = z
+  .strictObject({
+    data: eventDataSchema.optional().describe('takes the place of the data of the run’s event'),
+    fromStep: stepIdSchema
+      .optional()
+      .describe('the id of a step: those that settled before it are taken over instead of run again'),
+    idempotencyKey: emittedEventSchema.shape.idempotencyKey,
+  })
+  .nullish();
+export type RerunBody = NonNullable<z.infer<typeof rerunBodySchema>>;
+
+export const rerunAnswerSchema = z.object({
+  eventId: uuidSchema.describe('of the new event; of the first one for a repeated key'),
+  runId: uuidSchema.describe('of the run that it starts, which is there as soon as the event is routed'),
+});
+export type RerunAnswer = z.infer<typeof rerunAnswerSchema>;
+
 export const runSchema = z.object({
   id: uuidSchema,
   appId: appIdSchema,
@@ -77,6 +94,7 @@ export const runSchema = z.object({
   startedAt: timestamp.optional(),
   endedAt: timestamp.optional(),
   stopRequestedAt: timestamp.optional().describe('when it was cancelled; it ends as soon as it has stopped'),
+  rerunOf: uuidSchema.optional().describe('the run that it repeats'),
 });
 export type Run = z.infer<typeof runSchema>;
 

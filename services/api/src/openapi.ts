@@ -39,7 +39,12 @@ function describeRoute(operationId: string, route: Route): Json {
     parameters: [...describeParameters(route.params, 'path'), ...describeParameters(route.query, 'query')],
     ...(route.body === undefined
       ? {}
-      : { requestBody: { required: true, content: jsonContent(jsonSchema(route.body, 'input')) } }),
+      : {
+          requestBody: {
+            required: !route.body.safeParse(undefined).success,
+            content: jsonContent(jsonSchema(route.body, 'input')),
+          },
+        }),
     responses: { ...describeAnswers(route), ...describeErrorAnswers(route) },
   };
 }

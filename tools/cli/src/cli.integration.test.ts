@@ -8,7 +8,7 @@ import type { AddressInfo } from 'node:net';
 import type { Platform } from '@ironflow/platform';
 import { createClient, createFunction, createWorker, serve } from '@ironflow/sdk';
 import { createLifecycle, createLogger } from '@ironflow/service';
-import { createScratch, freePort } from '@ironflow/testing';
+import { createScratch, eventually, freePort } from '@ironflow/testing';
 import type { Scratch } from '@ironflow/testing';
 import { cli } from './testing/recorded-terminal.js';
 import type { CliResult } from './testing/recorded-terminal.js';
@@ -162,6 +162,24 @@ describe('what works', () => {
     expect((await run('runs', 'cancel', id)).out).toBe('cancelled');
   });
 
+  test('a run that has ended is repeated, with other data or from a step, and shows whose repetition it is', async () => {
+    const first = JSON.parse(
+      (await run('emit', 'order.paid', '{"n":1}', '--wait', '20s', '--json')).out,
+    ) as Emitted;
+    const { id } = first.runs[0]!;
+    const { out } = await run('runs', 'rerun', id, '--data', '{"n":2}', '--from-step', 'charge');
+    const [, again] = /^event \S+\nrun   (\S+)$/.exec(out)!;
+    await eventually(() => json('runs', 'show', again!));
+    expect((await run('runs', 'watch', again!)).exitCode).toBe(0);
+    expect(await json('runs', 'show', again!)).toMatchObject({ output: { n: 2 }, rerunOf: id });
+    expect((await run('runs', 'show', again!)).out).toContain(`\nrerun of  ${id}\n`);
+    const keyed = ['runs', 'rerun', id, '--idempotency-key', 'again'];
+    expect(await json(...keyed)).toEqual(await json(...keyed));
+    expect((await run('runs', 'rerun', id, '--from-step', 'x')).err).toMatch(
+      /^ironflow: fromStep: .*no step/,
+    );
+  });
+
   test('a run that failed, or that the wait did not see end, is printed and is exit code 1', async () => {
     const failed = await run('invoke', 'broken', '--wait', '20s', '--json');
     const { id } = (JSON.parse(failed.out) as Emitted).runs[0]!;
@@ -248,7 +266,14 @@ describe('what works', () => {
       'runs list',
       'runs show',
     ];
-    for (const command of [...commands, 'runs watch', 'functions', 'functions list', 'doctor']) {
+    for (const command of [
+      ...commands,
+      'runs watch',
+      'runs rerun',
+      'functions',
+      'functions list',
+      'doctor',
+    ]) {
       const { exitCode, out, err } = await run(...command.split(' ').filter((word) => word !== ''), '--help');
       expect({ command, exitCode, err }).toEqual({ command, exitCode: 0, err: '' });
       expect(out).toContain(`Usage: ironflow ${command}`.trim());

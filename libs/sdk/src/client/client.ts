@@ -10,6 +10,7 @@ import type {
   FunctionResource,
   Identity,
   RegisterAnswer,
+  RerunAnswer,
   Run,
   RunDetail,
   RunsPage,
@@ -32,6 +33,15 @@ export interface WaitOptions {
   signal?: AbortSignal;
   /** W3C trace context the runs belong to. */
   traceparent?: string;
+}
+
+export interface RerunOptions {
+  /** Takes the place of the data of the run's event. */
+  data?: unknown;
+  /** The id of a step: those that settled before it are taken over instead of run again. */
+  fromStep?: string;
+  /** The same key within 24 hours starts nothing new. Default: a fresh one, so that repeating the request is safe. */
+  idempotencyKey?: string;
 }
 
 export interface InvokeOptions extends WaitOptions {
@@ -60,6 +70,11 @@ export interface Client {
      * worker ends when that is free. Rejects with `run_ended` if it has ended otherwise.
      */
     cancel(runId: string): Promise<Run>;
+    /**
+     * Repeats a run that has ended, by a new event for its function alone. Answers once that is stored; rejects with
+     * `run_not_ended` before the run has.
+     */
+    rerun(runId: string, options?: RerunOptions): Promise<RerunAnswer>;
   };
   readonly events: {
     list(query?: Partial<EventsQuery>): Promise<EventsPage>;
@@ -109,6 +124,12 @@ export function createClient(options: PlatformOptions = {}): Client {
       list: (query) => get('/v1/runs', query),
       get: (runId) => get(`/v1/runs/${encodeURIComponent(runId)}`),
       cancel: (runId) => http.json({ method: 'POST', path: `/v1/runs/${encodeURIComponent(runId)}/cancel` }),
+      rerun: async (runId, { idempotencyKey = randomUUID(), ...options } = {}) =>
+        http.json({
+          method: 'POST',
+          path: `/v1/runs/${encodeURIComponent(runId)}/rerun`,
+          body: jsonOf({ ...options, idempotencyKey }),
+        }),
     },
     events: {
       list: (query) => get('/v1/events', query),

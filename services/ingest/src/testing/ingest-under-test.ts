@@ -66,6 +66,9 @@ export interface Answer {
   headers: Headers;
   body: {
     ids?: string[];
+    /** Of a rerun. */
+    eventId?: string;
+    runId?: string;
     runs?: {
       id: string;
       functionId: string;

@@ -1,8 +1,8 @@
-/** `ironflow runs list|show|watch|cancel`. */
+/** `ironflow runs list|show|watch|cancel|rerun`. */
 import { Command, Option } from 'commander';
 import { runStatuses } from '@ironflow/schema';
 import type { Run, RunDetail, RunsQuery } from '@ironflow/sdk';
-import { parsePageSize, parseTime } from '../input.js';
+import { parsePageSize, parseTime, readData } from '../input.js';
 import { plain, printJson, printTable } from '../output.js';
 import { requireSuccess } from '../run-outcome.js';
 import { openSession } from '../session.js';
@@ -15,7 +15,8 @@ export function runCommands(terminal: Terminal): Command {
     .addCommand(listCommand(terminal))
     .addCommand(showCommand(terminal))
     .addCommand(watchCommand(terminal))
-    .addCommand(cancelCommand(terminal));
+    .addCommand(cancelCommand(terminal))
+    .addCommand(rerunCommand(terminal));
 }
 
 function listCommand(terminal: Terminal): Command {
@@ -95,12 +96,37 @@ function cancelCommand(terminal: Terminal): Command {
     });
 }
 
+interface RerunFlags {
+  data?: string;
+  fromStep?: string;
+  idempotencyKey?: string;
+}
+
+function rerunCommand(terminal: Terminal): Command {
+  return new Command('rerun')
+    .description('repeat a run that has ended, by a new event for its function alone')
+    .argument('<run id>', 'as `runs list` and `emit --wait` print it')
+    .option('--data <json>', 'in place of the data of its event; "-" reads it from standard input')
+    .option('--from-step <id>', 'take over the steps that settled before this one, as `runs show` names it')
+    .option('--idempotency-key <key>', 'the same key within 24 hours starts nothing new')
+    .action(async (runId: string, flags: RerunFlags, command: Command) => {
+      const { client, json } = openSession(command, terminal);
+      const { data, ...rest } = flags;
+      const changed = data === undefined ? {} : { data: await readData(terminal, data) };
+      const rerun = await client.runs.rerun(runId, { ...rest, ...changed });
+      if (json) return printJson(terminal, rerun);
+      terminal.print(`event ${rerun.eventId}`);
+      terminal.print(`run   ${rerun.runId}`);
+    });
+}
+
 function describeRun(run: RunDetail, nowMs: number): string[] {
   const fields: [string, string | undefined][] = [
     ['run', run.id],
     ['function', `${run.functionId} (app ${run.appId}, ${run.mode})`],
     ['status', run.skipReason === undefined ? run.status : `${run.status}: ${run.skipReason}`],
     ['event', `${run.eventName} ${run.eventId}`],
+    ['rerun of', run.rerunOf],
     ['trace', run.traceId],
     ['created', run.createdAt],
     ['queued', run.startedAt === undefined ? undefined : tookOf(run, run.startedAt)],
