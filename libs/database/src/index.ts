@@ -6,6 +6,7 @@ export { createCronStore } from './cron.js';
 export type { CronStore, Schedule } from './cron.js';
 export { createDatabase } from './database.js';
 export { isRefusedData } from './database-error.js';
+export type { DeadLetterToReplay } from './dead-letters.js';
 export type { Database, DatabaseOptions, Queryable, Statement } from './database.js';
 export { createEnvelope } from './envelope.js';
 export type { SealedDataKey, SecretPlace, Secrets } from './envelope.js';

@@ -12,7 +12,8 @@
 import { IronflowError } from '@ironflow/errors';
 import type { DeadLetter, EventSource, Failure, RunStatus, Scope } from '@ironflow/schema';
 import type { Database, Queryable, Statement } from './database.js';
-import { storeDeadLetters } from './dead-letters.js';
+import { deadLetterToReplay, markReplayed, storeDeadLetters } from './dead-letters.js';
+import type { DeadLetterToReplay } from './dead-letters.js';
 import { createScopeReader } from './environment-scope.js';
 import { boundsOf, windowsAround } from './id-windows.js';
 import { readRunToRepeat } from './reruns.js';
@@ -64,6 +65,10 @@ export interface IngestStore {
   scopeOf(environmentId: string): Promise<Scope | undefined>;
   /** Once, by its id. Without an environment only the platform sees it. */
   storeDeadLetter(letter: DeadLetter): Promise<void>;
+  /** `undefined` when this environment has no such letter. */
+  deadLetterToReplay(environmentId: string, letterId: string): Promise<DeadLetterToReplay | undefined>;
+  /** When it was replayed first, which may be now; `undefined` when it is not there any more. */
+  markReplayed(environmentId: string, letterId: string): Promise<number | undefined>;
 }
 
 export function createIngestStore(database: Database): IngestStore {
@@ -81,6 +86,8 @@ export function createIngestStore(database: Database): IngestStore {
         storeDeadLetters(transaction, [letter]),
       );
     },
+    deadLetterToReplay: (environmentId, letterId) => deadLetterToReplay(database, environmentId, letterId),
+    markReplayed: (environmentId, letterId) => markReplayed(database, environmentId, letterId),
   };
 }
 

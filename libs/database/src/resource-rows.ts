@@ -1,6 +1,6 @@
 /** Rows as the API's queries answer them, and the resources they become. Pure. */
 import { parseTraceparent } from '@ironflow/schema';
-import type { App, DeadLetter, Event, Failure, FunctionConfig, FunctionResource } from '@ironflow/schema';
+import type { App, Event, Failure, FunctionConfig, FunctionResource } from '@ironflow/schema';
 import type { Run, RunMode, RunResult, RunStatus, RunUpdate, Step } from '@ironflow/schema';
 
 /** Absent instead of null, and parsed here: the driver would parse a JSON `null` to the same as no value. */
@@ -154,28 +154,6 @@ export function toApp(row: AppRow): App {
     ...(row.sdk === null ? {} : { sdk: row.sdk }),
     functions: row.functions,
     registeredAt: row.registered_at.toISOString(),
-  };
-}
-
-export interface DeadLetterRow {
-  id: string;
-  environment_id: string;
-  subject: string;
-  reason: DeadLetter['reason'];
-  detail: string;
-  payload: Buffer;
-  occurred_at: Date;
-}
-
-export function toDeadLetter(row: DeadLetterRow): DeadLetter {
-  return {
-    id: row.id,
-    environmentId: row.environment_id,
-    subject: row.subject,
-    reason: row.reason,
-    detail: row.detail,
-    payload: row.payload.toString('base64'),
-    occurredAtMs: row.occurred_at.getTime(),
   };
 }
 

@@ -9,7 +9,7 @@
  */
 import type { DeadLetter, RunMode, Scope, StoredEvent } from '@ironflow/schema';
 import type { Database, Statement } from './database.js';
-import { storeDeadLetters } from './dead-letters.js';
+import { removeExpiredLetters, storeDeadLetters } from './dead-letters.js';
 import { boundsOf, lowestId, windowsAround } from './id-windows.js';
 import { takenOverSteps } from './reruns.js';
 import { runToActivate, scopeColumns } from './run-to-activate.js';
@@ -90,6 +90,8 @@ export interface SchedulerStore {
   nextDueInMs(): Promise<number | undefined>;
   /** Removes idempotency keys that hold no more; answers how many. */
   removeExpiredKeys(limit: number): Promise<number>;
+  /** The same of dead letters that are 30 days old. */
+  removeExpiredLetters(limit: number): Promise<number>;
   /** Each once, by its id. */
   storeDeadLetters(letters: readonly DeadLetter[]): Promise<void>;
   /** Those that do not exist are missing. */
@@ -145,6 +147,7 @@ export function createSchedulerStore(database: Database): SchedulerStore {
     fireTimers: (limit) => fireTimers(database, limit),
     nextDueInMs: () => nextDueInMs(database),
     removeExpiredKeys: async (limit) => (await database.query(expiredKeysStatement, [limit])).length,
+    removeExpiredLetters: (limit) => removeExpiredLetters(database, limit),
     storeDeadLetters: (letters) => storeDeadLetters(database, letters),
     scopes: (environmentIds) => readScopes(database, environmentIds),
     withAdvisoryLock: (name, work) => database.withAdvisoryLock(name, work),

@@ -1,5 +1,6 @@
 /** What the HTTP API answers and takes: the source of its validation, of OpenAPI and of the typed client. */
 import { z } from 'zod';
+import { storedLetterReasons } from './dead-letter.js';
 import { emittedEventSchema, eventDataSchema, eventSources } from './event.js';
 import { failureSchema } from './failure.js';
 import { appIdSchema, functionIdSchema, uuidSchema } from './identifiers.js';
@@ -192,3 +193,45 @@ export const runsPageSchema = z.object({ runs: z.array(runSchema), nextCursor: z
 export const eventsPageSchema = z.object({ events: z.array(eventSchema), nextCursor: z.string().optional() });
 export type RunsPage = z.infer<typeof runsPageSchema>;
 export type EventsPage = z.infer<typeof eventsPageSchema>;
+
+export const deadLetterSummarySchema = z.object({
+  id: uuidSchema,
+  reason: z.enum(storedLetterReasons),
+  detail: z.string(),
+  subject: z.string().optional().describe('of the message that could not be processed'),
+  runId: uuidSchema.optional().describe('the run that failed'),
+  functionId: z.string().optional(),
+  occurredAt: timestamp,
+  replayedAt: timestamp.optional(),
+});
+export type DeadLetterSummary = z.infer<typeof deadLetterSummarySchema>;
+
+export const deadLetterDetailSchema = deadLetterSummarySchema.extend({
+  payload: z.string().optional().describe('the message as it came; for a failed run, see its event'),
+  payloadEncoding: z.enum(['utf8', 'base64']).optional(),
+  error: failureSchema.optional().describe('of the run that failed'),
+});
+export type DeadLetterDetail = z.infer<typeof deadLetterDetailSchema>;
+
+export const deadLettersQuerySchema = z.strictObject({
+  ...pageQuery,
+  reason: z.enum(storedLetterReasons).optional(),
+});
+export type DeadLettersQuery = z.infer<typeof deadLettersQuerySchema>;
+
+export const deadLettersPageSchema = z.object({
+  deadLetters: z.array(deadLetterSummarySchema),
+  nextCursor: z.string().optional(),
+});
+export type DeadLettersPage = z.infer<typeof deadLettersPageSchema>;
+
+export const replayAnswerSchema = z.object({
+  id: uuidSchema,
+  replayedAt: timestamp.describe('the first time'),
+  eventId: uuidSchema.optional().describe('for a failed run: of the event that repeats it'),
+  runId: uuidSchema.optional().describe('for a failed run: of the run that repeats it'),
+});
+export type ReplayAnswer = z.infer<typeof replayAnswerSchema>;
+
+export const discardAnswerSchema = z.object({ id: uuidSchema });
+export type DiscardAnswer = z.infer<typeof discardAnswerSchema>;

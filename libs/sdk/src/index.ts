@@ -29,6 +29,11 @@ export type { AppOptions } from './app.js';
 export type { PlatformOptions } from './environment.js';
 export type {
   AppManifest,
+  DeadLetterDetail,
+  DeadLettersPage,
+  DeadLettersQuery,
+  DeadLetterSummary,
+  DiscardAnswer,
   EmitAnswer,
   EmittedEvent,
   Event,
@@ -40,6 +45,7 @@ export type {
   FunctionResource,
   Identity,
   RegisterAnswer,
+  ReplayAnswer,
   RerunAnswer,
   Run,
   RunDetail,

@@ -119,7 +119,7 @@ function describeErrorAnswers(route: Route): Json {
   if (route.role !== 'none') statuses.push(401, 403);
   if (route.body !== undefined) statuses.push(413, 415);
   if (route.errors?.some((code) => code.endsWith('_not_found'))) statuses.push(404);
-  if (route.errors?.some((code) => /_(taken|reused|ended)$/.test(code))) statuses.push(409);
+  if (route.errors?.some((code) => /_(taken|reused|ended|replayable)$/.test(code))) statuses.push(409);
   return Object.fromEntries(
     statuses.map((status) => [status, { $ref: `#/components/responses/${errorAnswers[status][0]}` }]),
   );

@@ -1,5 +1,5 @@
 /**
- * The doors for HTTP: events, invocations and reruns. Authenticates, makes room for the body before it is read, and validates
+ * The doors for HTTP: events, invocations, reruns and replays. Authenticates, makes room for the body before it is read, and validates
  * before anything of a request is kept.
  */
 import type { Authenticator } from '@ironflow/database';
@@ -15,6 +15,7 @@ import type { PreparedEvent } from './emitted-event.js';
 import type { Emit } from './emission.js';
 import type { FunctionDirectory } from './function-directory.js';
 import { addJsonParser } from './json-parser.js';
+import type { Replay } from './replays.js';
 import type { Rerun } from './reruns.js';
 import { formatWaitAnswer } from './wait-answer.js';
 
@@ -24,6 +25,7 @@ export interface HttpRoutesOptions {
   emit: Emit;
   functions: FunctionDirectory;
   rerun: Rerun;
+  replay: Replay;
   metrics: Metrics;
 }
 
@@ -44,6 +46,7 @@ export function addHttpRoutes(app: HttpApp, options: HttpRoutesOptions): void {
     addEmitEvents(routed, options);
     addInvokeFunction(routed, options);
     addRerunRun(routed, options);
+    addReplayDeadLetter(routed, options);
   });
 }
 
@@ -98,6 +101,22 @@ function addRerunRun(app: HttpApp, options: HttpRoutesOptions): void {
         traceparent: headerOf(request, 'traceparent'),
       });
       return reply.code(202).send(rerun);
+    },
+  );
+}
+
+function addReplayDeadLetter(app: HttpApp, options: HttpRoutesOptions): void {
+  const { path, role, params, query } = routes.replayDeadLetter;
+  app.post(
+    path,
+    { schema: { params, querystring: query }, onRequest: enter(options, role) },
+    async (request, reply) => {
+      const replayed = await options.replay({
+        scope: principalOf(request).scope,
+        letterId: request.params.id,
+        traceparent: headerOf(request, 'traceparent'),
+      });
+      return reply.code(202).send(replayed);
     },
   );
 }

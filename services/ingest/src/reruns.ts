@@ -16,6 +16,8 @@ export interface RerunRequest extends RerunBody {
   runId: string;
   /** Of the caller. */
   traceparent?: string | undefined;
+  /** Of the event; asked for once nothing speaks against it any more. Fresh by default. */
+  chooseId?: () => Promise<string>;
 }
 
 export interface RerunsOptions {
@@ -32,7 +34,9 @@ export function createRerun(options: RerunsOptions): Rerun {
     const { scope, traceparent } = request;
     const { environmentId } = scope;
     const event = await eventOf(options, request);
-    const { ids } = await options.emit({ scope, source: 'rerun', events: [event], traceparent });
+    const id = await request.chooseId?.();
+    const events = [id === undefined ? event : { ...event, id }];
+    const { ids } = await options.emit({ scope, source: 'rerun', events, traceparent });
     const eventId = ids[0]!;
     return { eventId, runId: deriveRunId({ environmentId, eventId, functionId: event.functionId }) };
   };

@@ -180,6 +180,27 @@ describe('what works', () => {
     );
   });
 
+  test('a run that failed leaves a letter, which is listed, shown, replayed and discarded', async () => {
+    const failed = await run('invoke', 'broken', '--wait', '20s', '--json');
+    const { id } = (JSON.parse(failed.out) as Emitted).runs[0]!;
+    type Letters = { deadLetters: { id: string; runId: string }[] };
+    const { deadLetters } = await json<Letters>('dlq', 'list', '--reason', 'run_failed');
+    const letter = deadLetters.find(({ runId }) => runId === id)!;
+    expect((await run('dlq', 'list')).out).toMatch(
+      new RegExp(`^LETTER +REASON +OF +OCCURRED +REPLAYED\\n(.*\\n)*${letter.id}  run_failed +broken `),
+    );
+    const shown = await run('dlq', 'show', letter.id);
+    expect(shown.out).toMatch(/^letter .*\nreason {4}run_failed: .*\nrun .*\nfunction {2}broken\n/);
+    expect(shown.out).toContain('\nerror     Error: cannot');
+    const { out } = await run('dlq', 'replay', letter.id);
+    expect(out).toMatch(/^replayed \S+\nrun {6}\S+$/);
+    expect((await run('dlq', 'replay', letter.id)).out).toBe(out);
+    expect(await json('dlq', 'replay', letter.id)).toMatchObject({ runId: out.split(' ').at(-1) });
+    expect((await run('dlq', 'discard', letter.id)).out).toBe('discarded');
+    expect((await run('dlq', 'discard', letter.id)).err).toMatch(/no dead letter of that id/);
+    expect((await run('dlq', 'list', '--to', '2020-01-01')).out).toBe('no dead letters');
+  });
+
   test('a run that failed, or that the wait did not see end, is printed and is exit code 1', async () => {
     const failed = await run('invoke', 'broken', '--wait', '20s', '--json');
     const { id } = (JSON.parse(failed.out) as Emitted).runs[0]!;
@@ -266,14 +287,9 @@ describe('what works', () => {
       'runs list',
       'runs show',
     ];
-    for (const command of [
-      ...commands,
-      'runs watch',
-      'runs rerun',
-      'functions',
-      'functions list',
-      'doctor',
-    ]) {
+    const deadLetters = ['dlq', 'dlq list', 'dlq show', 'dlq replay', 'dlq discard'];
+    commands.push('runs watch', 'runs rerun', 'functions', 'functions list', 'doctor', ...deadLetters);
+    for (const command of commands) {
       const { exitCode, out, err } = await run(...command.split(' ').filter((word) => word !== ''), '--help');
       expect({ command, exitCode, err }).toEqual({ command, exitCode: 0, err: '' });
       expect(out).toContain(`Usage: ironflow ${command}`.trim());
@@ -312,6 +328,7 @@ describe('what goes wrong is one line and exit code 1', () => {
       ['runs', 'list', '--url', 'localhost:7400'],
       /--url: must be an http or https URL/,
     ],
+    ['a reason there is not', ['dlq', 'list', '--reason', 'bad'], /--reason.*Allowed choices are run_failed/],
     ['a wrong key', ['runs', 'list', '--key', 'ifk_wrong'], /API key/],
     ['an app URL that is none', ['apps', 'sync', 'localhost'], /is not an http or https URL/],
     ['a port that is none', ['up', '--port', '70000'], /--port.*number from 0 to 65535/],

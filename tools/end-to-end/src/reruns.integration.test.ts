@@ -106,6 +106,25 @@ describe.each(['pull', 'push'])('in %s mode', (mode) => {
   });
 });
 
+test('a run that failed leaves a letter, which repeats it once and is then marked, or is discarded', async () => {
+  const failed = await failedRun('pull');
+  const { deadLetters } = await tenant.client.deadLetters.list({ reason: 'run_failed' });
+  const letter = deadLetters.find(({ runId }) => runId === failed.id)!;
+  expect(await tenant.client.deadLetters.get(letter.id)).toMatchObject({ error: failed.error });
+  const replay = await tenant.client.deadLetters.replay(letter.id);
+  expect(await ended(replay.runId!)).toMatchObject({ status: 'completed', rerunOf: failed.id });
+  expect(await tenant.client.deadLetters.replay(letter.id)).toEqual(replay);
+  expect(done.get(replay.runId!)).toEqual(['reserve', 'notify', 'charge', 'ship']);
+  expect(await tenant.client.deadLetters.get(letter.id)).toMatchObject({ replayedAt: replay.replayedAt });
+  // What completes leaves none.
+  const left = (await tenant.client.deadLetters.list({ limit: 200 })).deadLetters.map(({ runId }) => runId);
+  expect(left).not.toContain(replay.runId);
+  await tenant.client.deadLetters.discard(letter.id);
+  const gone = { code: 'dead_letter_not_found' };
+  await expect(tenant.client.deadLetters.get(letter.id)).rejects.toMatchObject(gone);
+  await expect(tenant.client.deadLetters.replay(letter.id)).rejects.toMatchObject(gone);
+});
+
 test('a rerun whose message got lost is found by the sweep, with all that it asks for', async () => {
   const failed = await failedRun('pull');
   const first = await tenant.client.runs.rerun(failed.id, { fromStep: 'charge' });

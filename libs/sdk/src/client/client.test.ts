@@ -94,6 +94,20 @@ describe('the client', () => {
     });
   });
 
+  test('reads, replays and discards dead letters', async () => {
+    const { seen, client } = await platform(answer(200, { deadLetters: [] }));
+    await client.deadLetters.list({ reason: 'run_failed' });
+    await client.deadLetters.get(runId);
+    await client.deadLetters.replay(runId);
+    await client.deadLetters.discard(runId);
+    expect(seen.map(({ method, url }) => `${method} ${url}`)).toEqual([
+      'GET /v1/dead-letters?reason=run_failed',
+      `GET /v1/dead-letters/${runId}`,
+      `POST /v1/dead-letters/${runId}/replay`,
+      `DELETE /v1/dead-letters/${runId}`,
+    ]);
+  });
+
   test('refuses data that is no JSON, and a trace context that is none, before it asks anybody', async () => {
     const { seen, client } = await platform(answer(202, { ids: [runId] }));
     await expect(client.invoke('add', { n: 1n })).rejects.toMatchObject({

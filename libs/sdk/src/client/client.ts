@@ -2,6 +2,10 @@
 import { randomUUID } from 'node:crypto';
 import type {
   AppManifest,
+  DeadLetterDetail,
+  DeadLettersPage,
+  DeadLettersQuery,
+  DiscardAnswer,
   EmitAnswer,
   EmittedEvent,
   EventDetail,
@@ -10,6 +14,7 @@ import type {
   FunctionResource,
   Identity,
   RegisterAnswer,
+  ReplayAnswer,
   RerunAnswer,
   Run,
   RunDetail,
@@ -80,6 +85,15 @@ export interface Client {
     list(query?: Partial<EventsQuery>): Promise<EventsPage>;
     get(eventId: string): Promise<EventDetail>;
   };
+  /** What could not be processed, and runs that failed; kept for 30 days. */
+  readonly deadLetters: {
+    list(query?: Partial<DeadLettersQuery>): Promise<DeadLettersPage>;
+    get(letterId: string): Promise<DeadLetterDetail>;
+    /** Repeats a failed run, or sends a message that could not be read to its stream again; once, however often it is asked. */
+    replay(letterId: string): Promise<ReplayAnswer>;
+    /** Removes the letter; its run and its event stay. */
+    discard(letterId: string): Promise<DiscardAnswer>;
+  };
   readonly functions: {
     /** Archived ones included. */
     list(): Promise<FunctionResource[]>;
@@ -134,6 +148,14 @@ export function createClient(options: PlatformOptions = {}): Client {
     events: {
       list: (query) => get('/v1/events', query),
       get: (eventId) => get(`/v1/events/${encodeURIComponent(eventId)}`),
+    },
+    deadLetters: {
+      list: (query) => get('/v1/dead-letters', query),
+      get: (letterId) => get(`/v1/dead-letters/${encodeURIComponent(letterId)}`),
+      replay: (letterId) =>
+        http.json({ method: 'POST', path: `/v1/dead-letters/${encodeURIComponent(letterId)}/replay` }),
+      discard: (letterId) =>
+        http.json({ method: 'DELETE', path: `/v1/dead-letters/${encodeURIComponent(letterId)}` }),
     },
     functions: {
       list: async () => (await get<{ functions: FunctionResource[] }>('/v1/functions')).functions,

@@ -69,6 +69,8 @@ export interface Answer {
     /** Of a rerun. */
     eventId?: string;
     runId?: string;
+    /** Of a dead letter. */
+    replayedAt?: string;
     runs?: {
       id: string;
       functionId: string;
