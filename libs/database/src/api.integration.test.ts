@@ -53,7 +53,7 @@ async function runsOverHours(count: number): Promise<NewRun[]> {
     }),
   );
   await createSchedulerStore(platform.service).routeEvents(
-    events.map(({ id, name }) => ({ id, name, environmentId: ours, registryVersion: 0 })),
+    events.map(({ id, name }) => ({ id, awaitedAs: name, environmentId: ours, registryVersion: 0 })),
     made,
   );
   await createCollectorStore(platform.service).apply(

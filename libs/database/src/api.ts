@@ -5,7 +5,9 @@
  */
 import type {
   App,
-  DeadLetter,
+  DeadLetterDetail,
+  DeadLettersPage,
+  DeadLettersQuery,
   EventDetail,
   EventsPage,
   EventsQuery,
@@ -19,29 +21,14 @@ import type {
 } from '@ironflow/schema';
 import { isTerminal, limits } from '@ironflow/schema';
 import type { Database, Queryable, Statement } from './database.js';
+import { discardDeadLetter, getDeadLetter, listDeadLetters } from './dead-letters.js';
 import { intersect, windowsAround } from './id-windows.js';
 import type { IdWindow } from './id-windows.js';
 import { cutPage, pageBytesMax, pageWindow } from './page.js';
 import type { PageRow } from './page.js';
-import {
-  toApp,
-  toDeadLetter,
-  toEvent,
-  toFunction,
-  toRun,
-  toRunResult,
-  toRunUpdate,
-} from './resource-rows.js';
+import { toApp, toEvent, toFunction, toRun, toRunResult, toRunUpdate } from './resource-rows.js';
 import { toStep } from './resource-rows.js';
-import type {
-  AppRow,
-  DeadLetterRow,
-  EventRow,
-  FunctionRow,
-  RunResultRow,
-  RunRow,
-  StepRow,
-} from './resource-rows.js';
+import type { AppRow, EventRow, FunctionRow, RunResultRow, RunRow, StepRow } from './resource-rows.js';
 import type { StepUpdateRow } from './resource-rows.js';
 
 export interface ApiStore {
@@ -59,8 +46,10 @@ export interface ApiStore {
   listFunctions(environmentId: string): Promise<FunctionResource[]>;
   getFunction(environmentId: string, functionId: string): Promise<FunctionResource | undefined>;
   listApps(environmentId: string): Promise<App[]>;
-  /** The newest first. */
-  listDeadLetters(environmentId: string, limit: number): Promise<DeadLetter[]>;
+  listDeadLetters(environmentId: string, query: DeadLettersQuery): Promise<DeadLettersPage>;
+  getDeadLetter(environmentId: string, letterId: string): Promise<DeadLetterDetail | undefined>;
+  /** Whether there was one. */
+  discardDeadLetter(environmentId: string, letterId: string): Promise<boolean>;
 }
 
 export interface NewSignal {
@@ -123,8 +112,9 @@ export function createApiStore(database: Database): ApiStore {
       return row && toFunction(row);
     },
     listApps: async (environmentId) => (await list<AppRow>(environmentId, appsStatement)).map(toApp),
-    listDeadLetters: async (environmentId, limit) =>
-      (await list<DeadLetterRow>(environmentId, deadLettersStatement, [limit])).map(toDeadLetter),
+    listDeadLetters: (environmentId, query) => listDeadLetters(database, environmentId, query),
+    getDeadLetter: (environmentId, letterId) => getDeadLetter(database, environmentId, letterId),
+    discardDeadLetter: (environmentId, letterId) => discardDeadLetter(database, environmentId, letterId),
   };
 }
 
@@ -169,7 +159,7 @@ function listOf(parts: ListParts): List {
 }
 
 const runFacts = `id, app_id, function_id, function_hash, mode, status, skip_reason, event_id,
-  correlation_id, error, traceparent, created_at, started_at, ended_at, stop_requested_at`;
+  correlation_id, error, traceparent, created_at, started_at, ended_at, stop_requested_at, rerun_of`;
 const eventName = '(select name from events where events.id = r.event_id) as event_name';
 const eventFacts = 'id, name, version, source, correlation_id, causation_id, received_at';
 const resultColumns = 'id, function_id, status, output::text, error';
@@ -318,9 +308,4 @@ const appsStatement: Statement = {
       where f.environment_id = a.environment_id and f.app_id = a.id and f.status = 'active'
     ) as functions
     from apps a where a.environment_id = $1 order by a.id`,
-};
-const deadLettersStatement: Statement = {
-  name: 'list_dead_letters',
-  text: `select id, environment_id, subject, reason, detail, payload, occurred_at
-    from dead_letters where environment_id = $1 order by id desc limit $2`,
 };

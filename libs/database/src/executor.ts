@@ -82,7 +82,7 @@ const loadStatement: Statement = {
     from unnest($1::uuid[]) as i (id)
     cross join lateral (
       select id, environment_id, event_id, app_id, function_id, status, wake, served, failures, journal_seq,
-        traceparent, stop_requested_at
+        traceparent, stop_requested_at, rerun_of
       from runs where runs.id = i.id and runs.id >= $2 and runs.id <= $3 offset 0
     ) r
     join environments e on e.id = r.environment_id
@@ -101,7 +101,7 @@ const loadStatement: Statement = {
         from (
           select distinct on (step_id) step_id, type, attempt, status, output::text, error, settle_order,
             ended_at, due_at
-          from steps where run_id = r.id and r.journal_seq > 0
+          from steps where run_id = r.id and (r.journal_seq > 0 or r.rerun_of is not null)
           order by step_id, attempt desc
         ) last_attempts
       ) weighed

@@ -6,6 +6,7 @@ export { createCronStore } from './cron.js';
 export type { CronStore, Schedule } from './cron.js';
 export { createDatabase } from './database.js';
 export { isRefusedData } from './database-error.js';
+export type { DeadLetterToReplay } from './dead-letters.js';
 export type { Database, DatabaseOptions, Queryable, Statement } from './database.js';
 export { createEnvelope } from './envelope.js';
 export type { SealedDataKey, SecretPlace, Secrets } from './envelope.js';
@@ -22,6 +23,7 @@ export { createRegistryReader, listEnvironments, registerApp } from './registry.
 export type { Registration, RegistryReader } from './registry.js';
 export { createCollectorStore } from './result-collector.js';
 export type { AcceptedRun, CollectorStore, RunProgress } from './result-collector.js';
+export type { RunToRepeat } from './reruns.js';
 export { serviceUrl } from './roles.js';
 export type { ServicePasswords, ServiceRole } from './roles.js';
 export type { RunToActivate } from './run-to-activate.js';

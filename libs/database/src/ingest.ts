@@ -4,16 +4,20 @@
  *
  * 1. An event is stored together with its row in unrouted_events: it is never forgotten between the two.
  * 2. Of two uses of a key within its 24 hours one stores its event; the other is told that event's id. Used for an event
- *    of another name it is refused, and nothing of the batch is stored: it would swallow that event.
+ *    of another name, or to repeat another run, it is refused, and nothing of the batch is stored: it would swallow that
+ *    event.
  * 3. Keys, then ids, are taken in order, so that concurrent batches wait for each other and never in a
  *    circle.
  */
 import { IronflowError } from '@ironflow/errors';
 import type { DeadLetter, EventSource, Failure, RunStatus, Scope } from '@ironflow/schema';
 import type { Database, Queryable, Statement } from './database.js';
-import { storeDeadLetters } from './dead-letters.js';
+import { deadLetterToReplay, markReplayed, storeDeadLetters } from './dead-letters.js';
+import type { DeadLetterToReplay } from './dead-letters.js';
 import { createScopeReader } from './environment-scope.js';
 import { boundsOf, windowsAround } from './id-windows.js';
+import { readRunToRepeat } from './reruns.js';
+import type { RunToRepeat, RunToRepeatQuery } from './reruns.js';
 
 export interface NewEvent {
   id: string;
@@ -27,6 +31,11 @@ export interface NewEvent {
   causationId?: string | undefined;
   traceparent?: string | undefined;
   idempotencyKey?: string | undefined;
+  /** It starts this function alone, whatever the triggers say. */
+  functionId?: string | undefined;
+  /** The run that its run repeats; with `rerunFromStep`, taking over what settled before that step. */
+  rerunOf?: string | undefined;
+  rerunFromStep?: string | undefined;
 }
 
 export interface StoredEventReceipt {
@@ -48,17 +57,24 @@ export interface EventRuns {
 export interface IngestStore {
   /** One receipt for each event, in their order. Rejects with `idempotency_key_reused` by rule 2. */
   storeEvents(environmentId: string, events: readonly NewEvent[]): Promise<StoredEventReceipt[]>;
+  /** `undefined` when this environment has no such run. */
+  runToRepeat(query: RunToRepeatQuery): Promise<RunToRepeat | undefined>;
   /** In the order asked for; outputs are JSON text. */
   eventRuns(environmentId: string, eventIds: readonly string[]): Promise<EventRuns[]>;
   /** `undefined` when there is no environment of that id. What was found is kept. */
   scopeOf(environmentId: string): Promise<Scope | undefined>;
   /** Once, by its id. Without an environment only the platform sees it. */
   storeDeadLetter(letter: DeadLetter): Promise<void>;
+  /** `undefined` when this environment has no such letter. */
+  deadLetterToReplay(environmentId: string, letterId: string): Promise<DeadLetterToReplay | undefined>;
+  /** When it was replayed first, which may be now; `undefined` when it is not there any more. */
+  markReplayed(environmentId: string, letterId: string): Promise<number | undefined>;
 }
 
 export function createIngestStore(database: Database): IngestStore {
   return {
     storeEvents: (environmentId, events) => storeEvents(database, environmentId, events),
+    runToRepeat: (query) => readRunToRepeat(database, query),
     eventRuns: (environmentId, eventIds) =>
       database.inEnvironment(environmentId, (transaction) =>
         readEventRuns(transaction, environmentId, eventIds),
@@ -70,6 +86,8 @@ export function createIngestStore(database: Database): IngestStore {
         storeDeadLetters(transaction, [letter]),
       );
     },
+    deadLetterToReplay: (environmentId, letterId) => deadLetterToReplay(database, environmentId, letterId),
+    markReplayed: (environmentId, letterId) => markReplayed(database, environmentId, letterId),
   };
 }
 
@@ -81,19 +99,25 @@ interface StoredRow {
   received_at_ms: number | null;
 }
 
-const storeStatement: Statement = {
-  name: 'store_events',
-  text: `with environment as materialized (
+/** Events that are for one function are few: the statement of all others does not know of them. */
+function storeStatementFor(events: 'ordinary' | 'addressed'): Statement {
+  const isAddressed = events === 'addressed';
+  const columns = isAddressed ? ', function_id, rerun_of, rerun_from_step' : '';
+  const claim = isAddressed ? 'claim' : 'name';
+  return {
+    name: isAddressed ? 'store_addressed_events' : 'store_events',
+    text: `with environment as materialized (
     select set_config('ironflow.environment_id', $1, true)::uuid as id
   ), given as materialized (
     select environment.id as environment_id, g.*
     from environment, unnest($2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[],
       $8::text[],
-      $9::text[], $10::text[]) as g (id, name, data, version, source, correlation_id, causation_id,
-        traceparent, key)
+      $9::text[], $10::text[]${isAddressed ? ', $11::text[], $12::uuid[], $13::text[], $14::text[]' : ''})
+      as g (id, name, data, version, source, correlation_id, causation_id,
+        traceparent, key${columns}${isAddressed ? ', claim' : ''})
   ), claimed as (
     insert into idempotency_keys (environment_id, key, event_id, event_name)
-    select environment_id, key, id, name from given where key is not null order by key
+    select environment_id, key, id, ${claim} from given where key is not null order by key
     on conflict (environment_id, key) do update set
       event_id = case when idempotency_keys.created_at < now() - interval '24 hours'
         then excluded.event_id else idempotency_keys.event_id end,
@@ -104,8 +128,8 @@ const storeStatement: Statement = {
     returning key, event_id
   ), stored as (
     insert into events (id, environment_id, name, data, version, source, correlation_id, causation_id,
-      traceparent)
-    select id, environment_id, name, data::json, version, source, correlation_id, causation_id, traceparent
+      traceparent${columns})
+    select id, environment_id, name, data::json, version, source, correlation_id, causation_id, traceparent${columns}
     from given where key is null or id in (select event_id from claimed) order by id
     on conflict (id) do nothing
     returning id, environment_id, received_at
@@ -115,7 +139,11 @@ const storeStatement: Statement = {
   )
   select id, null as key, (extract(epoch from received_at) * 1000)::float8 as received_at_ms from stored
   union all select event_id, key, null from claimed`,
-};
+  };
+}
+
+const storeStatement = storeStatementFor('ordinary');
+const storeAddressedStatement = storeStatementFor('addressed');
 
 async function storeEvents(
   database: Database,
@@ -125,7 +153,8 @@ async function storeEvents(
   if (events.length === 0) return [];
   const firsts = firstUses(events);
   const column = <T>(pick: (event: NewEvent) => T): T[] => firsts.map(pick);
-  const storing = database.query<StoredRow>(storeStatement, [
+  const isAddressed = firsts.some(({ functionId }) => functionId !== undefined);
+  const storing = database.query<StoredRow>(isAddressed ? storeAddressedStatement : storeStatement, [
     environmentId,
     column((event) => event.id),
     column((event) => event.name),
@@ -136,6 +165,14 @@ async function storeEvents(
     column((event) => event.causationId ?? null),
     column((event) => event.traceparent ?? null),
     column((event) => event.idempotencyKey ?? null),
+    ...(isAddressed
+      ? [
+          column((event) => event.functionId ?? null),
+          column((event) => event.rerunOf ?? null),
+          column((event) => event.rerunFromStep ?? null),
+          column(claimOf),
+        ]
+      : []),
   ]);
   const rows = await storing.catch((error: unknown) => {
     throw constraintOf(error) === 'idempotency_key_reused' ? keyReused(error) : error;
@@ -172,15 +209,21 @@ async function storeEvents(
  */
 function firstUses(events: readonly NewEvent[]): NewEvent[] {
   const ids = new Set<string>();
-  const nameOfKey = new Map<string, string>();
-  return events.filter(({ id, name, idempotencyKey: key }) => {
-    const keyName = key === undefined ? undefined : nameOfKey.get(key);
-    if (keyName !== undefined && keyName !== name) throw keyReused();
-    if (ids.has(id) || keyName !== undefined) return false;
+  const claimOfKey = new Map<string, string>();
+  return events.filter((event) => {
+    const { id, idempotencyKey: key } = event;
+    const claim = key === undefined ? undefined : claimOfKey.get(key);
+    if (claim !== undefined && claim !== claimOf(event)) throw keyReused();
+    if (ids.has(id) || claim !== undefined) return false;
     ids.add(id);
-    if (key !== undefined) nameOfKey.set(key, name);
+    if (key !== undefined) claimOfKey.set(key, claimOf(event));
     return true;
   });
+}
+
+/** What an idempotency key is kept for: events of a name, or repetitions of a run. No event is named like the latter. */
+function claimOf({ name, rerunOf }: NewEvent): string {
+  return rerunOf === undefined ? name : `ironflow.rerun.${rerunOf}`;
 }
 
 function constraintOf(error: unknown): unknown {
@@ -189,7 +232,7 @@ function constraintOf(error: unknown): unknown {
 
 function keyReused(cause?: unknown): IronflowError {
   const rule =
-    'an idempotency key is for events of one name, or invocations of one function: it was used for another within 24 hours';
+    'an idempotency key is for events of one name, invocations of one function or reruns of one run: it was used for another within 24 hours';
   return new IronflowError('conflict', 'idempotency_key_reused', rule, { cause });
 }
 

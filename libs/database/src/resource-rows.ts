@@ -1,6 +1,6 @@
 /** Rows as the API's queries answer them, and the resources they become. Pure. */
 import { parseTraceparent } from '@ironflow/schema';
-import type { App, DeadLetter, Event, Failure, FunctionConfig, FunctionResource } from '@ironflow/schema';
+import type { App, Event, Failure, FunctionConfig, FunctionResource } from '@ironflow/schema';
 import type { Run, RunMode, RunResult, RunStatus, RunUpdate, Step } from '@ironflow/schema';
 
 /** Absent instead of null, and parsed here: the driver would parse a JSON `null` to the same as no value. */
@@ -22,6 +22,7 @@ export interface RunRow {
   started_at: Date | null;
   ended_at: Date | null;
   stop_requested_at: Date | null;
+  rerun_of: string | null;
 }
 
 export function toRun(row: RunRow): Run {
@@ -43,6 +44,7 @@ export function toRun(row: RunRow): Run {
     ...(row.started_at === null ? {} : { startedAt: row.started_at.toISOString() }),
     ...(row.ended_at === null ? {} : { endedAt: row.ended_at.toISOString() }),
     ...(row.stop_requested_at === null ? {} : { stopRequestedAt: row.stop_requested_at.toISOString() }),
+    ...(row.rerun_of === null ? {} : { rerunOf: row.rerun_of }),
   };
 }
 
@@ -156,28 +158,6 @@ export function toApp(row: AppRow): App {
     ...(row.sdk === null ? {} : { sdk: row.sdk }),
     functions: row.functions,
     registeredAt: row.registered_at.toISOString(),
-  };
-}
-
-export interface DeadLetterRow {
-  id: string;
-  environment_id: string;
-  subject: string;
-  reason: DeadLetter['reason'];
-  detail: string;
-  payload: Buffer;
-  occurred_at: Date;
-}
-
-export function toDeadLetter(row: DeadLetterRow): DeadLetter {
-  return {
-    id: row.id,
-    environmentId: row.environment_id,
-    subject: row.subject,
-    reason: row.reason,
-    detail: row.detail,
-    payload: row.payload.toString('base64'),
-    occurredAtMs: row.occurred_at.getTime(),
   };
 }
 

@@ -270,22 +270,3 @@ test('one run twice in a batch is a mistake of the caller', async () => {
   const run = await startRun();
   await expect(collector.apply([progress(run), progress(run)])).rejects.toThrow('one progress for each run');
 });
-
-test('dead letters are stored once, with or without an environment, and seen by their own only', async () => {
-  const { environmentId } = platform.ours.scope;
-  const letter = {
-    id: freshId(),
-    environmentId,
-    subject: 'ironflow.shop.prod.results.x.step',
-    reason: 'refused_by_database',
-    detail: 'invalid input syntax for type json',
-    payload: Buffer.from([0, 1, 255]).toString('base64'),
-    occurredAtMs: 1_795_255_752_224,
-  } as const;
-  const { environmentId: _none, ...unknown } = { ...letter, id: freshId() };
-  await collector.storeDeadLetters([letter, unknown]);
-  await collector.storeDeadLetters([letter]);
-  const api = createApiStore(platform.tenant);
-  expect(await api.listDeadLetters(environmentId, 10)).toEqual([letter]);
-  expect(await api.listDeadLetters(platform.theirs.scope.environmentId, 10)).toEqual([]);
-});

@@ -8,8 +8,10 @@
  * 4. A step's first accepted wait fixes when it is due, by PostgreSQL's clock.
  * 5. A retry of the run itself serves every reason to run that there is: nothing calls the function before it is due, and
  *    what came meanwhile is found then (see timers.ts). A run that was asked to stop does not wait for it.
+ * 6. A run that becomes `failed` leaves a dead letter, in the same commit.
  */
-import { isTerminal } from '@ironflow/schema';
+import { randomBytes } from 'node:crypto';
+import { createId, isTerminal } from '@ironflow/schema';
 import type { DeadLetter, Failure, RunMode, RunStatus, Scope, StepRecord } from '@ironflow/schema';
 import type { Database, Statement } from './database.js';
 import { storeDeadLetters } from './dead-letters.js';
@@ -112,7 +114,15 @@ async function apply(database: Database, batch: readonly RunProgress[]): Promise
   if (new Set(runs.map((run) => run.runId)).size !== runs.length) {
     throw new Error('a batch holds one progress for each run');
   }
-  const rows = await database.query<AcceptedRow>(applyStatement, applyValues(runs));
+  const failing = runs.filter(({ status }) => status === 'failed');
+  const rows =
+    failing.length === 0
+      ? await database.query<AcceptedRow>(applyStatement, applyValues(runs))
+      : await database.query<AcceptedRow>(applyFailuresStatement, [
+          ...applyValues(runs),
+          failing.map(({ runId }) => runId),
+          failing.map(() => createId(Date.now(), randomBytes(10))),
+        ]);
   return rows.map(toAcceptedRun);
 }
 
@@ -125,9 +135,11 @@ const acceptedColumns = `r.id, r.environment_id, r.event_id, r.function_id, r.ap
 // What is updated is found by an array of keys and their bounds, and only then joined: an index lookup for
 // each in the partitions concerned, whatever the planner thinks of tables that were empty when it planned.
 // The array of locked ids also makes it take all locks first.
-const applyStatement: Statement = {
-  name: 'apply_progress',
-  text: `with locked as materialized (
+function applyStatementFor(runs: 'without_failures' | 'with_failures'): Statement {
+  const hasFailures = runs === 'with_failures';
+  return {
+    name: hasFailures ? 'apply_failures' : 'apply_progress',
+    text: `with locked as materialized (
     select id from runs where id = any($1::uuid[]) and id >= $37 and id <= $38 order by id for update
   ), accepted as (
     update runs r set
@@ -198,7 +210,7 @@ const applyStatement: Statement = {
     delete from waits where run_id = any(array(select id from accepted where ended_at is not null))
   ), untaken as (
     delete from signals where run_id = any(array(select id from accepted where ended_at is not null))
-  )
+  )${hasFailures ? lettersOfFailures : ''}
   select ${acceptedColumns}, ${scopeColumns}, (
       select (extract(epoch from min(due_at) - clock_timestamp()) * 1000)::float8 from armed where run_id = r.id
     ) as next_due_in_ms, (
@@ -206,7 +218,18 @@ const applyStatement: Statement = {
       where r.ended_at is not null and w.kind = 'run' and w.awaited_run_id = r.id
     ) as awaited_by
   from accepted r join environments e on e.id = r.environment_id`,
-};
+  };
+}
+
+const lettersOfFailures = `, left_behind as (
+    insert into dead_letters (id, environment_id, run_id, reason, detail, occurred_at)
+    select l.id, a.environment_id, a.id, 'run_failed', 'the run failed; its error says why', a.ended_at
+    from accepted a join unnest($39::uuid[], $40::uuid[]) as l (run_id, id) on l.run_id = a.id
+  )`;
+
+/** Failures are few: the statement of batches without one does not know of letters. */
+const applyStatement = applyStatementFor('without_failures');
+const applyFailuresStatement = applyStatementFor('with_failures');
 
 function applyValues(runs: readonly RunProgress[]): unknown[] {
   const ids = runs.map((run) => run.runId);

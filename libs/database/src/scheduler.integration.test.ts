@@ -37,7 +37,7 @@ async function store(events: NewEvent[]): Promise<NewEvent[]> {
 
 const toRoute = (event: NewEvent, registryVersion: number) => ({
   id: event.id,
-  name: event.name,
+  awaitedAs: event.name,
   environmentId: ours,
   registryVersion,
 });

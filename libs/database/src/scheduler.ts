@@ -9,8 +9,9 @@
  */
 import type { DeadLetter, RunMode, Scope, StoredEvent } from '@ironflow/schema';
 import type { Database, Statement } from './database.js';
-import { storeDeadLetters } from './dead-letters.js';
+import { removeExpiredLetters, storeDeadLetters } from './dead-letters.js';
 import { boundsOf, lowestId, windowsAround } from './id-windows.js';
+import { takenOverSteps } from './reruns.js';
 import { runToActivate, scopeColumns } from './run-to-activate.js';
 import type { RunToActivate, RunToActivateRow } from './run-to-activate.js';
 import { readScopes } from './scopes.js';
@@ -36,12 +37,16 @@ export interface NewRun {
   skipReason?: string | undefined;
   correlationId: string;
   traceparent?: string | undefined;
+  /** The run that it repeats; with `rerunFromStep`, taking over what settled before that step. */
+  rerunOf?: string | undefined;
+  rerunFromStep?: string | undefined;
 }
 
 export interface EventToRoute {
   id: string;
   environmentId: string;
-  name: string;
+  /** Its name, unless it is for one function alone: then it answers nobody's wait. */
+  awaitedAs: string | undefined;
   /** The version of the registry that its runs were matched with. */
   registryVersion: number;
 }
@@ -93,6 +98,8 @@ export interface SchedulerStore extends WaitStore {
   nextDueInMs(): Promise<number | undefined>;
   /** Removes idempotency keys that hold no more; answers how many. */
   removeExpiredKeys(limit: number): Promise<number>;
+  /** The same of dead letters that are 30 days old. */
+  removeExpiredLetters(limit: number): Promise<number>;
   /** Each once, by its id. */
   storeDeadLetters(letters: readonly DeadLetter[]): Promise<void>;
   /** Those that do not exist are missing. */
@@ -149,15 +156,20 @@ export function createSchedulerStore(database: Database): SchedulerStore {
     fireTimers: (limit) => fireTimers(database, limit),
     nextDueInMs: () => nextDueInMs(database),
     removeExpiredKeys: async (limit) => (await database.query(expiredKeysStatement, [limit])).length,
+    removeExpiredLetters: (limit) => removeExpiredLetters(database, limit),
     storeDeadLetters: (letters) => storeDeadLetters(database, letters),
     scopes: (environmentIds) => readScopes(database, environmentIds),
     withAdvisoryLock: (name, work) => database.withAdvisoryLock(name, work),
   };
 }
 
-const routeStatement: Statement = {
-  name: 'route_events',
-  text: `with locked as materialized (
+/** Repeated runs are few: the statement of batches without one does not know of them. */
+function routeStatementFor(runs: 'ordinary' | 'repeated'): Statement {
+  const isRepeated = runs === 'repeated';
+  const rerunOf = isRepeated ? ', rerun_of' : '';
+  return {
+    name: isRepeated ? 'route_reruns' : 'route_events',
+    text: `with locked as materialized (
     select u.event_id, e.registry_version = g.version as current
     from unrouted_events u
     join unnest($1::uuid[], $2::uuid[], $3::int[]) as g (event_id, environment_id, version)
@@ -179,21 +191,35 @@ const routeStatement: Statement = {
   ), inserted as (
     insert into runs (id, environment_id, event_id, app_id, function_id, function_hash, mode, status,
       skip_reason,
-      correlation_id, traceparent, wake, ended_at)
+      correlation_id, traceparent, wake, ended_at${rerunOf})
     select n.id, n.environment_id, n.event_id, n.app_id, n.function_id, n.function_hash, n.mode, n.status,
       n.skip_reason, n.correlation_id, n.traceparent,
-      case when n.status = 'skipped' then 0 else 1 end, case when n.status = 'skipped' then now() end
+      case when n.status = 'skipped' then 0 else 1 end, case when n.status = 'skipped' then now() end${rerunOf}
     from unnest($4::uuid[], $5::uuid[], $6::uuid[], $7::text[], $8::text[], $9::text[], $10::text[],
       $11::text[],
-      $12::text[], $13::text[], $14::text[])
+      $12::text[], $13::text[], $14::text[]${isRepeated ? ', $16::uuid[]' : ''})
       as n (id, environment_id, event_id, app_id, function_id, function_hash, mode, status, skip_reason,
-        correlation_id, traceparent)
+        correlation_id, traceparent${rerunOf})
     join routed on routed.event_id = n.event_id
-    on conflict (id) do nothing
+    on conflict (id) do nothing${isRepeated ? takingOver : ''}
   )
   select l.event_id, current, a.event_id is not null as awaited
   from locked l left join awaited a on a.event_id = l.event_id`,
-};
+  };
+}
+
+const takingOver = `
+    returning id, environment_id, rerun_of
+  ), repeating as (
+    select i.*, n.from_step from inserted i join unnest($4::uuid[], $17::text[]) as n (id, from_step) on n.id = i.id
+    where n.from_step is not null
+  ), taken_over as (
+    insert into steps (run_id, step_id, attempt, environment_id, name, type, status, output, error, started_at,
+      ended_at, due_at, settle_order)
+    ${takenOverSteps}`;
+
+const routeStatement = routeStatementFor('ordinary');
+const routeRerunsStatement = routeStatementFor('repeated');
 
 interface RoutedRow {
   event_id: string;
@@ -208,7 +234,9 @@ async function routeEvents(
 ): Promise<RoutingOutcome> {
   if (events.length === 0) return { routed: [], awaited: [], stale: [], settled: [] };
   const column = <T>(pick: (run: NewRun) => T): T[] => runs.map(pick);
-  const rows = await database.query<RoutedRow>(routeStatement, [
+  const isRepeated = runs.some(({ rerunOf }) => rerunOf !== undefined);
+  const statement = isRepeated ? routeRerunsStatement : routeStatement;
+  const rows = await database.query<RoutedRow>(statement, [
     events.map((event) => event.id),
     events.map((event) => event.environmentId),
     events.map((event) => event.registryVersion),
@@ -223,7 +251,8 @@ async function routeEvents(
     column((run) => run.skipReason ?? null),
     column((run) => run.correlationId),
     column((run) => run.traceparent ?? null),
-    events.map((event) => event.name),
+    events.map((event) => event.awaitedAs ?? null),
+    ...(isRepeated ? [column((run) => run.rerunOf ?? null), column((run) => run.rerunFromStep ?? null)] : []),
   ]);
   const current = new Map(rows.map((row) => [row.event_id, row.current]));
   const awaited = rows.filter((row) => row.awaited).map((row) => row.event_id);
@@ -246,7 +275,8 @@ const unroutedStatement: Statement = {
       order by received_at, event_id limit $4
     ) u
     cross join lateral (
-      select id, environment_id, name, data::text, version, source, correlation_id, causation_id, traceparent
+      select id, environment_id, name, data::text, version, source, correlation_id, causation_id, traceparent,
+        function_id, rerun_of, rerun_from_step
       from events where id = u.event_id offset 0
     ) v
     join environments e on e.id = v.environment_id

@@ -15,6 +15,9 @@ export interface StoredEventRow {
   correlation_id: string;
   causation_id: string | null;
   traceparent: string | null;
+  function_id: string | null;
+  rerun_of: string | null;
+  rerun_from_step: string | null;
 }
 
 export function toStoredEvent(row: StoredEventRow): StoredEvent {
@@ -30,5 +33,8 @@ export function toStoredEvent(row: StoredEventRow): StoredEvent {
     ...(row.version === null ? {} : { version: row.version }),
     ...(row.causation_id === null ? {} : { causationId: row.causation_id }),
     ...(row.traceparent === null ? {} : { traceparent: row.traceparent }),
+    ...(row.function_id === null ? {} : { functionId: row.function_id }),
+    ...(row.rerun_of === null ? {} : { rerunOf: row.rerun_of }),
+    ...(row.rerun_from_step === null ? {} : { rerunFromStep: row.rerun_from_step }),
   };
 }

@@ -77,7 +77,7 @@ async function route(event: NewEvent, scope = platform.ours.scope) {
   const { environmentId } = scope;
   const { version } = await createRegistryReader(platform.service).get(environmentId);
   return scheduler.routeEvents(
-    [{ id: event.id, environmentId, name: event.name, registryVersion: version }],
+    [{ id: event.id, environmentId, awaitedAs: event.name, registryVersion: version }],
     [],
   );
 }

@@ -202,7 +202,7 @@ const keptSignalsStatement: Statement = {
 };
 
 const eventColumns = `v.id, v.environment_id, v.name, v.data::text, v.version, v.source, v.correlation_id,
-  v.causation_id, v.traceparent, (extract(epoch from v.received_at) * 1000)::float8 as received_at_ms,
+  v.causation_id, v.traceparent, v.function_id, v.rerun_of, v.rerun_from_step, (extract(epoch from v.received_at) * 1000)::float8 as received_at_ms,
   ${scopeColumns}`;
 
 // Ids are made by another clock than received_at: a minute makes up for the difference.
@@ -213,6 +213,7 @@ const eventsForStatement: Statement = {
       and v.id >= lowest_id_at(to_timestamp($4::float8 / 1000) - interval '1 minute')
       and v.id > coalesce($5::uuid, '00000000-0000-0000-0000-000000000000')
       and v.received_at >= to_timestamp($4::float8 / 1000) and v.id <> $3
+      and v.function_id is null
     order by v.id limit $6`,
 };
 
@@ -413,6 +414,9 @@ function toOpenWait(row: WaitRow): OpenWait {
       correlation_id: row.trigger_correlation_id,
       causation_id: null,
       traceparent: null,
+      function_id: null,
+      rerun_of: null,
+      rerun_from_step: null,
     }),
     awaitedRun:
       row.status !== null && isTerminal(row.status)

@@ -103,7 +103,7 @@ export async function startRuns(
   await createSchedulerStore(platform.service).routeEvents(
     events.map(({ id, name }) => ({
       id,
-      name,
+      awaitedAs: name,
       environmentId: scope.environmentId,
       registryVersion: environment!.registry_version,
     })),

@@ -12,6 +12,9 @@ export const deadLetterReasons = [
   'delivery_exhausted',
 ] as const;
 
+/** A failed run leaves a letter in Postgres alone: it names the run, and there is no message that was lost. */
+export const storedLetterReasons = ['run_failed', ...deadLetterReasons] as const;
+
 export const deadLetterSchema = z.object({
   id: uuidSchema,
   environmentId: uuidSchema.optional(),

@@ -1,7 +1,14 @@
 /** An event: as a client emits it, as it travels, and as it is stored. */
 import { z } from 'zod';
-import { emittedEventNameSchema, eventNameSchema, scopeSchema, uuidSchema } from './identifiers.js';
+import {
+  emittedEventNameSchema,
+  eventNameSchema,
+  functionIdSchema,
+  scopeSchema,
+  uuidSchema,
+} from './identifiers.js';
 import { limits } from './limits.js';
+import { stepIdSchema } from './step.js';
 import { utf8Text } from './utf8-text.js';
 
 /** Its size is checked on its text, once, by whoever parsed it. */
@@ -30,7 +37,7 @@ export const emittedEventSchema = z.strictObject({
 });
 export type EmittedEvent = z.infer<typeof emittedEventSchema>;
 
-export const eventSources = ['http', 'invoke', 'cron', 'nats'] as const;
+export const eventSources = ['http', 'invoke', 'cron', 'nats', 'rerun'] as const;
 export type EventSource = (typeof eventSources)[number];
 
 /** A stored event on its way to the scheduler. `data` is JSON text, never parsed on the way. */
@@ -47,6 +54,12 @@ export const storedEventSchema = z.object({
   traceparent: z.string().optional(),
   /** Somebody waits for the runs it starts: say which they are. */
   awaited: z.boolean().optional(),
+  /** It starts this function alone, whatever the triggers say. */
+  functionId: functionIdSchema.optional(),
+  /** The run that its run repeats. */
+  rerunOf: uuidSchema.optional(),
+  /** What settled in that run before this step is not run again. */
+  rerunFromStep: stepIdSchema.optional(),
 });
 export type StoredEvent = z.infer<typeof storedEventSchema>;
 

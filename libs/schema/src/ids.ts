@@ -47,6 +47,16 @@ export function deriveDeadLetterId(message: {
   return format(storedAtMs, digest(subject, String(sequence), String(storedAtMs)));
 }
 
+/** The id of the event that replays a letter: the same, however often that is asked for. */
+export function deriveReplayEventId(replay: {
+  environmentId: string;
+  letterId: string;
+  /** The first time it was asked for. */
+  replayedAtMs: number;
+}): string {
+  return format(replay.replayedAtMs, digest('replay', replay.environmentId, replay.letterId));
+}
+
 /** The milliseconds since 1970 in an id. */
 export function idTimeMs(id: string): number {
   return Number.parseInt(id.slice(0, 8) + id.slice(9, 13), 16);

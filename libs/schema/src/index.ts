@@ -4,7 +4,13 @@ export { circuitKey, circuitStateSchema, defaultCircuitPolicy } from './circuit-
 export type { CircuitPolicy, CircuitState } from './circuit-breaker.js';
 export { admit, foldOutcomes, isWindowRunning, withoutProbe } from './circuit-machine.js';
 export type { Admission, CircuitOutcome, CircuitParts } from './circuit-machine.js';
-export { deadLetterMessage, deadLetterOf, deadLetterReasons, deadLetterSchema } from './dead-letter.js';
+export {
+  deadLetterMessage,
+  deadLetterOf,
+  deadLetterReasons,
+  deadLetterSchema,
+  storedLetterReasons,
+} from './dead-letter.js';
 export type { DeadLetter, DeadLetterCause, LostMessage } from './dead-letter.js';
 export {
   emittedEventSchema,
@@ -52,7 +58,14 @@ export {
   uuidSchema,
 } from './identifiers.js';
 export type { Scope } from './identifiers.js';
-export { createId, deriveFiringEventId, deriveRunId, idTimeMs, lowestIdAt } from './ids.js';
+export {
+  createId,
+  deriveFiringEventId,
+  deriveReplayEventId,
+  deriveRunId,
+  idTimeMs,
+  lowestIdAt,
+} from './ids.js';
 export {
   callOutcomeSchema,
   compareWriters,
@@ -98,6 +111,11 @@ export type {
 } from './protocol.js';
 export {
   appSchema,
+  deadLetterDetailSchema,
+  deadLettersPageSchema,
+  deadLettersQuerySchema,
+  deadLetterSummarySchema,
+  discardAnswerSchema,
   emitAnswerSchema,
   emitBodySchema,
   errorBodySchema,
@@ -110,6 +128,9 @@ export {
   signalAnswerSchema,
   signalBodySchema,
   registerAnswerSchema,
+  replayAnswerSchema,
+  rerunAnswerSchema,
+  rerunBodySchema,
   runDetailSchema,
   runResultSchema,
   runSchema,
@@ -120,6 +141,11 @@ export {
 } from './resources.js';
 export type {
   App,
+  DeadLetterDetail,
+  DeadLettersPage,
+  DeadLettersQuery,
+  DeadLetterSummary,
+  DiscardAnswer,
   EmitAnswer,
   Event,
   EventDetail,
@@ -127,6 +153,9 @@ export type {
   EventsQuery,
   FunctionResource,
   RegisterAnswer,
+  ReplayAnswer,
+  RerunAnswer,
+  RerunBody,
   Run,
   RunDetail,
   RunResult,

@@ -1,12 +1,13 @@
 /** What the HTTP API answers and takes: the source of its validation, of OpenAPI and of the typed client. */
 import { z } from 'zod';
+import { storedLetterReasons } from './dead-letter.js';
 import { emittedEventSchema, eventDataSchema, eventSources } from './event.js';
 import { failureSchema } from './failure.js';
 import { appIdSchema, functionIdSchema, uuidSchema } from './identifiers.js';
 import { functionConfigSchema } from './function.js';
 import { limits } from './limits.js';
 import { runStatuses, runStatusSchema } from './run.js';
-import { signalNameSchema, stepStatuses, stepTypes } from './step.js';
+import { signalNameSchema, stepIdSchema, stepStatuses, stepTypes } from './step.js';
 
 const timestamp = z.iso.datetime();
 const json = z.unknown().describe('any JSON');
@@ -61,6 +62,23 @@ export const invokeBodySchema = z.strictObject({
   causationId: emittedEventSchema.shape.causationId,
 });
 
+export const rerunBodySchema = z
+  .strictObject({
+    data: eventDataSchema.optional().describe('takes the place of the data of the run’s event'),
+    fromStep: stepIdSchema
+      .optional()
+      .describe('the id of a step: those that settled before it are taken over instead of run again'),
+    idempotencyKey: emittedEventSchema.shape.idempotencyKey,
+  })
+  .nullish();
+export type RerunBody = NonNullable<z.infer<typeof rerunBodySchema>>;
+
+export const rerunAnswerSchema = z.object({
+  eventId: uuidSchema.describe('of the new event; of the first one for a repeated key'),
+  runId: uuidSchema.describe('of the run that it starts, which is there as soon as the event is routed'),
+});
+export type RerunAnswer = z.infer<typeof rerunAnswerSchema>;
+
 export const runSchema = z.object({
   id: uuidSchema,
   appId: appIdSchema,
@@ -79,6 +97,7 @@ export const runSchema = z.object({
   startedAt: timestamp.optional(),
   endedAt: timestamp.optional(),
   stopRequestedAt: timestamp.optional().describe('when it was cancelled; it ends as soon as it has stopped'),
+  rerunOf: uuidSchema.optional().describe('the run that it repeats'),
 });
 export type Run = z.infer<typeof runSchema>;
 
@@ -191,3 +210,45 @@ export const runsPageSchema = z.object({ runs: z.array(runSchema), nextCursor: z
 export const eventsPageSchema = z.object({ events: z.array(eventSchema), nextCursor: z.string().optional() });
 export type RunsPage = z.infer<typeof runsPageSchema>;
 export type EventsPage = z.infer<typeof eventsPageSchema>;
+
+export const deadLetterSummarySchema = z.object({
+  id: uuidSchema,
+  reason: z.enum(storedLetterReasons),
+  detail: z.string(),
+  subject: z.string().optional().describe('of the message that could not be processed'),
+  runId: uuidSchema.optional().describe('the run that failed'),
+  functionId: z.string().optional(),
+  occurredAt: timestamp,
+  replayedAt: timestamp.optional(),
+});
+export type DeadLetterSummary = z.infer<typeof deadLetterSummarySchema>;
+
+export const deadLetterDetailSchema = deadLetterSummarySchema.extend({
+  payload: z.string().optional().describe('the message as it came; for a failed run, see its event'),
+  payloadEncoding: z.enum(['utf8', 'base64']).optional(),
+  error: failureSchema.optional().describe('of the run that failed'),
+});
+export type DeadLetterDetail = z.infer<typeof deadLetterDetailSchema>;
+
+export const deadLettersQuerySchema = z.strictObject({
+  ...pageQuery,
+  reason: z.enum(storedLetterReasons).optional(),
+});
+export type DeadLettersQuery = z.infer<typeof deadLettersQuerySchema>;
+
+export const deadLettersPageSchema = z.object({
+  deadLetters: z.array(deadLetterSummarySchema),
+  nextCursor: z.string().optional(),
+});
+export type DeadLettersPage = z.infer<typeof deadLettersPageSchema>;
+
+export const replayAnswerSchema = z.object({
+  id: uuidSchema,
+  replayedAt: timestamp.describe('the first time'),
+  eventId: uuidSchema.optional().describe('for a failed run: of the event that repeats it'),
+  runId: uuidSchema.optional().describe('for a failed run: of the run that repeats it'),
+});
+export type ReplayAnswer = z.infer<typeof replayAnswerSchema>;
+
+export const discardAnswerSchema = z.object({ id: uuidSchema });
+export type DiscardAnswer = z.infer<typeof discardAnswerSchema>;

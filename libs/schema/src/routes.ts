@@ -7,6 +7,10 @@ import { appManifestSchema } from './function.js';
 import { appIdSchema, functionIdSchema, slugSchema, uuidSchema } from './identifiers.js';
 import {
   appSchema,
+  deadLetterDetailSchema,
+  deadLettersPageSchema,
+  deadLettersQuerySchema,
+  discardAnswerSchema,
   emitAnswerSchema,
   emitBodySchema,
   eventDetailSchema,
@@ -15,6 +19,9 @@ import {
   functionSchema,
   invokeBodySchema,
   registerAnswerSchema,
+  replayAnswerSchema,
+  rerunAnswerSchema,
+  rerunBodySchema,
   runDetailSchema,
   runSchema,
   runsPageSchema,
@@ -36,7 +43,7 @@ export function roleAllows(held: KeyRole, needed: KeyRole): boolean {
 
 export interface Route {
   service: 'ingest' | 'api';
-  method: 'GET' | 'POST' | 'PUT';
+  method: 'GET' | 'POST' | 'PUT' | 'DELETE';
   /** Parameters as `:name`. */
   path: `/v1/${string}`;
   summary: string;
@@ -57,6 +64,7 @@ const noQuery = z.strictObject({});
 const runParams = z.object({ id: uuidSchema });
 const eventParams = z.object({ id: uuidSchema });
 const functionParams = z.object({ id: functionIdSchema });
+const deadLetterParams = z.object({ id: uuidSchema });
 const appParams = z.object({ id: appIdSchema });
 
 export const emitQuerySchema = z.strictObject({
@@ -189,6 +197,29 @@ export const routes = {
       'too_many_signals',
     ],
   },
+  rerunRun: {
+    service: 'ingest',
+    method: 'POST',
+    path: '/v1/runs/:id/rerun',
+    summary: 'Repeat a run that has ended: whole or from a step, with its event’s data or other',
+    role: 'developer',
+    params: runParams,
+    query: noQuery,
+    body: rerunBodySchema,
+    answers: { 202: { description: 'stored; the run is on its way', schema: rerunAnswerSchema } },
+    errors: [
+      'run_not_found',
+      'run_not_ended',
+      'step_not_found',
+      'function_not_found',
+      'event_data_too_large',
+      'event_data_too_deep',
+      'event_refused',
+      'idempotency_key_reused',
+      'overloaded',
+      'database_unavailable',
+    ],
+  },
   listEvents: {
     service: 'api',
     method: 'GET',
@@ -209,6 +240,59 @@ export const routes = {
     query: noQuery,
     answers: ok(eventDetailSchema),
     errors: ['event_not_found'],
+  },
+  listDeadLetters: {
+    service: 'api',
+    method: 'GET',
+    path: '/v1/dead-letters',
+    summary: 'What could not be processed and runs that failed, newest first; kept for 30 days',
+    role: 'viewer',
+    query: deadLettersQuerySchema,
+    answers: ok(deadLettersPageSchema, 'one page'),
+    errors: ['cursor_invalid'],
+  },
+  getDeadLetter: {
+    service: 'api',
+    method: 'GET',
+    path: '/v1/dead-letters/:id',
+    summary: 'One dead letter, with its message as it came or its run’s error',
+    role: 'viewer',
+    params: deadLetterParams,
+    query: noQuery,
+    answers: ok(deadLetterDetailSchema),
+    errors: ['dead_letter_not_found'],
+  },
+  replayDeadLetter: {
+    service: 'ingest',
+    method: 'POST',
+    path: '/v1/dead-letters/:id/replay',
+    summary: 'Try again: a failed run is repeated, a message that could not be read goes to its stream again',
+    role: 'developer',
+    params: deadLetterParams,
+    query: noQuery,
+    answers: {
+      202: { description: 'under way; asking again answers the same', schema: replayAnswerSchema },
+    },
+    errors: [
+      'dead_letter_not_found',
+      'dead_letter_not_replayable',
+      'run_not_found',
+      'function_not_found',
+      'stream_unavailable',
+      'overloaded',
+      'database_unavailable',
+    ],
+  },
+  discardDeadLetter: {
+    service: 'api',
+    method: 'DELETE',
+    path: '/v1/dead-letters/:id',
+    summary: 'Remove a dead letter; its run and its event stay',
+    role: 'developer',
+    params: deadLetterParams,
+    query: noQuery,
+    answers: ok(discardAnswerSchema, 'removed'),
+    errors: ['dead_letter_not_found'],
   },
   listFunctions: {
     service: 'api',

@@ -31,12 +31,17 @@ export type { NodeRequest, NodeResponse } from './push/node-adapter.js';
 export { createWorker } from './worker/worker.js';
 export type { StopResult, Worker, WorkerOptions } from './worker/worker.js';
 export { createClient } from './client/client.js';
-export type { Client, InvokeArguments, InvokeOptions, WaitOptions } from './client/client.js';
+export type { Client, InvokeArguments, InvokeOptions, RerunOptions, WaitOptions } from './client/client.js';
 export { IronflowApiError } from './client/api-error.js';
 export type { AppOptions } from './app.js';
 export type { PlatformOptions } from './environment.js';
 export type {
   AppManifest,
+  DeadLetterDetail,
+  DeadLettersPage,
+  DeadLettersQuery,
+  DeadLetterSummary,
+  DiscardAnswer,
   EmitAnswer,
   EmittedEvent,
   Event,
@@ -48,6 +53,8 @@ export type {
   FunctionResource,
   Identity,
   RegisterAnswer,
+  ReplayAnswer,
+  RerunAnswer,
   Run,
   RunDetail,
   RunResult,

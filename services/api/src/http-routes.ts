@@ -38,6 +38,7 @@ export function addHttpRoutes(app: HttpApp, options: HttpRoutesOptions): void {
     });
     addRuns(routed, options);
     addEvents(routed, options);
+    addDeadLetters(routed, options);
     addRegistry(routed, options);
     addIdentity(routed, options);
     addOpenapi(routed, options);
@@ -112,6 +113,23 @@ function addEvents(app: HttpApp, options: HttpRoutesOptions): void {
     const event = await store.getEvent(environmentOf(request), request.params.id);
     if (event === undefined) throw notFound('event');
     return event;
+  });
+}
+
+function addDeadLetters(app: HttpApp, options: HttpRoutesOptions): void {
+  const { store } = options;
+  serve(app, options, routes.listDeadLetters, (request) =>
+    store.listDeadLetters(environmentOf(request), request.query),
+  );
+  serve(app, options, routes.getDeadLetter, async (request) => {
+    const letter = await store.getDeadLetter(environmentOf(request), request.params.id);
+    if (letter === undefined) throw notFound('dead letter');
+    return letter;
+  });
+  serve(app, options, routes.discardDeadLetter, async (request) => {
+    const { id } = request.params;
+    if (!(await store.discardDeadLetter(environmentOf(request), id))) throw notFound('dead letter');
+    return { id };
   });
 }
 
@@ -201,7 +219,7 @@ function environmentOf(request: FastifyRequest): string {
   return principalOf(request).scope.environmentId;
 }
 
-function notFound(what: 'event' | 'function'): IronflowError {
+function notFound(what: 'event' | 'function' | 'dead letter'): IronflowError {
   const message = `there is no ${what} of that id in this environment`;
-  return new IronflowError('not_found', `${what}_not_found`, message);
+  return new IronflowError('not_found', `${what.replace(' ', '_')}_not_found`, message);
 }

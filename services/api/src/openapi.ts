@@ -39,7 +39,12 @@ function describeRoute(operationId: string, route: Route): Json {
     parameters: [...describeParameters(route.params, 'path'), ...describeParameters(route.query, 'query')],
     ...(route.body === undefined
       ? {}
-      : { requestBody: { required: true, content: jsonContent(jsonSchema(route.body, 'input')) } }),
+      : {
+          requestBody: {
+            required: !route.body.safeParse(undefined).success,
+            content: jsonContent(jsonSchema(route.body, 'input')),
+          },
+        }),
     responses: { ...describeAnswers(route), ...describeErrorAnswers(route) },
   };
 }
@@ -114,7 +119,7 @@ function describeErrorAnswers(route: Route): Json {
   if (route.role !== 'none') statuses.push(401, 403);
   if (route.body !== undefined) statuses.push(413, 415);
   if (route.errors?.some((code) => code.endsWith('_not_found'))) statuses.push(404);
-  if (route.errors?.some((code) => /_(taken|reused|ended)$/.test(code))) statuses.push(409);
+  if (route.errors?.some((code) => /_(taken|reused|ended|replayable)$/.test(code))) statuses.push(409);
   return Object.fromEntries(
     statuses.map((status) => [status, { $ref: `#/components/responses/${errorAnswers[status][0]}` }]),
   );

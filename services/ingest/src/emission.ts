@@ -24,11 +24,14 @@ export interface EmissionOptions {
 export interface EmissionRequest {
   scope: Scope;
   source: EventSource;
-  events: readonly (PreparedEvent & { id?: string })[];
+  events: readonly (PreparedEvent & Addressed & { id?: string })[];
   /** Of the caller; each event begins a trace of its own without. */
   traceparent?: string | undefined;
   waitMs?: number | undefined;
 }
+
+/** Set on events that are for one function, whatever the triggers say. */
+export type Addressed = Pick<NewEvent, 'functionId' | 'rerunOf' | 'rerunFromStep'>;
 
 export interface Emission {
   /** In the order of the events. */
@@ -129,6 +132,9 @@ function toStoredEvent(request: EmissionRequest, event: NewEvent, receipt: Store
     ...(event.causationId === undefined ? {} : { causationId: event.causationId }),
     ...(event.traceparent === undefined ? {} : { traceparent: event.traceparent }),
     ...(request.waitMs === undefined ? {} : { awaited: true }),
+    ...(event.functionId === undefined ? {} : { functionId: event.functionId }),
+    ...(event.rerunOf === undefined ? {} : { rerunOf: event.rerunOf }),
+    ...(event.rerunFromStep === undefined ? {} : { rerunFromStep: event.rerunFromStep }),
   };
 }
 
@@ -167,6 +173,7 @@ function createCounts(metrics: Metrics) {
     invoke: accepted.bind({ source: 'invoke' }),
     cron: accepted.bind({ source: 'cron' }),
     nats: accepted.bind({ source: 'nats' }),
+    rerun: accepted.bind({ source: 'rerun' }),
   } satisfies Record<EventSource, unknown>;
   return (source: EventSource, receipt: StoredEventReceipt): void => {
     if (receipt.duplicate) duplicates.add();

@@ -1,5 +1,5 @@
 /**
- * The doors for HTTP: events and invocations. Authenticates, makes room for the body before it is read, and validates
+ * The doors for HTTP: events, invocations, reruns and replays. Authenticates, makes room for the body before it is read, and validates
  * before anything of a request is kept.
  */
 import type { Authenticator } from '@ironflow/database';
@@ -15,6 +15,8 @@ import type { PreparedEvent } from './emitted-event.js';
 import type { Emit } from './emission.js';
 import type { FunctionDirectory } from './function-directory.js';
 import { addJsonParser } from './json-parser.js';
+import type { Replay } from './replays.js';
+import type { Rerun } from './reruns.js';
 import { formatWaitAnswer } from './wait-answer.js';
 
 export interface HttpRoutesOptions {
@@ -22,6 +24,8 @@ export interface HttpRoutesOptions {
   acceptance: Pick<Acceptance, 'reserve'>;
   emit: Emit;
   functions: FunctionDirectory;
+  rerun: Rerun;
+  replay: Replay;
   metrics: Metrics;
 }
 
@@ -41,6 +45,8 @@ export function addHttpRoutes(app: HttpApp, options: HttpRoutesOptions): void {
     routed.decorateRequest('releaseBody', null);
     addEmitEvents(routed, options);
     addInvokeFunction(routed, options);
+    addRerunRun(routed, options);
+    addReplayDeadLetter(routed, options);
   });
 }
 
@@ -73,6 +79,39 @@ function addInvokeFunction(app: HttpApp, options: HttpRoutesOptions): void {
         events: [event],
         waitMs: request.query.wait,
       });
+    },
+  );
+}
+
+function addRerunRun(app: HttpApp, options: HttpRoutesOptions): void {
+  const { path, role, params, query, body } = routes.rerunRun;
+  app.post(
+    path,
+    { schema: { params, querystring: query, body }, onRequest: enter(options, role) },
+    async (request, reply) => {
+      const rerun = await options.rerun({
+        ...request.body,
+        scope: principalOf(request).scope,
+        runId: request.params.id,
+        traceparent: headerOf(request, 'traceparent'),
+      });
+      return reply.code(202).send(rerun);
+    },
+  );
+}
+
+function addReplayDeadLetter(app: HttpApp, options: HttpRoutesOptions): void {
+  const { path, role, params, query } = routes.replayDeadLetter;
+  app.post(
+    path,
+    { schema: { params, querystring: query }, onRequest: enter(options, role) },
+    async (request, reply) => {
+      const replayed = await options.replay({
+        scope: principalOf(request).scope,
+        letterId: request.params.id,
+        traceparent: headerOf(request, 'traceparent'),
+      });
+      return reply.code(202).send(replayed);
     },
   );
 }

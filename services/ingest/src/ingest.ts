@@ -12,6 +12,8 @@ import { createEmit } from './emission.js';
 import { createFunctionDirectory } from './function-directory.js';
 import { addHttpRoutes } from './http-routes.js';
 import { createPublication } from './publication.js';
+import { createReplay } from './replays.js';
+import { createRerun } from './reruns.js';
 import { createRunReader } from './run-reader.js';
 import { createStreamDoor } from './stream-door.js';
 import { createWaiter } from './waiter.js';
@@ -53,11 +55,15 @@ export function createIngest(options: IngestOptions): Ingest {
   });
   const emit = createEmit({ acceptance, publication, waiter, spans: options.spans, metrics, clock });
   const streamDoor = createStreamDoor({ jetstream, emit, store, metrics, logger, clock });
+  const functions = createFunctionDirectory({ registry, clock });
+  const rerun = createRerun({ store, functions, emit });
   addHttpRoutes(http.app, {
     authenticator: createAuthenticator(database, options.secrets),
     acceptance,
-    functions: createFunctionDirectory({ registry, clock }),
+    functions,
     emit,
+    rerun,
+    replay: createReplay({ store, rerun, publisher: jetstream.publisher }),
     metrics,
   });
   // Requests that wait are answered with what is known, before the server waits for them to end.

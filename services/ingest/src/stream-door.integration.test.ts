@@ -121,7 +121,7 @@ test.each<[string, () => unknown]>([
   const kept = await under.platform.prisma.deadLetter.findUniqueOrThrow({
     where: { id: letters[0]!.letter.id },
   });
-  expect(Buffer.from(kept.payload).toString()).toBe(typeof body === 'string' ? body : JSON.stringify(body));
+  expect(Buffer.from(kept.payload!).toString()).toBe(typeof body === 'string' ? body : JSON.stringify(body));
 });
 
 test('an id at the end of time harms nobody who reads with it', async () => {

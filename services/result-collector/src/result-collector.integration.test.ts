@@ -282,7 +282,7 @@ test('what ended a run that kept failing its executors is a dead letter, once, w
   const subject = subjects.journal(platform.ours, started!.id, 'run');
   const kept = await platform.service.prisma.deadLetter.findMany({ where: { subject } });
   expect(kept).toMatchObject([{ reason: 'delivery_exhausted', environmentId: platform.ours.environmentId }]);
-  expect(Buffer.from(kept[0]!.payload).toString()).toContain('given up');
+  expect(Buffer.from(kept[0]!.payload!).toString()).toContain('given up');
 });
 
 test('an early entry waits for nothing: what it follows is read from the journal and applied first', async () => {

@@ -173,9 +173,10 @@ async function storeMatched(
   registries: ReadonlyMap<string, Registry>,
   outcomes: Outcomes,
 ): Promise<Set<string>> {
-  const events = matched.map(({ event: { id, scope, name } }) => {
+  const events = matched.map(({ event: { id, scope, name, functionId } }) => {
     const registryVersion = registries.get(scope.environmentId)!.version;
-    return { id, environmentId: scope.environmentId, name, registryVersion };
+    const awaitedAs = functionId === undefined ? name : undefined;
+    return { id, environmentId: scope.environmentId, awaitedAs, registryVersion };
   });
   const runs = matched.flatMap((one) => one.runs);
   try {

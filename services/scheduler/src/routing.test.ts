@@ -72,6 +72,17 @@ describe('an event starts', () => {
     expect(route(storedEvent(name), registry).map((run) => run.functionId)).toEqual(functionIds);
   });
 
+  test('the one function that it is for, whatever triggers and conditions say, and nobody else', () => {
+    const addressed = { functionId: 'nightly', rerunOf: '0190a000-0000-7000-8000-0000000000bb' };
+    const again = { ...addressed, rerunFromStep: 'charge' };
+    const [run, ...others] = route(storedEvent('order.placed', {}, again), registry);
+    expect(run).toMatchObject({ ...again, status: 'queued' });
+    expect(others).toEqual([]);
+    const strict = registryOf({ 'shop/nightly': [{ event: 'order.placed', if: 'false' }] });
+    expect(route(storedEvent('order.placed', {}, addressed), strict)).toHaveLength(1);
+    expect(route(storedEvent('order.placed', {}, { functionId: 'archived' }), registry)).toEqual([]);
+  });
+
   test('one run of a function, however many of its triggers match', () => {
     const several = registryOf({
       'shop/f': [{ event: 'order.placed' }, { event: 'order.*' }, { event: 'order.placed', if: 'true' }],

@@ -6,7 +6,8 @@
  * R2 Each function whose trigger names the event has one disposition: a run, or a skip with its reason; a condition that
  *    is false is no match.
  * R3 An event is routed as a whole: while one of its conditions is undecided, none of its runs begins.
- * R4 The same event and registry always give the same runs, with the same ids, in the same order.
+ * R4 An event that is for one function starts that one, as long as it is registered, and no other.
+ * R5 The same event and registry always give the same runs, with the same ids, in the same order.
  */
 import { createHash } from 'node:crypto';
 import type { NewRun } from '@ironflow/database';
@@ -14,7 +15,7 @@ import { deriveRunId, formatTraceparent, parseTraceparent } from '@ironflow/sche
 import type { Registry, StoredEvent } from '@ironflow/schema';
 import { createConditionSubject } from './condition.js';
 import type { Conditions, ConditionSubject } from './condition.js';
-import { candidatesFor } from './trigger-index.js';
+import { addressee, candidatesFor } from './trigger-index.js';
 import type { Candidate } from './trigger-index.js';
 
 export interface RoutingView {
@@ -31,7 +32,10 @@ type Disposition =
   { kind: 'run' } | { kind: 'skip'; reason: string } | { kind: 'none' } | { kind: 'undecided' };
 
 export function routeEvent(event: StoredEvent, registry: Registry, view: RoutingView): Routing {
-  const candidates = candidatesFor(registry, event.name);
+  const candidates =
+    event.functionId === undefined
+      ? candidatesFor(registry, event.name)
+      : addressee(registry, event.functionId);
   if (candidates.length === 0) return { kind: 'matched', runs: [] };
   const traceparent = traceparentOfRuns(event);
   let subject: ConditionSubject | undefined;
@@ -92,5 +96,7 @@ function identityOf(event: StoredEvent, { app, registered }: Candidate, tracepar
     mode: app.mode,
     correlationId: event.correlationId,
     ...(traceparent === undefined ? {} : { traceparent }),
+    ...(event.rerunOf === undefined ? {} : { rerunOf: event.rerunOf }),
+    ...(event.rerunFromStep === undefined ? {} : { rerunFromStep: event.rerunFromStep }),
   };
 }

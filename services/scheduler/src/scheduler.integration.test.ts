@@ -126,7 +126,7 @@ describe('an event', () => {
     const outcome = await createSchedulerStore(world.database).routeEvents(
       events.map(({ id, name }) => ({
         id,
-        name,
+        awaitedAs: name,
         environmentId: scope.environmentId,
         registryVersion: registry.version,
       })),

@@ -30,6 +30,13 @@ export function candidatesFor(registry: Registry, eventName: string): readonly C
   return candidates;
 }
 
+/** The one that an event is for; nobody when it is not registered any more. */
+export function addressee(registry: Registry, functionId: string): readonly Candidate[] {
+  const registered = registry.functions.get(functionId);
+  const app = registered && registry.apps.get(registered.appId);
+  return app === undefined ? [] : [{ app, registered: registered!, conditions: [undefined] }];
+}
+
 function findCandidates(registry: Registry, eventName: string): Candidate[] {
   const candidates: Candidate[] = [];
   for (const [functionId, registered] of registry.functions) {

@@ -1,13 +1,13 @@
 /**
  * What the database needs now and then so that it never needs it urgently: partitions made ahead, and idempotency keys
- * removed that hold no more. One scheduler at a time; missing a round, or a day of rounds, harms nothing.
+ * removed that hold no more, and dead letters that nobody came back to. One scheduler at a time; missing a round, or a day of rounds, harms nothing.
  */
 import type { SchedulerStore } from '@ironflow/database';
 import { messageOf } from '@ironflow/errors';
 import type { Clock, Logger, TimerHandle } from '@ironflow/service';
 
 export interface UpkeepOptions {
-  store: Pick<SchedulerStore, 'removeExpiredKeys' | 'withAdvisoryLock'>;
+  store: Pick<SchedulerStore, 'removeExpiredKeys' | 'removeExpiredLetters' | 'withAdvisoryLock'>;
   ensurePartitions: () => Promise<void>;
   logger: Logger;
   clock: Clock;
@@ -22,8 +22,8 @@ export interface Upkeep {
 const firstDelayMs = 60_000;
 /** Often enough that the keys of an hour fit a round: 20 million. */
 const intervalMs = 60 * 60_000;
-const keysPageMax = 10_000;
-const keysPagesMax = 2_000;
+const pageMax = 10_000;
+const pagesMax = 2_000;
 const lockName = 'scheduler-upkeep';
 
 export function createUpkeep({ store, ensurePartitions, logger, clock }: UpkeepOptions): Upkeep {
@@ -31,9 +31,9 @@ export function createUpkeep({ store, ensurePartitions, logger, clock }: UpkeepO
   let round: Promise<void> | undefined;
   let stopped = true;
 
-  const removeKeys = async (): Promise<void> => {
-    for (let page = 0; page < keysPagesMax && !stopped; page += 1) {
-      if ((await store.removeExpiredKeys(keysPageMax)) < keysPageMax) return;
+  const inPages = async (remove: (limit: number) => Promise<number>): Promise<void> => {
+    for (let page = 0; page < pagesMax && !stopped; page += 1) {
+      if ((await remove(pageMax)) < pageMax) return;
     }
   };
   const attempt = (work: () => Promise<unknown>): Promise<unknown> =>
@@ -45,7 +45,8 @@ export function createUpkeep({ store, ensurePartitions, logger, clock }: UpkeepO
       store.withAdvisoryLock(lockName, async () => {
         // A busy table gives up soon: that is no reason to keep keys.
         await attempt(ensurePartitions);
-        await attempt(removeKeys);
+        await attempt(() => inPages(store.removeExpiredKeys));
+        await attempt(() => inPages(store.removeExpiredLetters));
       }),
     );
   };

@@ -8,7 +8,7 @@ import type { AddressInfo } from 'node:net';
 import type { Platform } from '@ironflow/platform';
 import { createClient, createFunction, createWorker, serve } from '@ironflow/sdk';
 import { createLifecycle, createLogger } from '@ironflow/service';
-import { createScratch, freePort } from '@ironflow/testing';
+import { createScratch, eventually, freePort } from '@ironflow/testing';
 import type { Scratch } from '@ironflow/testing';
 import { cli } from './testing/recorded-terminal.js';
 import type { CliResult } from './testing/recorded-terminal.js';
@@ -176,6 +176,45 @@ describe('what works', () => {
     expect(JSON.parse(late.err)).toMatchObject({ error: { code: 'run_ended' } });
   });
 
+  test('a run that has ended is repeated, with other data or from a step, and shows whose repetition it is', async () => {
+    const first = JSON.parse(
+      (await run('emit', 'order.paid', '{"n":1}', '--wait', '20s', '--json')).out,
+    ) as Emitted;
+    const { id } = first.runs[0]!;
+    const { out } = await run('runs', 'rerun', id, '--data', '{"n":2}', '--from-step', 'charge');
+    const [, again] = /^event \S+\nrun   (\S+)$/.exec(out)!;
+    await eventually(() => json('runs', 'show', again!));
+    expect((await run('runs', 'watch', again!)).exitCode).toBe(0);
+    expect(await json('runs', 'show', again!)).toMatchObject({ output: { n: 2 }, rerunOf: id });
+    expect((await run('runs', 'show', again!)).out).toContain(`\nrerun of  ${id}\n`);
+    const keyed = ['runs', 'rerun', id, '--idempotency-key', 'again'];
+    expect(await json(...keyed)).toEqual(await json(...keyed));
+    expect((await run('runs', 'rerun', id, '--from-step', 'x')).err).toMatch(
+      /^ironflow: fromStep: .*no step/,
+    );
+  });
+
+  test('a run that failed leaves a letter, which is listed, shown, replayed and discarded', async () => {
+    const failed = await run('invoke', 'broken', '--wait', '20s', '--json');
+    const { id } = (JSON.parse(failed.out) as Emitted).runs[0]!;
+    type Letters = { deadLetters: { id: string; runId: string }[] };
+    const { deadLetters } = await json<Letters>('dlq', 'list', '--reason', 'run_failed');
+    const letter = deadLetters.find(({ runId }) => runId === id)!;
+    expect((await run('dlq', 'list')).out).toMatch(
+      new RegExp(`^LETTER +REASON +OF +OCCURRED +REPLAYED\\n(.*\\n)*${letter.id}  run_failed +broken `),
+    );
+    const shown = await run('dlq', 'show', letter.id);
+    expect(shown.out).toMatch(/^letter .*\nreason {4}run_failed: .*\nrun .*\nfunction {2}broken\n/);
+    expect(shown.out).toContain('\nerror     Error: cannot');
+    const { out } = await run('dlq', 'replay', letter.id);
+    expect(out).toMatch(/^replayed \S+\nrun {6}\S+$/);
+    expect((await run('dlq', 'replay', letter.id)).out).toBe(out);
+    expect(await json('dlq', 'replay', letter.id)).toMatchObject({ runId: out.split(' ').at(-1) });
+    expect((await run('dlq', 'discard', letter.id)).out).toBe('discarded');
+    expect((await run('dlq', 'discard', letter.id)).err).toMatch(/no dead letter of that id/);
+    expect((await run('dlq', 'list', '--to', '2020-01-01')).out).toBe('no dead letters');
+  });
+
   test('a run that failed, or that the wait did not see end, is printed and is exit code 1', async () => {
     const failed = await run('invoke', 'broken', '--wait', '20s', '--json');
     const { id } = (JSON.parse(failed.out) as Emitted).runs[0]!;
@@ -262,7 +301,9 @@ describe('what works', () => {
       'runs list',
       'runs show',
     ];
-    for (const command of [...commands, 'runs watch', 'functions', 'functions list', 'doctor']) {
+    const deadLetters = ['dlq', 'dlq list', 'dlq show', 'dlq replay', 'dlq discard'];
+    commands.push('runs watch', 'runs rerun', 'functions', 'functions list', 'doctor', ...deadLetters);
+    for (const command of commands) {
       const { exitCode, out, err } = await run(...command.split(' ').filter((word) => word !== ''), '--help');
       expect({ command, exitCode, err }).toEqual({ command, exitCode: 0, err: '' });
       expect(out).toContain(`Usage: ironflow ${command}`.trim());
@@ -301,6 +342,7 @@ describe('what goes wrong is one line and exit code 1', () => {
       ['runs', 'list', '--url', 'localhost:7400'],
       /--url: must be an http or https URL/,
     ],
+    ['a reason there is not', ['dlq', 'list', '--reason', 'bad'], /--reason.*Allowed choices are run_failed/],
     ['a wrong key', ['runs', 'list', '--key', 'ifk_wrong'], /API key/],
     ['an app URL that is none', ['apps', 'sync', 'localhost'], /is not an http or https URL/],
     ['a port that is none', ['up', '--port', '70000'], /--port.*number from 0 to 65535/],

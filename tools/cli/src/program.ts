@@ -1,6 +1,7 @@
 /** `ironflow`: everything a user does from a terminal. Each command lives in a file of its own under commands/. */
 import { Command, CommanderError } from 'commander';
 import { appCommands } from './commands/apps.js';
+import { deadLetterCommands } from './commands/dead-letters.js';
 import { doctorCommand } from './commands/doctor.js';
 import { eventCommands } from './commands/events.js';
 import { functionCommands } from './commands/functions.js';
@@ -52,6 +53,7 @@ function createProgram(terminal: Terminal, json: boolean): Command {
     appCommands(terminal),
     ...eventCommands(terminal),
     runCommands(terminal),
+    deadLetterCommands(terminal),
     functionCommands(terminal),
     doctorCommand(terminal),
   ];

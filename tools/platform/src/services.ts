@@ -25,10 +25,9 @@ export const serviceNames = Object.keys(services) as ServiceName[];
 /** The service that answers a request; the api for whatever is no route, so that it is a 404 like any other. */
 export function serviceFor(method: string, path: string): 'ingest' | 'api' | 'executor' {
   if (path === workerPath) return 'executor';
-  const everyRoute: Route[] = Object.values(routes);
-  return everyRoute.some(
-    (route) => route.service === 'ingest' && route.method === method && route.path === path,
-  )
-    ? 'ingest'
-    : 'api';
+  return ingestRoutes.some((route) => route.method === method && route.path.test(path)) ? 'ingest' : 'api';
 }
+
+const ingestRoutes = Object.values<Route>(routes)
+  .filter(({ service }) => service === 'ingest')
+  .map(({ method, path }) => ({ method, path: new RegExp(`^${path.replaceAll(/:\w+/g, '[^/]+')}$`) }));

@@ -80,6 +80,34 @@ describe('the client', () => {
     expect(seen[0]).toMatchObject({ url: '/v1/invocations', body: { function: 'add', data: { a: 1 } } });
   });
 
+  test('repeats a run with a key of its own, so that asking again is safe', async () => {
+    const busy = answer(503, refusal('overloaded', 'too busy'), { 'retry-after': '0' });
+    const { seen, client } = await platform(busy, answer(202, { eventId: runId, runId }));
+    expect(await client.runs.rerun(runId, { data: null, fromStep: 'a' })).toEqual({ eventId: runId, runId });
+    expect(seen.map(({ method, url }) => `${method} ${url}`)).toEqual([
+      ...[`POST /v1/runs/${runId}/rerun`, `POST /v1/runs/${runId}/rerun`],
+    ]);
+    expect(seen[0]!.body).toEqual({ data: null, fromStep: 'a', idempotencyKey: expect.any(String) });
+    expect(seen[1]!.body).toEqual(seen[0]!.body);
+    await expect(client.runs.rerun(runId, { data: 1n })).rejects.toMatchObject({
+      name: 'ConfigurationError',
+    });
+  });
+
+  test('reads, replays and discards dead letters', async () => {
+    const { seen, client } = await platform(answer(200, { deadLetters: [] }));
+    await client.deadLetters.list({ reason: 'run_failed' });
+    await client.deadLetters.get(runId);
+    await client.deadLetters.replay(runId);
+    await client.deadLetters.discard(runId);
+    expect(seen.map(({ method, url }) => `${method} ${url}`)).toEqual([
+      'GET /v1/dead-letters?reason=run_failed',
+      `GET /v1/dead-letters/${runId}`,
+      `POST /v1/dead-letters/${runId}/replay`,
+      `DELETE /v1/dead-letters/${runId}`,
+    ]);
+  });
+
   test('refuses data that is no JSON, and a trace context that is none, before it asks anybody', async () => {
     const { seen, client } = await platform(answer(202, { ids: [runId] }));
     await expect(client.invoke('add', { n: 1n })).rejects.toMatchObject({

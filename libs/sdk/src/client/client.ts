@@ -2,6 +2,10 @@
 import { randomUUID } from 'node:crypto';
 import type {
   AppManifest,
+  DeadLetterDetail,
+  DeadLettersPage,
+  DeadLettersQuery,
+  DiscardAnswer,
   EmitAnswer,
   EmittedEvent,
   EventDetail,
@@ -10,6 +14,8 @@ import type {
   FunctionResource,
   Identity,
   RegisterAnswer,
+  ReplayAnswer,
+  RerunAnswer,
   Run,
   RunDetail,
   RunsPage,
@@ -33,6 +39,15 @@ export interface WaitOptions {
   signal?: AbortSignal;
   /** W3C trace context the runs belong to. */
   traceparent?: string;
+}
+
+export interface RerunOptions {
+  /** Takes the place of the data of the run's event. */
+  data?: unknown;
+  /** The id of a step: those that settled before it are taken over instead of run again. */
+  fromStep?: string;
+  /** The same key within 24 hours starts nothing new. Default: a fresh one, so that repeating the request is safe. */
+  idempotencyKey?: string;
 }
 
 export interface InvokeOptions extends WaitOptions {
@@ -65,6 +80,11 @@ export interface Client {
      * worker ends when that is free. Rejects with `run_ended` if it has ended otherwise.
      */
     cancel(runId: string): Promise<Run>;
+    /**
+     * Repeats a run that has ended, by a new event for its function alone. Answers once that is stored; rejects with
+     * `run_not_ended` before the run has.
+     */
+    rerun(runId: string, options?: RerunOptions): Promise<RerunAnswer>;
   };
   /**
    * Sends a signal to a run: for its step `waitForSignal` of that name, which waits for it now or later. Rejects with
@@ -74,6 +94,15 @@ export interface Client {
   readonly events: {
     list(query?: Partial<EventsQuery>): Promise<EventsPage>;
     get(eventId: string): Promise<EventDetail>;
+  };
+  /** What could not be processed, and runs that failed; kept for 30 days. */
+  readonly deadLetters: {
+    list(query?: Partial<DeadLettersQuery>): Promise<DeadLettersPage>;
+    get(letterId: string): Promise<DeadLetterDetail>;
+    /** Repeats a failed run, or sends a message that could not be read to its stream again; once, however often it is asked. */
+    replay(letterId: string): Promise<ReplayAnswer>;
+    /** Removes the letter; its run and its event stay. */
+    discard(letterId: string): Promise<DiscardAnswer>;
   };
   readonly functions: {
     /** Archived ones included. */
@@ -121,6 +150,12 @@ export function createClient(options: PlatformOptions = {}): Client {
       list: (query) => get('/v1/runs', query),
       get: (runId) => get(`/v1/runs/${encodeURIComponent(runId)}`),
       cancel: (runId) => http.json({ method: 'POST', path: `/v1/runs/${encodeURIComponent(runId)}/cancel` }),
+      rerun: async (runId, { idempotencyKey = randomUUID(), ...options } = {}) =>
+        http.json({
+          method: 'POST',
+          path: `/v1/runs/${encodeURIComponent(runId)}/rerun`,
+          body: jsonOf({ ...options, idempotencyKey }),
+        }),
     },
     signal: async (runId, name, data) => {
       const body = jsonOf({ name, data, id: randomUUID() });
@@ -129,6 +164,14 @@ export function createClient(options: PlatformOptions = {}): Client {
     events: {
       list: (query) => get('/v1/events', query),
       get: (eventId) => get(`/v1/events/${encodeURIComponent(eventId)}`),
+    },
+    deadLetters: {
+      list: (query) => get('/v1/dead-letters', query),
+      get: (letterId) => get(`/v1/dead-letters/${encodeURIComponent(letterId)}`),
+      replay: (letterId) =>
+        http.json({ method: 'POST', path: `/v1/dead-letters/${encodeURIComponent(letterId)}/replay` }),
+      discard: (letterId) =>
+        http.json({ method: 'DELETE', path: `/v1/dead-letters/${encodeURIComponent(letterId)}` }),
     },
     functions: {
       list: async () => (await get<{ functions: FunctionResource[] }>('/v1/functions')).functions,

@@ -5,7 +5,7 @@ import { backoffMs } from '@ironflow/retry-policy';
 import { IronflowApiError } from './api-error.js';
 
 export interface HttpRequest {
-  method: 'GET' | 'POST' | 'PUT';
+  method: 'GET' | 'POST' | 'PUT' | 'DELETE';
   /** Below the platform's URL, from `/v1`. */
   path: string;
   query?: Readonly<Record<string, string | number | undefined>>;

@@ -66,6 +66,11 @@ export interface Answer {
   headers: Headers;
   body: {
     ids?: string[];
+    /** Of a rerun. */
+    eventId?: string;
+    runId?: string;
+    /** Of a dead letter. */
+    replayedAt?: string;
     runs?: {
       id: string;
       functionId: string;
@@ -168,7 +173,7 @@ export async function route(
   const [environment] = await under.platform.prisma.environment.findMany({ where: { id: environmentId } });
   const run = { id: runId, environmentId, eventId, appId: 'app', functionId: 'hello', functionHash: 'hash' };
   const outcome = await createSchedulerStore(under.platform).routeEvents(
-    [{ id: eventId, environmentId, name: event.name, registryVersion: environment!.registryVersion }],
+    [{ id: eventId, environmentId, awaitedAs: event.name, registryVersion: environment!.registryVersion }],
     [{ ...run, mode: 'pull', status: 'queued', correlationId: event.correlationId }],
   );
   if (outcome.routed[0] !== eventId) throw new Error('the event was not routed');

@@ -1,4 +1,4 @@
-/** `ironflow runs list|show|watch|cancel|signal`. */
+/** `ironflow runs list|show|watch|cancel|signal|rerun`. */
 import { Command, Option } from 'commander';
 import { runStatuses } from '@ironflow/schema';
 import type { Run, RunDetail, RunsQuery } from '@ironflow/sdk';
@@ -16,7 +16,8 @@ export function runCommands(terminal: Terminal): Command {
     .addCommand(showCommand(terminal))
     .addCommand(watchCommand(terminal))
     .addCommand(cancelCommand(terminal))
-    .addCommand(signalCommand(terminal));
+    .addCommand(signalCommand(terminal))
+    .addCommand(rerunCommand(terminal));
 }
 
 function listCommand(terminal: Terminal): Command {
@@ -110,12 +111,37 @@ function signalCommand(terminal: Terminal): Command {
     });
 }
 
+interface RerunFlags {
+  data?: string;
+  fromStep?: string;
+  idempotencyKey?: string;
+}
+
+function rerunCommand(terminal: Terminal): Command {
+  return new Command('rerun')
+    .description('repeat a run that has ended, by a new event for its function alone')
+    .argument('<run id>', 'as `runs list` and `emit --wait` print it')
+    .option('--data <json>', 'in place of the data of its event; "-" reads it from standard input')
+    .option('--from-step <id>', 'take over the steps that settled before this one, as `runs show` names it')
+    .option('--idempotency-key <key>', 'the same key within 24 hours starts nothing new')
+    .action(async (runId: string, flags: RerunFlags, command: Command) => {
+      const { client, json } = openSession(command, terminal);
+      const { data, ...rest } = flags;
+      const changed = data === undefined ? {} : { data: await readData(terminal, data) };
+      const rerun = await client.runs.rerun(runId, { ...rest, ...changed });
+      if (json) return printJson(terminal, rerun);
+      terminal.print(`event ${rerun.eventId}`);
+      terminal.print(`run   ${rerun.runId}`);
+    });
+}
+
 function describeRun(run: RunDetail, nowMs: number): string[] {
   const fields: [string, string | undefined][] = [
     ['run', run.id],
     ['function', `${run.functionId} (app ${run.appId}, ${run.mode})`],
     ['status', run.skipReason === undefined ? run.status : `${run.status}: ${run.skipReason}`],
     ['event', `${run.eventName} ${run.eventId}`],
+    ['rerun of', run.rerunOf],
     ['trace', run.traceId],
     ['invoker', run.invokedBy],
     ['created', run.createdAt],
