@@ -10,7 +10,19 @@ export type {
   TriggerOptions,
   TypedEvent,
 } from './function.js';
-export type { SentEvents, StepContext, StepOptions, StepTools } from './step-tools.js';
+export type {
+  Branch,
+  MapContext,
+  MapOptions,
+  ParallelMode,
+  ParallelOptions,
+  SentEvents,
+  SettledReason,
+  SettledResult,
+  StepContext,
+  StepOptions,
+  StepTools,
+} from './step-tools.js';
 export type { Duration } from './duration.js';
 export type { Jsonified } from './output.js';
 export type { Log, LogLevel, LogLine, Logger } from './logger.js';

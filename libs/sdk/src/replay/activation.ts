@@ -147,6 +147,7 @@ class Driver implements Activation {
         silent: () => this.over || this.unseen > 0,
       }),
       call: (step) => this.call(step),
+      stepsLeft: () => limits.stepsPerRunMax - this.occurrences.size,
     });
     if (this.options.recorder !== undefined) this.watchProgress();
     void context

@@ -1,6 +1,6 @@
 /** Makes the one object that a handler gets: its event, checked against the schema, and its `step`. */
 import { messageOf } from '@ironflow/errors';
-import { describeIssue, limits, retryPolicySchema } from '@ironflow/schema';
+import { describeIssue, retryPolicySchema } from '@ironflow/schema';
 import type { DeliveredEvent, EmittedEvent, Invocation, StepRecord } from '@ironflow/schema';
 import type { RetryPolicy } from '@ironflow/retry-policy';
 import { parseDuration, readStepTimeout } from '../duration.js';
@@ -9,12 +9,15 @@ import { NonRetryableError } from '../function-errors.js';
 import type { EventSchema, HandlerContext, IronflowFunction, Retries, TypedEvent } from '../function.js';
 import type { Logger } from '../logger.js';
 import type { Jsonified } from '../output.js';
-import type { SentEvents, StepContext, StepOptions, StepTools } from '../step-tools.js';
+import type { SentEvents, StepContext, StepOptions } from '../step-tools.js';
 import type { SleepStep, StepWork } from './attempt.js';
 import { withSignal } from './lazy-abort.js';
 import type { LazyAbort } from './lazy-abort.js';
+import { withParallel } from './parallel-tools.js';
+import type { SingleTools } from './parallel-tools.js';
 import { createSendEvents } from './send-events.js';
 import type { Emit, SendEvents } from './send-events.js';
+import { checkName } from './step-name.js';
 
 interface ContextOptions {
   definition: IronflowFunction;
@@ -24,21 +27,24 @@ interface ContextOptions {
   logger: Logger;
   emit: Emit;
   call: (step: StepWork) => Promise<unknown>;
+  /** How many steps the run may still have. */
+  stepsLeft: () => number;
 }
 
 /** Rejects with a NonRetryableError when the event does not fit the function's schema. */
 export async function createHandlerContext(options: ContextOptions): Promise<HandlerContext<unknown>> {
   const { definition, invocation, abort, logger } = options;
   const event = await readEvent(invocation.event, definition.schema);
+  const single = createSingleTools({
+    ...options,
+    policy: definition.config.retries,
+    stepTimeoutMs: definition.config.stepTimeoutMs,
+    sendEvents: createSendEvents(options.emit, invocation),
+  });
   const context = {
     event,
     events: [event],
-    step: createStepTools({
-      ...options,
-      policy: definition.config.retries,
-      stepTimeoutMs: definition.config.stepTimeoutMs,
-      sendEvents: createSendEvents(options.emit, invocation),
-    }),
+    step: withParallel(single, options),
     run: {
       id: invocation.run.id,
       functionId: invocation.run.functionId,
@@ -50,13 +56,13 @@ export async function createHandlerContext(options: ContextOptions): Promise<Han
   return withSignal(context, abort);
 }
 
-function createStepTools(options: {
+function createSingleTools(options: {
   call: (step: StepWork) => Promise<unknown>;
   policy: RetryPolicy;
   stepTimeoutMs: number | undefined;
   sendEvents: SendEvents;
   now: () => number;
-}): StepTools {
+}): SingleTools {
   const { call, sendEvents, policy, stepTimeoutMs, now } = options;
   return {
     run: <T>(name: string, work: (context: StepContext) => T | Promise<T>, own?: StepOptions) =>
@@ -132,21 +138,6 @@ function sleepStep(of: {
         : { ...base, status: 'waiting', due: of.due };
     },
   };
-}
-
-/** NUL, or half a surrogate pair. */
-const unstorable = /\0|\p{Surrogate}/u;
-
-function checkName(name: unknown): asserts name is string {
-  if (typeof name !== 'string' || name === '') throw new ConfigurationError('a step needs a name');
-  // Most names are so short that their bytes need no counting.
-  if (name.length * 3 > limits.stepNameBytesMax && Buffer.byteLength(name) > limits.stepNameBytesMax) {
-    throw new ConfigurationError(`a step's name is at most ${limits.stepNameBytesMax} bytes`);
-  }
-  // What Postgres would change or refuse would not be found again in the memo.
-  if (unstorable.test(name)) {
-    throw new ConfigurationError(`a step's name is well-formed text without NUL`);
-  }
 }
 
 function policyOf(name: string, retries: Retries | undefined, inherited: RetryPolicy): RetryPolicy {
