@@ -96,6 +96,14 @@ export interface StepTools {
   /** A time that has passed resolves at once. */
   sleepUntil(name: string, time: Date): Promise<void>;
   /**
+   * Whether this run takes the new way here: for code that changes while runs of the code before it are under way. False
+   * when steps are recorded that the handler has not called by now, since then the run had been past this point before it
+   * was asked; else true. The answer is recorded, and is the same for as long as the run lasts, wherever it is asked for
+   * again by that id; it waits for nothing. It takes one of the run's steps, named `patched(<id>)`: no other step may have
+   * a name of that form.
+   */
+  patched(id: string): Promise<boolean>;
+  /**
    * Runs `work` for each item as a step of its own, `name[0]`, `name[1]`…, and resolves with their outputs in the order of
    * the items. A second map of that name has `name:1[0]`…
    *

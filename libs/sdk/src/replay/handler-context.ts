@@ -17,7 +17,7 @@ import { withParallel } from './parallel-tools.js';
 import type { SingleTools } from './parallel-tools.js';
 import { createSendEvents } from './send-events.js';
 import type { Emit, SendEvents } from './send-events.js';
-import { checkName } from './step-name.js';
+import { checkName, checkPatchId } from './step-name.js';
 
 interface ContextOptions {
   definition: IronflowFunction;
@@ -27,6 +27,7 @@ interface ContextOptions {
   logger: Logger;
   emit: Emit;
   call: (step: StepWork) => Promise<unknown>;
+  patched: (id: string) => Promise<boolean>;
   /** How many steps the run may still have. */
   stepsLeft: () => number;
 }
@@ -58,12 +59,13 @@ export async function createHandlerContext(options: ContextOptions): Promise<Han
 
 function createSingleTools(options: {
   call: (step: StepWork) => Promise<unknown>;
+  patched: (id: string) => Promise<boolean>;
   policy: RetryPolicy;
   stepTimeoutMs: number | undefined;
   sendEvents: SendEvents;
   now: () => number;
 }): SingleTools {
-  const { call, sendEvents, policy, stepTimeoutMs, now } = options;
+  const { call, patched, sendEvents, policy, stepTimeoutMs, now } = options;
   return {
     run: <T>(name: string, work: (context: StepContext) => T | Promise<T>, own?: StepOptions) =>
       attempted(() => {
@@ -103,6 +105,11 @@ function createSingleTools(options: {
         if (Number.isNaN(atMs)) throw new ConfigurationError(`step "${name}": sleepUntil takes a valid Date`);
         return call(sleepStep({ name, passed: atMs <= now(), due: { atMs: Math.max(0, atMs) }, now }));
       }) as Promise<void>,
+    patched: (id) =>
+      attempted(() => {
+        checkPatchId(id);
+        return patched(id);
+      }) as Promise<boolean>,
   };
 }
 

@@ -91,6 +91,8 @@ function named(single: SingleTools, prefix: string): SingleTools {
     sendEvent: (name, events) => unattended(async () => single.sendEvent(within(name), events)),
     sleep: (name, duration) => unattended(async () => single.sleep(within(name), duration)),
     sleepUntil: (name, time) => unattended(async () => single.sleepUntil(within(name), time)),
+    // An answer is the run's, whoever asks first.
+    patched: (id) => single.patched(id),
   };
 }
 
