@@ -34,7 +34,7 @@ import type { Log } from '../logger.js';
 import { readOutput } from '../output.js';
 import type { StartTimer } from '../timer.js';
 import { attemptStep, recordOfFailure } from './attempt.js';
-import type { Attempt, StepWork } from './attempt.js';
+import type { Attempt, RunStep, StepWork } from './attempt.js';
 import { answerable, Batches } from './batches.js';
 import { Gate } from './gate.js';
 import { createHandlerContext } from './handler-context.js';
@@ -59,6 +59,8 @@ export interface ActivationOptions {
   /** Uniform in [0, 1). */
   random: () => number;
   startTimer: StartTimer;
+  /** What runs as the work of a step; without it, its own. For the test kit. */
+  workOf?: (step: RunStep, stepId: string) => RunStep['work'];
   /** To the platform, as the function's own key. */
   emit: Emit;
   log: Log;
@@ -266,7 +268,9 @@ class Driver implements Activation {
 
   private begin(id: string, step: StepWork, number: number): void {
     if (this.over || this.expired || this.fatal !== undefined || step.type !== 'run') return;
-    const attempt: Attempt = { id, step, number, startedAtMs: this.options.now() };
+    const { workOf, now } = this.options;
+    const own = workOf === undefined ? step : { ...step, work: workOf(step, id) };
+    const attempt: Attempt = { id, step: own, number, startedAtMs: now() };
     this.running.add(attempt);
     const options = { ...this.options, abort: this.lazyAbort };
     const record = stepScope.run({ driver: this, stepId: id }, attemptStep, attempt, options);
