@@ -12,6 +12,8 @@ export const limits = {
   runMemoBytesMax: 32 * 1024 * 1024,
   stepNameBytesMax: 256,
   stepsPerRunMax: 1_000,
+  /** Items of one `step.map`, branches of one `step.parallel`: no more could each have a step. */
+  parallelMax: 1_000,
   /** A day: what takes longer is better several steps. */
   stepTimeoutMsMax: 86_400_000,
   matchPathBytesMax: 256,

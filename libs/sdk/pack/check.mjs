@@ -17,6 +17,7 @@ const run = (command, args, cwd) =>
 const source = `
 import { createClient, createFunction, createWorker, serve, NonRetryableError, StepError } from '@ironflow/sdk';
 import type { Jsonified } from '@ironflow/sdk';
+import { createTestRun } from '@ironflow/sdk/testing';
 import { z } from 'zod';
 
 const greeting = z.object({ name: z.string(), times: z.string().default('1').transform(Number) });
@@ -68,6 +69,10 @@ for (;;) {
   if (outcome.output !== '{"upper":"ADA","at":"1970-01-01T00:00:00.000Z","failed":"fails"}') throw new Error(JSON.stringify(outcome));
   break;
 }
+const tested = await createTestRun(hello, { data: { name: 'ada' }, steps: { upper: 'MOCKED' }, crashAfter: [2] }).execute();
+const mocked: string | undefined = tested.output?.upper;
+// That the StepError was caught says that both entries share its class.
+if (mocked !== 'MOCKED' || tested.output?.failed !== 'fails') throw new Error(JSON.stringify(tested));
 `;
 
 const project = await mkdtemp(join(tmpdir(), 'ironflow-sdk-'));

@@ -1,5 +1,5 @@
 /**
- * Makes the tarball that tenants install: one bundled module, type declarations that stand on their own, and a
+ * Makes the tarball that tenants install: one module for each entry, type declarations that stand on their own, and a
  * package.json generated for it (the one in this folder belongs to the workspace). Writes to `dist/pack/`; prints the path.
  */
 import { execFileSync } from 'node:child_process';
@@ -31,11 +31,14 @@ const packed = execFileSync('npm', ['pack', '--json', '--pack-destination', targ
 await rm(stage, { recursive: true });
 process.stdout.write(`${join(target, JSON.parse(packed.toString())[0].filename)}\n`);
 
+/** What both entries need is in a chunk of its own: an error that one makes is an instance of the other's class. */
 async function bundle() {
   await build({
-    entryPoints: [join(sdk, 'src', 'index.ts')],
-    outfile: join(stage, 'index.js'),
+    entryPoints: { index: join(sdk, 'src', 'index.ts'), testing: join(sdk, 'src', 'testing', 'index.ts') },
+    outdir: stage,
     bundle: true,
+    splitting: true,
+    chunkNames: 'chunks/[hash]',
     format: 'esm',
     platform: 'node',
     target: 'node20',
@@ -89,6 +92,7 @@ async function writeManifest() {
     engines: { node: '>=20.19' },
     exports: {
       '.': { types: './types/sdk/index.d.ts', default: './index.js' },
+      './testing': { types: './types/sdk/testing/index.d.ts', default: './testing.js' },
       './package.json': './package.json',
     },
     types: './types/sdk/index.d.ts',

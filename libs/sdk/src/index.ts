@@ -11,8 +11,15 @@ export type {
   TypedEvent,
 } from './function.js';
 export type {
+  Branch,
   InvokeStepOptions,
+  MapContext,
+  MapOptions,
+  ParallelMode,
+  ParallelOptions,
   SentEvents,
+  SettledReason,
+  SettledResult,
   StepContext,
   StepOptions,
   StepTools,

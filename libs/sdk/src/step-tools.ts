@@ -1,5 +1,5 @@
 /** `step`: what a handler does durably. Steps begin as they are called, not as they are awaited; they do not nest. */
-import type { EmittedEvent } from '@ironflow/schema';
+import type { EmittedEvent, Failure } from '@ironflow/schema';
 import type { Duration } from './duration.js';
 import type { IronflowFunction, Retries, TypedEvent } from './function.js';
 import type { Jsonified } from './output.js';
@@ -38,6 +38,8 @@ export interface WaitForEventOptions {
 }
 
 export interface WaitForSignalOptions {
+  /** The name of the signal; by default that of the step, without the prefix of a branch. */
+  signal?: string;
   /** Default: 7 days. */
   timeout?: Duration;
 }
@@ -49,6 +51,47 @@ export interface InvokeStepOptions<Input = unknown, Output = unknown> {
   /** Without it the step waits for as long as the other run takes. */
   timeout?: Duration;
 }
+
+export interface MapContext extends StepContext {
+  /** Of the item, from 0. */
+  readonly index: number;
+}
+
+/**
+ * `failFast`, the default: the first error that the handler sees. `allSettled`: a result for each, and no error but a
+ * ConfigurationError.
+ */
+export type ParallelMode = 'failFast' | 'allSettled';
+
+export interface ParallelOptions<Mode extends ParallelMode = ParallelMode> {
+  /** How many are under way at most; a whole number from 1, and without it all of them. */
+  concurrency?: number;
+  mode?: Mode;
+}
+
+/** `retries` and `timeout` are those of each item's step. */
+export interface MapOptions<Mode extends ParallelMode = ParallelMode>
+  extends ParallelOptions<Mode>, StepOptions {}
+
+/** As of `Promise.allSettled`, but JSON: a function can return it. */
+export type SettledResult<T> =
+  { status: 'fulfilled'; value: T } | { status: 'rejected'; reason: SettledReason };
+
+export interface SettledReason {
+  /** Of the error: `StepError` for a step that used up its attempts. */
+  name: string;
+  message: string;
+  /** Of a StepError, as are the next two. */
+  stepId?: string;
+  attempts?: number;
+  /** What the step's last attempt threw. */
+  failure?: Pick<Failure, 'name' | 'message'>;
+}
+
+type Gathered<T, Mode extends ParallelMode> = Mode extends 'allSettled' ? SettledResult<T> : T;
+
+/** Its steps are its own `step`'s: their names begin with the name of the branch. */
+export type Branch<T = unknown> = (step: StepTools) => T | Promise<T>;
 
 export interface StepTools {
   /**
@@ -103,4 +146,50 @@ export interface StepTools {
   sleep(name: string, duration: Duration): Promise<void>;
   /** A time that has passed resolves at once. */
   sleepUntil(name: string, time: Date): Promise<void>;
+  /**
+   * Whether this run takes the new way here: for code that changes while runs of the code before it are under way. False
+   * when steps are recorded that the handler has not called by now, since then the run had been past this point before it
+   * was asked; else true. The answer is recorded, and is the same for as long as the run lasts, wherever it is asked for
+   * again by that id; it waits for nothing. It takes one of the run's steps, named `patched(<id>)`: no other step may have
+   * a name of that form.
+   */
+  patched(id: string): Promise<boolean>;
+  /**
+   * Runs `work` for each item as a step of its own, `name[0]`, `name[1]`…, and resolves with their outputs in the order of
+   * the items. A second map of that name has `name:1[0]`…
+   *
+   * `failFast` rejects with the first StepError that the handler sees, and begins no further item; those that are under way
+   * go on, and what becomes of them is recorded while the run lasts. `allSettled` resolves with a SettledResult for each.
+   *
+   * Rejects with a ConfigurationError, before anything begins, when there are more items than a map may have (1,000) or the
+   * run has steps left.
+   */
+  map<Item, T, Mode extends ParallelMode = 'failFast'>(
+    name: string,
+    items: readonly Item[],
+    work: (item: Item, context: MapContext) => T | Promise<T>,
+    options?: MapOptions<Mode>,
+  ): Promise<Gathered<Jsonified<T>, Mode>[]>;
+  /**
+   * Runs branches beside one another: each an async function of the `step` it is given, whose names begin with
+   * `name[0].`, or `name.<key>.` when the branches are an object. So branches may use the same names, and take any time of
+   * their own between steps. A second parallel of that name has `name:1[0].`…
+   *
+   * Resolves with what the branches return, in the shape in which they were given; that is recorded nowhere, and
+   * made again in each replay. `failFast` rejects with the first error of a branch, and begins no further branch; those
+   * that are under way go on while the handler does, as under `Promise.all`. `allSettled` resolves with a SettledResult
+   * for each. Rejects with a ConfigurationError, before anything begins, when there are more than 1,000.
+   */
+  parallel<
+    const Branches extends readonly Branch[] | Readonly<Record<string, Branch>>,
+    Mode extends ParallelMode = 'failFast',
+  >(
+    name: string,
+    branches: Branches,
+    options?: ParallelOptions<Mode>,
+  ): Promise<{
+    -readonly [Key in keyof Branches]: Branches[Key] extends (step: StepTools) => infer T
+      ? Gathered<Awaited<T>, Mode>
+      : never;
+  }>;
 }

@@ -17,6 +17,11 @@
  *     handler that awaits work of its own (outside of any step) beside a pending sleep or retry is therefore left, and
  *     called again when the timer is due. While no step is pending it is waited for.
  * A5. After the end nothing more is begun or recorded: a step called then stays pending for ever.
+ * A6. `patched` answers at once, on the first run and on a replay, so that asking takes no turn: what is recorded of it, or
+ *     false while a recorded step is left that the handler has neither called nor gone past (A1). That answer is recorded
+ *     with it, ahead of whatever the handler does by it (A3). So code that always asked is not answered false: what is
+ *     recorded before the marker was called before it, and is so in a replay, unless work of the handler's own decides
+ *     which of the two comes first.
  */
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { limits } from '@ironflow/schema';
@@ -29,7 +34,7 @@ import type { Log } from '../logger.js';
 import { readOutput } from '../output.js';
 import type { StartTimer } from '../timer.js';
 import { attemptStep, recordOfFailure } from './attempt.js';
-import type { Attempt, StepWork } from './attempt.js';
+import type { Attempt, RunStep, StepWork } from './attempt.js';
 import { answerable, Batches } from './batches.js';
 import { Gate } from './gate.js';
 import { createHandlerContext } from './handler-context.js';
@@ -37,6 +42,7 @@ import { LazyAbort } from './lazy-abort.js';
 import { readMemo } from './memo.js';
 import { Occurrences } from './occurrences.js';
 import { outcomeOfError, outcomeOfValue } from './outcome.js';
+import { markerName, markerRecord } from './patches.js';
 import type { PlatformCalls } from './platform-calls.js';
 
 export interface Recorder {
@@ -53,6 +59,8 @@ export interface ActivationOptions {
   /** Uniform in [0, 1). */
   random: () => number;
   startTimer: StartTimer;
+  /** What runs as the work of a step; without it, its own. For the test kit. */
+  workOf?: (step: RunStep, stepId: string) => RunStep['work'];
   /** To the platform, as the function's own key. */
   platform: PlatformCalls;
   log: Log;
@@ -106,6 +114,8 @@ class Driver implements Activation {
   private readonly settled: Settled[];
   /** Recorded steps that the handler went past without calling them, in case it still does. */
   private readonly passed = new Map<string, Settled>();
+  /** What `patched` has answered, by the id of its marker. */
+  private readonly patches: Map<string, boolean>;
   private readonly running = new Set<Attempt>();
   /** Recorded, and not submitted yet. */
   private readonly batches = new Batches(() => this.gate.submit());
@@ -128,6 +138,7 @@ class Driver implements Activation {
     this.result = new Promise((resolve) => (this.finish = resolve));
     this.memo = readMemo(options.invocation.memo);
     this.settled = [...this.memo.settled];
+    this.patches = new Map(this.memo.patches);
     this.nextOrder = this.memo.nextOrder;
     this.unseen = this.memo.byId.size;
   }
@@ -147,6 +158,8 @@ class Driver implements Activation {
         silent: () => this.over || this.unseen > 0,
       }),
       call: (step) => this.call(step),
+      patched: (patchId) => this.patched(patchId),
+      stepsLeft: () => limits.stepsPerRunMax - this.occurrences.size,
     });
     if (this.options.recorder !== undefined) this.watchProgress();
     void context
@@ -181,12 +194,7 @@ class Driver implements Activation {
 
   /** A step is called by the handler. */
   private call(step: StepWork): Promise<unknown> {
-    const outer = stepScope.getStore();
-    if (outer?.driver === this) {
-      throw new NonRetryableError(
-        `step "${step.name}" is called inside step "${outer.stepId}": steps do not nest`,
-      );
-    }
+    this.refuseWithinStep(step.name);
     if (this.over || this.expired || this.fatal !== undefined) return new Promise(() => {});
     const id = this.occurrences.next(step.name);
     const recorded = this.memo.byId.get(id);
@@ -197,6 +205,30 @@ class Driver implements Activation {
     this.touch();
     if (this.fatal === undefined) this.pursue(id, step, recorded);
     return promise;
+  }
+
+  /** Whether the run goes by the patch is decided once (A6). */
+  private patched(patchId: string): Promise<boolean> {
+    const marker = markerName(patchId);
+    this.refuseWithinStep(marker);
+    if (this.over || this.expired || this.fatal !== undefined) return new Promise(() => {});
+    // Counted in a replay too, so that the limit of steps is met at the same one.
+    if (!this.occurrences.has(marker))
+      this.fatal = this.misfit(this.occurrences.next(marker), 'run', undefined);
+    let answer = this.patches.get(marker);
+    if (answer === undefined) {
+      answer = [...this.memo.byId.keys()].every((id) => this.occurrences.has(id) || this.passed.has(id));
+      this.patches.set(marker, answer);
+      this.batches.add(markerRecord(patchId, answer, this.options.now()));
+    }
+    this.touch();
+    return Promise.resolve(answer);
+  }
+
+  private refuseWithinStep(name: string): void {
+    const outer = stepScope.getStore();
+    if (outer?.driver !== this) return;
+    throw new NonRetryableError(`step "${name}" is called inside step "${outer.stepId}": steps do not nest`);
   }
 
   private misfit(id: string, type: StepType, recorded: MemoizedStep | undefined): Error | undefined {
@@ -236,7 +268,9 @@ class Driver implements Activation {
 
   private begin(id: string, step: StepWork, number: number): void {
     if (this.over || this.expired || this.fatal !== undefined || 'record' in step) return;
-    const attempt: Attempt = { id, step, number, startedAtMs: this.options.now() };
+    const { workOf, now } = this.options;
+    const own = workOf === undefined || step.type !== 'run' ? step : { ...step, work: workOf(step, id) };
+    const attempt: Attempt = { id, step: own, number, startedAtMs: now() };
     this.running.add(attempt);
     const options = { ...this.options, abort: this.lazyAbort };
     const record = stepScope.run({ driver: this, stepId: id }, attemptStep, attempt, options);

@@ -1,6 +1,6 @@
 /** Makes the one object that a handler gets: its event, checked against the schema, and its `step`. */
 import { messageOf } from '@ironflow/errors';
-import { describeIssue, limits, retryPolicySchema } from '@ironflow/schema';
+import { describeIssue, retryPolicySchema } from '@ironflow/schema';
 import type { DeliveredEvent, EmittedEvent, Invocation, StepRecord } from '@ironflow/schema';
 import type { RetryPolicy } from '@ironflow/retry-policy';
 import { parseDuration, readStepTimeout } from '../duration.js';
@@ -14,16 +14,18 @@ import type {
   SentEvents,
   StepContext,
   StepOptions,
-  StepTools,
   WaitForEventOptions,
   WaitForSignalOptions,
 } from '../step-tools.js';
 import type { PendingStep, StepWork } from './attempt.js';
 import { withSignal } from './lazy-abort.js';
 import type { LazyAbort } from './lazy-abort.js';
+import { withParallel } from './parallel-tools.js';
+import type { SingleTools } from './parallel-tools.js';
 import { createSendEvents } from './send-events.js';
 import type { PlatformCalls } from './platform-calls.js';
 import type { SendEvents } from './send-events.js';
+import { checkName, checkPatchId } from './step-name.js';
 import { createWaitSteps } from './wait-steps.js';
 import type { WaitSteps } from './wait-steps.js';
 
@@ -35,27 +37,31 @@ interface ContextOptions {
   logger: Logger;
   platform: PlatformCalls;
   call: (step: StepWork) => Promise<unknown>;
+  patched: (id: string) => Promise<boolean>;
+  /** How many steps the run may still have. */
+  stepsLeft: () => number;
 }
 
 /** Rejects with a NonRetryableError when the event does not fit the function's schema. */
 export async function createHandlerContext(options: ContextOptions): Promise<HandlerContext<unknown>> {
   const { definition, invocation, abort, logger } = options;
   const event = await readEvent(invocation.event, definition.schema);
+  const single = createSingleTools({
+    ...options,
+    policy: definition.config.retries,
+    stepTimeoutMs: definition.config.stepTimeoutMs,
+    sendEvents: createSendEvents(options.platform, invocation),
+    waits: createWaitSteps({
+      ...options,
+      data: event.data,
+      policy: definition.config.retries,
+      stepTimeoutMs: definition.config.stepTimeoutMs,
+    }),
+  });
   const context = {
     event,
     events: [event],
-    step: createStepTools({
-      ...options,
-      policy: definition.config.retries,
-      stepTimeoutMs: definition.config.stepTimeoutMs,
-      sendEvents: createSendEvents(options.platform, invocation),
-      waits: createWaitSteps({
-        ...options,
-        data: event.data,
-        policy: definition.config.retries,
-        stepTimeoutMs: definition.config.stepTimeoutMs,
-      }),
-    }),
+    step: withParallel(single, options),
     run: {
       id: invocation.run.id,
       functionId: invocation.run.functionId,
@@ -67,15 +73,16 @@ export async function createHandlerContext(options: ContextOptions): Promise<Han
   return withSignal(context, abort);
 }
 
-function createStepTools(options: {
+function createSingleTools(options: {
   call: (step: StepWork) => Promise<unknown>;
+  patched: (id: string) => Promise<boolean>;
   policy: RetryPolicy;
   stepTimeoutMs: number | undefined;
   sendEvents: SendEvents;
   waits: WaitSteps;
   now: () => number;
-}): StepTools {
-  const { call, sendEvents, waits, policy, stepTimeoutMs, now } = options;
+}): SingleTools {
+  const { call, patched, sendEvents, waits, policy, stepTimeoutMs, now } = options;
   const named = (name: string, step: () => StepWork) =>
     attempted(() => {
       checkName(name);
@@ -110,7 +117,7 @@ function createStepTools(options: {
     waitForEvent: <Data>(name: string, given: WaitForEventOptions) =>
       named(name, () => waits.event(name, given)) as Promise<TypedEvent<Data> | null>,
     waitForSignal: <Data>(name: string, given: WaitForSignalOptions = {}) =>
-      named(name, () => waits.signal(name, given.timeout)) as Promise<Data | null>,
+      named(name, () => waits.signal(name, given)) as Promise<Data | null>,
     invoke: <Output>(name: string, given: InvokeStepOptions) =>
       named(name, () => waits.invoke(name, given)) as Promise<Jsonified<Output>>,
     invokeAsync: (name, given) =>
@@ -128,6 +135,11 @@ function createStepTools(options: {
         if (Number.isNaN(atMs)) throw new ConfigurationError(`step "${name}": sleepUntil takes a valid Date`);
         return call(sleepStep({ name, passed: atMs <= now(), due: { atMs: Math.max(0, atMs) }, now }));
       }) as Promise<void>,
+    patched: (id) =>
+      attempted(() => {
+        checkPatchId(id);
+        return patched(id);
+      }) as Promise<boolean>,
   };
 }
 
@@ -163,21 +175,6 @@ function sleepStep(of: {
         : { ...base, status: 'waiting', due: of.due };
     },
   };
-}
-
-/** NUL, or half a surrogate pair. */
-const unstorable = /\0|\p{Surrogate}/u;
-
-function checkName(name: unknown): asserts name is string {
-  if (typeof name !== 'string' || name === '') throw new ConfigurationError('a step needs a name');
-  // Most names are so short that their bytes need no counting.
-  if (name.length * 3 > limits.stepNameBytesMax && Buffer.byteLength(name) > limits.stepNameBytesMax) {
-    throw new ConfigurationError(`a step's name is at most ${limits.stepNameBytesMax} bytes`);
-  }
-  // What Postgres would change or refuse would not be found again in the memo.
-  if (unstorable.test(name)) {
-    throw new ConfigurationError(`a step's name is well-formed text without NUL`);
-  }
 }
 
 function policyOf(name: string, retries: Retries | undefined, inherited: RetryPolicy): RetryPolicy {

@@ -1,10 +1,14 @@
 /** What is recorded of a run, as a replay needs it. */
 import type { MemoizedStep } from '@ironflow/schema';
+import { answerOf, isMarkerName } from './patches.js';
 
 export interface Memo {
+  /** Steps of the function's own. */
   readonly byId: ReadonlyMap<string, MemoizedStep>;
   /** Steps that completed or failed, in the order in which the function saw them settle. */
   readonly settled: readonly MemoizedStep[];
+  /** What `step.patched` answered, by the id of its marker. */
+  readonly patches: ReadonlyMap<string, boolean>;
   /** The place of the next step to settle. */
   readonly nextOrder: number;
 }
@@ -14,7 +18,12 @@ export interface Memo {
  * activations, so it fills the next place that no step has, and sleeps among themselves keep the order of the memo.
  */
 export function readMemo(steps: readonly MemoizedStep[]): Memo {
-  const byId = new Map(steps.map((step) => [step.id, step]));
+  const byId = new Map<string, MemoizedStep>();
+  const patches = new Map<string, boolean>();
+  for (const step of steps) {
+    if (isMarkerName(step.id)) patches.set(step.id, answerOf(step));
+    else byId.set(step.id, step);
+  }
   const ended = [...byId.values()].filter(({ status }) => status === 'completed' || status === 'failed');
   const placed = ended.filter(hasOrder).sort((a, b) => a.order - b.order);
   const unplaced = ended.filter((step) => !hasOrder(step));
@@ -25,7 +34,7 @@ export function readMemo(steps: readonly MemoizedStep[]): Memo {
     settled.push(step);
   }
   settled.push(...unplaced.slice(next));
-  return { byId, settled, nextOrder: Math.max(settled.length, (placed.at(-1)?.order ?? -1) + 1) };
+  return { byId, patches, settled, nextOrder: Math.max(settled.length, (placed.at(-1)?.order ?? -1) + 1) };
 }
 
 function hasOrder(step: MemoizedStep): step is MemoizedStep & { order: number } {

@@ -8,6 +8,10 @@ export class Occurrences {
     return this.used.size;
   }
 
+  has(id: string): boolean {
+    return this.used.has(id);
+  }
+
   /** The id of the next step of that name. An id that somebody gave as a name is passed over. */
   next(name: string): string {
     let count = this.counts.get(name) ?? 0;

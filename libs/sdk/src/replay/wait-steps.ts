@@ -5,7 +5,7 @@ import type { RetryPolicy } from '@ironflow/retry-policy';
 import { ConfigurationError } from '../configuration-error.js';
 import { parseDuration } from '../duration.js';
 import type { Duration } from '../duration.js';
-import type { InvokeStepOptions, WaitForEventOptions } from '../step-tools.js';
+import type { InvokeStepOptions, WaitForEventOptions, WaitForSignalOptions } from '../step-tools.js';
 import type { InvokeStep, PendingStep, RunStep } from './attempt.js';
 import { keyOf, unlessRefused } from './platform-calls.js';
 import type { PlatformCalls } from './platform-calls.js';
@@ -14,7 +14,7 @@ const defaultTimeout: Duration = '7d';
 
 export interface WaitSteps {
   event(name: string, options: WaitForEventOptions): PendingStep;
-  signal(name: string, timeout: Duration | undefined): PendingStep;
+  signal(name: string, options: WaitForSignalOptions): PendingStep;
   invoke(name: string, options: InvokeStepOptions): InvokeStep;
   invokeAsync(name: string, options: Omit<InvokeStepOptions, 'timeout'>): RunStep;
 }
@@ -68,8 +68,12 @@ export function createWaitSteps(options: WaitStepsOptions): WaitSteps {
       };
       return pending({ type: 'wait_for_event', name, awaited }, given.timeout);
     },
-    signal: (name, timeout) =>
-      pending({ type: 'wait_for_signal', name, awaited: { kind: 'signal', signal: name } }, timeout),
+    signal: (name, { signal = name, timeout }) => {
+      if (!isText(signal, limits.stepNameBytesMax)) {
+        refuse(name, 'signal', `must be a text of at most ${limits.stepNameBytesMax} bytes`);
+      }
+      return pending({ type: 'wait_for_signal', name, awaited: { kind: 'signal', signal } }, timeout);
+    },
     invoke: (name, given) => {
       const target = targetOf(name, given);
       const due = given.timeout === undefined ? {} : { due: { inMs: parseDuration(given.timeout) } };

@@ -1,23 +1,20 @@
-/** A run that is kept in memory, and what executor and Postgres do with it: for tests of the replay core. */
-import { stepRecordSchema } from '@ironflow/schema';
-import type { EmittedEvent, Invocation, MemoizedStep, Outcome, StepRecord } from '@ironflow/schema';
+/** A run of which a test says which timers fire and where its process dies: for tests of the replay core. */
+import type { EmittedEvent, Invocation, MemoizedStep, Outcome } from '@ironflow/schema';
 import type { InvokeOptions } from '../client/client.js';
 import { createFunction } from '../function.js';
 import type { HandlerContext, IronflowFunction } from '../function.js';
 import type { LogLine } from '../logger.js';
-import { startActivation } from '../replay/activation.js';
 import type { PlatformCalls } from '../replay/platform-calls.js';
 import type { StartTimer } from '../timer.js';
+import { activateStored, answerWait, createStoredRun, driveToEnd, endWait } from './stored-run.js';
+import type { StoredRun } from './stored-run.js';
 
 export const runId = '0192f0c0-0000-7000-8000-000000000001';
 export const invokedEventId = '0192f0c0-0000-7000-8000-00000000000e';
 const eventId = '0192f0c0-0000-7000-8000-000000000000';
 
-export interface MemoryRun {
-  steps: Map<string, MemoizedStep>;
-  records: StepRecord[];
+export interface MemoryRun extends StoredRun {
   lines: LogLine[];
-  attempt: number;
   violations: string[];
   /** What its steps sent, as often as they did. */
   sent: EmittedEvent[];
@@ -27,33 +24,16 @@ export interface MemoryRun {
   refusal?: Error | undefined;
 }
 export const newRun = (): MemoryRun => ({
-  steps: new Map(),
-  records: [],
+  ...createStoredRun(),
   lines: [],
-  attempt: 1,
   violations: [],
   sent: [],
   invoked: [],
 });
 
-/** What the executor and Postgres do with records. */
-function keep(run: MemoryRun, records: StepRecord[]): void {
-  for (const record of records) {
-    stepRecordSchema.parse(record);
-    run.records.push(record);
-    const { id, type, attempt, status } = record;
-    const order = 'order' in record && record.order !== undefined ? { order: record.order } : {};
-    const output = 'output' in record && record.output !== undefined ? { output: record.output } : {};
-    const error = 'error' in record ? { error: record.error } : {};
-    run.steps.set(id, { id, type, attempt, status, ...order, ...output, ...error });
-  }
-}
-
 /** What a step waits for has come. */
 export function answer(run: MemoryRun, stepId: string, output: unknown): void {
-  const step = run.steps.get(stepId)!;
-  run.steps.delete(stepId);
-  run.steps.set(stepId, { ...step, status: 'completed', output: JSON.stringify(output) });
+  answerWait(run, stepId, { output: JSON.stringify(output) });
 }
 
 /** A timer fires: of those that are set, the one that `choose` picks; it moves behind what ended before. */
@@ -61,8 +41,7 @@ export function fireTimer(run: MemoryRun, choose: (count: number) => number): bo
   const set = [...run.steps.values()].filter(({ status }) => status === 'waiting' || status === 'retrying');
   const step = set[choose(set.length)];
   if (step === undefined) return false;
-  run.steps.delete(step.id);
-  run.steps.set(step.id, { ...step, status: step.status === 'waiting' ? 'completed' : 'errored' });
+  endWait(run, step.id);
   return true;
 }
 
@@ -71,7 +50,7 @@ export interface Activate {
   definition: IronflowFunction;
   mode?: 'push' | 'pull';
   /** Pull: the process dies once so many records were kept. */
-  crashAfter?: number;
+  crashAfter?: number | undefined;
   data?: unknown;
   /** Default: time stands still, so nothing settles out of turn. */
   startTimer?: StartTimer;
@@ -86,39 +65,20 @@ export const impatient: StartTimer = (delayMs, callback) => {
   return () => clearImmediate(timer);
 };
 
-export async function activate(options: Activate): Promise<Outcome | 'crashed'> {
-  const { run, definition, mode = 'pull', crashAfter = Number.POSITIVE_INFINITY } = options;
-  let kept = 0;
-  let queue = Promise.resolve();
-  const recorder = {
-    record(records: StepRecord[]) {
-      queue = queue.then(async () => {
-        await turn();
-        if (kept >= crashAfter) return new Promise<void>(() => {});
-        keep(run, records);
-        kept += records.length;
-        if (kept >= crashAfter) {
-          activation.abort(new Error('the process died'));
-          return new Promise<void>(() => {});
-        }
-      });
-      return queue;
-    },
-  };
-  const activation = startActivation({
+export function activate(options: Activate): Promise<Outcome | 'crashed'> {
+  const { run, definition, mode = 'pull', crashAfter } = options;
+  return activateStored({
+    run,
     definition,
+    mode,
+    crashAfter,
     invocation: invocationOf(run, options.data),
-    ...(mode === 'pull' ? { recorder } : {}),
     now: () => 1_700_000_000_000,
     random: () => 0.5,
     startTimer: options.startTimer ?? standingStill,
     platform: platformOf(run),
     log: (line) => run.lines.push(line),
   });
-  const result = await activation.result;
-  if (result.kind === 'aborted') return 'crashed';
-  keep(run, result.records);
-  return result.outcome;
 }
 
 function platformOf(run: MemoryRun): PlatformCalls {
@@ -158,21 +118,15 @@ function memoOf(memory: MemoryRun): MemoizedStep[] {
   return [...placed.reverse(), ...steps.filter(({ order }) => order === undefined)];
 }
 
-/** Activates until the run ends, as scheduler and executor would. */
-export async function drive(options: Activate & { crashes?: number[]; choose?: (count: number) => number }) {
+/** Activates until the run ends; no time passes but by the timers that fire. */
+export function drive(options: Activate & { crashes?: number[]; choose?: (count: number) => number }) {
   const crashes = [...(options.crashes ?? [])];
-  for (let activations = 1; activations < 500; activations += 1) {
-    const crashAfter = crashes.shift();
-    const outcome = await activate({ ...options, ...(crashAfter === undefined ? {} : { crashAfter }) });
-    if (outcome === 'crashed' || outcome.kind === 'continue') continue;
-    if (outcome.kind === 'completed') return outcome;
-    if (outcome.kind === 'threw' && outcome.retryInMs === undefined) return outcome;
-    if (outcome.kind === 'threw') run(options).attempt += 1;
-    else if (!fireTimer(options.run, options.choose ?? (() => 0))) throw new Error('yielded without a timer');
-  }
-  throw new Error('the run does not end');
+  return driveToEnd(options.run, {
+    activate: () => activate({ ...options, crashAfter: crashes.shift() ?? options.crashAfter }),
+    pause: () => {},
+    wake: () => fireTimer(options.run, options.choose ?? (() => 0)),
+  });
 }
-const run = (options: { run: MemoryRun }) => options.run;
 
 export const turn = () => new Promise<void>((resolve) => setImmediate(resolve));
 export const define = (handler: (context: HandlerContext<unknown>) => unknown, retries?: number) =>
