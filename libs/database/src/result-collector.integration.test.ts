@@ -1,16 +1,17 @@
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import type { StepRecord } from '@ironflow/schema';
 import { stopSharedServers } from '@ironflow/testing';
-import { createPlatform, freshId, startRuns } from '../test/platform.js';
+import { createPlatform, freshId, newEvent, newRun, startRuns } from '../test/platform.js';
 import type { Platform } from '../test/platform.js';
 import {
   createApiStore,
   createCollectorStore,
   createExecutorStore,
+  createIngestStore,
   createSchedulerStore,
   isRefusedData,
 } from './index.js';
-import type { CollectorStore, NewRun, RunProgress } from './index.js';
+import type { CollectorStore, NewEvent, NewRun, RunProgress } from './index.js';
 
 let platform: Platform;
 let collector: CollectorStore;
@@ -231,6 +232,53 @@ test('outputs are kept to the letter, with NUL, lone surrogates and numbers as w
   ]);
   const detail = await createApiStore(platform.tenant).getRun(run.environmentId, run.id);
   expect(detail).toMatchObject({ error, output: JSON.parse(output) as unknown });
+});
+
+test('a failure is told of by an event to be routed, which has what failed to the letter; other ends are not', async () => {
+  const ingest = createIngestStore(platform.tenant);
+  const { scope } = platform.ours;
+  const start = async (event: NewEvent): Promise<NewRun> => {
+    await ingest.storeEvents(scope.environmentId, [event]);
+    const run = newRun(scope, event.id);
+    const toRoute = {
+      id: event.id,
+      environmentId: scope.environmentId,
+      awaitedAs: undefined,
+      registryVersion: 0,
+    };
+    await createSchedulerStore(platform.service).routeEvents([toRoute], [run]);
+    return run;
+  };
+  const small = newEvent({ data: '{"n":1.0,"s":"\\u0000\\ud800"}' });
+  const large = newEvent({ data: JSON.stringify('x'.repeat(300_000)) });
+  const ofFailure = newEvent({ name: 'ironflow.function.failed', source: 'system' });
+  const runs = await Promise.all([small, large, ofFailure, newEvent()].map(start));
+  const error = { name: 'RangeError', message: 'no \u0000' };
+  const accepted = await collector.apply(
+    runs.map((run, index) => progress(run, { status: index === 3 ? 'cancelled' : 'failed', error })),
+  );
+  const toldOf = new Map(accepted.map(({ runId, failureEventId }) => [runId, failureEventId]));
+  expect(runs.map(({ id }) => toldOf.get(id) !== undefined)).toEqual([true, true, false, false]);
+  const told = await createSchedulerStore(platform.service).unroutedAmong(
+    [...toldOf.values()].filter((id) => id !== undefined),
+  );
+  const of = (run: NewRun) => told.find(({ id }) => id === toldOf.get(run.id))!;
+  expect(of(runs[0]!)).toMatchObject({
+    scope,
+    name: 'ironflow.function.failed',
+    source: 'system',
+    correlationId: runs[0]!.correlationId,
+    causationId: small.id,
+  });
+  expect(of(runs[0]!).data).toContain(small.data);
+  expect(JSON.parse(of(runs[0]!).data)).toMatchObject({
+    run: { id: runs[0]!.id, functionId: 'ship', appId: 'shop' },
+    error,
+    event: { id: small.id, name: small.name },
+  });
+  expect(JSON.parse(of(runs[1]!).data)).toMatchObject({ event: { id: large.id, data: null } });
+  // A second time nothing is accepted, so nothing is told.
+  expect(await collector.apply([progress(runs[0]!, { status: 'failed', error })])).toEqual([]);
 });
 
 test('a batch with data that is refused fails as a whole, and is known to be refused', async () => {

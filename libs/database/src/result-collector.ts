@@ -8,10 +8,10 @@
  * 4. A step's first accepted wait fixes when it is due, by PostgreSQL's clock.
  * 5. A retry of the run itself serves every reason to run that there is: nothing calls the function before it is due, and
  *    what came meanwhile is found then (see timers.ts). A run that was asked to stop does not wait for it.
- * 6. A run that becomes `failed` leaves a dead letter, in the same commit.
+ * 6. A run that becomes `failed` leaves a dead letter, and an event that tells of it, in the same commit.
  */
 import { randomBytes } from 'node:crypto';
-import { createId, isTerminal } from '@ironflow/schema';
+import { createId, isTerminal, systemEventNames } from '@ironflow/schema';
 import type { DeadLetter, Failure, RunMode, RunStatus, Scope, StepRecord } from '@ironflow/schema';
 import type { Database, Statement } from './database.js';
 import { storeDeadLetters } from './dead-letters.js';
@@ -56,6 +56,8 @@ export interface AcceptedRun {
   nextDueInMs?: number;
   /** It has ended, and these runs wait for that. */
   awaitedBy?: string[];
+  /** The event that tells that it has failed, still to be routed. */
+  failureEventId?: string;
   correlationId: string;
   traceparent?: string;
   createdAtMs: number;
@@ -105,6 +107,7 @@ export function createCollectorStore(database: Database): CollectorStore {
  * 430 at 2,000.
  */
 const runsPerStatementMax = 500;
+const failureEventDataBytesMax = 256 * 1024;
 
 async function apply(database: Database, batch: readonly RunProgress[]): Promise<AcceptedRun[]> {
   // More would be more commits: those before one that fails would be done, and nobody would know of them.
@@ -167,6 +170,7 @@ function applyStatementFor(runs: 'without_failures' | 'with_failures'): Statemen
     returning r.id, r.environment_id, r.event_id, r.function_id, r.app_id, r.mode, r.status, r.journal_seq,
       r.wake,
       r.served, r.correlation_id, r.traceparent, r.created_at, r.started_at, r.ended_at, g.retry_in_ms
+      ${hasFailures ? ', r.error' : ''}
   ), stored as (
     insert into steps (run_id, step_id, attempt, environment_id, name, type, status, output, error,
       started_at, ended_at,
@@ -210,24 +214,48 @@ function applyStatementFor(runs: 'without_failures' | 'with_failures'): Statemen
     delete from waits where run_id = any(array(select id from accepted where ended_at is not null))
   ), untaken as (
     delete from signals where run_id = any(array(select id from accepted where ended_at is not null))
-  )${hasFailures ? lettersOfFailures : ''}
+  )${hasFailures ? tracesOfFailures : ''}
   select ${acceptedColumns}, ${scopeColumns}, (
       select (extract(epoch from min(due_at) - clock_timestamp()) * 1000)::float8 from armed where run_id = r.id
     ) as next_due_in_ms, (
       select array_agg(w.run_id) from waits w
       where r.ended_at is not null and w.kind = 'run' and w.awaited_run_id = r.id
-    ) as awaited_by
+    ) as awaited_by,
+    ${hasFailures ? '(select f.failure_id from failed f join told t on t.id = f.failure_id where f.id = r.id)' : 'null::uuid'}
+      as failure_event_id
   from accepted r join environments e on e.id = r.environment_id`,
   };
 }
 
-const lettersOfFailures = `, left_behind as (
+/**
+ * The letter and the event that tells of it have one id. What fails because of such an event tells nobody: it could go round
+ * for ever. The event that started the run is part of it unless it is large.
+ */
+const tracesOfFailures = `, failed as (
+    select a.*, l.failure_id, v.event, v.event_name
+    from accepted a join unnest($39::uuid[], $40::uuid[]) as l (run_id, failure_id) on l.run_id = a.id
+    cross join lateral (
+      select json_build_object('id', id, 'name', name, 'version', version,
+        'data', case when octet_length(data::text) <= ${failureEventDataBytesMax} then data end) as event, name as event_name
+      from events where events.id = a.event_id offset 0
+    ) v
+  ), left_behind as (
     insert into dead_letters (id, environment_id, run_id, reason, detail, occurred_at)
-    select l.id, a.environment_id, a.id, 'run_failed', 'the run failed; its error says why', a.ended_at
-    from accepted a join unnest($39::uuid[], $40::uuid[]) as l (run_id, id) on l.run_id = a.id
+    select failure_id, environment_id, id, 'run_failed', 'the run failed; its error says why', ended_at from failed
+  ), told as (
+    insert into events (id, environment_id, name, data, source, correlation_id, causation_id, traceparent)
+    select failure_id, environment_id, '${systemEventNames.functionFailed}', json_build_object(
+        'run', json_build_object('id', id, 'functionId', function_id, 'appId', app_id),
+        'error', error, 'event', event),
+      'system', correlation_id, event_id::text, traceparent
+    from failed where event_name <> '${systemEventNames.functionFailed}'
+    returning id, environment_id, received_at
+  ), unrouted as (
+    insert into unrouted_events (event_id, environment_id, received_at)
+    select id, environment_id, received_at from told
   )`;
 
-/** Failures are few: the statement of batches without one does not know of letters. */
+/** Failures are few: the statement of batches without one does not know of what they leave. */
 const applyStatement = applyStatementFor('without_failures');
 const applyFailuresStatement = applyStatementFor('with_failures');
 
@@ -267,7 +295,7 @@ function hasEnded(run: Pick<RunProgress, 'status'>): boolean {
 const positionsStatement: Statement = {
   name: 'run_positions',
   text: `select ${acceptedColumns}, ${scopeColumns}, null::float8 as next_due_in_ms,
-      null::uuid[] as awaited_by from (
+      null::uuid[] as awaited_by, null::uuid as failure_event_id from (
       select * from runs where id = any($1::uuid[]) and id >= $2 and id <= $3 offset 0
     ) r join environments e on e.id = r.environment_id`,
 };
@@ -304,6 +332,7 @@ interface AcceptedRow {
   ended_at_ms: number | null;
   next_due_in_ms: number | null;
   awaited_by: string[] | null;
+  failure_event_id: string | null;
 }
 
 function toAcceptedRun(row: AcceptedRow): AcceptedRun {
@@ -320,6 +349,7 @@ function toAcceptedRun(row: AcceptedRow): AcceptedRun {
     served: row.served,
     ...(row.next_due_in_ms === null ? {} : { nextDueInMs: row.next_due_in_ms }),
     ...(row.awaited_by === null ? {} : { awaitedBy: row.awaited_by }),
+    ...(row.failure_event_id === null ? {} : { failureEventId: row.failure_event_id }),
     correlationId: row.correlation_id,
     ...(row.traceparent === null ? {} : { traceparent: row.traceparent }),
     createdAtMs: row.created_at_ms,

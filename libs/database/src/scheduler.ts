@@ -79,6 +79,8 @@ export interface SchedulerStore extends WaitStore {
   routeEvents(events: readonly EventToRoute[], runs: readonly NewRun[]): Promise<RoutingOutcome>;
   /** Stored longer ago than that and not routed, the oldest first: their message was lost. */
   unroutedEvents(query: UnroutedEventsQuery): Promise<StoredEvent[]>;
+  /** Of these, the ones that are not routed yet. */
+  unroutedAmong(eventIds: readonly string[]): Promise<StoredEvent[]>;
   /** Those of the events' runs that need an activation. */
   runsOfEvents(eventIds: readonly string[]): Promise<RunToActivate[]>;
   /** Runs that need an activation and were woken longer ago than that, the longest first. */
@@ -120,6 +122,8 @@ export function createSchedulerStore(database: Database): SchedulerStore {
       ]);
       return rows.map(toStoredEvent);
     },
+    unroutedAmong: async (eventIds) =>
+      (await database.query<StoredEventRow>(unroutedAmongStatement, [eventIds])).map(toStoredEvent),
     runsOfEvents: async (eventIds) => {
       const windows = windowsAround(eventIds);
       const rows = await database.query<RunToActivateRow>(runsOfEventsStatement, [
@@ -266,22 +270,28 @@ async function routeEvents(
 
 const unroutedStatement: Statement = {
   name: 'unrouted_events',
-  text: `select v.*, ${scopeColumns},
-      (extract(epoch from u.received_at) * 1000)::float8 as received_at_ms
-    from (
-      select event_id, received_at from unrouted_events
+  text: unroutedOf(`
       where received_at < now() - $1 * interval '1 ms'
         and (received_at, event_id) > (to_timestamp($2::float8 / 1000), $3::uuid)
-      order by received_at, event_id limit $4
-    ) u
+      order by received_at, event_id limit $4`),
+};
+const unroutedAmongStatement: Statement = {
+  name: 'unrouted_among',
+  text: unroutedOf('where event_id = any($1::uuid[])'),
+};
+
+function unroutedOf(condition: string): string {
+  return `select v.*, ${scopeColumns},
+      (extract(epoch from u.received_at) * 1000)::float8 as received_at_ms
+    from (select event_id, received_at from unrouted_events ${condition}) u
     cross join lateral (
       select id, environment_id, name, data::text, version, source, correlation_id, causation_id, traceparent,
         function_id, rerun_of, rerun_from_step
       from events where id = u.event_id offset 0
     ) v
     join environments e on e.id = v.environment_id
-    order by u.received_at, u.event_id`,
-};
+    order by u.received_at, u.event_id`;
+}
 
 const runColumns = `r.id, r.environment_id, r.mode, r.app_id, r.function_id, r.event_id, ${scopeColumns}`;
 /** The same words as the predicate of the partial index runs_to_activate. */

@@ -37,7 +37,7 @@ export const emittedEventSchema = z.strictObject({
 });
 export type EmittedEvent = z.infer<typeof emittedEventSchema>;
 
-export const eventSources = ['http', 'invoke', 'cron', 'nats', 'rerun'] as const;
+export const eventSources = ['http', 'invoke', 'cron', 'nats', 'rerun', 'system'] as const;
 export type EventSource = (typeof eventSources)[number];
 
 /** A stored event on its way to the scheduler. `data` is JSON text, never parsed on the way. */
@@ -76,10 +76,12 @@ export const ingestMessageSchema = z.object({
 });
 export type IngestMessage = z.infer<typeof ingestMessageSchema>;
 
-/** Names of the platform's own events; each matches one function only. */
+/** Names of the platform's own events; no pattern of a tenant matches them, and nobody else can emit them. */
 export const systemEventNames = {
   cron: (functionId: string) => `ironflow.cron.${functionId}`,
   invoke: (functionId: string) => `ironflow.invoke.${functionId}`,
+  /** A run has failed for good; the one of them that functions of a tenant may be triggered by. */
+  functionFailed: 'ironflow.function.failed',
 } as const;
 
 /** The event as the tenant's function and its CEL expressions see it. */

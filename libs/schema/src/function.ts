@@ -1,6 +1,7 @@
 /** What an app registers: its functions, their triggers and their retry policy. A bad one is refused naming the field. */
 import { z } from 'zod';
 import { defaultRetryPolicy } from '@ironflow/retry-policy';
+import { systemEventNames } from './event.js';
 import { appIdSchema, eventPatternSchema, functionIdSchema, reservedEventPrefix } from './identifiers.js';
 import { limits } from './limits.js';
 
@@ -14,8 +15,9 @@ const expression = z
 
 export const eventTriggerSchema = z.strictObject({
   event: eventPatternSchema.refine(
-    (pattern) => !pattern.startsWith(reservedEventPrefix),
-    `must not begin with "${reservedEventPrefix}", which is reserved for the platform`,
+    (pattern) => !pattern.startsWith(reservedEventPrefix) || pattern === systemEventNames.functionFailed,
+    `must not begin with "${reservedEventPrefix}", which is reserved for the platform, except for ` +
+      systemEventNames.functionFailed,
   ),
   /** CEL over `event`; the run starts only if it is true. */
   if: expression.optional(),

@@ -18,6 +18,8 @@ export const runNoticeSchema = z.object({
   served: z.number(),
   /** Accepted with this notice; none when a notice is sent again. */
   steps: z.array(z.object({ id: z.string(), attempt: z.number(), status: z.enum(stepStatuses) })),
+  /** The event that tells of its failure, stored with it and still to be routed. */
+  failureEventId: uuidSchema.optional(),
   /** How long from acceptance until the earliest timer that came with it. */
   nextDueInMs: z.number().optional(),
   /** JSON text; absent when there is none or `outputOmitted`. */

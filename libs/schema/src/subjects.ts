@@ -44,6 +44,7 @@ export const subjectFilters = {
   everyPublic: 'public.>',
   everyRunNotice: 'public.*.*.system.run.*.*',
   everyYieldedNotice: 'public.*.*.system.run.*.yielded',
+  everyFailedNotice: 'public.*.*.system.run.*.failed',
   everyArmedNotice: 'public.*.*.system.run.*.armed',
   everyWaitsNotice: 'public.*.*.system.waits.*.due',
   everyEventRoutedNotice: 'public.*.*.system.event.*.routed',

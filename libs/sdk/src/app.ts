@@ -13,7 +13,7 @@ export interface AppOptions {
 
 export function functionsById(options: AppOptions): ReadonlyMap<string, IronflowFunction> {
   const byId = new Map<string, IronflowFunction>();
-  for (const definition of options.functions) {
+  for (const definition of allOf(options)) {
     if (byId.has(definition.id)) {
       throw new ConfigurationError(`functions: "${definition.id}" is given twice`, 'functions');
     }
@@ -22,13 +22,21 @@ export function functionsById(options: AppOptions): ReadonlyMap<string, Ironflow
   return byId;
 }
 
+/** With those that are called for failures of others. */
+function allOf({ functions }: AppOptions): IronflowFunction[] {
+  return functions.flatMap((definition) => [
+    definition,
+    ...(definition.onFailure ? [definition.onFailure] : []),
+  ]);
+}
+
 /** Throws a ConfigurationError that names the field. */
 export function manifestOf(options: AppOptions & { url?: string | undefined }): AppManifest {
   const parsed = appManifestSchema.safeParse({
     id: options.app,
     ...(options.url === undefined ? { mode: 'pull' } : { mode: 'push', url: options.url }),
     sdk: sdkName,
-    functions: options.functions.map(({ config }) => config),
+    functions: allOf(options).map(({ config }) => config),
   });
   if (parsed.success) return parsed.data;
   const issue = describeIssue(parsed.error.issues[0]!);

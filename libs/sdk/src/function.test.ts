@@ -1,8 +1,9 @@
 import { readFile } from 'node:fs/promises';
-import { expect, test } from '@jest/globals';
+import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import { z } from 'zod';
 import { limits } from '@ironflow/schema';
+import { functionsById, manifestOf } from './app.js';
 import { ConfigurationError } from './configuration-error.js';
 import { parseDuration } from './duration.js';
 import { toFailure } from './failure.js';
@@ -144,4 +145,44 @@ test('the SDK says the version that its package has', async () => {
     version: string;
   };
   expect(sdkName).toBe(`typescript/${manifest.version}`);
+});
+
+describe('onFailure', () => {
+  const failing = (onFailure: FunctionOptions<unknown>['onFailure'], id = 'charge') =>
+    createFunction(
+      {
+        ...{ id, name: 'Charge', triggers: [], retries: 2, stepTimeout: '5s' },
+        ...(onFailure === undefined ? {} : { onFailure }),
+      },
+      () => 1,
+    );
+
+  test('is a function of its own, registered with the other', () => {
+    const definition = failing(() => {});
+    const manifest = manifestOf({ app: 'shop', functions: [definition] });
+    expect(manifest.functions).toMatchObject([
+      { id: 'charge' },
+      {
+        id: 'charge-on-failure',
+        name: 'Charge (failure)',
+        triggers: [{ event: 'ironflow.function.failed', if: 'event.data.run.functionId == "charge"' }],
+        retries: { attempts: 2 },
+        stepTimeoutMs: 5_000,
+      },
+    ]);
+    expect([...functionsById({ app: 'shop', functions: [definition] }).keys()]).toEqual([
+      'charge',
+      'charge-on-failure',
+    ]);
+    expect(failing(undefined)).not.toHaveProperty('onFailure');
+  });
+
+  test('is refused when it is no function, has no room for its id, or takes another one\u2019s', () => {
+    expect(() => failing(1 as never)).toThrow('onFailure: must be a function');
+    expect(() => failing(() => {}, 'x'.repeat(120))).toThrow('onFailure: the id is too long');
+    const taken = createFunction({ id: 'charge-on-failure', triggers: [] }, () => 1);
+    expect(() => functionsById({ app: 'shop', functions: [failing(() => {}), taken] })).toThrow(
+      '"charge-on-failure" is given twice',
+    );
+  });
 });

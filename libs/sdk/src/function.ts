@@ -1,6 +1,6 @@
 /** `createFunction` and the one object that a handler gets. Public: later versions only add. */
-import { describeIssue, functionConfigSchema } from '@ironflow/schema';
-import type { FunctionConfig, FunctionEvent } from '@ironflow/schema';
+import { describeIssue, functionConfigSchema, functionIdSchema, systemEventNames } from '@ironflow/schema';
+import type { Failure, FunctionConfig, FunctionEvent } from '@ironflow/schema';
 import type { RetryPolicy } from '@ironflow/retry-policy';
 import { ConfigurationError } from './configuration-error.js';
 import { readStepTimeout } from './duration.js';
@@ -44,6 +44,24 @@ export interface FunctionOptions<Data, Input = Data> {
   stepTimeout?: Duration;
   /** Every event that starts the function has to fit, scheduled ones included; one that does not fails the run for good. */
   schema?: EventSchema<Data, Input>;
+  /**
+   * Called once a run of this function has failed for good: a function of its own, `<id>-on-failure`, with steps, retries and
+   * runs of its own. One that fails in turn is not told of.
+   */
+  onFailure?: (context: FailureContext) => unknown;
+}
+
+/** What `onFailure` is given: as a handler, but of the failed run's event, and with what it failed with. */
+export interface FailureContext extends Omit<HandlerContext<unknown>, 'events' | 'event'> {
+  readonly error: Failure;
+  readonly failedRun: { readonly id: string; readonly functionId: string };
+  /** The event that started the failed run; its data is `null` if it is larger than 256 KiB. Not checked by the schema. */
+  readonly event: {
+    readonly id: string;
+    readonly name: string;
+    readonly version?: string;
+    readonly data: unknown;
+  };
 }
 
 export interface RunInfo {
@@ -73,6 +91,8 @@ export interface IronflowFunction<Data = unknown, Output = unknown, Input = Data
   /** With every default filled in: what is registered. */
   readonly config: FunctionConfig;
   readonly schema: EventSchema<Data, Input> | undefined;
+  /** The function that its failures start; registered with it. */
+  readonly onFailure?: IronflowFunction;
   // A method, so that functions of all kinds of events go into one list.
   handler(context: HandlerContext<Data>): Output | Promise<Output>;
 }
@@ -87,7 +107,7 @@ export function createFunction<Output, Data = unknown, Input = Data>(
 ): IronflowFunction<Data, Output, Input> {
   if (typeof handler !== 'function')
     throw new ConfigurationError('the handler must be a function', 'handler');
-  const { schema, stepTimeout, ...declared } = options;
+  const { schema, stepTimeout, onFailure, ...declared } = options;
   if (schema !== undefined && typeof schema.safeParseAsync !== 'function') {
     throw new ConfigurationError('schema: must be a Zod schema', 'schema');
   }
@@ -96,7 +116,43 @@ export function createFunction<Output, Data = unknown, Input = Data>(
     ...retriesOf(declared.retries),
     ...(stepTimeout === undefined ? {} : { stepTimeoutMs: readStepTimeout(stepTimeout, 'stepTimeout') }),
   });
-  return Object.freeze({ id: config.id, config, schema, handler });
+  const failures = onFailure === undefined ? {} : { onFailure: failureFunction(config, onFailure) };
+  return Object.freeze({ id: config.id, config, schema, handler, ...failures });
+}
+
+const failureSuffix = '-on-failure';
+
+function failureFunction(
+  { id, name, retries, stepTimeoutMs }: FunctionConfig,
+  onFailure: (context: FailureContext) => unknown,
+): IronflowFunction {
+  if (typeof onFailure !== 'function') {
+    throw new ConfigurationError('onFailure: must be a function', 'onFailure');
+  }
+  const ownId = `${id}${failureSuffix}`;
+  if (!functionIdSchema.safeParse(ownId).success) {
+    const rule = `the id is too long for its failures' function, which is called ${ownId}`;
+    throw new ConfigurationError(`onFailure: ${rule}`, 'onFailure');
+  }
+  const config = readConfig({
+    id: ownId,
+    ...(name === undefined ? {} : { name: `${name} (failure)`.slice(-256) }),
+    triggers: [{ event: systemEventNames.functionFailed, if: `event.data.run.functionId == "${id}"` }],
+    retries,
+    ...(stepTimeoutMs === undefined ? {} : { stepTimeoutMs }),
+  });
+  const handler = ({ event: told, events: _events, ...context }: HandlerContext<unknown>): unknown => {
+    const { run, error, event } = told.data as FailureData;
+    return onFailure({ ...context, error, failedRun: run, event });
+  };
+  return Object.freeze({ id: ownId, config, schema: undefined, handler });
+}
+
+/** Of the event `ironflow.function.failed`. */
+interface FailureData {
+  run: { id: string; functionId: string; appId: string };
+  error: Failure;
+  event: FailureContext['event'];
 }
 
 function readConfig(declared: unknown): FunctionConfig {

@@ -2,6 +2,7 @@
 export { createFunction } from './function.js';
 export type {
   EventSchema,
+  FailureContext,
   FunctionOptions,
   HandlerContext,
   IronflowFunction,

@@ -53,6 +53,7 @@ function announce({ run, messages, failure }: Told, steps: RunNotice['steps']): 
       served: run.served,
       steps,
       ...(run.nextDueInMs === undefined ? {} : { nextDueInMs: run.nextDueInMs }),
+      ...(run.failureEventId === undefined ? {} : { failureEventId: run.failureEventId }),
       ...(failure === undefined ? resultOf(run, messages) : { error: failure }),
     },
   };

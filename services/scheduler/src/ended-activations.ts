@@ -1,13 +1,15 @@
 /**
  * What follows when Postgres has accepted the end of an activation: a run with reasons that it has not served goes on at
  * once, and so does one that was asked to stop. A new timer is known of before it is due, also while the activation that
- * brought it goes on, and a wait is looked at as soon as what it waits for may be there. Notices come at most once; the
+ * brought it goes on, a wait is looked at as soon as what it waits for may be there, and the event that tells of a failure is
+ * routed. Notices come at most once; the
  * sweep and the timers' poll make up for those that do not.
  */
 import type { Notices } from '@ironflow/jetstream';
 import { isTerminal, subjectFilters } from '@ironflow/schema';
 import type { RunNotice } from '@ironflow/schema';
 import type { Admission } from './admission.js';
+import type { EventRouter } from './event-router.js';
 import type { Timers } from './timers.js';
 import type { Waits } from './waits.js';
 
@@ -16,6 +18,7 @@ export interface EndedActivationsOptions {
   admission: Pick<Admission, 'admit'>;
   timers: Pick<Timers, 'arm' | 'ask'>;
   waits: Pick<Waits, 'look'>;
+  router: Pick<EventRouter, 'routeNow'>;
 }
 
 /** One replica hears each notice. */
@@ -23,7 +26,7 @@ const queueGroup = 'scheduler';
 
 /** Answers how to stop it. */
 export function followEndedActivations(options: EndedActivationsOptions): () => void {
-  const { admission, timers, waits } = options;
+  const { admission, timers, waits, router } = options;
   const onYielded = (notice: RunNotice): void => {
     if (notice.nextDueInMs !== undefined) timers.arm(notice.nextDueInMs);
     // Its timer came with an earlier record, whose notice was another.
@@ -39,6 +42,11 @@ export function followEndedActivations(options: EndedActivationsOptions): () => 
     options.notices.onRun(subjectFilters.everyYieldedNotice, onYielded, queueGroup),
     options.notices.onRun(subjectFilters.everyArmedNotice, onArmed, queueGroup),
     options.notices.onWaits(({ runId }) => void waits.look(runId), queueGroup),
+    options.notices.onRun(
+      subjectFilters.everyFailedNotice,
+      ({ failureEventId }) => failureEventId !== undefined && void router.routeNow(failureEventId),
+      queueGroup,
+    ),
     // Whoever drives it hears of it as well; if nobody does, somebody has to.
     options.notices.onStop((run) => void admission.admit([run], { replacing: true }), queueGroup),
   ];

@@ -41,12 +41,14 @@ export interface RoutedBatch {
 export interface EventRouter {
   /** Resolves after the commit; never rejects. */
   route(events: readonly StoredEvent[]): Promise<RoutedBatch>;
+  /** An event that Postgres has and no stream; never rejects, and what it misses the sweep finds. */
+  routeNow(eventId: string): Promise<void>;
   /** Publishes what the commit made true; never rejects. */
   announce(batch: RoutedBatch): Promise<void>;
 }
 
 export interface EventRouterOptions {
-  store: Pick<SchedulerStore, 'routeEvents' | 'runsOfEvents'>;
+  store: Pick<SchedulerStore, 'routeEvents' | 'runsOfEvents' | 'unroutedAmong'>;
   registries: RegistryReader;
   conditions: Conditions;
   presence: Pick<WorkerPresence, 'isPresent'>;
@@ -72,16 +74,24 @@ const overBudgetDelayMs = 250;
 const undecidedDelayMs = 1_000;
 
 export function createEventRouter(options: EventRouterOptions): EventRouter {
+  const route: EventRouter['route'] = async (events) => {
+    const startedAtMs = options.clock.now();
+    // The store locks rows in this order, and the same event may have come twice.
+    const unique = [...new Map(events.map((event) => [event.id, event])).values()];
+    unique.sort((a, b) => (a.id < b.id ? -1 : 1));
+    const outcomes = await routeUnique(options, unique);
+    const endedAtMs = options.clock.now();
+    options.metrics.routingTook((endedAtMs - startedAtMs) / 1_000);
+    return { events: unique, outcomes, startedAtMs, endedAtMs };
+  };
   return {
-    route: async (events) => {
-      const startedAtMs = options.clock.now();
-      // The store locks rows in this order, and the same event may have come twice.
-      const unique = [...new Map(events.map((event) => [event.id, event])).values()];
-      unique.sort((a, b) => (a.id < b.id ? -1 : 1));
-      const outcomes = await routeUnique(options, unique);
-      const endedAtMs = options.clock.now();
-      options.metrics.routingTook((endedAtMs - startedAtMs) / 1_000);
-      return { events: unique, outcomes, startedAtMs, endedAtMs };
+    route,
+    routeNow: async (eventId) => {
+      try {
+        await announce(options, await route(await options.store.unroutedAmong([eventId])));
+      } catch (error) {
+        options.logger.warn({ reason: messageOf(error) }, 'an event cannot be read now; the sweep finds it');
+      }
     },
     announce: (batch) => announce(options, batch),
   };

@@ -40,7 +40,8 @@ export interface Scheduler extends Stoppable {
 export function createScheduler(options: SchedulerOptions): Scheduler {
   const { jetstream, logger } = options;
   const parts = createParts(options);
-  const { activator, admission, consumer, presence, registries, sweeps, timers, upkeep, waits } = parts;
+  const { activator, admission, consumer, presence, registries, router, sweeps, timers, upkeep, waits } =
+    parts;
   const undo: (() => unknown)[] = [];
 
   return {
@@ -52,7 +53,7 @@ export function createScheduler(options: SchedulerOptions): Scheduler {
           .bucket('SYS_functions')
           .watch((environmentId) => registries.invalidate(environmentId)),
       );
-      undo.push(followEndedActivations({ notices: jetstream.notices, admission, timers, waits }));
+      undo.push(followEndedActivations({ notices: jetstream.notices, admission, timers, waits, router }));
       undo.push(() => waits.stop());
       undo.push(() => timers.stop());
       timers.start();
@@ -128,5 +129,5 @@ function createParts({
   });
   const upkeep = createUpkeep({ ...base, ensurePartitions: () => ensurePartitions(database) });
   metrics.watch({ retries: activator.pendingRetries, inFlight: consumer.inFlight });
-  return { activator, admission, consumer, presence, registries, sweeps, timers, upkeep, waits };
+  return { activator, admission, consumer, presence, registries, router, sweeps, timers, upkeep, waits };
 }

@@ -49,7 +49,12 @@ function findCandidates(registry: Registry, eventName: string): Candidate[] {
 }
 
 function conditionsOf(functionId: string, registered: RegisteredFunction, eventName: string) {
-  // The platform's own events are addressed to one function; no pattern of a tenant sees them, not even `>`.
+  // No pattern of a tenant sees the platform's own events, not even `>`; but for failures they are addressed to one function.
+  if (eventName === systemEventNames.functionFailed) {
+    return registered.config.triggers
+      .filter((trigger): trigger is EventTrigger => !isCronTrigger(trigger) && trigger.event === eventName)
+      .map((trigger) => trigger.if);
+  }
   if (eventName.startsWith(reservedEventPrefix)) {
     const isAddressed =
       eventName === systemEventNames.cron(functionId) || eventName === systemEventNames.invoke(functionId);
