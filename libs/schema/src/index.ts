@@ -109,6 +109,7 @@ export type {
 } from './protocol.js';
 export {
   appSchema,
+  bulkAnswerSchema,
   deadLetterDetailSchema,
   deadLettersPageSchema,
   deadLettersQuerySchema,
@@ -125,8 +126,10 @@ export {
   invokeBodySchema,
   registerAnswerSchema,
   replayAnswerSchema,
+  replayEventsBodySchema,
   rerunAnswerSchema,
   rerunBodySchema,
+  rerunRunsBodySchema,
   runDetailSchema,
   runResultSchema,
   runSchema,
@@ -137,6 +140,7 @@ export {
 } from './resources.js';
 export type {
   App,
+  BulkAnswer,
   DeadLetterDetail,
   DeadLettersPage,
   DeadLettersQuery,
@@ -150,8 +154,10 @@ export type {
   FunctionResource,
   RegisterAnswer,
   ReplayAnswer,
+  ReplayEventsBody,
   RerunAnswer,
   RerunBody,
+  RerunRunsBody,
   Run,
   RunDetail,
   RunResult,
