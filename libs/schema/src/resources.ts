@@ -66,7 +66,10 @@ export const rerunBodySchema = z
     fromStep: stepIdSchema
       .optional()
       .describe('the id of a step: those that settled before it are taken over instead of run again'),
-    idempotencyKey: emittedEventSchema.shape.idempotencyKey,
+    idempotencyKey: emittedEventSchema.shape.idempotencyKey.describe(
+      'the same key within 24 hours answers the first rerun’s ids and starts nothing; for another run, or an event, ' +
+        'it is refused',
+    ),
   })
   .nullish();
 export type RerunBody = NonNullable<z.infer<typeof rerunBodySchema>>;
