@@ -2,6 +2,7 @@ export { createApiStore } from './api.js';
 export type { ApiStore } from './api.js';
 export { createAuthenticator } from './authentication.js';
 export type { Authenticator, AuthenticatorOptions, Principal } from './authentication.js';
+export type { EventToReplay, FoundRun } from './bulk-reruns.js';
 export { createCronStore } from './cron.js';
 export type { CronStore, Schedule } from './cron.js';
 export { createDatabase } from './database.js';

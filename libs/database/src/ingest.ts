@@ -16,6 +16,8 @@ import { deadLetterToReplay, markReplayed, storeDeadLetters } from './dead-lette
 import type { DeadLetterToReplay } from './dead-letters.js';
 import { createScopeReader } from './environment-scope.js';
 import { boundsOf, windowsAround } from './id-windows.js';
+import { countEventsToReplay, countRunsToRepeat, eventsToReplay, runsToRepeat } from './bulk-reruns.js';
+import type { EventsToReplayQuery, EventToReplay, FoundRun, Page, RunsToRepeatQuery } from './bulk-reruns.js';
 import { readRunToRepeat } from './reruns.js';
 import type { RunToRepeat, RunToRepeatQuery } from './reruns.js';
 
@@ -59,6 +61,13 @@ export interface IngestStore {
   storeEvents(environmentId: string, events: readonly NewEvent[]): Promise<StoredEventReceipt[]>;
   /** `undefined` when this environment has no such run. */
   runToRepeat(query: RunToRepeatQuery): Promise<RunToRepeat | undefined>;
+  /** The newest first; a page ends early when its payloads get large. */
+  runsToRepeat(environmentId: string, query: RunsToRepeatQuery): Promise<Page<FoundRun>>;
+  /** Of the same, those that were for all functions. */
+  eventsToReplay(environmentId: string, query: EventsToReplayQuery): Promise<Page<EventToReplay>>;
+  /** Up to the limit of the query. */
+  countRunsToRepeat(environmentId: string, query: RunsToRepeatQuery): Promise<number>;
+  countEventsToReplay(environmentId: string, query: EventsToReplayQuery): Promise<number>;
   /** In the order asked for; outputs are JSON text. */
   eventRuns(environmentId: string, eventIds: readonly string[]): Promise<EventRuns[]>;
   /** `undefined` when there is no environment of that id. What was found is kept. */
@@ -75,6 +84,10 @@ export function createIngestStore(database: Database): IngestStore {
   return {
     storeEvents: (environmentId, events) => storeEvents(database, environmentId, events),
     runToRepeat: (query) => readRunToRepeat(database, query),
+    runsToRepeat: (environmentId, query) => runsToRepeat(database, environmentId, query),
+    eventsToReplay: (environmentId, query) => eventsToReplay(database, environmentId, query),
+    countRunsToRepeat: (environmentId, query) => countRunsToRepeat(database, environmentId, query),
+    countEventsToReplay: (environmentId, query) => countEventsToReplay(database, environmentId, query),
     eventRuns: (environmentId, eventIds) =>
       database.inEnvironment(environmentId, (transaction) =>
         readEventRuns(transaction, environmentId, eventIds),

@@ -198,6 +198,30 @@ test('from a step that never settled it has all that did, and nothing that waits
   for (const step of ['b', 'night']) expect(await memoOf(await routeRerun(run, step))).toEqual(['a']);
 });
 
+test('runs that are repeated in one batch take over each its own, and a whole one nothing', async () => {
+  const one = await endedRun([ran('a', 0), ran('b', 1)]);
+  const other = await endedRun([ran('c', 0), ran('d', 1)]);
+  const asked = [
+    { run: one, rerunFromStep: 'b' },
+    { run: other, rerunFromStep: 'd' },
+    { run: other, rerunFromStep: 'c' },
+    { run: one, rerunFromStep: undefined },
+  ].map(({ run, rerunFromStep }) => ({ run, rerunFromStep, event: rerunEvent(run, { rerunFromStep }) }));
+  await ingest.storeEvents(
+    ours,
+    asked.map(({ event }) => event),
+  );
+  const reruns = asked.map(({ run, rerunFromStep, event }) =>
+    newRun(platform.ours.scope, event.id, { rerunOf: run.id, rerunFromStep }),
+  );
+  const toRoute = asked.map(({ event }) => ({ id: event.id, environmentId: ours, registryVersion: 0 }));
+  await scheduler.routeEvents(toRoute, reruns);
+  expect(await Promise.all(reruns.map(memoOf))).toEqual([['a'], ['c'], [], []]);
+  // Routed again, as by a scheduler that was late, nothing changes.
+  expect((await scheduler.routeEvents(toRoute, reruns)).settled).toHaveLength(4);
+  expect(await Promise.all(reruns.map(memoOf))).toEqual([['a'], ['c'], [], []]);
+});
+
 test('nothing is taken over from a neighbour’s run', async () => {
   const run = await endedRun([ran('a', 0), ran('b', 1)]);
   expect(await memoOf(await routeRerun(run, 'b', platform.theirs.scope))).toEqual([]);

@@ -1,6 +1,13 @@
 import { expect, test } from '@jest/globals';
 import fc from 'fast-check';
-import { createId, deriveFiringEventId, deriveRunId, idTimeMs, lowestIdAt } from './ids.js';
+import {
+  createId,
+  deriveFiringEventId,
+  deriveReplayEventId,
+  deriveRunId,
+  idTimeMs,
+  lowestIdAt,
+} from './ids.js';
 import { uuidSchema } from './identifiers.js';
 
 const anyTime = fc.integer({ min: 0, max: 2 ** 48 - 1 });
@@ -83,6 +90,16 @@ test('a firing’s event id is the same for whoever fires it, and another for an
     { ...firing, scheduledAtMs: firing.scheduledAtMs + 60_000 },
   ].map(deriveFiringEventId);
   expect(new Set([id, ...others]).size).toBe(5);
+});
+
+test('the event that replays a letter is the same however often that is asked for, and of its time', () => {
+  const replay = { environmentId: 'e', letterId: 'l', replayedAtMs: 1_732_154_400_000 };
+  const id = deriveReplayEventId(replay);
+  expect(deriveReplayEventId({ ...replay })).toBe(id);
+  expect(idTimeMs(id)).toBe(replay.replayedAtMs);
+  const others = [{ environmentId: 'e2' }, { letterId: 'l2' }, { replayedAtMs: 1 }];
+  const ids = others.map((other) => deriveReplayEventId({ ...replay, ...other }));
+  expect(new Set([id, ...ids]).size).toBe(4);
 });
 
 test('the derivations are frozen: a changed one would route events twice', () => {

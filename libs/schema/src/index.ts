@@ -111,6 +111,7 @@ export type {
 } from './protocol.js';
 export {
   appSchema,
+  bulkAnswerSchema,
   deadLetterDetailSchema,
   deadLettersPageSchema,
   deadLettersQuerySchema,
@@ -129,8 +130,10 @@ export {
   signalBodySchema,
   registerAnswerSchema,
   replayAnswerSchema,
+  replayEventsBodySchema,
   rerunAnswerSchema,
   rerunBodySchema,
+  rerunRunsBodySchema,
   runDetailSchema,
   runResultSchema,
   runSchema,
@@ -141,6 +144,7 @@ export {
 } from './resources.js';
 export type {
   App,
+  BulkAnswer,
   DeadLetterDetail,
   DeadLettersPage,
   DeadLettersQuery,
@@ -154,8 +158,10 @@ export type {
   FunctionResource,
   RegisterAnswer,
   ReplayAnswer,
+  ReplayEventsBody,
   RerunAnswer,
   RerunBody,
+  RerunRunsBody,
   Run,
   RunDetail,
   RunResult,

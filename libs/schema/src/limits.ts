@@ -28,4 +28,9 @@ export const limits = {
   errorMessageBytesMax: 8 * 1024,
   pageSizeMax: 200,
   waitSecondsMax: 60,
+  /** Runs repeated or events replayed by one request, and in a second by one environment: what it does now goes on beside. */
+  bulkEventsPerRequestMax: 100,
+  bulkEventsPerSecondMax: 100,
+  /** A preview counts no further. */
+  bulkCountMax: 100_000,
 } as const;

@@ -3,10 +3,10 @@ import { z } from 'zod';
 import { storedLetterReasons } from './dead-letter.js';
 import { emittedEventSchema, eventDataSchema, eventSources } from './event.js';
 import { failureSchema } from './failure.js';
-import { appIdSchema, functionIdSchema, uuidSchema } from './identifiers.js';
+import { appIdSchema, emittedEventNameSchema, functionIdSchema, uuidSchema } from './identifiers.js';
 import { functionConfigSchema } from './function.js';
 import { limits } from './limits.js';
-import { runStatuses, runStatusSchema } from './run.js';
+import { isTerminal, runStatuses, runStatusSchema } from './run.js';
 import { signalNameSchema, stepIdSchema, stepStatuses, stepTypes } from './step.js';
 
 const timestamp = z.iso.datetime();
@@ -68,7 +68,10 @@ export const rerunBodySchema = z
     fromStep: stepIdSchema
       .optional()
       .describe('the id of a step: those that settled before it are taken over instead of run again'),
-    idempotencyKey: emittedEventSchema.shape.idempotencyKey,
+    idempotencyKey: emittedEventSchema.shape.idempotencyKey.describe(
+      'the same key within 24 hours answers the first rerun’s ids and starts nothing; for another run, or an event, ' +
+        'it is refused',
+    ),
   })
   .nullish();
 export type RerunBody = NonNullable<z.infer<typeof rerunBodySchema>>;
@@ -252,3 +255,47 @@ export type ReplayAnswer = z.infer<typeof replayAnswerSchema>;
 
 export const discardAnswerSchema = z.object({ id: uuidSchema });
 export type DiscardAnswer = z.infer<typeof discardAnswerSchema>;
+
+const bulkBody = {
+  from: pageQuery.from,
+  to: pageQuery.to,
+  dryRun: z
+    .boolean()
+    .default(false)
+    .describe(`only count what would be started, up to ${limits.bulkCountMax}`),
+  limit: z
+    .number()
+    .int()
+    .min(1)
+    .max(limits.bulkEventsPerRequestMax)
+    .default(limits.bulkEventsPerRequestMax)
+    .describe('at most so many at once; fewer when their payloads are more than 4 MiB'),
+  cursor: pageQuery.cursor,
+  idempotencyKey: emittedEventSchema.shape.idempotencyKey.describe(
+    'the same key within 24 hours repeats no run, and gives no event to the function, a second time',
+  ),
+};
+
+export const rerunRunsBodySchema = z.strictObject({
+  status: z.enum(runStatuses).refine(isTerminal, 'must be one of a run that has ended'),
+  function: functionIdSchema.optional(),
+  ...bulkBody,
+});
+export type RerunRunsBody = z.infer<typeof rerunRunsBodySchema>;
+
+export const replayEventsBodySchema = z.strictObject({
+  event: emittedEventNameSchema.describe('the name of the events'),
+  ...bulkBody,
+});
+export type ReplayEventsBody = z.infer<typeof replayEventsBodySchema>;
+
+export const bulkAnswerSchema = z.object({
+  count: z.number().int().describe('of runs that were started, or would be'),
+  skipped: z
+    .number()
+    .int()
+    .optional()
+    .describe('runs whose function is not registered any more, or whose event is not kept any more'),
+  nextCursor: z.string().optional().describe('there are more: ask again with this `cursor`'),
+});
+export type BulkAnswer = z.infer<typeof bulkAnswerSchema>;

@@ -7,6 +7,7 @@ import { appManifestSchema } from './function.js';
 import { appIdSchema, functionIdSchema, slugSchema, uuidSchema } from './identifiers.js';
 import {
   appSchema,
+  bulkAnswerSchema,
   deadLetterDetailSchema,
   deadLettersPageSchema,
   deadLettersQuerySchema,
@@ -20,8 +21,10 @@ import {
   invokeBodySchema,
   registerAnswerSchema,
   replayAnswerSchema,
+  replayEventsBodySchema,
   rerunAnswerSchema,
   rerunBodySchema,
+  rerunRunsBodySchema,
   runDetailSchema,
   runSchema,
   runsPageSchema,
@@ -92,6 +95,10 @@ export type Identity = z.infer<typeof identitySchema>;
 const accepted = {
   202: { description: 'stored; the runs are on their way', schema: emitAnswerSchema },
   200: { description: 'with `wait`: the runs at their end or the deadline', schema: emitAnswerSchema },
+};
+const bulk = {
+  202: { description: 'stored; the runs are on their way', schema: bulkAnswerSchema },
+  200: { description: 'with `dryRun`: how many it would be', schema: bulkAnswerSchema },
 };
 const ok = <Schema extends z.ZodType>(schema: Schema, description = 'found') => ({
   200: { description, schema },
@@ -220,6 +227,24 @@ export const routes = {
       'database_unavailable',
     ],
   },
+  rerunRuns: {
+    service: 'ingest',
+    method: 'POST',
+    path: '/v1/runs/rerun',
+    summary: 'Repeat the runs that a filter finds, page by page, the newest first',
+    role: 'developer',
+    query: noQuery,
+    body: rerunRunsBodySchema,
+    answers: bulk,
+    errors: [
+      'cursor_invalid',
+      'event_refused',
+      'idempotency_key_reused',
+      'bulk_rate_exceeded',
+      'overloaded',
+      'database_unavailable',
+    ],
+  },
   listEvents: {
     service: 'api',
     method: 'GET',
@@ -313,6 +338,26 @@ export const routes = {
     query: noQuery,
     answers: ok(functionSchema),
     errors: ['function_not_found'],
+  },
+  replayEvents: {
+    service: 'ingest',
+    method: 'POST',
+    path: '/v1/functions/:id/replay',
+    summary: 'Give stored events of a name to one function, page by page, the newest first',
+    role: 'developer',
+    params: functionParams,
+    query: noQuery,
+    body: replayEventsBodySchema,
+    answers: bulk,
+    errors: [
+      'function_not_found',
+      'cursor_invalid',
+      'event_refused',
+      'idempotency_key_reused',
+      'bulk_rate_exceeded',
+      'overloaded',
+      'database_unavailable',
+    ],
   },
   listApps: {
     service: 'api',

@@ -6,7 +6,7 @@ import { describeOpenapi } from './openapi.js';
 interface Operation {
   operationId: string;
   parameters: { name: string; in: string; required: boolean; schema: Record<string, unknown> }[];
-  requestBody?: { content: Record<string, { schema: Record<string, unknown> }> };
+  requestBody?: { required: boolean; content: Record<string, { schema: Record<string, unknown> }> };
   description?: string;
   responses: Record<string, { content?: Record<string, unknown>; $ref?: string }>;
   security: unknown[];
@@ -57,6 +57,17 @@ test('what a route takes is described as it is sent: defaults need not be, and a
   });
   const wait = description.paths['/v1/events']!['post']!.parameters.find(({ name }) => name === 'wait');
   expect(wait).toMatchObject({ in: 'query', required: false, schema: { type: 'string' } });
+});
+
+test('a rerun needs no body, and what is done at a rate may be refused for it', () => {
+  const rerun = description.paths['/v1/runs/{id}/rerun']!['post']!;
+  expect(rerun.requestBody!.required).toBe(false);
+  expect(rerun.responses).not.toHaveProperty('429');
+  const bulk = description.paths['/v1/runs/rerun']!['post']!;
+  expect(bulk.requestBody!.required).toBe(true);
+  expect(bulk.responses).toHaveProperty('429');
+  const replay = description.paths['/v1/dead-letters/{id}/replay']!['post']!;
+  expect(replay.responses).toHaveProperty('409');
 });
 
 test('every reference leads somewhere', () => {

@@ -97,6 +97,7 @@ const errorAnswers = {
   409: ['Conflict', 'What is there already does not allow this'],
   413: ['TooLarge', 'A size limit is exceeded'],
   415: ['UnsupportedMediaType', 'The body is not sent as application/json'],
+  429: ['TooMany', 'Faster than the rate allows; try again after the seconds in `Retry-After`'],
   503: ['Unavailable', 'Try again after the seconds in `Retry-After`'],
 } as const satisfies Record<number, readonly [string, string]>;
 
@@ -108,7 +109,9 @@ function describeErrors(): Json {
       {
         description,
         content,
-        ...(status === '503' ? { headers: { 'Retry-After': { schema: { type: 'integer' } } } } : {}),
+        ...(status === '503' || status === '429'
+          ? { headers: { 'Retry-After': { schema: { type: 'integer' } } } }
+          : {}),
       },
     ]),
   );
@@ -120,6 +123,7 @@ function describeErrorAnswers(route: Route): Json {
   if (route.body !== undefined) statuses.push(413, 415);
   if (route.errors?.some((code) => code.endsWith('_not_found'))) statuses.push(404);
   if (route.errors?.some((code) => /_(taken|reused|ended|replayable)$/.test(code))) statuses.push(409);
+  if (route.errors?.some((code) => code.endsWith('_rate_exceeded'))) statuses.push(429);
   return Object.fromEntries(
     statuses.map((status) => [status, { $ref: `#/components/responses/${errorAnswers[status][0]}` }]),
   );

@@ -174,6 +174,7 @@ function createCounts(metrics: Metrics) {
     cron: accepted.bind({ source: 'cron' }),
     nats: accepted.bind({ source: 'nats' }),
     rerun: accepted.bind({ source: 'rerun' }),
+    replay: accepted.bind({ source: 'replay' }),
     system: accepted.bind({ source: 'system' }),
   } satisfies Record<EventSource, unknown>;
   return (source: EventSource, receipt: StoredEventReceipt): void => {

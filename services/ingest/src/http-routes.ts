@@ -10,6 +10,7 @@ import { authenticate, principalOf } from '@ironflow/service';
 import type { HttpApp, Metrics } from '@ironflow/service';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { Acceptance } from './acceptance.js';
+import type { BulkReruns } from './bulk-reruns.js';
 import { prepareEvents, prepareInvocation } from './emitted-event.js';
 import type { PreparedEvent } from './emitted-event.js';
 import type { Emit } from './emission.js';
@@ -25,6 +26,7 @@ export interface HttpRoutesOptions {
   emit: Emit;
   functions: FunctionDirectory;
   rerun: Rerun;
+  bulk: BulkReruns;
   replay: Replay;
   metrics: Metrics;
 }
@@ -47,6 +49,7 @@ export function addHttpRoutes(app: HttpApp, options: HttpRoutesOptions): void {
     addInvokeFunction(routed, options);
     addRerunRun(routed, options);
     addReplayDeadLetter(routed, options);
+    addBulkReruns(routed, options);
   });
 }
 
@@ -112,6 +115,34 @@ function addReplayDeadLetter(app: HttpApp, options: HttpRoutesOptions): void {
         traceparent: headerOf(request, 'traceparent'),
       });
       return reply.code(202).send(replayed);
+    },
+  );
+}
+
+function addBulkReruns(app: HttpApp, options: HttpRoutesOptions): void {
+  const { bulk } = options;
+  const { rerunRuns, replayEvents } = routes;
+  app.post(
+    rerunRuns.path,
+    {
+      schema: { querystring: rerunRuns.query, body: rerunRuns.body },
+      onRequest: enter(options, rerunRuns.role),
+    },
+    async (request, reply) => {
+      const answered = await bulk.rerunRuns(principalOf(request).scope, request.body);
+      return reply.code(request.body.dryRun ? 200 : 202).send(answered);
+    },
+  );
+  app.post(
+    replayEvents.path,
+    {
+      schema: { params: replayEvents.params, querystring: replayEvents.query, body: replayEvents.body },
+      onRequest: enter(options, replayEvents.role),
+    },
+    async (request, reply) => {
+      const { scope } = principalOf(request);
+      const answered = await bulk.replayEvents(scope, request.params.id, request.body);
+      return reply.code(request.body.dryRun ? 200 : 202).send(answered);
     },
   );
 }

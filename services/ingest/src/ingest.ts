@@ -8,6 +8,7 @@ import type { JetStream } from '@ironflow/jetstream';
 import type { Clock, HttpServer, Logger, Metrics, SpanRecorder, Stoppable } from '@ironflow/service';
 import { createAcceptance } from './acceptance.js';
 import type { AcceptanceLimits } from './acceptance.js';
+import { createBulkReruns } from './bulk-reruns.js';
 import { createEmit } from './emission.js';
 import { createFunctionDirectory } from './function-directory.js';
 import { addHttpRoutes } from './http-routes.js';
@@ -63,6 +64,7 @@ export function createIngest(options: IngestOptions): Ingest {
     functions,
     emit,
     rerun,
+    bulk: createBulkReruns({ store, functions, emit, clock }),
     replay: createReplay({ store, rerun, publisher: jetstream.publisher }),
     metrics,
   });

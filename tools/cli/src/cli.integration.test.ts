@@ -194,6 +194,30 @@ describe('what works', () => {
     );
   });
 
+  test('runs that a filter finds are counted and repeated, and stored events given to a function', async () => {
+    await run('invoke', 'broken', '--wait', '20s');
+    const { runs } = await json<{ runs: unknown[] }>(
+      'runs',
+      'list',
+      '--function',
+      'broken',
+      '--status',
+      'failed',
+    );
+    const filter = ['--status', 'failed', '--function', 'broken'];
+    const all = ['runs', 'rerun-all', ...filter, '--to', '2090-01-01'];
+    expect((await run(...all, '--dry-run')).out).toBe(`${runs.length} runs would be repeated`);
+    expect((await run(...all)).out).toBe(`${runs.length} runs are repeated`);
+    await eventually(async () => {
+      const after = await json<{ runs: unknown[] }>('runs', 'list', ...filter);
+      expect(after.runs).toHaveLength(2 * runs.length);
+    });
+    const events = ['functions', 'replay', 'orders', '--event', 'never.sent'];
+    expect((await run(...events, '--dry-run')).out).toBe('0 events would be replayed');
+    expect(await json(...events)).toEqual({ count: 0, skipped: 0 });
+    expect((await run('functions', 'replay', 'nobody', '--event', 'a')).err).toMatch(/no active function/);
+  });
+
   test('a run that failed leaves a letter, which is listed, shown, replayed and discarded', async () => {
     const failed = await run('invoke', 'broken', '--wait', '20s', '--json');
     const { id } = (JSON.parse(failed.out) as Emitted).runs[0]!;
@@ -302,7 +326,16 @@ describe('what works', () => {
       'runs show',
     ];
     const deadLetters = ['dlq', 'dlq list', 'dlq show', 'dlq replay', 'dlq discard'];
-    commands.push('runs watch', 'runs rerun', 'functions', 'functions list', 'doctor', ...deadLetters);
+    commands.push(
+      'runs watch',
+      'runs rerun',
+      'runs rerun-all',
+      'functions',
+      'functions list',
+      'doctor',
+      ...deadLetters,
+    );
+    commands.push('functions replay');
     for (const command of commands) {
       const { exitCode, out, err } = await run(...command.split(' ').filter((word) => word !== ''), '--help');
       expect({ command, exitCode, err }).toEqual({ command, exitCode: 0, err: '' });
@@ -341,6 +374,11 @@ describe('what goes wrong is one line and exit code 1', () => {
       'a URL that is none',
       ['runs', 'list', '--url', 'localhost:7400'],
       /--url: must be an http or https URL/,
+    ],
+    [
+      'a rerun of runs that go on',
+      ['runs', 'rerun-all', '--status', 'running'],
+      /--status.*Allowed choices are completed/,
     ],
     ['a reason there is not', ['dlq', 'list', '--reason', 'bad'], /--reason.*Allowed choices are run_failed/],
     ['a wrong key', ['runs', 'list', '--key', 'ifk_wrong'], /API key/],

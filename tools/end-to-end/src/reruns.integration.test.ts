@@ -125,6 +125,29 @@ test('a run that failed leaves a letter, which repeats it once and is then marke
   await expect(tenant.client.deadLetters.replay(letter.id)).rejects.toMatchObject(gone);
 });
 
+test('runs that a filter finds are repeated, and events that are older than a function are given to it', async () => {
+  const from = new Date().toISOString();
+  const failed = [await failedRun('push'), await failedRun('push')];
+  const ids = failed.map(({ id }) => id);
+  const filter = { status: 'failed', function: 'push-order', from } as const;
+  expect(await tenant.client.runs.rerunAll(filter, { dryRun: true })).toEqual({ count: 2, skipped: 0 });
+  expect(await tenant.client.runs.rerunAll(filter)).toEqual({ count: 2, skipped: 0 });
+  await eventually(async () => {
+    const { runs } = await tenant.client.runs.list({ function: 'push-order', status: 'completed', from });
+    expect(runs.map(({ rerunOf }) => rerunOf).sort()).toEqual([...ids].sort());
+  });
+  const seen: unknown[] = [];
+  const late = createFunction({ id: 'late', triggers: [] }, ({ event }) => void seen.push(event.data));
+  await tenant.startWorker('late-app', [late]);
+  const events = { event: 'push.order', from };
+  expect(await tenant.client.functions.replay('late', events, { dryRun: true })).toEqual({
+    count: 2,
+    skipped: 0,
+  });
+  expect(await tenant.client.functions.replay('late', events)).toEqual({ count: 2, skipped: 0 });
+  await eventually(() => expect(seen).toEqual([{ n: 1 }, { n: 1 }]));
+});
+
 test('a rerun whose message got lost is found by the sweep, with all that it asks for', async () => {
   const failed = await failedRun('pull');
   const first = await tenant.client.runs.rerun(failed.id, { fromStep: 'charge' });

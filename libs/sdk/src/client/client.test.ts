@@ -94,6 +94,37 @@ describe('the client', () => {
     });
   });
 
+  test('works through all that a filter finds, page by page under one key, and waits for the rate', async () => {
+    const tooSoon = answer(429, refusal('bulk_rate_exceeded', 'slower'), { 'retry-after': '0' });
+    const { seen, client } = await platform(
+      answer(202, { count: 2, skipped: 1, nextCursor: runId }),
+      tooSoon,
+      answer(202, { count: 1, skipped: 0 }),
+    );
+    const filter = { status: 'failed', function: 'f' } as const;
+    expect(await client.runs.rerunAll(filter)).toEqual({ count: 3, skipped: 1 });
+    expect(seen.map(({ url }) => url)).toEqual(Array(3).fill('/v1/runs/rerun'));
+    const [first, ...others] = seen.map(({ body }) => body as Record<string, unknown>);
+    expect(first).toEqual({ ...filter, dryRun: false, idempotencyKey: expect.any(String) });
+    expect(others).toEqual([1, 2].map(() => ({ ...first, cursor: runId })));
+  });
+
+  test('counts events before it replays them', async () => {
+    const { seen, client } = await platform(answer(200, { count: 7 }));
+    const counted = await client.functions.replay(
+      'f',
+      { event: 'a.b' },
+      { dryRun: true, idempotencyKey: 'k' },
+    );
+    expect(counted).toEqual({ count: 7, skipped: 0 });
+    expect(seen).toMatchObject([
+      {
+        url: '/v1/functions/f/replay',
+        body: { event: 'a.b', dryRun: true, idempotencyKey: 'k' },
+      },
+    ]);
+  });
+
   test('reads, replays and discards dead letters', async () => {
     const { seen, client } = await platform(answer(200, { deadLetters: [] }));
     await client.deadLetters.list({ reason: 'run_failed' });

@@ -30,6 +30,8 @@ import type { Duration } from '../duration.js';
 import { readPlatform } from '../environment.js';
 import type { PlatformOptions } from '../environment.js';
 import type { IronflowFunction } from '../function.js';
+import { inPages } from './bulk.js';
+import type { BulkOptions, BulkResult, ReplayFilter, RerunFilter } from './bulk.js';
 import { createHttp } from './http.js';
 import { watchRun } from './watch.js';
 
@@ -85,6 +87,8 @@ export interface Client {
      * `run_not_ended` before the run has.
      */
     rerun(runId: string, options?: RerunOptions): Promise<RerunAnswer>;
+    /** Repeats all runs that the filter finds, whole, at the rate that the platform allows; answers when all are stored. */
+    rerunAll(filter: RerunFilter, options?: BulkOptions): Promise<BulkResult>;
   };
   /**
    * Sends a signal to a run: for its step `waitForSignal` of that name, which waits for it now or later. Rejects with
@@ -107,6 +111,8 @@ export interface Client {
   readonly functions: {
     /** Archived ones included. */
     list(): Promise<FunctionResource[]>;
+    /** Gives stored events to one function, whatever its triggers say, at the rate that the platform allows. */
+    replay(functionId: string, filter: ReplayFilter, options?: BulkOptions): Promise<BulkResult>;
   };
   readonly apps: {
     register(manifest: AppManifest, options?: { signal?: AbortSignal }): Promise<RegisterAnswer>;
@@ -156,6 +162,7 @@ export function createClient(options: PlatformOptions = {}): Client {
           path: `/v1/runs/${encodeURIComponent(runId)}/rerun`,
           body: jsonOf({ ...options, idempotencyKey }),
         }),
+      rerunAll: (filter, options) => inPages({ ...options, http, path: '/v1/runs/rerun', filter }),
     },
     signal: async (runId, name, data) => {
       const body = jsonOf({ name, data, id: randomUUID() });
@@ -175,6 +182,13 @@ export function createClient(options: PlatformOptions = {}): Client {
     },
     functions: {
       list: async () => (await get<{ functions: FunctionResource[] }>('/v1/functions')).functions,
+      replay: (functionId, filter, options) =>
+        inPages({
+          ...options,
+          http,
+          path: `/v1/functions/${encodeURIComponent(functionId)}/replay`,
+          filter,
+        }),
     },
     apps: {
       register: (manifest, { signal } = {}) =>

@@ -1,6 +1,7 @@
-/** `ironflow functions list`. */
+/** `ironflow functions list|replay`. */
 import { Command } from 'commander';
-import type { FunctionResource } from '@ironflow/sdk';
+import type { FunctionResource, ReplayFilter } from '@ironflow/sdk';
+import { parseTime } from '../input.js';
 import { printJson, printTable } from '../output.js';
 import { openSession } from '../session.js';
 import type { Terminal } from '../terminal.js';
@@ -27,7 +28,34 @@ export function functionCommands(terminal: Terminal): Command {
         ]),
       );
     });
-  return new Command('functions').description('what can run').addCommand(list);
+  return new Command('functions')
+    .description('what can run')
+    .addCommand(list)
+    .addCommand(replayCommand(terminal));
+}
+
+interface ReplayFlags extends ReplayFilter {
+  dryRun: boolean;
+  idempotencyKey?: string;
+}
+
+function replayCommand(terminal: Terminal): Command {
+  return new Command('replay')
+    .description('give stored events to one function, the newest first, at the rate that the platform allows')
+    .argument('<function>', 'its id')
+    .requiredOption('--event <name>', 'the name of the events')
+    .option('--from <time>', 'received at or after, such as 2030-01-31T12:00:00Z', parseTime)
+    .option('--to <time>', 'received before', parseTime)
+    .option('--idempotency-key <key>', 'the same key within 24 hours gives it no event a second time')
+    .option('--dry-run', 'only count them', false)
+    .action(async (functionId: string, flags: ReplayFlags, command: Command) => {
+      const { client, json } = openSession(command, terminal);
+      const { dryRun, idempotencyKey, ...filter } = flags;
+      const options = { dryRun, ...(idempotencyKey === undefined ? {} : { idempotencyKey }) };
+      const result = await client.functions.replay(functionId, filter, options);
+      if (json) return printJson(terminal, result);
+      terminal.print(`${result.count} events ${dryRun ? 'would be' : 'are'} replayed`);
+    });
 }
 
 function describeTrigger(trigger: FunctionResource['triggers'][number]): string {

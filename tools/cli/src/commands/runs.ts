@@ -1,7 +1,7 @@
-/** `ironflow runs list|show|watch|cancel|signal|rerun`. */
+/** `ironflow runs list|show|watch|cancel|signal|rerun|rerun-all`. */
 import { Command, Option } from 'commander';
-import { runStatuses } from '@ironflow/schema';
-import type { Run, RunDetail, RunsQuery } from '@ironflow/sdk';
+import { isTerminal, runStatuses } from '@ironflow/schema';
+import type { RerunFilter, Run, RunDetail, RunsQuery } from '@ironflow/sdk';
 import { parsePageSize, parseTime, readData } from '../input.js';
 import { plain, printJson, printTable } from '../output.js';
 import { requireSuccess } from '../run-outcome.js';
@@ -17,7 +17,8 @@ export function runCommands(terminal: Terminal): Command {
     .addCommand(watchCommand(terminal))
     .addCommand(cancelCommand(terminal))
     .addCommand(signalCommand(terminal))
-    .addCommand(rerunCommand(terminal));
+    .addCommand(rerunCommand(terminal))
+    .addCommand(rerunAllCommand(terminal));
 }
 
 function listCommand(terminal: Terminal): Command {
@@ -133,6 +134,38 @@ function rerunCommand(terminal: Terminal): Command {
       terminal.print(`event ${rerun.eventId}`);
       terminal.print(`run   ${rerun.runId}`);
     });
+}
+
+function rerunAllCommand(terminal: Terminal): Command {
+  return new Command('rerun-all')
+    .description(
+      'repeat all runs that a filter finds, the newest first, at the rate that the platform allows',
+    )
+    .addOption(
+      new Option('--status <status>', 'how they ended')
+        .choices(runStatuses.filter(isTerminal))
+        .makeOptionMandatory(),
+    )
+    .option('--function <id>', 'only runs of this function')
+    .option('--from <time>', 'created at or after, such as 2030-01-31T12:00:00Z', parseTime)
+    .option('--to <time>', 'created before', parseTime)
+    .option('--idempotency-key <key>', 'the same key within 24 hours repeats no run a second time')
+    .option('--dry-run', 'only count them', false)
+    .action(async (flags: RerunFilter & BulkFlags, command: Command) => {
+      const { client, json } = openSession(command, terminal);
+      const { dryRun, idempotencyKey, ...filter } = flags;
+      const options = { dryRun, ...(idempotencyKey === undefined ? {} : { idempotencyKey }) };
+      const result = await client.runs.rerunAll(filter, options);
+      if (json) return printJson(terminal, result);
+      if (dryRun) return terminal.print(`${result.count} runs would be repeated`);
+      terminal.print(`${result.count} runs are repeated`);
+      if (result.skipped > 0) terminal.print(`${result.skipped} have no function or no event any more`);
+    });
+}
+
+interface BulkFlags {
+  dryRun: boolean;
+  idempotencyKey?: string;
 }
 
 function describeRun(run: RunDetail, nowMs: number): string[] {

@@ -1,0 +1,155 @@
+/**
+ * Many runs repeated by a filter, and stored events given to one function: page by page, so that no request is unbounded,
+ * and no faster than a rate, so that an environment cannot bury what it does now under what it did before.
+ *
+ * 1. A repeated page starts nothing twice: each event has a key that derives from the request's and from what it repeats.
+ * 2. Pages go from the newest to the oldest: what they start is never part of a later one.
+ */
+import { createHash } from 'node:crypto';
+import type { EventToReplay, FoundRun, IngestStore } from '@ironflow/database';
+import { IronflowError } from '@ironflow/errors';
+import { limits } from '@ironflow/schema';
+import type { BulkAnswer, EventSource, ReplayEventsBody, RerunRunsBody, Scope } from '@ironflow/schema';
+import type { Clock } from '@ironflow/service';
+import { requireStorableText } from './emitted-event.js';
+import type { PreparedEvent } from './emitted-event.js';
+import type { Addressed, Emit } from './emission.js';
+import type { FunctionDirectory } from './function-directory.js';
+
+export interface BulkRerunsOptions {
+  store: Pick<IngestStore, 'runsToRepeat' | 'countRunsToRepeat' | 'eventsToReplay' | 'countEventsToReplay'>;
+  functions: FunctionDirectory;
+  emit: Emit;
+  clock: Clock;
+}
+
+export interface BulkReruns {
+  rerunRuns(scope: Scope, body: RerunRunsBody): Promise<BulkAnswer>;
+  replayEvents(scope: Scope, functionId: string, body: ReplayEventsBody): Promise<BulkAnswer>;
+}
+
+type AddressedEvent = PreparedEvent & Addressed;
+
+export function createBulkReruns(options: BulkRerunsOptions): BulkReruns {
+  const { store, functions, emit } = options;
+  const pace = createPace(options.clock);
+
+  async function registeredOf(environmentId: string, runs: readonly FoundRun[]): Promise<Set<string>> {
+    const ids = [...new Set(runs.map((run) => run.functionId))];
+    const isRegistered = await Promise.all(ids.map((id) => functions.has(environmentId, id)));
+    return new Set(ids.filter((_id, index) => isRegistered[index]));
+  }
+
+  async function start(scope: Scope, source: EventSource, events: AddressedEvent[]): Promise<void> {
+    if (events.length > 0) await emit({ scope, source, events });
+  }
+
+  return {
+    rerunRuns: async (scope, body) => {
+      const { environmentId } = scope;
+      const { function: functionId, status, dryRun, idempotencyKey } = body;
+      const query = { ...pageOf(body), status, functionId };
+      if (dryRun) return { count: await store.countRunsToRepeat(environmentId, countOf(query)) };
+      requireStorableText(idempotencyKey, 'idempotencyKey');
+      return pace(environmentId, query.limit, async () => {
+        const { items, nextCursor } = await store.runsToRepeat(environmentId, query);
+        const registered = await registeredOf(environmentId, items);
+        const events = items.flatMap((run) =>
+          run.event === undefined || !registered.has(run.functionId)
+            ? []
+            : [
+                {
+                  ...addressed(run.event, run.functionId),
+                  rerunOf: run.id,
+                  ...keyOf(idempotencyKey, 'rerun', run.id),
+                },
+              ],
+        );
+        await start(scope, 'rerun', events);
+        return { count: events.length, skipped: items.length - events.length, ...cursorOf(nextCursor) };
+      });
+    },
+    replayEvents: async (scope, functionId, body) => {
+      const { environmentId } = scope;
+      const { event: name, dryRun, idempotencyKey } = body;
+      requireStorableText(idempotencyKey, 'idempotencyKey');
+      if (!(await functions.has(environmentId, functionId))) throw functionNotFound();
+      const query = { ...pageOf(body), name };
+      if (dryRun) return { count: await store.countEventsToReplay(environmentId, countOf(query)) };
+      return pace(environmentId, query.limit, async () => {
+        const { items, nextCursor } = await store.eventsToReplay(environmentId, query);
+        const events = items.map((event) => ({
+          ...addressed(event, functionId),
+          ...keyOf(idempotencyKey, functionId, event.id),
+        }));
+        await start(scope, 'replay', events);
+        return { count: events.length, skipped: 0, ...cursorOf(nextCursor) };
+      });
+    },
+  };
+}
+
+function pageOf({ limit, cursor, from, to }: RerunRunsBody | ReplayEventsBody) {
+  return { limit, cursor, from, to };
+}
+
+function countOf<Query>(query: Query): Query & { limit: number } {
+  return { ...query, limit: limits.bulkCountMax };
+}
+
+function cursorOf(nextCursor: string | undefined): { nextCursor?: string } {
+  return nextCursor === undefined ? {} : { nextCursor };
+}
+
+function addressed(event: EventToReplay, functionId: string): AddressedEvent {
+  const { id: causationId, ...same } = event;
+  return { ...same, causationId, functionId };
+}
+
+/** As long as any request's key may be, one for each event of it. */
+function keyOf(key: string | undefined, of: string, id: string): { idempotencyKey?: string } {
+  if (key === undefined) return {};
+  return { idempotencyKey: createHash('sha256').update(`${of}\n${id}\n${key}`).digest('base64url') };
+}
+
+function functionNotFound(): IronflowError {
+  const message = 'this environment has no active function of that id';
+  return new IronflowError('not_found', 'function_not_found', message, { field: 'id' });
+}
+
+type Pace = <Answer extends BulkAnswer>(
+  environmentId: string,
+  events: number,
+  work: () => Promise<Answer>,
+) => Promise<Answer>;
+
+const environmentsMax = 10_000;
+
+/** Of this process: each page takes the time that its events have at the rate, and the next one comes after that. */
+function createPace(clock: Clock): Pace {
+  const freeAtMs = new Map<string, number>();
+  const durationMs = (events: number): number => (events / limits.bulkEventsPerSecondMax) * 1_000;
+  return async (environmentId, events, work) => {
+    const nowMs = clock.now();
+    const waitMs = (freeAtMs.get(environmentId) ?? 0) - nowMs;
+    if (waitMs > 0) throw tooFast(waitMs);
+    if (freeAtMs.size >= environmentsMax) freeAtMs.clear();
+    // All that it may start, until it is known how much that is.
+    freeAtMs.set(environmentId, nowMs + durationMs(events));
+    let started = 0;
+    try {
+      const answer = await work();
+      started = answer.count;
+      return answer;
+    } finally {
+      freeAtMs.set(environmentId, nowMs + durationMs(started));
+    }
+  };
+}
+
+function tooFast(waitMs: number): IronflowError {
+  const message = `at most ${limits.bulkEventsPerSecondMax} events a second are repeated in an environment`;
+  return new IronflowError('too_many', 'bulk_rate_exceeded', message, {
+    retryAfterSeconds: Math.ceil(waitMs / 1_000),
+  });
+}
