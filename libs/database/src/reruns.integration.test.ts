@@ -214,7 +214,12 @@ test('runs that are repeated in one batch take over each its own, and a whole on
   const reruns = asked.map(({ run, rerunFromStep, event }) =>
     newRun(platform.ours.scope, event.id, { rerunOf: run.id, rerunFromStep }),
   );
-  const toRoute = asked.map(({ event }) => ({ id: event.id, environmentId: ours, registryVersion: 0 }));
+  const toRoute = asked.map(({ event }) => ({
+    id: event.id,
+    awaitedAs: undefined,
+    environmentId: ours,
+    registryVersion: 0,
+  }));
   await scheduler.routeEvents(toRoute, reruns);
   expect(await Promise.all(reruns.map(memoOf))).toEqual([['a'], ['c'], [], []]);
   // Routed again, as by a scheduler that was late, nothing changes.

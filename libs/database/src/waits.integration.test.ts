@@ -146,7 +146,8 @@ test('an event is noted as awaited only while somebody waits for its name, in it
 
 test('waits for an event are found by name and by the values that they match', async () => {
   const { environmentId } = platform.ours.scope;
-  const [one, other] = await startRuns(platform, platform.ours.scope, 2);
+  const runs = await startRuns(platform, platform.ours.scope, 2);
+  const [one, other] = runs.sort((a, b) => (a.id < b.id ? -1 : 1));
   await accept(one!, [onPaid('any'), onPaid('seven', { match: { path: 'order.id', value: 7 } })]);
   await accept(other!, [
     onPaid('text', { match: { path: 'order.id', value: '7' } }),
