@@ -19,6 +19,7 @@ import { boundsOf } from './id-windows.js';
 import { scopeColumns } from './run-to-activate.js';
 import { readScopes } from './scopes.js';
 import { stepColumns, waitColumns } from './step-columns.js';
+import type { RecordedSteps } from './step-columns.js';
 
 /** What consecutive journal messages of one run amount to. */
 export interface RunProgress {
@@ -117,15 +118,19 @@ async function apply(database: Database, batch: readonly RunProgress[]): Promise
   if (new Set(runs.map((run) => run.runId)).size !== runs.length) {
     throw new Error('a batch holds one progress for each run');
   }
+  const recorded = runs.map(recordedStepsOf);
   const failing = runs.filter(({ status }) => status === 'failed');
-  const rows =
-    failing.length === 0
-      ? await database.query<AcceptedRow>(applyStatement, applyValues(runs))
-      : await database.query<AcceptedRow>(applyFailuresStatement, [
-          ...applyValues(runs),
-          failing.map(({ runId }) => runId),
-          failing.map(() => createId(Date.now(), randomBytes(10))),
-        ]);
+  const waits = waitColumns(recorded);
+  const isOrdinary = failing.length === 0 && waits[0]!.length === 0;
+  const values = applyValues(runs, recorded);
+  const rows = isOrdinary
+    ? await database.query<AcceptedRow>(applyStatement, values)
+    : await database.query<AcceptedRow>(applyAnyStatement, [
+        ...values,
+        failing.map(({ runId }) => runId),
+        failing.map(() => createId(Date.now(), randomBytes(10))),
+        ...waits,
+      ]);
   return rows.map(toAcceptedRun);
 }
 
@@ -138,12 +143,12 @@ const acceptedColumns = `r.id, r.environment_id, r.event_id, r.function_id, r.ap
 // What is updated is found by an array of keys and their bounds, and only then joined: an index lookup for
 // each in the partitions concerned, whatever the planner thinks of tables that were empty when it planned.
 // The array of locked ids also makes it take all locks first.
-function applyStatementFor(runs: 'without_failures' | 'with_failures'): Statement {
-  const hasFailures = runs === 'with_failures';
+function applyStatementFor(batches: 'ordinary' | 'any'): Statement {
+  const isOrdinary = batches === 'ordinary';
   return {
-    name: hasFailures ? 'apply_failures' : 'apply_progress',
+    name: isOrdinary ? 'apply_progress' : 'apply_any',
     text: `with locked as materialized (
-    select id from runs where id = any($1::uuid[]) and id >= $37 and id <= $38 order by id for update
+    select id from runs where id = any($1::uuid[]) and id >= $26 and id <= $27 order by id for update
   ), accepted as (
     update runs r set
       journal_seq = g.journal_seq,
@@ -164,13 +169,13 @@ function applyStatementFor(runs: 'without_failures' | 'with_failures'): Statemen
         $9::text[], $10::text[], $11::float8[])
       as g (id, environment_id, prev, journal_seq, status, served, failures, started_at_ms, output, error,
         retry_in_ms)
-    where r.id = any(array(select id from locked)) and r.id >= $37 and r.id <= $38
+    where r.id = any(array(select id from locked)) and r.id >= $26 and r.id <= $27
       and r.id = g.id and r.environment_id = g.environment_id and r.journal_seq = g.prev
       and r.status in ('queued', 'running', 'waiting', 'waiting_for_worker')
     returning r.id, r.environment_id, r.event_id, r.function_id, r.app_id, r.mode, r.status, r.journal_seq,
       r.wake,
       r.served, r.correlation_id, r.traceparent, r.created_at, r.started_at, r.ended_at, g.retry_in_ms
-      ${hasFailures ? ', r.error' : ''}
+      ${isOrdinary ? '' : ', r.error'}
   ), stored as (
     insert into steps (run_id, step_id, attempt, environment_id, name, type, status, output, error,
       started_at, ended_at,
@@ -197,35 +202,37 @@ function applyStatementFor(runs: 'without_failures' | 'with_failures'): Statemen
     on conflict (run_id, step_id) do update set attempt = excluded.attempt, due_at = excluded.due_at
       where excluded.attempt > timers.attempt or timers.step_id = ''
     returning run_id, due_at
-  ), awaiting as (
-    insert into waits (run_id, step_id, attempt, environment_id, kind, name, condition, match_path, match_value,
-      match_type, awaited_run_id, place)
-    select w.run_id, w.step_id, w.attempt, s.environment_id, w.kind, w.name, w.condition, w.match_path,
-      w.match_value, w.match_type, w.awaited_run_id, w.place
-    from unnest($26::uuid[], $27::text[], $28::int[], $29::text[], $30::text[], $31::text[], $32::text[],
-        $33::text[], $34::text[], $35::uuid[], $36::int[])
-      as w (run_id, step_id, attempt, kind, name, condition, match_path, match_value, match_type,
-        awaited_run_id, place)
-    join stored s on s.run_id = w.run_id and s.step_id = w.step_id and s.attempt = w.attempt
-    on conflict (run_id, step_id) do nothing
-  ), disarmed as (
+  ${isOrdinary ? '' : newWaits}  ), disarmed as (
     delete from timers where run_id = any(array(select id from accepted where ended_at is not null))
   ), unanswered as (
     delete from waits where run_id = any(array(select id from accepted where ended_at is not null))
   ), untaken as (
     delete from signals where run_id = any(array(select id from accepted where ended_at is not null))
-  )${hasFailures ? tracesOfFailures : ''}
+  )${isOrdinary ? '' : tracesOfFailures}
   select ${acceptedColumns}, ${scopeColumns}, (
       select (extract(epoch from min(due_at) - clock_timestamp()) * 1000)::float8 from armed where run_id = r.id
     ) as next_due_in_ms, (
       select array_agg(w.run_id) from waits w
       where r.ended_at is not null and w.kind = 'run' and w.awaited_run_id = r.id
     ) as awaited_by,
-    ${hasFailures ? '(select f.failure_id from failed f join told t on t.id = f.failure_id where f.id = r.id)' : 'null::uuid'}
+    ${isOrdinary ? 'null::uuid' : failureEventOfRun}
       as failure_event_id
   from accepted r join environments e on e.id = r.environment_id`,
   };
 }
+
+const newWaits = `), awaiting as (
+    insert into waits (run_id, step_id, attempt, environment_id, kind, name, condition, match_path, match_value,
+      match_type, awaited_run_id, place)
+    select w.run_id, w.step_id, w.attempt, s.environment_id, w.kind, w.name, w.condition, w.match_path,
+      w.match_value, w.match_type, w.awaited_run_id, w.place
+    from unnest($30::uuid[], $31::text[], $32::int[], $33::text[], $34::text[], $35::text[], $36::text[],
+        $37::text[], $38::text[], $39::uuid[], $40::int[])
+      as w (run_id, step_id, attempt, kind, name, condition, match_path, match_value, match_type,
+        awaited_run_id, place)
+    join stored s on s.run_id = w.run_id and s.step_id = w.step_id and s.attempt = w.attempt
+    on conflict (run_id, step_id) do nothing
+`;
 
 /**
  * The letter and the event that tells of it have one id. What fails because of such an event tells nobody: it could go round
@@ -233,7 +240,7 @@ function applyStatementFor(runs: 'without_failures' | 'with_failures'): Statemen
  */
 const tracesOfFailures = `, failed as (
     select a.*, l.failure_id, v.event, v.event_name
-    from accepted a join unnest($39::uuid[], $40::uuid[]) as l (run_id, failure_id) on l.run_id = a.id
+    from accepted a join unnest($28::uuid[], $29::uuid[]) as l (run_id, failure_id) on l.run_id = a.id
     cross join lateral (
       select json_build_object('id', id, 'name', name, 'version', version,
         'data', case when octet_length(data::text) <= ${failureEventDataBytesMax} then data end) as event, name as event_name
@@ -255,20 +262,21 @@ const tracesOfFailures = `, failed as (
     select id, environment_id, received_at from told
   )`;
 
-/** Failures are few: the statement of batches without one does not know of what they leave. */
-const applyStatement = applyStatementFor('without_failures');
-const applyFailuresStatement = applyStatementFor('with_failures');
+const failureEventOfRun =
+  '(select f.failure_id from failed f join told t on t.id = f.failure_id where f.id = r.id)';
 
-function applyValues(runs: readonly RunProgress[]): unknown[] {
+/** Failures and new waits are few: the statement of batches without any does not know of them. */
+const applyStatement = applyStatementFor('ordinary');
+const applyAnyStatement = applyStatementFor('any');
+
+function recordedStepsOf({ runId, environmentId, steps, ...run }: RunProgress): RecordedSteps {
+  return { runId, environmentId, steps, ended: hasEnded(run) };
+}
+
+function applyValues(runs: readonly RunProgress[], recorded: readonly RecordedSteps[]): unknown[] {
   const ids = runs.map((run) => run.runId);
   const { lowest, highest } = boundsOf(ids);
   const column = <T>(pick: (run: RunProgress) => T): T[] => runs.map(pick);
-  const recorded = runs.map(({ runId, environmentId, steps, ...run }) => ({
-    runId,
-    environmentId,
-    steps,
-    ended: hasEnded(run),
-  }));
   return [
     ids,
     column((run) => run.environmentId),
@@ -282,7 +290,6 @@ function applyValues(runs: readonly RunProgress[]): unknown[] {
     column((run) => (run.error === undefined ? null : JSON.stringify(run.error))),
     column((run) => (hasEnded(run) ? null : (run.retryInMs ?? null))),
     ...stepColumns(recorded),
-    ...waitColumns(recorded),
     lowest,
     highest,
   ];

@@ -26,18 +26,15 @@ const decoder = new TextDecoder();
 export function toDelivery(connection: Connection, message: Msg): Delivery | undefined {
   const reply = message.reply;
   if (reply === undefined || !reply.startsWith('$JS.ACK.')) return undefined;
-  // $JS.ACK.<stream>.<consumer>.<delivered>.<stream seq>.<consumer seq>.<time>.<pending>, since 2.9.4 perhaps with
-  // <domain>.<account> before the stream (and a token after): eleven tokens or more then, nine otherwise.
-  const tokens = reply.split('.');
-  const offset = tokens.length >= 11 ? 4 : 2;
+  const { deliveryCount, sequence, storedAtNs } = readAckSubject(reply);
   // While disconnected no answer is sent or kept: it would arrive when another may have the message.
   const answer = (data: string): void => connection.publish({ subject: reply, data });
   return {
     subject: message.subject,
     data: message.data,
-    deliveryCount: Number(tokens[offset + 2]),
-    sequence: Number(tokens[offset + 3]),
-    storedAtMs: Math.floor(Number(tokens[offset + 5]) / 1e6),
+    deliveryCount,
+    sequence,
+    storedAtMs: Math.floor(storedAtNs / 1e6),
     header: (name) => {
       const value = message.headers?.get(name);
       return value === '' ? undefined : value;
@@ -50,4 +47,17 @@ export function toDelivery(connection: Connection, message: Msg): Delivery | und
       connection.isConnected() &&
       (await connection.request({ subject: reply, data: '+WPI' })).kind === 'message',
   };
+}
+
+/**
+ * $JS.ACK.<stream>.<consumer>.<delivered>.<stream seq>.<consumer seq>.<time>.<pending>, since 2.9.4 perhaps with
+ * <domain>.<account> before the stream (and a token after): eleven tokens or more then, nine otherwise. Every delivery is
+ * read here: its tokens are not made unless they are wanted.
+ */
+function readAckSubject(subject: string) {
+  const dots: number[] = [];
+  for (let at = subject.indexOf('.'); at !== -1; at = subject.indexOf('.', at + 1)) dots.push(at);
+  const first = dots.length >= 10 ? 6 : 4;
+  const token = (index: number): number => Number(subject.slice(dots[index - 1]! + 1, dots[index]));
+  return { deliveryCount: token(first), sequence: token(first + 1), storedAtNs: token(first + 3) };
 }

@@ -51,12 +51,14 @@ export async function createHandlerContext(options: ContextOptions): Promise<Han
     policy: definition.config.retries,
     stepTimeoutMs: definition.config.stepTimeoutMs,
     sendEvents: createSendEvents(options.platform, invocation),
-    waits: createWaitSteps({
-      ...options,
-      data: event.data,
-      policy: definition.config.retries,
-      stepTimeoutMs: definition.config.stepTimeoutMs,
-    }),
+    waits: onFirstUse(() =>
+      createWaitSteps({
+        ...options,
+        data: event.data,
+        policy: definition.config.retries,
+        stepTimeoutMs: definition.config.stepTimeoutMs,
+      }),
+    ),
   });
   const context = {
     event,
@@ -73,13 +75,19 @@ export async function createHandlerContext(options: ContextOptions): Promise<Han
   return withSignal(context, abort);
 }
 
+/** Most runs never wait for anything. */
+function onFirstUse<T>(create: () => T): () => T {
+  let made: T | undefined;
+  return () => (made ??= create());
+}
+
 function createSingleTools(options: {
   call: (step: StepWork) => Promise<unknown>;
   patched: (id: string) => Promise<boolean>;
   policy: RetryPolicy;
   stepTimeoutMs: number | undefined;
   sendEvents: SendEvents;
-  waits: WaitSteps;
+  waits: () => WaitSteps;
   now: () => number;
 }): SingleTools {
   const { call, patched, sendEvents, waits, policy, stepTimeoutMs, now } = options;
@@ -115,13 +123,13 @@ function createSingleTools(options: {
         return call({ type: 'run', name, work, policy, timeoutMs: stepTimeoutMs });
       }) as Promise<SentEvents>,
     waitForEvent: <Data>(name: string, given: WaitForEventOptions) =>
-      named(name, () => waits.event(name, given)) as Promise<TypedEvent<Data> | null>,
+      named(name, () => waits().event(name, given)) as Promise<TypedEvent<Data> | null>,
     waitForSignal: <Data>(name: string, given: WaitForSignalOptions = {}) =>
-      named(name, () => waits.signal(name, given)) as Promise<Data | null>,
+      named(name, () => waits().signal(name, given)) as Promise<Data | null>,
     invoke: <Output>(name: string, given: InvokeStepOptions) =>
-      named(name, () => waits.invoke(name, given)) as Promise<Jsonified<Output>>,
+      named(name, () => waits().invoke(name, given)) as Promise<Jsonified<Output>>,
     invokeAsync: (name, given) =>
-      named(name, () => waits.invokeAsync(name, given)) as Promise<{ eventId: string }>,
+      named(name, () => waits().invokeAsync(name, given)) as Promise<{ eventId: string }>,
     sleep: (name, duration) =>
       attempted(() => {
         checkName(name);
