@@ -5,6 +5,7 @@
  */
 import type {
   App,
+  CancelRunsBody,
   DeadLetterDetail,
   DeadLettersPage,
   DeadLettersQuery,
@@ -20,6 +21,8 @@ import type {
   RunUpdate,
 } from '@ironflow/schema';
 import { isTerminal, limits } from '@ironflow/schema';
+import { countRunsToStop, requestStops } from './bulk-stops.js';
+import type { RunToStop } from './bulk-stops.js';
 import type { Database, Queryable, Statement } from './database.js';
 import { discardDeadLetter, getDeadLetter, listDeadLetters } from './dead-letters.js';
 import { intersect, windowsAround } from './id-windows.js';
@@ -38,6 +41,13 @@ export interface ApiStore {
   getRunUpdate(environmentId: string, runId: string): Promise<RunUpdate | undefined>;
   /** Stores the wish and wakes the run; a second time it changes nothing. */
   requestStop(environmentId: string, runId: string): Promise<StopAnswer>;
+  /** Those that a filter finds; answers whom to tell, and whether these were all. */
+  requestStops(
+    environmentId: string,
+    filter: CancelRunsBody,
+  ): Promise<{ runs: RunToStop[]; isComplete: boolean }>;
+  /** Up to `limits.bulkCountMax`. */
+  countRunsToStop(environmentId: string, filter: CancelRunsBody): Promise<number>;
   /** Kept until the run takes it; a second time, by its id, it changes nothing. */
   sendSignal(environmentId: string, signal: NewSignal): Promise<SignalOutcome>;
   listEvents(environmentId: string, query: EventsQuery): Promise<EventsPage>;
@@ -92,6 +102,14 @@ export function createApiStore(database: Database): ApiStore {
       ),
     requestStop: (environmentId, runId) =>
       database.inEnvironment(environmentId, (transaction) => requestStop(transaction, environmentId, runId)),
+    requestStops: (environmentId, filter) =>
+      database.inEnvironment(environmentId, (transaction) =>
+        requestStops(transaction, environmentId, filter),
+      ),
+    countRunsToStop: (environmentId, filter) =>
+      database.inEnvironment(environmentId, (transaction) =>
+        countRunsToStop(transaction, environmentId, { filter, max: limits.bulkCountMax }),
+      ),
     sendSignal: (environmentId, { runId, id, name, data }) =>
       database.inEnvironment(environmentId, async (transaction) => {
         const values = [runId, id, name, data ?? null, limits.signalsPerRunMax];

@@ -126,6 +126,8 @@ export {
   eventsQuerySchema,
   functionSchema,
   invokeBodySchema,
+  cancelRunsAnswerSchema,
+  cancelRunsBodySchema,
   signalAnswerSchema,
   signalBodySchema,
   registerAnswerSchema,
@@ -167,6 +169,8 @@ export type {
   RunResult,
   RunsPage,
   RunsQuery,
+  CancelRunsAnswer,
+  CancelRunsBody,
   SignalAnswer,
   Step,
 } from './resources.js';

@@ -30,6 +30,8 @@ export const limits = {
   waitSecondsMax: 60,
   /** Runs repeated or events replayed by one request, and in a second by one environment: what it does now goes on beside. */
   bulkEventsPerRequestMax: 100,
+  /** Runs asked to stop by one request. */
+  bulkCancelMax: 500,
   bulkEventsPerSecondMax: 100,
   /** A preview counts no further. */
   bulkCountMax: 100_000,

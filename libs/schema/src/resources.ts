@@ -283,6 +283,41 @@ export const rerunRunsBodySchema = z.strictObject({
 });
 export type RerunRunsBody = z.infer<typeof rerunRunsBodySchema>;
 
+export const cancelRunsBodySchema = z
+  .strictObject({
+    status: z
+      .enum(runStatuses)
+      .refine((status) => !isTerminal(status), 'must be one of a run that has not ended')
+      .optional(),
+    function: functionIdSchema.optional(),
+    correlation: z.string().max(128).optional(),
+    from: pageQuery.from,
+    to: pageQuery.to,
+    dryRun: z
+      .boolean()
+      .default(false)
+      .describe(`only count what would be cancelled, up to ${limits.bulkCountMax}`),
+    limit: z
+      .number()
+      .int()
+      .min(1)
+      .max(limits.bulkCancelMax)
+      .default(limits.bulkCancelMax)
+      .describe('at most so many at once, the newest first'),
+  })
+  .refine(
+    ({ status, function: id, correlation, from, to }) =>
+      (status ?? id ?? correlation ?? from ?? to) !== undefined,
+    'must have at least one of status, function, correlation, from and to',
+  );
+export type CancelRunsBody = z.infer<typeof cancelRunsBodySchema>;
+
+export const cancelRunsAnswerSchema = z.object({
+  count: z.number().int().describe('of runs that are asked to stop, or would be'),
+  isComplete: z.boolean().describe('whether these were all; otherwise ask again for the others'),
+});
+export type CancelRunsAnswer = z.infer<typeof cancelRunsAnswerSchema>;
+
 export const replayEventsBodySchema = z.strictObject({
   event: emittedEventNameSchema.describe('the name of the events'),
   ...bulkBody,

@@ -31,6 +31,8 @@ import {
   runsQuerySchema,
   stepSchema,
   waitSchema,
+  cancelRunsAnswerSchema,
+  cancelRunsBodySchema,
   signalAnswerSchema,
   signalBodySchema,
 } from './resources.js';
@@ -185,6 +187,16 @@ export const routes = {
     query: noQuery,
     answers: { 202: { description: 'stored; asking again changes nothing', schema: runSchema } },
     errors: ['run_not_found', 'run_ended'],
+  },
+  cancelRuns: {
+    service: 'api',
+    method: 'POST',
+    path: '/v1/runs/cancel',
+    summary: 'Stop the runs that a filter finds, and that nobody has asked to stop yet',
+    role: 'developer',
+    query: noQuery,
+    body: cancelRunsBodySchema,
+    answers: ok(cancelRunsAnswerSchema, 'stored; with `dryRun` only counted'),
   },
   signalRun: {
     service: 'api',

@@ -230,6 +230,46 @@ describe('runs and events', () => {
     expect(await cancel()).toMatchObject({ status: 409, body: { error: { code: 'run_ended' } } });
   });
 
+  test('are cancelled by a filter, those of the environment that nobody has asked to stop yet', async () => {
+    const correlation = newId();
+    const mine = [await under.addRun(under.acme.scope), await under.addRun(under.acme.scope)];
+    const theirs = await under.addRun(under.globex.scope);
+    const [ended] = [await under.addRun(under.acme.scope)];
+    await under.progress(
+      { scope: under.acme.scope, ...ended! },
+      { prev: 0, journalSeq: 7, status: 'completed', served: 1 },
+      'quietly',
+    );
+    const ids = [...mine, theirs, ended!].map(({ runId }) => runId);
+    await under.platform.prisma.run.updateMany({
+      where: { id: { in: ids } },
+      data: { correlationId: correlation },
+    });
+    const told: StopNotice[] = [];
+    under.jetstream.notices.onStop((notice) => told.push(notice));
+    const cancel = async (more: object) =>
+      bodyOf(
+        await under.request('POST', '/v1/runs/cancel', { body: { correlation, ...more } }),
+        routes.cancelRuns,
+      );
+    expect(await cancel({ dryRun: true })).toEqual({ count: 2, isComplete: true });
+    expect(await cancel({ function: 'other' })).toEqual({ count: 0, isComplete: true });
+    expect(await cancel({ status: 'running' })).toEqual({ count: 0, isComplete: true });
+    expect(await cancel({ to: '2020-01-01T00:00:00Z' })).toEqual({ count: 0, isComplete: true });
+    expect(await cancel({ limit: 1 })).toEqual({ count: 1, isComplete: false });
+    expect(await cancel({ function: 'hello', status: 'queued' })).toEqual({ count: 1, isComplete: true });
+    expect(await cancel({})).toEqual({ count: 0, isComplete: true });
+    await eventually(() => expect(told).toHaveLength(2));
+    expect(told.map(({ runId }) => runId).sort()).toEqual(mine.map(({ runId }) => runId).sort());
+    const asked = await under.platform.prisma.run.findMany({
+      where: { correlationId: correlation, stopRequestedAt: { not: null } },
+    });
+    expect(asked.map(({ id }) => id).sort()).toEqual(mine.map(({ runId }) => runId).sort());
+    for (const body of [{}, { status: 'completed' }, { function: 'a b' }, { limit: 501, correlation }]) {
+      expect(await under.request('POST', '/v1/runs/cancel', { body })).toMatchObject({ status: 400 });
+    }
+  });
+
   test('take signals until they have ended, each once, and the scheduler is told', async () => {
     const { eventId, runId } = await under.addRun(under.acme.scope);
     const told: WaitsNotice[] = [];

@@ -67,6 +67,15 @@ function addRuns(app: HttpApp, options: HttpRoutesOptions): void {
     }
     return reply.code(202).send(answer.run);
   });
+  serve(app, options, routes.cancelRuns, async (request) => {
+    const { scope } = principalOf(request);
+    if (request.body.dryRun) {
+      return { count: await store.countRunsToStop(scope.environmentId, request.body), isComplete: true };
+    }
+    const { runs, isComplete } = await store.requestStops(scope.environmentId, request.body);
+    for (const run of runs) options.notices.publishStop({ scope, ...run });
+    return { count: runs.length, isComplete };
+  });
   serve(app, options, routes.signalRun, async (request, reply) => {
     const { scope } = principalOf(request);
     const { name, data, id = createId(Date.now(), randomBytes(idRandomBytes)) } = request.body;

@@ -165,6 +165,15 @@ describe('what works', () => {
     expect((await run('runs', 'cancel', id)).out).toBe('cancelled');
   });
 
+  test('runs are cancelled by a filter, after they were counted', async () => {
+    for (let n = 0; n < 2; n += 1) await run('invoke', 'napping', '--wait', '100ms');
+    const all = ['runs', 'cancel-all', '--function', 'napping'];
+    expect((await run(...all, '--dry-run')).out).toBe('2 runs would be asked to stop');
+    expect(await json(...all)).toEqual({ count: 2 });
+    expect((await run(...all)).out).toBe('0 runs are asked to stop');
+    expect((await run('runs', 'cancel-all')).err).toContain('must have at least one of status');
+  });
+
   test('a run is sent the signal that it waits for', async () => {
     const { runs } = JSON.parse((await run('invoke', 'asking', '--wait', '100ms', '--json')).out) as Emitted;
     const { id } = runs[0]!;

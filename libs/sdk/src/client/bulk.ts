@@ -1,9 +1,16 @@
 /** Requests that work through everything a filter finds, page by page, as fast as the platform's rate lets them. */
 import { randomUUID } from 'node:crypto';
-import type { BulkAnswer, ReplayEventsBody, RerunRunsBody } from '@ironflow/schema';
+import type {
+  BulkAnswer,
+  CancelRunsAnswer,
+  CancelRunsBody,
+  ReplayEventsBody,
+  RerunRunsBody,
+} from '@ironflow/schema';
 import type { Http } from './http.js';
 
 export type RerunFilter = Pick<RerunRunsBody, 'status' | 'function' | 'from' | 'to'>;
+export type CancelFilter = Pick<CancelRunsBody, 'status' | 'function' | 'correlation' | 'from' | 'to'>;
 export type ReplayFilter = Pick<ReplayEventsBody, 'event' | 'from' | 'to'>;
 
 export interface BulkOptions {
@@ -39,4 +46,18 @@ export async function inPages(request: BulkRequest): Promise<BulkResult> {
     cursor = page.nextCursor;
   } while (cursor !== undefined);
   return result;
+}
+
+/** What was asked to stop is found no more: the same request goes on where the one before ended. */
+export async function cancelInPages(
+  http: Http,
+  filter: CancelFilter,
+  { dryRun = false, signal }: { dryRun?: boolean; signal?: AbortSignal } = {},
+): Promise<{ count: number }> {
+  const body = JSON.stringify({ ...filter, dryRun });
+  for (let count = 0; ;) {
+    const page = await http.json<CancelRunsAnswer>({ method: 'POST', path: '/v1/runs/cancel', body, signal });
+    count += page.count;
+    if (page.isComplete || page.count === 0) return { count };
+  }
 }

@@ -30,8 +30,8 @@ import type { Duration } from '../duration.js';
 import { readPlatform } from '../environment.js';
 import type { PlatformOptions } from '../environment.js';
 import type { IronflowFunction } from '../function.js';
-import { inPages } from './bulk.js';
-import type { BulkOptions, BulkResult, ReplayFilter, RerunFilter } from './bulk.js';
+import { cancelInPages, inPages } from './bulk.js';
+import type { CancelFilter, BulkOptions, BulkResult, ReplayFilter, RerunFilter } from './bulk.js';
 import { createHttp } from './http.js';
 import { watchRun } from './watch.js';
 
@@ -82,6 +82,11 @@ export interface Client {
      * worker ends when that is free. Rejects with `run_ended` if it has ended otherwise.
      */
     cancel(runId: string): Promise<Run>;
+    /** Cancels what a filter finds among the runs that have not ended, page by page; answers how many. */
+    cancelAll(
+      filter: CancelFilter,
+      options?: { dryRun?: boolean; signal?: AbortSignal },
+    ): Promise<{ count: number }>;
     /**
      * Repeats a run that has ended, by a new event for its function alone. Answers once that is stored; rejects with
      * `run_not_ended` before the run has.
@@ -162,6 +167,7 @@ export function createClient(options: PlatformOptions = {}): Client {
           path: `/v1/runs/${encodeURIComponent(runId)}/rerun`,
           body: jsonOf({ ...options, idempotencyKey }),
         }),
+      cancelAll: (filter, options) => cancelInPages(http, filter, options),
       rerunAll: (filter, options) => inPages({ ...options, http, path: '/v1/runs/rerun', filter }),
     },
     signal: async (runId, name, data) => {

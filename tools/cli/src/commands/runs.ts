@@ -1,7 +1,7 @@
-/** `ironflow runs list|show|watch|cancel|signal|rerun|rerun-all`. */
+/** `ironflow runs list|show|watch|cancel|cancel-all|signal|rerun|rerun-all`. */
 import { Command, Option } from 'commander';
 import { isTerminal, runStatuses } from '@ironflow/schema';
-import type { RerunFilter, Run, RunDetail, RunsQuery } from '@ironflow/sdk';
+import type { CancelFilter, RerunFilter, Run, RunDetail, RunsQuery } from '@ironflow/sdk';
 import { parsePageSize, parseTime, readData } from '../input.js';
 import { plain, printJson, printTable } from '../output.js';
 import { requireSuccess } from '../run-outcome.js';
@@ -18,7 +18,8 @@ export function runCommands(terminal: Terminal): Command {
     .addCommand(cancelCommand(terminal))
     .addCommand(signalCommand(terminal))
     .addCommand(rerunCommand(terminal))
-    .addCommand(rerunAllCommand(terminal));
+    .addCommand(rerunAllCommand(terminal))
+    .addCommand(cancelAllCommand(terminal));
 }
 
 function listCommand(terminal: Terminal): Command {
@@ -160,6 +161,25 @@ function rerunAllCommand(terminal: Terminal): Command {
       if (dryRun) return terminal.print(`${result.count} runs would be repeated`);
       terminal.print(`${result.count} runs are repeated`);
       if (result.skipped > 0) terminal.print(`${result.skipped} have no function or no event any more`);
+    });
+}
+
+function cancelAllCommand(terminal: Terminal): Command {
+  return new Command('cancel-all')
+    .description('stop all runs that a filter finds and that have not ended')
+    .addOption(
+      new Option('--status <status>', 'only those').choices(runStatuses.filter((one) => !isTerminal(one))),
+    )
+    .option('--function <id>', 'only runs of this function')
+    .option('--correlation <id>', 'only runs that go back to the same root event')
+    .option('--from <time>', 'created at or after, such as 2030-01-31T12:00:00Z', parseTime)
+    .option('--to <time>', 'created before', parseTime)
+    .option('--dry-run', 'only count them', false)
+    .action(async ({ dryRun, ...filter }: CancelFilter & BulkFlags, command: Command) => {
+      const { client, json } = openSession(command, terminal);
+      const result = await client.runs.cancelAll(filter, { dryRun });
+      if (json) return printJson(terminal, result);
+      terminal.print(`${result.count} runs ${dryRun ? 'would be' : 'are'} asked to stop`);
     });
 }
 
