@@ -236,11 +236,11 @@ describe('runs and events', () => {
     const theirs = await under.addRun(under.globex.scope);
     const [ended] = [await under.addRun(under.acme.scope)];
     await under.progress(
-      { scope: under.acme.scope, ...ended! },
+      { scope: under.acme.scope, ...ended },
       { prev: 0, journalSeq: 7, status: 'completed', served: 1 },
       'quietly',
     );
-    const ids = [...mine, theirs, ended!].map(({ runId }) => runId);
+    const ids = [...mine, theirs, ended].map(({ runId }) => runId);
     await under.platform.prisma.run.updateMany({
       where: { id: { in: ids } },
       data: { correlationId: correlation },
