@@ -53,7 +53,13 @@ async function runsOverHours(count: number): Promise<NewRun[]> {
     }),
   );
   await createSchedulerStore(platform.service).routeEvents(
-    events.map(({ id, name }) => ({ id, awaitedAs: name, environmentId: ours, registryVersion: 0 })),
+    events.map(({ id, name }) => ({
+      id,
+      awaitedAs: name,
+      cancels: false,
+      environmentId: ours,
+      registryVersion: 0,
+    })),
     made,
   );
   await createCollectorStore(platform.service).apply(

@@ -2,8 +2,9 @@
  * Many at once: pages of the runs that a filter finds, to be repeated, and of stored events, to be given to one function. The
  * newest first, so that what is started meanwhile is never come to; a page ends early when its payloads get large.
  */
+import { IronflowError, messageOf } from '@ironflow/errors';
 import type { RunStatus } from '@ironflow/schema';
-import type { Database, Statement } from './database.js';
+import type { Database, Queryable, Statement } from './database.js';
 import { cutPage, pageBytesMax, pageWindow } from './page.js';
 import type { PageQuery, PageRow } from './page.js';
 import type { RunToRepeat } from './reruns.js';
@@ -96,7 +97,7 @@ function read<Row>(
 ): Promise<Row[]> {
   const { lowest, end } = pageWindow(query);
   const values = [environmentId, lowest, end, query.limit + 1, pageBytesMax, ...filters];
-  return database.inEnvironment(environmentId, (transaction) => transaction.query<Row>(statement, values));
+  return briefly(database, environmentId, (transaction) => transaction.query<Row>(statement, values));
 }
 
 async function count(
@@ -105,10 +106,28 @@ async function count(
   { statement, query, filters }: Reading,
 ): Promise<number> {
   const { lowest, end } = pageWindow(query);
-  const [row] = await database.inEnvironment(environmentId, (transaction) =>
+  const [row] = await briefly(database, environmentId, (transaction) =>
     transaction.query<{ count: number }>(statement, [environmentId, lowest, end, query.limit, ...filters]),
   );
   return row!.count;
+}
+
+/** A filter that few rows of a long history fit reads all of it: the time between is to be given closer then. */
+async function briefly<T>(
+  database: Database,
+  environmentId: string,
+  work: (transaction: Queryable) => Promise<T>,
+): Promise<T> {
+  try {
+    return await database.inEnvironment(environmentId, async (transaction) => {
+      await transaction.query({ name: '', text: "set local statement_timeout = '5s'" }, []);
+      return work(transaction);
+    });
+  } catch (error) {
+    if (!/statement timeout/.test(messageOf(error))) throw error;
+    const rule = 'takes too long to look through: give a shorter time with from and to';
+    throw new IronflowError('invalid', 'filter_too_wide', rule, { field: 'from', cause: error });
+  }
 }
 
 function toPage<Row extends PageRow, Item>(

@@ -37,7 +37,15 @@ test('a run is read with its event, letter for letter, and with what an activati
   const [receipt] = await createIngestStore(platform.tenant).storeEvents(scope.environmentId, [event]);
   const run = newRun(scope, event.id, { traceparent, correlationId: 'root' });
   await createSchedulerStore(platform.service).routeEvents(
-    [{ id: event.id, awaitedAs: event.name, environmentId: scope.environmentId, registryVersion: 0 }],
+    [
+      {
+        id: event.id,
+        awaitedAs: event.name,
+        cancels: false,
+        environmentId: scope.environmentId,
+        registryVersion: 0,
+      },
+    ],
     [run],
   );
   expect(await executor.loadRuns([run.id])).toEqual(

@@ -38,12 +38,13 @@ export type {
   SchedulerStore,
 } from './scheduler.js';
 export { checkSchemaVersion } from './schema-version.js';
-export type { StoppingRun } from './stopping-runs.js';
+export type { RunsToCancelQuery, RunToCancel, StoppingRun } from './stopping-runs.js';
 export { createTenantStore } from './tenants.js';
 export type { EnvironmentCredentials, EnvironmentPath, TenantStore } from './tenants.js';
 export type {
   EndedRun,
   EventsForWaitQuery,
+  EventsToMatchQuery,
   KeptSignal,
   OpenWait,
   Resolution,

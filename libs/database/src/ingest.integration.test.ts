@@ -226,7 +226,7 @@ test('who waits for an event sees whether it is routed, and its runs with their 
     }),
   ];
   await createSchedulerStore(platform.service).routeEvents(
-    [{ id: event.id, awaitedAs: event.name, environmentId: ours, registryVersion: 0 }],
+    [{ id: event.id, awaitedAs: event.name, cancels: false, environmentId: ours, registryVersion: 0 }],
     runs,
   );
   await createCollectorStore(platform.service).apply([

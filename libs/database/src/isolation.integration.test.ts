@@ -77,7 +77,7 @@ async function fillEveryTable(): Promise<void> {
   await createIngestStore(platform.tenant).storeEvents(environmentId, [answered]);
   const registryVersion = (await createRegistryReader(platform.service).get(environmentId)).version;
   await createSchedulerStore(platform.service).routeEvents(
-    [{ id: answered.id, environmentId, awaitedAs: answered.name, registryVersion }],
+    [{ id: answered.id, environmentId, awaitedAs: answered.name, cancels: false, registryVersion }],
     [],
   );
   const letter = { subject: 's', reason: 'unreadable', detail: 'd', payload: '', occurredAtMs: 1 } as const;
@@ -241,7 +241,7 @@ test('an event is not routed as another environment’s', async () => {
   const scheduler = createSchedulerStore(platform.service);
   const { environmentId } = platform.ours.scope;
   const outcome = await scheduler.routeEvents(
-    [{ id: event.id, awaitedAs: event.name, environmentId, registryVersion: 1 }],
+    [{ id: event.id, awaitedAs: event.name, cancels: false, environmentId, registryVersion: 1 }],
     [newRun(platform.ours.scope, event.id)],
   );
   expect(outcome).toEqual({ routed: [], awaited: [], stale: [], settled: [event.id] });

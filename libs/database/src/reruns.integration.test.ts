@@ -80,6 +80,7 @@ async function routeRerun(run: NewRun, rerunFromStep?: string, scope = platform.
   const toRoute = [event, plain].map(({ id }) => ({
     id,
     awaitedAs: undefined,
+    cancels: false,
     environmentId: scope.environmentId,
     registryVersion: 0,
   }));
@@ -217,6 +218,7 @@ test('runs that are repeated in one batch take over each its own, and a whole on
   const toRoute = asked.map(({ event }) => ({
     id: event.id,
     awaitedAs: undefined,
+    cancels: false,
     environmentId: ours,
     registryVersion: 0,
   }));

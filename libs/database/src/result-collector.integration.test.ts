@@ -244,6 +244,7 @@ test('a failure is told of by an event to be routed, which has what failed to th
       id: event.id,
       environmentId: scope.environmentId,
       awaitedAs: undefined,
+      cancels: false,
       registryVersion: 0,
     };
     await createSchedulerStore(platform.service).routeEvents([toRoute], [run]);

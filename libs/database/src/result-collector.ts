@@ -241,11 +241,11 @@ const newWaits = `), awaiting as (
 const tracesOfFailures = `, failed as (
     select a.*, l.failure_id, v.event, v.event_name
     from accepted a join unnest($28::uuid[], $29::uuid[]) as l (run_id, failure_id) on l.run_id = a.id
-    cross join lateral (
+    left join lateral (
       select json_build_object('id', id, 'name', name, 'version', version,
         'data', case when octet_length(data::text) <= ${failureEventDataBytesMax} then data end) as event, name as event_name
-      from events where events.id = a.event_id offset 0
-    ) v
+      from events where events.id = a.event_id and environment_id = a.environment_id offset 0
+    ) v on true
   ), left_behind as (
     insert into dead_letters (id, environment_id, run_id, reason, detail, occurred_at)
     select failure_id, environment_id, id, 'run_failed', 'the run failed; its error says why', ended_at from failed
@@ -255,7 +255,7 @@ const tracesOfFailures = `, failed as (
         'run', json_build_object('id', id, 'functionId', function_id, 'appId', app_id),
         'error', error, 'event', event),
       'system', correlation_id, event_id::text, traceparent
-    from failed where event_name <> '${systemEventNames.functionFailed}'
+    from failed where event_name is distinct from '${systemEventNames.functionFailed}'
     returning id, environment_id, received_at
   ), unrouted as (
     insert into unrouted_events (event_id, environment_id, received_at)

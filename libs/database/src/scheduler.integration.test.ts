@@ -38,6 +38,7 @@ async function store(events: NewEvent[]): Promise<NewEvent[]> {
 const toRoute = (event: NewEvent, registryVersion: number) => ({
   id: event.id,
   awaitedAs: event.name,
+  cancels: false,
   environmentId: ours,
   registryVersion,
 });

@@ -15,8 +15,8 @@ import { takenOverSteps } from './reruns.js';
 import { runToActivate, scopeColumns } from './run-to-activate.js';
 import type { RunToActivate, RunToActivateRow } from './run-to-activate.js';
 import { readScopes } from './scopes.js';
-import { endStopped, stoppingRuns } from './stopping-runs.js';
-import type { StoppingRun } from './stopping-runs.js';
+import { endStopped, requestStopOf, runsToCancel, stoppingRuns } from './stopping-runs.js';
+import type { RunsToCancelQuery, RunToCancel, StoppingRun } from './stopping-runs.js';
 import { toStoredEvent } from './stored-event.js';
 import type { StoredEventRow } from './stored-event.js';
 import { fireTimers, nextDueInMs } from './timers.js';
@@ -47,13 +47,15 @@ export interface EventToRoute {
   environmentId: string;
   /** Its name, unless it is for one function alone: then it answers nobody's wait. */
   awaitedAs: string | undefined;
+  /** Functions of the environment have their runs cancelled by events of that name. */
+  cancels: boolean;
   /** The version of the registry that its runs were matched with. */
   registryVersion: number;
 }
 
 export interface RoutingOutcome {
   routed: string[];
-  /** Of the routed ones, those of whose name a run waits for an event: to be matched with the waits. */
+  /** Of the routed ones, those that may answer a run's wait or cancel a run: to be matched with them. */
   awaited: string[];
   /** Matched with another version than the one in force: to be matched again. */
   stale: string[];
@@ -87,10 +89,13 @@ export interface SchedulerStore extends WaitStore {
   overdueRuns(query: OverdueRunsQuery): Promise<OverdueRun[]>;
   /** Queued runs of an app without a worker; answers those that it put to rest. Runs that were asked to stop do not rest. */
   restForWorker(runIds: readonly string[]): Promise<string[]>;
+  runsToCancel(query: RunsToCancelQuery): Promise<RunToCancel[]>;
+  /** Stores the wish and wakes the runs; answers those that nobody had asked before. */
+  requestStopOf(runIds: readonly string[]): Promise<RunToActivate[]>;
   /** Of these, the ones that were asked to stop and that nobody drives, as far as Postgres knows. */
   stoppingRuns(runIds: readonly string[]): Promise<StoppingRun[]>;
-  /** Ends them as cancelled, unless they have moved on since; answers those it ended. */
-  endStopped(runs: readonly Pick<StoppingRun, 'runId' | 'journalSeq'>[]): Promise<string[]>;
+  /** Ends them as cancelled, unless they have moved on since; answers those it ended, with the runs that wait for each. */
+  endStopped(runs: readonly Pick<StoppingRun, 'runId' | 'journalSeq'>[]): Promise<Map<string, string[]>>;
   /** The reverse, as workers come: resumed runs before new ones, the oldest first. */
   releaseForWorker(environmentId: string, appId: string, limit: number): Promise<RunToActivate[]>;
   waitingForWorker(): Promise<{ environmentId: string; appId: string }[]>;
@@ -102,6 +107,8 @@ export interface SchedulerStore extends WaitStore {
   removeExpiredKeys(limit: number): Promise<number>;
   /** The same of dead letters that are 30 days old. */
   removeExpiredLetters(limit: number): Promise<number>;
+  /** Signals and waits that a run left behind as it ended, for they came at that moment; answers how many. */
+  removeLeftBehind(limit: number): Promise<number>;
   /** Each once, by its id. */
   storeDeadLetters(letters: readonly DeadLetter[]): Promise<void>;
   /** Those that do not exist are missing. */
@@ -147,6 +154,8 @@ export function createSchedulerStore(database: Database): SchedulerStore {
       const rows = await database.query<{ id: string }>(restStatement, [runIds, lowest, highest]);
       return rows.map((row) => row.id);
     },
+    runsToCancel: (query) => runsToCancel(database, query),
+    requestStopOf: (runIds) => requestStopOf(database, runIds),
     stoppingRuns: (runIds) => stoppingRuns(database, runIds),
     endStopped: (runs) => endStopped(database, runs),
     releaseForWorker: async (environmentId, appId, limit) => {
@@ -161,6 +170,7 @@ export function createSchedulerStore(database: Database): SchedulerStore {
     nextDueInMs: () => nextDueInMs(database),
     removeExpiredKeys: async (limit) => (await database.query(expiredKeysStatement, [limit])).length,
     removeExpiredLetters: (limit) => removeExpiredLetters(database, limit),
+    removeLeftBehind: async (limit) => (await database.query(leftBehindStatement, [limit])).length,
     storeDeadLetters: (letters) => storeDeadLetters(database, letters),
     scopes: (environmentIds) => readScopes(database, environmentIds),
     withAdvisoryLock: (name, work) => database.withAdvisoryLock(name, work),
@@ -187,9 +197,9 @@ function routeStatementFor(runs: 'ordinary' | 'repeated'): Statement {
   ), awaited as (
     insert into awaited_events (event_id, environment_id)
     select n.event_id, n.environment_id from routed
-    join unnest($1::uuid[], $2::uuid[], $15::text[]) as n (event_id, environment_id, name)
-      on n.event_id = routed.event_id
-    where exists (
+    join unnest($1::uuid[], $2::uuid[], $15::text[], $16::boolean[])
+      as n (event_id, environment_id, name, cancels) on n.event_id = routed.event_id
+    where n.cancels or exists (
       select from waits where kind = 'event' and environment_id = n.environment_id and name = n.name)
     returning event_id
   ), inserted as (
@@ -201,7 +211,7 @@ function routeStatementFor(runs: 'ordinary' | 'repeated'): Statement {
       case when n.status = 'skipped' then 0 else 1 end, case when n.status = 'skipped' then now() end${rerunOf}
     from unnest($4::uuid[], $5::uuid[], $6::uuid[], $7::text[], $8::text[], $9::text[], $10::text[],
       $11::text[],
-      $12::text[], $13::text[], $14::text[]${isRepeated ? ', $16::uuid[]' : ''})
+      $12::text[], $13::text[], $14::text[]${isRepeated ? ', $17::uuid[]' : ''})
       as n (id, environment_id, event_id, app_id, function_id, function_hash, mode, status, skip_reason,
         correlation_id, traceparent${rerunOf})
     join routed on routed.event_id = n.event_id
@@ -215,7 +225,7 @@ function routeStatementFor(runs: 'ordinary' | 'repeated'): Statement {
 const takingOver = `
     returning id, environment_id, rerun_of
   ), repeating as (
-    select i.*, n.from_step from inserted i join unnest($4::uuid[], $17::text[]) as n (id, from_step) on n.id = i.id
+    select i.*, n.from_step from inserted i join unnest($4::uuid[], $18::text[]) as n (id, from_step) on n.id = i.id
     where n.from_step is not null
   ), taken_over as (
     insert into steps (run_id, step_id, attempt, environment_id, name, type, status, output, error, started_at,
@@ -256,6 +266,7 @@ async function routeEvents(
     column((run) => run.correlationId),
     column((run) => run.traceparent ?? null),
     events.map((event) => event.awaitedAs ?? null),
+    events.map((event) => event.cancels),
     ...(isRepeated ? [column((run) => run.rerunOf ?? null), column((run) => run.rerunFromStep ?? null)] : []),
   ]);
   const current = new Map(rows.map((row) => [row.event_id, row.current]));
@@ -364,6 +375,17 @@ const waitingStatement: Statement = {
       ) next
   )
   select environment_id, app_id from apps`,
+};
+
+const ofEndedRuns = (table: string): string => `delete from ${table} where ctid = any(array(
+    select l.ctid from ${table} l cross join lateral (
+      select status from runs where runs.id = l.run_id offset 0
+    ) r where r.status in ('completed', 'failed', 'cancelled', 'skipped') limit $1))
+  returning 1`;
+const leftBehindStatement: Statement = {
+  name: 'remove_left_behind',
+  text: `with s as (${ofEndedRuns('signals')}), w as (${ofEndedRuns('waits')})
+    select 1 from s union all select 1 from w`,
 };
 
 const expiredKeysStatement: Statement = {

@@ -74,8 +74,8 @@ test('without a worker nothing of it runs: it ends at once, with its timers', as
   expect(await scheduler.restForWorker([run.id])).toEqual([]);
   const stopping = await scheduler.stoppingRuns([run.id]);
   expect(stopping).toMatchObject([{ runId: run.id, journalSeq: 1, wake: 2, served: 1 }]);
-  expect(await scheduler.endStopped([{ runId: run.id, journalSeq: 0 }])).toEqual([]);
-  expect(await scheduler.endStopped(stopping)).toEqual([run.id]);
+  expect(await scheduler.endStopped([{ runId: run.id, journalSeq: 0 }])).toEqual(new Map());
+  expect(await scheduler.endStopped(stopping)).toEqual(new Map([[run.id, []]]));
   expect(await api.getRun(ours, run.id)).toMatchObject({ status: 'cancelled', endedAt: expect.anything() });
   const timers = await platform.admin.query('select 1 from timers where run_id = $1', [run.id]);
   expect(timers.rows).toEqual([]);

@@ -1,12 +1,48 @@
-/** Runs that were asked to stop and that nobody drives: found, and ended where they are. */
+/** Runs that an event may stop, and those that were asked to stop and that nobody drives: found, asked, and ended where they are. */
+import type { StoredEvent } from '@ironflow/schema';
 import type { Database, Statement } from './database.js';
-import { boundsOf } from './id-windows.js';
+import { boundsOf, lowestId } from './id-windows.js';
+import { runToActivate, scopeColumns } from './run-to-activate.js';
+import type { RunToActivate, RunToActivateRow } from './run-to-activate.js';
+import { toStoredEvent } from './stored-event.js';
+import type { StoredEventRow } from './stored-event.js';
 
 export interface StoppingRun {
   runId: string;
   journalSeq: number;
   wake: number;
   served: number;
+}
+
+export interface RunsToCancelQuery {
+  event: StoredEvent;
+  functionId: string;
+  /** The last one of the page before. */
+  afterRunId: string | undefined;
+  limit: number;
+}
+
+export interface RunToCancel {
+  runId: string;
+  /** The event that started it. */
+  trigger: StoredEvent;
+}
+
+/** Runs of the function that have not ended and that nobody has asked to stop, the oldest first. */
+export async function runsToCancel(database: Database, query: RunsToCancelQuery): Promise<RunToCancel[]> {
+  const { event, functionId, afterRunId, limit } = query;
+  const { environmentId } = event.scope;
+  const values = [environmentId, functionId, afterRunId ?? lowestId, limit];
+  const rows = await database.query<StoredEventRow & { run_id: string }>(runsToCancelStatement, values);
+  return rows.map((row) => ({ runId: row.run_id, trigger: toStoredEvent(row) }));
+}
+
+/** Answers those that nobody had asked before. */
+export async function requestStopOf(database: Database, runIds: readonly string[]): Promise<RunToActivate[]> {
+  if (runIds.length === 0) return [];
+  const { lowest, highest } = boundsOf(runIds);
+  const rows = await database.query<RunToActivateRow>(requestStopStatement, [runIds, lowest, highest]);
+  return rows.map(runToActivate);
 }
 
 export async function stoppingRuns(database: Database, runIds: readonly string[]): Promise<StoppingRun[]> {
@@ -23,14 +59,14 @@ export async function stoppingRuns(database: Database, runIds: readonly string[]
 export async function endStopped(
   database: Database,
   runs: readonly Pick<StoppingRun, 'runId' | 'journalSeq'>[],
-): Promise<string[]> {
-  if (runs.length === 0) return [];
+): Promise<Map<string, string[]>> {
+  if (runs.length === 0) return new Map();
   const runIds = runs.map(({ runId }) => runId);
   const { lowest, highest } = boundsOf(runIds);
   const sequences = runs.map(({ journalSeq }) => journalSeq);
   const values = [runIds, lowest, highest, sequences];
-  const rows = await database.query<{ id: string }>(endStoppedStatement, values);
-  return rows.map((row) => row.id);
+  const rows = await database.query<{ id: string; awaited_by: string[] | null }>(endStoppedStatement, values);
+  return new Map(rows.map((row) => [row.id, row.awaited_by ?? []]));
 }
 
 // One that runs, as far as is known, may be with a worker that only leaves: it is left alone for longer than a delivery
@@ -41,6 +77,45 @@ const stoppingStatement: Statement = {
     where id = any($1::uuid[]) and id >= $2 and id <= $3 and stop_requested_at is not null
       and (status in ('queued', 'waiting', 'waiting_for_worker')
         or status = 'running' and stop_requested_at < now() - interval '15 seconds')`,
+};
+
+// From status to status there is an index of the environment's runs, whatever has ended.
+const runsToCancelStatement: Statement = {
+  name: 'runs_to_cancel',
+  text: `select r.id as run_id, v.id, v.environment_id, v.name, v.data, v.version, v.source, v.correlation_id,
+      v.causation_id, v.traceparent, v.received_at_ms, v.function_id, v.rerun_of, v.rerun_from_step, ${scopeColumns}
+    from unnest(array['queued', 'running', 'waiting', 'waiting_for_worker']) as live (status)
+    cross join lateral (
+      select id, event_id from runs
+      where environment_id = $1 and runs.status = live.status and function_id = $2 and id > $3
+        and stop_requested_at is null
+      order by id limit $4
+    ) r
+    cross join lateral (
+      select id, environment_id, name, data::text, version, source, correlation_id, causation_id, traceparent,
+        function_id, rerun_of, rerun_from_step, (extract(epoch from received_at) * 1000)::float8 as received_at_ms
+      from events where events.id = r.event_id offset 0
+    ) v
+    join environments e on e.id = $1
+    order by r.id limit $4`,
+};
+
+const requestStopStatement: Statement = {
+  name: 'request_stop_of',
+  text: `with locked as materialized (
+    select id from runs where id = any($1::uuid[]) and id >= $2 and id <= $3 order by id for update
+  ), asked as (
+    update runs r set
+      stop_requested_at = date_trunc('milliseconds', now()),
+      wake = wake + 1,
+      woken_at = date_trunc('milliseconds', now()),
+      status = case when r.status in ('waiting', 'waiting_for_worker') then 'queued' else r.status end
+    from locked l
+    where r.id = l.id and r.id = any($1::uuid[]) and r.id >= $2 and r.id <= $3 and r.stop_requested_at is null
+      and r.status in ('queued', 'running', 'waiting', 'waiting_for_worker')
+    returning r.id, r.environment_id, r.mode, r.app_id, r.function_id, r.event_id
+  )
+  select r.*, ${scopeColumns} from asked r join environments e on e.id = r.environment_id`,
 };
 
 const endStoppedStatement: Statement = {
@@ -64,7 +139,9 @@ const endStoppedStatement: Statement = {
   ), untaken as (
     delete from signals where run_id = any(array(select id from ended))
   )
-  select id from ended`,
+  select id, (
+      select array_agg(run_id) from waits where kind = 'run' and awaited_run_id = ended.id
+    ) as awaited_by from ended`,
 };
 
 interface StoppingRow {

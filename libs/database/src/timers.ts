@@ -86,6 +86,9 @@ const fireStatement: Statement = {
         and id <= (select run_id from due order by run_id desc limit 1)
       order by id for update skip locked
     ) l where journal_seq = journal_seq_before
+  ), ending as materialized (
+    -- One time for all of it, after the locks were got: what was resolved before them ended before.
+    select clock_timestamp() as at from (select count(*) from locked) l
   ), fired as (
     delete from timers where run_id = any(array(select id from locked)) and due_at <= now()
     returning run_id, step_id, attempt
@@ -96,7 +99,7 @@ const fireStatement: Statement = {
       output = case when s.status = 'waiting' and s.type in ('wait_for_event', 'wait_for_signal')
         then 'null'::json else s.output end,
       error = case when s.status = 'waiting' and s.type = 'invoke' then $2::json else s.error end,
-      ended_at = case s.status when 'waiting' then now() else s.ended_at end
+      ended_at = case s.status when 'waiting' then (select at from ending) else s.ended_at end
     from fired f
     where s.run_id = any(array(select id from locked))
       and s.run_id >= (select id from locked order by id limit 1)

@@ -12,7 +12,7 @@
 import { isTerminal } from '@ironflow/schema';
 import type { Awaited, Failure, RunStatus, Scope, StoredEvent } from '@ironflow/schema';
 import type { Database, Queryable, Statement } from './database.js';
-import { boundsOf } from './id-windows.js';
+import { boundsOf, lowestId } from './id-windows.js';
 import { runToActivate, scopeColumns } from './run-to-activate.js';
 import type { RunToActivate, RunToActivateRow } from './run-to-activate.js';
 import { toStoredEvent } from './stored-event.js';
@@ -28,7 +28,7 @@ export interface OpenWait {
   condition: string | undefined;
   match: Extract<Awaited, { kind: 'event' }>['match'];
   lookedBack: boolean;
-  /** The event that started the run; its data only where a condition may ask for it. */
+  /** The event that started the run, without its data. */
   trigger: StoredEvent;
   /** `run`: how it ended, once it has. */
   awaitedRun: EndedRun | undefined;
@@ -45,14 +45,12 @@ export interface KeptSignal {
   runId: string;
   id: string;
   name: string;
-  /** JSON text. */
-  data: string | undefined;
 }
 
 export interface Resolution {
   runId: string;
   stepId: string;
-  /** JSON text; a step with an `error` has failed. */
+  /** JSON text; that of a signal is its data. A step with an `error` has failed. */
   output?: string | undefined;
   error?: Failure | undefined;
   eventId?: string | undefined;
@@ -84,9 +82,18 @@ export interface EventsForWaitQuery {
   limit: number;
 }
 
+export interface EventsToMatchQuery {
+  olderThanMs: number;
+  /** The id of the last one of the page before. */
+  after: string | undefined;
+  limit: number;
+}
+
 export interface WaitStore {
   /** Open waits of the runs, those called first first. */
   waitsOf(runIds: readonly string[]): Promise<OpenWait[]>;
+  /** The events that started the runs, by the runs' ids; up to 512 KiB each. */
+  triggersOf(runIds: readonly string[]): Promise<Map<string, StoredEvent>>;
   /** Those not taken yet, the oldest first. */
   keptSignals(runIds: readonly string[]): Promise<KeptSignal[]>;
   /** Events a wait may look back to, the oldest first. */
@@ -99,8 +106,8 @@ export interface WaitStore {
   lookedBack(waits: readonly Pick<OpenWait, 'runId' | 'stepId'>[]): Promise<void>;
   /** Runs of waits whose time to be looked at went by unheard. */
   runsToLookAt(olderThanMs: number, limit: number): Promise<string[]>;
-  /** Routed longer ago than that, awaited then, and not matched yet. */
-  eventsToMatch(olderThanMs: number, limit: number): Promise<StoredEvent[]>;
+  /** Routed longer ago than that, awaited then, and not matched yet; in the order of their ids. */
+  eventsToMatch(query: EventsToMatchQuery): Promise<StoredEvent[]>;
   /** Every wait that was there for them has been asked. */
   eventsMatched(eventIds: readonly string[]): Promise<void>;
 }
@@ -113,9 +120,15 @@ export function createWaitStore(database: Database): WaitStore {
       const rows = await database.query<WaitRow>(waitsOfStatement, [runIds, lowest, highest]);
       return rows.map(toOpenWait);
     },
+    triggersOf: async (runIds) => {
+      const { lowest, highest } = boundsOf(runIds);
+      const values = [runIds, lowest, highest];
+      const rows = await database.query<StoredEventRow & { run_id: string }>(triggersStatement, values);
+      return new Map(rows.map((row) => [row.run_id, toStoredEvent(row)]));
+    },
     keptSignals: async (runIds) => {
       const rows = await database.query<SignalRow>(keptSignalsStatement, [runIds]);
-      return rows.map(({ run_id, id, name, data }) => ({ runId: run_id, id, name, data: data ?? undefined }));
+      return rows.map(({ run_id, id, name }) => ({ runId: run_id, id, name }));
     },
     eventsFor: async ({ wait, after, limit }) => {
       const { scope, name, trigger } = wait;
@@ -126,6 +139,7 @@ export function createWaitStore(database: Database): WaitStore {
         trigger.receivedAtMs,
         after ?? null,
         limit,
+        wait.runId,
       ]);
       return rows.map(toStoredEvent);
     },
@@ -160,21 +174,23 @@ export function createWaitStore(database: Database): WaitStore {
       (await database.query<{ run_id: string }>(toLookAtStatement, [olderThanMs, limit])).map(
         ({ run_id }) => run_id,
       ),
-    eventsToMatch: async (olderThanMs, limit) =>
-      (await database.query<StoredEventRow>(toMatchStatement, [olderThanMs, limit])).map(toStoredEvent),
+    eventsToMatch: async ({ olderThanMs, after, limit }) => {
+      const values = [olderThanMs, after ?? lowestId, limit];
+      return (await database.query<StoredEventRow>(toMatchStatement, values)).map(toStoredEvent);
+    },
     eventsMatched: async (eventIds) => void (await database.query(matchedStatement, [eventIds])),
   };
 }
 
 const waitColumns = `w.run_id, w.step_id, w.environment_id, ${scopeColumns}, w.kind, w.name, w.condition,
   w.match_path, w.match_value, w.match_type, w.looked_back,
-  r.event_id as trigger_id, t.name as trigger_name, t.data as trigger_data, t.version as trigger_version,
+  r.event_id as trigger_id, t.name as trigger_name, t.version as trigger_version,
   t.source as trigger_source, t.correlation_id as trigger_correlation_id,
   t.received_at_ms as trigger_received_at_ms`;
 /** The run of each wait, and the event that started it: one index lookup each, in one partition. */
 const waitJoins = `cross join lateral (select event_id from runs where runs.id = w.run_id offset 0) r
   cross join lateral (
-    select name, case when w.condition is not null then data::text end as data, version, source, correlation_id,
+    select name, version, source, correlation_id,
       (extract(epoch from received_at) * 1000)::float8 as received_at_ms
     from events where events.id = r.event_id offset 0
   ) t
@@ -197,8 +213,23 @@ const waitsOfStatement: Statement = {
 
 const keptSignalsStatement: Statement = {
   name: 'kept_signals',
-  text: `select run_id, id, name, data::text from signals where run_id = any($1::uuid[]) and not taken
+  text: `select run_id, id, name from signals where run_id = any($1::uuid[]) and not taken
     order by sent_at, id`,
+};
+
+const triggersStatement: Statement = {
+  name: 'triggers_of',
+  text: `select r.id as run_id, v.id, v.environment_id, v.name, v.data, v.version, v.source, v.correlation_id,
+      v.causation_id, v.traceparent, v.function_id, v.rerun_of, v.rerun_from_step, v.received_at_ms, ${scopeColumns}
+    from (
+      select id, event_id from runs where id = any($1::uuid[]) and id >= $2 and id <= $3 offset 0
+    ) r
+    cross join lateral (
+      select id, environment_id, name, data::text, version, source, correlation_id, causation_id, traceparent,
+        function_id, rerun_of, rerun_from_step, (extract(epoch from received_at) * 1000)::float8 as received_at_ms
+      from events where events.id = r.event_id offset 0
+    ) v
+    join environments e on e.id = v.environment_id`,
 };
 
 const eventColumns = `v.id, v.environment_id, v.name, v.data::text, v.version, v.source, v.correlation_id,
@@ -210,6 +241,7 @@ const eventsForStatement: Statement = {
   name: 'events_for_wait',
   text: `select ${eventColumns} from events v join environments e on e.id = v.environment_id
     where v.environment_id = $1 and v.name = $2
+      and not exists (select from steps where steps.run_id = $7 and steps.awaited_event_id = v.id)
       and v.id >= lowest_id_at(to_timestamp($4::float8 / 1000) - interval '1 minute')
       and v.id > coalesce($5::uuid, '00000000-0000-0000-0000-000000000000')
       and v.received_at >= to_timestamp($4::float8 / 1000) and v.id <> $3
@@ -273,11 +305,12 @@ const toLookAtStatement: Statement = {
 const toMatchStatement: Statement = {
   name: 'events_to_match',
   text: `select ${eventColumns} from (
-      select event_id from awaited_events where routed_at < now() - $1 * interval '1 ms'
-      order by routed_at, event_id limit $2
+      select event_id from awaited_events where routed_at < now() - $1 * interval '1 ms' and event_id > $2
+      order by event_id limit $3
     ) n
     cross join lateral (select * from events where events.id = n.event_id offset 0) v
-    join environments e on e.id = v.environment_id`,
+    join environments e on e.id = v.environment_id
+    order by v.id`,
 };
 
 const matchedStatement: Statement = {
@@ -311,7 +344,9 @@ const resolveStatement: Statement = {
   ), flipped as (
     update steps s set
       status = case when g.error is null then 'completed' else 'failed' end,
-      output = g.output::json, error = g.error::json, awaited_event_id = g.event_id, ended_at = clock_timestamp()
+      output = case when g.signal_id is null then g.output::json else coalesce((
+        select data from signals where signals.run_id = g.run_id and signals.id = g.signal_id), 'null'::json) end,
+      error = g.error::json, awaited_event_id = g.event_id, ended_at = clock_timestamp()
     from resolved g
     where s.run_id = any($1::uuid[]) and s.run_id >= $2 and s.run_id <= $3
       and s.run_id = g.run_id and s.step_id = g.step_id and s.attempt = g.attempt and s.status = 'waiting'
@@ -362,7 +397,6 @@ interface SignalRow {
   run_id: string;
   id: string;
   name: string;
-  data: string | null;
 }
 
 interface WaitRow {
@@ -380,7 +414,6 @@ interface WaitRow {
   looked_back: boolean;
   trigger_id: string;
   trigger_name: string;
-  trigger_data: string | null;
   trigger_version: string | null;
   trigger_source: StoredEvent['source'];
   trigger_correlation_id: string;
@@ -407,7 +440,7 @@ function toOpenWait(row: WaitRow): OpenWait {
       project: row.project,
       env: row.env,
       name: row.trigger_name,
-      data: row.trigger_data ?? '',
+      data: '',
       version: row.trigger_version,
       source: row.trigger_source,
       received_at_ms: row.trigger_received_at_ms,

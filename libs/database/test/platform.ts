@@ -104,6 +104,7 @@ export async function startRuns(
     events.map(({ id, name }) => ({
       id,
       awaitedAs: name,
+      cancels: false,
       environmentId: scope.environmentId,
       registryVersion: environment!.registry_version,
     })),

@@ -2,7 +2,13 @@
 import { z } from 'zod';
 import { defaultRetryPolicy } from '@ironflow/retry-policy';
 import { systemEventNames } from './event.js';
-import { appIdSchema, eventPatternSchema, functionIdSchema, reservedEventPrefix } from './identifiers.js';
+import {
+  appIdSchema,
+  eventNameSchema,
+  eventPatternSchema,
+  functionIdSchema,
+  reservedEventPrefix,
+} from './identifiers.js';
 import { limits } from './limits.js';
 
 const expression = z
@@ -48,6 +54,23 @@ export const retryPolicySchema = z.strictObject({
 
 export const stepTimeoutMsSchema = z.number().int().min(1).max(limits.stepTimeoutMsMax);
 
+/** What cancels runs of the function: an event that comes while they are under way. */
+export const cancelOnSchema = z.strictObject({
+  event: eventNameSchema,
+  /** A path such as `data.orderId` whose value the event and the one that started the run share. */
+  match: z
+    .string()
+    .startsWith('data.', 'must be a path within the event such as "data.orderId"')
+    .refine(
+      (path) => path.length > 'data.'.length && Buffer.byteLength(path) <= limits.matchPathBytesMax,
+      `must be a path of at most ${limits.matchPathBytesMax} bytes`,
+    )
+    .optional(),
+  /** CEL over `event`, the one that came, and `trigger`, the one that started the run. */
+  if: expression.optional(),
+});
+export type CancelOn = z.infer<typeof cancelOnSchema>;
+
 export const functionConfigSchema = z.strictObject({
   id: functionIdSchema,
   name: z.string().min(1).max(256).optional(),
@@ -55,6 +78,7 @@ export const functionConfigSchema = z.strictObject({
   retries: retryPolicySchema.default(defaultRetryPolicy),
   /** What an attempt of a step may take, unless the step says otherwise; none without. */
   stepTimeoutMs: stepTimeoutMsSchema.optional(),
+  cancelOn: z.array(cancelOnSchema).max(limits.cancelOnPerFunctionMax).optional(),
 });
 /** With every default filled in. */
 export type FunctionConfig = z.infer<typeof functionConfigSchema>;

@@ -25,6 +25,7 @@ export { failureSchema } from './failure.js';
 export type { Failure } from './failure.js';
 export {
   appManifestSchema,
+  cancelOnSchema,
   cronTriggerSchema,
   eventTriggerSchema,
   functionConfigSchema,
@@ -35,6 +36,7 @@ export {
 } from './function.js';
 export type {
   AppManifest,
+  CancelOn,
   CronTrigger,
   EventTrigger,
   FunctionConfig,

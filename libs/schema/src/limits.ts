@@ -22,6 +22,7 @@ export const limits = {
   signalsPerRunMax: 1_000,
   functionsPerAppMax: 1_000,
   triggersPerFunctionMax: 20,
+  cancelOnPerFunctionMax: 5,
   expressionBytesMax: 4 * 1024,
   /** A notice carries a run's output up to here; above, a reader asks Postgres. */
   noticeOutputBytesMax: 64 * 1024,

@@ -1,6 +1,6 @@
 /** `createFunction` and the one object that a handler gets. Public: later versions only add. */
 import { describeIssue, functionConfigSchema, functionIdSchema, systemEventNames } from '@ironflow/schema';
-import type { Failure, FunctionConfig, FunctionEvent } from '@ironflow/schema';
+import type { CancelOn, Failure, FunctionConfig, FunctionEvent } from '@ironflow/schema';
 import type { RetryPolicy } from '@ironflow/retry-policy';
 import { ConfigurationError } from './configuration-error.js';
 import { readStepTimeout } from './duration.js';
@@ -44,6 +44,11 @@ export interface FunctionOptions<Data, Input = Data> {
   stepTimeout?: Duration;
   /** Every event that starts the function has to fit, scheduled ones included; one that does not fails the run for good. */
   schema?: EventSchema<Data, Input>;
+  /**
+   * Events that cancel runs under way: of that name, which share the value at `match` with the event that started the run, and
+   * for which `if` (CEL over `event` and `trigger`) holds. Those that come after the run's own count. At most 5.
+   */
+  cancelOn?: readonly CancelOn[];
   /**
    * Called once a run of this function has failed for good: a function of its own, `<id>-on-failure`, with steps, retries and
    * runs of its own. One that fails in turn is not told of.

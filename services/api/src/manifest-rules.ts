@@ -1,6 +1,7 @@
 /** What an app's functions have to satisfy beyond their schema: schedules that can fire, conditions that compile. */
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { compileCondition } from '@ironflow/condition';
+import type { ConditionVariable } from '@ironflow/condition';
 import { IronflowError } from '@ironflow/errors';
 import { isCronTrigger } from '@ironflow/schema';
 import type { AppManifest, Trigger } from '@ironflow/schema';
@@ -12,10 +13,20 @@ const turnMs = 10;
 /** Rejects with the first broken rule; its field is a path such as `functions[2].triggers[0].if`. */
 export async function checkManifest(manifest: AppManifest): Promise<void> {
   let turnEndsAtMs = performance.now() + turnMs;
-  for (const [index, { triggers }] of manifest.functions.entries()) {
-    for (const [position, trigger] of triggers.entries()) {
-      const broken = brokenTriggerRule(trigger);
-      if (broken !== undefined) throw invalid(`functions[${index}].triggers[${position}]`, broken);
+  for (const [index, { triggers, cancelOn = [] }] of manifest.functions.entries()) {
+    const rules = [
+      ...triggers.map((trigger, at) => ({
+        place: `triggers[${at}]`,
+        check: () => brokenTriggerRule(trigger),
+      })),
+      ...cancelOn.map((one, at) => ({
+        place: `cancelOn[${at}]`,
+        check: () => brokenCondition(one.if, 'trigger'),
+      })),
+    ];
+    for (const { place, check } of rules) {
+      const broken = check();
+      if (broken !== undefined) throw invalid(`functions[${index}].${place}`, broken);
       if (performance.now() < turnEndsAtMs) continue;
       await nextTurn();
       turnEndsAtMs = performance.now() + turnMs;
@@ -25,7 +36,11 @@ export async function checkManifest(manifest: AppManifest): Promise<void> {
 
 function brokenTriggerRule(trigger: Trigger): { field: string; rule: string } | undefined {
   if (isCronTrigger(trigger)) return brokenScheduleRule(trigger);
-  const condition = trigger.if === undefined ? undefined : compileCondition(trigger.if);
+  return brokenCondition(trigger.if, 'event');
+}
+
+function brokenCondition(expression: string | undefined, over: ConditionVariable) {
+  const condition = expression === undefined ? undefined : compileCondition(expression, over);
   return condition?.kind === 'refused' ? { field: 'if', rule: condition.rule } : undefined;
 }
 

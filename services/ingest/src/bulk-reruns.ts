@@ -49,7 +49,11 @@ export function createBulkReruns(options: BulkRerunsOptions): BulkReruns {
       const { environmentId } = scope;
       const { function: functionId, status, dryRun, idempotencyKey } = body;
       const query = { ...pageOf(body), status, functionId };
-      if (dryRun) return { count: await store.countRunsToRepeat(environmentId, countOf(query)) };
+      if (dryRun) {
+        return pace(environmentId, 0, async () => ({
+          count: await store.countRunsToRepeat(environmentId, countOf(query)),
+        }));
+      }
       requireStorableText(idempotencyKey, 'idempotencyKey');
       return pace(environmentId, query.limit, async () => {
         const { items, nextCursor } = await store.runsToRepeat(environmentId, query);
@@ -75,7 +79,11 @@ export function createBulkReruns(options: BulkRerunsOptions): BulkReruns {
       requireStorableText(idempotencyKey, 'idempotencyKey');
       if (!(await functions.has(environmentId, functionId))) throw functionNotFound();
       const query = { ...pageOf(body), name };
-      if (dryRun) return { count: await store.countEventsToReplay(environmentId, countOf(query)) };
+      if (dryRun) {
+        return pace(environmentId, 0, async () => ({
+          count: await store.countEventsToReplay(environmentId, countOf(query)),
+        }));
+      }
       return pace(environmentId, query.limit, async () => {
         const { items, nextCursor } = await store.eventsToReplay(environmentId, query);
         const events = items.map((event) => ({
@@ -123,26 +131,34 @@ type Pace = <Answer extends BulkAnswer>(
   work: () => Promise<Answer>,
 ) => Promise<Answer>;
 
-const environmentsMax = 10_000;
+/** Each may read much of an environment's history, over the connections that events are stored by. */
+const underWayMax = 2;
 
-/** Of this process: each page takes the time that its events have at the rate, and the next one comes after that. */
+/**
+ * Of this process: an environment has one page under way, which takes the time that its events have at the rate; the next one
+ * comes after both. `events` is what it may start, none for one that only counts.
+ */
 function createPace(clock: Clock): Pace {
   const freeAtMs = new Map<string, number>();
-  const durationMs = (events: number): number => (events / limits.bulkEventsPerSecondMax) * 1_000;
+  const underWay = new Set<string>();
   return async (environmentId, events, work) => {
     const nowMs = clock.now();
-    const waitMs = (freeAtMs.get(environmentId) ?? 0) - nowMs;
+    const waitMs = events === 0 ? 0 : (freeAtMs.get(environmentId) ?? 0) - nowMs;
     if (waitMs > 0) throw tooFast(waitMs);
-    if (freeAtMs.size >= environmentsMax) freeAtMs.clear();
-    // All that it may start, until it is known how much that is.
-    freeAtMs.set(environmentId, nowMs + durationMs(events));
-    let started = 0;
+    if (underWay.has(environmentId) || underWay.size >= underWayMax) throw tooFast(1_000);
+    for (const [other, atMs] of freeAtMs) if (atMs <= nowMs) freeAtMs.delete(other);
+    underWay.add(environmentId);
+    // What fails may have started all of it.
+    let started = events;
     try {
       const answer = await work();
-      started = answer.count;
+      started = Math.min(events, answer.count);
       return answer;
     } finally {
-      freeAtMs.set(environmentId, nowMs + durationMs(started));
+      underWay.delete(environmentId);
+      if (started > 0) {
+        freeAtMs.set(environmentId, nowMs + (started / limits.bulkEventsPerSecondMax) * 1_000);
+      }
     }
   };
 }

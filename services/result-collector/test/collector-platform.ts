@@ -140,7 +140,13 @@ async function startRuns(
     ...changes,
   }));
   const outcome = await createSchedulerStore(service).routeEvents(
-    events.map(({ id, name }) => ({ id, awaitedAs: name, environmentId, registryVersion: 0 })),
+    events.map(({ id, name }) => ({
+      id,
+      awaitedAs: name,
+      cancels: false,
+      environmentId,
+      registryVersion: 0,
+    })),
     runs,
   );
   if (outcome.routed.length !== count) throw new Error('events were not routed');

@@ -20,7 +20,7 @@ export interface AdmissionOptions {
   store: Pick<SchedulerStore, 'restForWorker' | 'releaseForWorker' | 'stoppingRuns' | 'endStopped'>;
   activator: Activator;
   presence: Pick<WorkerPresence, 'isPresent'>;
-  notices: Pick<Notices, 'publishRun'>;
+  notices: Pick<Notices, 'publishRun' | 'publishWaits'>;
   journal: Pick<Journal, 'last'>;
   metrics: Pick<SchedulerMetrics, 'swept'>;
   logger: Logger;
@@ -112,10 +112,13 @@ async function endStopped(
     const last = lasts[index]!;
     return last.status === 'fulfilled' && (last.value?.sequence ?? 0) <= journalSeq;
   });
-  const ended = new Set(await store.endStopped(accepted));
+  const ended = await store.endStopped(accepted);
   for (const state of accepted) {
-    if (!ended.has(state.runId)) continue;
+    const awaitedBy = ended.get(state.runId);
+    if (awaitedBy === undefined) continue;
     notices.publishRun({ ...of.get(state.runId)!, ...state, status: 'cancelled', steps: [] }, 'cancelled');
+    const { scope } = of.get(state.runId)!;
+    for (const runId of awaitedBy) notices.publishWaits({ scope, runId });
   }
 }
 

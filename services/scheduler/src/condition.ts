@@ -99,14 +99,28 @@ export function createConditions(options: ConditionsOptions = {}): Conditions {
   };
 }
 
-export function createConditionSubject(stored: StoredEvent, trigger?: StoredEvent): ConditionSubject {
-  const dataLength = stored.data.length + (trigger?.data.length ?? 0);
-  const subject = { event: functionEventOf(stored), dataLength, remainingMs: eventTimeLimitMs };
-  return trigger === undefined ? subject : { ...subject, trigger: functionEventOf(trigger) };
+export function createConditionSubject(stored: StoredEvent): ConditionSubject {
+  return { event: functionEventOf(stored), dataLength: stored.data.length, remainingMs: eventTimeLimitMs };
+}
+
+/** The same event for many subjects is parsed once. */
+export interface ParsedEvent {
+  readonly event: FunctionEvent;
+  readonly dataLength: number;
+}
+
+/** For what a run waits for, or is cancelled by: beside the event, the one that started the run. */
+export function createPairSubject(of: ParsedEvent, trigger: StoredEvent): ConditionSubject {
+  return {
+    event: of.event,
+    trigger: functionEventOf(trigger),
+    dataLength: of.dataLength + trigger.data.length,
+    remainingMs: eventTimeLimitMs,
+  };
 }
 
 /** The data is parsed when the first condition of the event looks at it, and only then. */
-function functionEventOf(stored: StoredEvent): FunctionEvent {
+export function functionEventOf(stored: StoredEvent): FunctionEvent {
   let parsed: { data: unknown } | undefined;
   return {
     id: stored.id,

@@ -19,6 +19,7 @@ import type { Admission } from './admission.js';
 import type { Conditions } from './condition.js';
 import type { SchedulerMetrics } from './metrics.js';
 import { routeEvent, routeSpanId } from './routing.js';
+import { cancellersOf } from './trigger-index.js';
 import type { Waits } from './waits.js';
 import type { AppRef, WorkerPresence } from './worker-presence.js';
 
@@ -184,9 +185,11 @@ async function storeMatched(
   outcomes: Outcomes,
 ): Promise<Set<string>> {
   const events = matched.map(({ event: { id, scope, name, functionId } }) => {
-    const registryVersion = registries.get(scope.environmentId)!.version;
+    const registry = registries.get(scope.environmentId)!;
+    const registryVersion = registry.version;
     const awaitedAs = functionId === undefined ? name : undefined;
-    return { id, environmentId: scope.environmentId, awaitedAs, registryVersion };
+    const cancels = awaitedAs !== undefined && cancellersOf(registry, name).length > 0;
+    return { id, environmentId: scope.environmentId, awaitedAs, cancels, registryVersion };
   });
   const runs = matched.flatMap((one) => one.runs);
   try {

@@ -127,6 +127,7 @@ describe('an event', () => {
       events.map(({ id, name }) => ({
         id,
         awaitedAs: name,
+        cancels: false,
         environmentId: scope.environmentId,
         registryVersion: registry.version,
       })),

@@ -9,6 +9,7 @@ import { systemClock } from '@ironflow/service';
 import type { Clock, Logger, Metrics, SpanRecorder, Stoppable } from '@ironflow/service';
 import { createActivator } from './activator.js';
 import { createAdmission } from './admission.js';
+import { createCancellations } from './cancellations.js';
 import { createConditions } from './condition.js';
 import { createDeadLetters } from './dead-letters.js';
 import { followEndedActivations } from './ended-activations.js';
@@ -98,7 +99,14 @@ function createParts({
     journal: jetstream.journal,
   });
   const conditions = createConditions();
-  const waits = createWaits({ ...base, conditions, admission });
+  const cancellations = createCancellations({
+    store,
+    registries,
+    conditions,
+    admission,
+    notices: jetstream.notices,
+  });
+  const waits = createWaits({ ...base, conditions, admission, cancellations });
   const router = createEventRouter({
     ...base,
     registries,

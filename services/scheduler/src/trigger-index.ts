@@ -3,7 +3,7 @@
  * was worked out for one is kept as long as it is.
  */
 import { isCronTrigger, matchesEventPattern, reservedEventPrefix, systemEventNames } from '@ironflow/schema';
-import type { EventTrigger, RegisteredApp, RegisteredFunction, Registry } from '@ironflow/schema';
+import type { CancelOn, EventTrigger, RegisteredApp, RegisteredFunction, Registry } from '@ironflow/schema';
 
 /** A function whose triggers match an event's name. */
 export interface Candidate {
@@ -28,6 +28,34 @@ export function candidatesFor(registry: Registry, eventName: string): readonly C
   const candidates = findCandidates(registry, eventName);
   byName.set(eventName, candidates);
   return candidates;
+}
+
+/** A function that has its runs cancelled by events of a name. */
+export interface Canceller {
+  functionId: string;
+  cancelOn: readonly CancelOn[];
+}
+
+const cancellerIndexes = new WeakMap<Registry, ReadonlyMap<string, readonly Canceller[]>>();
+
+export function cancellersOf(registry: Registry, eventName: string): readonly Canceller[] {
+  let byName = cancellerIndexes.get(registry);
+  if (byName === undefined) {
+    byName = findCancellers(registry);
+    cancellerIndexes.set(registry, byName);
+  }
+  return byName.get(eventName) ?? [];
+}
+
+function findCancellers(registry: Registry): ReadonlyMap<string, readonly Canceller[]> {
+  const byName = new Map<string, Canceller[]>();
+  for (const [functionId, { config }] of registry.functions) {
+    for (const event of new Set(config.cancelOn?.map((one) => one.event))) {
+      const cancelOn = config.cancelOn!.filter((one) => one.event === event);
+      byName.set(event, [...(byName.get(event) ?? []), { functionId, cancelOn }]);
+    }
+  }
+  return byName;
 }
 
 /** The one that an event is for; nobody when it is not registered any more. */

@@ -7,7 +7,10 @@ import { messageOf } from '@ironflow/errors';
 import type { Clock, Logger, TimerHandle } from '@ironflow/service';
 
 export interface UpkeepOptions {
-  store: Pick<SchedulerStore, 'removeExpiredKeys' | 'removeExpiredLetters' | 'withAdvisoryLock'>;
+  store: Pick<
+    SchedulerStore,
+    'removeLeftBehind' | 'removeExpiredKeys' | 'removeExpiredLetters' | 'withAdvisoryLock'
+  >;
   ensurePartitions: () => Promise<void>;
   logger: Logger;
   clock: Clock;
@@ -47,6 +50,7 @@ export function createUpkeep({ store, ensurePartitions, logger, clock }: UpkeepO
         await attempt(ensurePartitions);
         await attempt(() => inPages(store.removeExpiredKeys));
         await attempt(() => inPages(store.removeExpiredLetters));
+        await attempt(() => inPages(store.removeLeftBehind));
       }),
     );
   };

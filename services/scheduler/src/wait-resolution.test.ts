@@ -58,6 +58,11 @@ describe('an event', () => {
     expect(judgeEvent(waitOf(), awaitedEvent(trigger), createConditions())).toBe('not_meant');
   });
 
+  test('that came before the one that started the run is not meant', () => {
+    const early = { ...eventOf('{}'), receivedAtMs: trigger.receivedAtMs - 1 };
+    expect(judgeEvent(waitOf(), awaitedEvent(early), createConditions())).toBe('not_meant');
+  });
+
   test('fails a wait whose condition holds for no event, whatever it is', () => {
     expect(judge('{}', { condition: 'event.data.' })).toEqual({
       refused: { name: 'ConditionError', message: expect.stringContaining('if: must be valid CEL') },
@@ -81,14 +86,13 @@ describe('an event', () => {
 test('signals go to the waits of their run and name, the oldest to the one that was called first', () => {
   const wait = (runId: string, stepId: string, name: string) =>
     waitOf({ runId, stepId, name, kind: 'signal' });
-  const signal = (runId: string, id: string, name: string, data?: string) => ({ runId, id, name, data });
+  const signal = (runId: string, id: string, name: string) => ({ runId, id, name });
   const waits = [wait('r', 'a', 'go'), wait('r', 'a:1', 'go'), wait('r', 'b', 'stop'), wait('s', 'a', 'go')];
-  const signals = [signal('s', '1', 'go', '1'), signal('r', '2', 'go', '2'), signal('r', '3', 'halt')];
+  const signals = [signal('s', '1', 'go'), signal('r', '2', 'go'), signal('r', '3', 'halt')];
   expect(pairSignals(waits, signals)).toEqual([
-    { runId: 'r', stepId: 'a', output: '2', signalId: '2' },
-    { runId: 's', stepId: 'a', output: '1', signalId: '1' },
+    { runId: 'r', stepId: 'a', signalId: '2' },
+    { runId: 's', stepId: 'a', signalId: '1' },
   ]);
-  expect(pairSignals([waits[0]!], [signal('r', '1', 'go')])).toMatchObject([{ output: 'null' }]);
 });
 
 describe('an awaited run', () => {

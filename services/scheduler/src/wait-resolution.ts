@@ -5,8 +5,8 @@
 import type { KeptSignal, OpenWait, Resolution } from '@ironflow/database';
 import { matchValueAt } from '@ironflow/schema';
 import type { Failure, MatchValue, StoredEvent } from '@ironflow/schema';
-import { createConditionSubject } from './condition.js';
-import type { Conditions } from './condition.js';
+import { createPairSubject, functionEventOf } from './condition.js';
+import type { Conditions, ParsedEvent } from './condition.js';
 
 export type EventVerdict =
   | 'resolves'
@@ -18,29 +18,30 @@ export type EventVerdict =
 /** What is compared and judged of one event, its data parsed once. */
 export interface AwaitedEvent {
   readonly event: StoredEvent;
+  readonly parsed: ParsedEvent;
   /** At a path of its data. */
   valueAt(path: string): MatchValue | undefined;
 }
 
 export function awaitedEvent(event: StoredEvent): AwaitedEvent {
-  let parsed: { data: unknown } | undefined;
-  return {
-    event,
-    valueAt: (path) => {
-      parsed ??= { data: JSON.parse(event.data) as unknown };
-      return matchValueAt(parsed.data, path);
-    },
-  };
+  const parsed = { event: functionEventOf(event), dataLength: event.data.length };
+  return { event, parsed, valueAt: (path) => matchValueAt(parsed.event.data, path) };
 }
 
-/** An event on which the condition fails is none that was meant; a condition that can never hold fails the step. */
-export function judgeEvent(wait: OpenWait, awaited: AwaitedEvent, conditions: Conditions): EventVerdict {
+/** `wait.trigger` has its data if there is a condition. An event on which the condition fails is none that was meant; a condition that can never hold fails the step. */
+export function judgeEvent(
+  wait: Pick<OpenWait, 'match' | 'condition' | 'trigger'>,
+  awaited: AwaitedEvent,
+  conditions: Conditions,
+): EventVerdict {
   const { match, condition } = wait;
-  // The event that started the run is not one that it waits for.
+  // The event that started the run is none that it waits for, or that cancels it.
   if (awaited.event.id === wait.trigger.id) return 'not_meant';
+  // One that came before it is routed late.
+  if (awaited.event.receivedAtMs < wait.trigger.receivedAtMs) return 'not_meant';
   if (match !== undefined && awaited.valueAt(match.path) !== match.value) return 'not_meant';
   if (condition === undefined) return 'resolves';
-  const verdict = conditions.evaluate(condition, createConditionSubject(awaited.event, wait.trigger));
+  const verdict = conditions.evaluate(condition, createPairSubject(awaited.parsed, wait.trigger));
   switch (verdict.kind) {
     case 'true':
       return 'resolves';
@@ -70,7 +71,7 @@ export function pairSignals(waits: readonly OpenWait[], signals: readonly KeptSi
     const index = left.findIndex(({ runId, name }) => runId === wait.runId && name === wait.name);
     const [signal] = index === -1 ? [] : left.splice(index, 1);
     if (signal === undefined) return [];
-    return [{ runId: wait.runId, stepId: wait.stepId, output: signal.data ?? 'null', signalId: signal.id }];
+    return [{ runId: wait.runId, stepId: wait.stepId, signalId: signal.id }];
   });
 }
 

@@ -5,22 +5,30 @@
  *    run has ended. It goes by what Postgres has, so looks may come late, twice or together.
  * W2 An event is forgotten as awaited only after every wait that was open for it has been asked.
  * W3 Of the waits of a run that one event satisfies, the one that was called first gets it.
- * W4 Whatever goes wrong here is found again by the sweep.
+ * W4 Whatever goes wrong here, or is too much at once, is found again by the sweep; what fails keeps nothing else from it.
+ * W5 Looking back may take long: nobody waits for it, each run does it once at a time, and so do few runs at once.
  */
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { messageOf } from '@ironflow/errors';
-import type { OpenWait, Resolution, SchedulerStore, WaitStore } from '@ironflow/database';
+import type { OpenWait, Resolution, WaitStore } from '@ironflow/database';
 import type { StoredEvent } from '@ironflow/schema';
 import { createBatcher } from '@ironflow/service';
 import type { Logger, Stoppable } from '@ironflow/service';
 import type { Admission } from './admission.js';
+import type { Cancellations } from './cancellations.js';
 import type { Conditions } from './condition.js';
-import { awaitedEvent, judgeEvent, outputOfEvent, pairSignals, resolutionByRun } from './wait-resolution.js';
+import { applyResolutions, keyOf, resolveFirstOfEachRun } from './resolutions.js';
+import type { Apply } from './resolutions.js';
+import { awaitedEvent, outputOfEvent, pairSignals, resolutionByRun } from './wait-resolution.js';
+import { judgeEvent } from './wait-resolution.js';
 import type { AwaitedEvent } from './wait-resolution.js';
 
 export interface WaitsOptions {
-  store: WaitStore & Pick<SchedulerStore, 'runsOfEvents'>;
+  store: WaitStore;
   conditions: Conditions;
   admission: Pick<Admission, 'admit'>;
+  /** An event that runs may wait for may cancel others. */
+  cancellations: Cancellations;
   logger: Logger;
 }
 
@@ -29,44 +37,38 @@ export interface Waits extends Stoppable {
   look(runId: string): Promise<void>;
   /** Never rejects. */
   match(events: readonly StoredEvent[]): Promise<void>;
-  /** What went by unheard for longer than that; rejects when Postgres cannot be read. */
+  /** What went by unheard for longer than that; answers how much it found. Never rejects. */
   sweep(olderThanMs: number): Promise<number>;
 }
 
-const looksPageMax = 200;
+const looksPageMax = 50;
 const looksQueuedMax = 100_000;
 const waitsPageMax = 500;
-/** Events are up to 512 KiB each. */
+/** Events, and the events that started runs, are up to 512 KiB each. */
 const eventsPageMax = 50;
-const sweepMax = 500;
-/** Of what is written in one transaction. */
-const chunkBytesMax = 4 * 1024 * 1024;
+const triggersPageMax = 20;
+const matchingBytesMax = 32 * 1024 * 1024;
+const lookingBackMax = 4;
+const sweepPagesMax = 20;
+/** How long tenants' conditions may keep everything else waiting. */
+const turnMs = 10;
 
 export function createWaits(options: WaitsOptions): Waits {
-  const { store, admission, logger } = options;
+  const { store, logger } = options;
+  const apply: Apply = (resolutions) => applyResolutions(options, resolutions);
+  const missed = (error: unknown): void =>
+    logger.warn({ reason: messageOf(error) }, 'waits cannot be resolved now; the sweep tries again');
+  const lookBacks = createLookBacks(options, apply, missed);
+  let matching = Promise.resolve();
+  let matchingBytes = 0;
 
-  const apply: Apply = async (resolutions) => {
-    const keys = new Set<string>();
-    for (const chunk of chunksOf(resolutions)) {
-      const { resolved, woken } = await store.resolveWaits(chunk);
-      if (woken.length > 0) void admission.admit(woken, { replacing: true });
-      for (const one of resolved) keys.add(keyOf(one));
-    }
-    return keys;
-  };
   const lookAll = async (runIds: readonly string[]): Promise<void> => {
     const waits = await store.waitsOf([...new Set(runIds)]);
     const signalled = waits.filter(({ kind }) => kind === 'signal').map(({ runId }) => runId);
     const signals = signalled.length === 0 ? [] : await store.keptSignals(signalled);
     await apply([...pairSignals(waits, signals), ...waits.flatMap((wait) => resolutionByRun(wait) ?? [])]);
-    await Promise.all(
-      byRun(waits).map(async (ofRun) => {
-        for (const wait of ofRun) {
-          if (wait.kind === 'event' && !wait.lookedBack) await lookBack(options, wait, apply);
-        }
-      }),
-    );
     await store.lookedBack(waits.filter(({ kind, lookedBack }) => kind !== 'event' && !lookedBack));
+    lookBacks.begin(waits.filter(({ kind, lookedBack }) => kind === 'event' && !lookedBack));
   };
   const looks = createBatcher<string, void>({
     maxItems: looksPageMax,
@@ -77,53 +79,129 @@ export function createWaits(options: WaitsOptions): Waits {
       return runIds.map(() => undefined);
     },
   });
-  const missed = (error: unknown): void =>
-    logger.warn({ reason: messageOf(error) }, 'waits cannot be resolved now; the sweep tries again');
+  const matchOne = (event: StoredEvent): Promise<void> => matchEvent(options, event, apply).catch(missed);
 
   return {
     look: (runId) => looks.add(runId).catch(missed),
-    match: async (events) => {
+    match: (events) => {
+      for (const event of events) {
+        if (matchingBytes + event.data.length > matchingBytesMax) continue;
+        matchingBytes += event.data.length;
+        matching = matching
+          .then(() => matchOne(event))
+          .finally(() => {
+            matchingBytes -= event.data.length;
+          });
+      }
+      return matching;
+    },
+    sweep: async (olderThanMs) => {
+      let found = 0;
       try {
-        for (const event of events) await matchEvent(options, event, apply);
+        const runIds = await store.runsToLookAt(olderThanMs, looksPageMax * sweepPagesMax);
+        found += runIds.length;
+        for (let from = 0; from < runIds.length; from += looksPageMax) {
+          await lookAll(runIds.slice(from, from + looksPageMax)).catch(missed);
+        }
+        let after: string | undefined;
+        for (let page = 0; page < sweepPagesMax; page += 1) {
+          const events = await store.eventsToMatch({ olderThanMs, after, limit: eventsPageMax });
+          found += events.length;
+          for (const event of events) await matchOne(event);
+          if (events.length < eventsPageMax) break;
+          after = events.at(-1)!.id;
+        }
       } catch (error) {
         missed(error);
       }
+      return found;
     },
-    sweep: async (olderThanMs) => {
-      const runIds = await store.runsToLookAt(olderThanMs, sweepMax);
-      await lookAll(runIds);
-      const events = await store.eventsToMatch(olderThanMs, eventsPageMax);
-      for (const event of events) await matchEvent(options, event, apply);
-      return runIds.length + events.length;
+    stop: async () => {
+      await looks.stop();
+      await matching;
+      await lookBacks.stop();
     },
-    stop: () => looks.stop(),
   };
 }
 
-/** Answers the keys of the waits that it resolved. */
-type Apply = (resolutions: readonly Resolution[]) => Promise<ReadonlySet<string>>;
+function createLookBacks(options: WaitsOptions, apply: Apply, missed: (error: unknown) => void) {
+  const queued = new Map<string, OpenWait[]>();
+  const underWay = new Map<string, Promise<void>>();
+  let isStopped = false;
 
-async function lookBack({ store, conditions }: WaitsOptions, wait: OpenWait, apply: Apply): Promise<void> {
+  const beginNext = (): void => {
+    for (const [runId, waits] of queued) {
+      if (isStopped || underWay.size >= lookingBackMax) return;
+      if (underWay.has(runId)) continue;
+      queued.delete(runId);
+      const work = lookBackAll(options, waits, { apply, isStopped: () => isStopped })
+        .catch(missed)
+        .finally(() => {
+          underWay.delete(runId);
+          beginNext();
+        });
+      underWay.set(runId, work);
+    }
+  };
+  return {
+    /** Those of a run that is looking back already follow; the newest list of a run holds. */
+    begin: (waits: readonly OpenWait[]): void => {
+      const runIds = new Set(waits.map(({ runId }) => runId));
+      for (const runId of runIds)
+        queued.set(
+          runId,
+          waits.filter((wait) => wait.runId === runId),
+        );
+      beginNext();
+    },
+    stop: async (): Promise<void> => {
+      isStopped = true;
+      await Promise.all(underWay.values());
+    },
+  };
+}
+
+/** Of one run, those called first first. */
+async function lookBackAll(
+  options: WaitsOptions,
+  waits: readonly OpenWait[],
+  by: { apply: Apply; isStopped: () => boolean },
+): Promise<void> {
+  const [first] = waits;
+  const needsTrigger = waits.some(({ condition }) => condition !== undefined);
+  const triggers = needsTrigger
+    ? await options.store.triggersOf([first!.runId])
+    : new Map<string, StoredEvent>();
+  for (const wait of waits) {
+    const trigger = triggers.get(wait.runId) ?? wait.trigger;
+    if (!by.isStopped()) await lookBack(options, { ...wait, trigger }, by);
+  }
+}
+
+async function lookBack(
+  { store, conditions }: WaitsOptions,
+  wait: OpenWait,
+  { apply, isStopped }: { apply: Apply; isStopped: () => boolean },
+): Promise<void> {
+  const breathe = createBreather();
   let after: string | undefined;
   let isDecided = true;
   for (;;) {
     const events = await store.eventsFor({ wait, after, limit: eventsPageMax });
     for (const event of events) {
+      await breathe();
       const resolution = resolutionBy(wait, awaitedEvent(event), conditions);
       if (resolution === 'undecided') isDecided = false;
       else if (resolution !== undefined && (await apply([resolution])).has(keyOf(wait))) return;
     }
-    if (events.length < eventsPageMax) break;
+    if (events.length < eventsPageMax || isStopped()) break;
     after = events.at(-1)!.id;
   }
-  if (isDecided) await store.lookedBack([wait]);
+  if (isDecided && !isStopped()) await store.lookedBack([wait]);
 }
 
-async function matchEvent(
-  { store, conditions }: WaitsOptions,
-  event: StoredEvent,
-  apply: Apply,
-): Promise<void> {
+async function matchEvent(options: WaitsOptions, event: StoredEvent, apply: Apply): Promise<void> {
+  const { store, cancellations } = options;
   const awaited = awaitedEvent(event);
   const { environmentId } = event.scope;
   const values = (await store.matchPaths(environmentId, event.name)).flatMap((path) => {
@@ -136,22 +214,39 @@ async function matchEvent(
   for (;;) {
     const query = { environmentId, name: event.name, values, afterRunId, limit: waitsPageMax };
     const waits = await store.waitsForEvent(query);
-    const resolutions = waits.flatMap((wait) => {
-      const resolution = resolutionBy(wait, awaited, conditions);
-      if (resolution === 'undecided') isDecided = false;
-      return resolution === undefined || resolution === 'undecided' ? [] : [resolution];
-    });
-    // A wait that somebody else has just resolved leaves the event to the next one of its run.
-    for (let left = resolutions; left.length > 0;) {
-      const firsts = new Set(firstOfEachRun(left));
-      const resolved = await apply([...firsts]);
-      const served = new Set([...firsts].filter((one) => resolved.has(keyOf(one))).map(({ runId }) => runId));
-      left = left.filter((one) => !firsts.has(one) && !served.has(one.runId));
-    }
+    const judged = await judgeAll(options, waits, awaited);
+    isDecided &&= judged.isDecided;
+    await resolveFirstOfEachRun(judged.resolutions, apply);
     if (waits.length < waitsPageMax) break;
     afterRunId = waits.at(-1)!.runId;
   }
+  if (!(await cancellations.cancelBy(event))) isDecided = false;
   if (isDecided) await store.eventsMatched([event.id]);
+}
+
+/** In pages, since each may need the event that started its run. */
+async function judgeAll(
+  { store, conditions }: WaitsOptions,
+  waits: readonly OpenWait[],
+  awaited: AwaitedEvent,
+) {
+  const breathe = createBreather();
+  const resolutions: Resolution[] = [];
+  let isDecided = true;
+  for (let from = 0; from < waits.length; from += triggersPageMax) {
+    const page = waits.slice(from, from + triggersPageMax);
+    const conditional = page.filter(({ condition }) => condition !== undefined).map(({ runId }) => runId);
+    const triggers =
+      conditional.length === 0 ? new Map<string, StoredEvent>() : await store.triggersOf(conditional);
+    for (const wait of page) {
+      await breathe();
+      const trigger = triggers.get(wait.runId) ?? wait.trigger;
+      const resolution = resolutionBy({ ...wait, trigger }, awaited, conditions);
+      if (resolution === 'undecided') isDecided = false;
+      else if (resolution !== undefined) resolutions.push(resolution);
+    }
+  }
+  return { resolutions, isDecided };
 }
 
 function resolutionBy(
@@ -168,35 +263,12 @@ function resolutionBy(
   return verdict === 'not_meant' ? undefined : { runId, stepId, error: verdict.refused };
 }
 
-function byRun(waits: readonly OpenWait[]): OpenWait[][] {
-  const runs = new Map<string, OpenWait[]>();
-  for (const wait of waits) runs.set(wait.runId, [...(runs.get(wait.runId) ?? []), wait]);
-  return [...runs.values()];
-}
-
-/** One large event may resolve many waits, and each is given all of it. */
-function chunksOf(resolutions: readonly Resolution[]): Resolution[][] {
-  const chunks: Resolution[][] = [];
-  let bytes = Infinity;
-  for (const resolution of resolutions) {
-    bytes += resolution.output?.length ?? 0;
-    if (bytes > chunkBytesMax) {
-      chunks.push([]);
-      bytes = resolution.output?.length ?? 0;
-    }
-    chunks.at(-1)!.push(resolution);
-  }
-  return chunks;
-}
-
-function firstOfEachRun(resolutions: readonly Resolution[]): Resolution[] {
-  const runs = new Map<string, Resolution>();
-  for (const resolution of resolutions) {
-    if (!runs.has(resolution.runId)) runs.set(resolution.runId, resolution);
-  }
-  return [...runs.values()];
-}
-
-function keyOf({ runId, stepId }: Pick<OpenWait, 'runId' | 'stepId'>): string {
-  return `${runId} ${stepId}`;
+/** Lets everything else have its turn once so much time has gone by. */
+function createBreather(): () => Promise<void> {
+  let turnEndsAtMs = performance.now() + turnMs;
+  return async () => {
+    if (performance.now() < turnEndsAtMs) return;
+    await nextTurn();
+    turnEndsAtMs = performance.now() + turnMs;
+  };
 }

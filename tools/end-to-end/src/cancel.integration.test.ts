@@ -36,6 +36,16 @@ function functions(mode: string): IronflowFunction[] {
       });
       await step.run('never', () => afterwards.push(run.id));
     }),
+    createFunction(
+      {
+        ...config('order'),
+        cancelOn: [
+          { event: `${mode}.cancelled`, match: 'data.order' },
+          { event: `${mode}.withdrawn`, if: 'event.data.all || event.data.by == trigger.data.by' },
+        ],
+      },
+      ({ step }) => step.sleep('night', '1h'),
+    ),
     createFunction(config('asleep'), async ({ run, step }) => {
       await step.sleep('night', '1h');
       await step.run('never', () => afterwards.push(run.id));
@@ -69,6 +79,42 @@ describe.each(['pull', 'push'])('a cancelled run in %s mode', (mode) => {
     const run = await tenant.ended(runId);
     expect(run).toMatchObject({ status: 'cancelled', stopRequestedAt: expect.any(String) });
     expect(await world.query('select 1 from timers where run_id = $1', [runId])).toEqual([]);
+  });
+});
+
+describe.each(['pull', 'push'])('runs that events cancel in %s mode', (mode) => {
+  const order = async (data: unknown) => {
+    const { ids } = await tenant.client.emit({ name: `${mode}.order`, data });
+    return eventually(async () => {
+      const [run] = (await tenant.client.runs.list({ event: ids[0]!, status: 'waiting' })).runs;
+      return run!.id;
+    });
+  };
+  const statusOf = async (runId: string) => (await tenant.client.runs.get(runId)).status;
+
+  test('are those that match, and no others', async () => {
+    const stranger = await world.createTenant(`globex-${mode}`, 'prod');
+    const [meant, other] = [await order({ order: 7 }), await order({ order: '7' })];
+    await stranger.client.emit({ name: `${mode}.cancelled`, data: { order: '7' } });
+    await tenant.client.emit({ name: `${mode}.cancelled`, data: {} });
+    await tenant.client.emit({ name: `${mode}.cancelled`, data: { order: 7 } });
+    expect((await tenant.ended(meant)).status).toBe('cancelled');
+    expect(await statusOf(other)).toBe('waiting');
+    const late = await order({ order: 7 });
+    await tenant.client.emit({ name: `${mode}.cancelled`, data: { order: '7' } });
+    expect((await tenant.ended(other)).status).toBe('cancelled');
+    expect(await statusOf(late)).toBe('waiting');
+  });
+
+  test('are those for which the condition holds', async () => {
+    const [hers, his] = [await order({ by: 'her' }), await order({ by: 'him' })];
+    await tenant.client.emit({ name: `${mode}.withdrawn`, data: { by: 'her' } });
+    await tenant.client.emit({ name: `${mode}.withdrawn`, data: { all: false, by: 'her' } });
+    expect((await tenant.ended(hers)).status).toBe('cancelled');
+    expect(await statusOf(his)).toBe('waiting');
+    await tenant.client.emit({ name: `${mode}.withdrawn`, data: { all: true } });
+    expect((await tenant.ended(his)).status).toBe('cancelled');
+    await eventually(async () => expect(await world.query('select from awaited_events', [])).toEqual([]));
   });
 });
 

@@ -7,6 +7,7 @@ import type {
   ReplayEventsBody,
   RerunRunsBody,
 } from '@ironflow/schema';
+import { IronflowApiError } from './api-error.js';
 import type { Http } from './http.js';
 
 export type RerunFilter = Pick<RerunRunsBody, 'status' | 'function' | 'from' | 'to'>;
@@ -35,17 +36,34 @@ export interface BulkRequest extends BulkOptions {
 }
 
 export async function inPages(request: BulkRequest): Promise<BulkResult> {
-  const { http, path, filter, signal, dryRun = false, idempotencyKey = randomUUID() } = request;
+  const { http, path, signal, dryRun = false, idempotencyKey = randomUUID() } = request;
+  const filter = untilNow(request.filter);
   const result: BulkResult = { count: 0, skipped: 0 };
   let cursor: string | undefined;
   do {
     const body = JSON.stringify({ ...filter, dryRun, idempotencyKey, cursor });
-    const page = await http.json<BulkAnswer>({ method: 'POST', path, body, signal });
+    const page = await patiently(() => http.json<BulkAnswer>({ method: 'POST', path, body, signal }));
     result.count += page.count;
     result.skipped += page.skipped ?? 0;
     cursor = page.nextCursor;
   } while (cursor !== undefined);
   return result;
+}
+
+/** What comes while the pages are worked through is not meant, least of all what they start themselves. */
+function untilNow<Filter extends { to?: string | undefined }>(filter: Filter): Filter {
+  return { ...filter, to: filter.to ?? new Date().toISOString() };
+}
+
+/** The rate is the environment's: somebody else may be working through pages of theirs. Each try waits as it is told to. */
+async function patiently<Answer>(ask: () => Promise<Answer>): Promise<Answer> {
+  for (;;) {
+    try {
+      return await ask();
+    } catch (error) {
+      if (!(error instanceof IronflowApiError) || error.code !== 'bulk_rate_exceeded') throw error;
+    }
+  }
 }
 
 /** What was asked to stop is found no more: the same request goes on where the one before ended. */
@@ -54,7 +72,7 @@ export async function cancelInPages(
   filter: CancelFilter,
   { dryRun = false, signal }: { dryRun?: boolean; signal?: AbortSignal } = {},
 ): Promise<{ count: number }> {
-  const body = JSON.stringify({ ...filter, dryRun });
+  const body = JSON.stringify({ ...untilNow(filter), dryRun });
   for (let count = 0; ;) {
     const page = await http.json<CancelRunsAnswer>({ method: 'POST', path: '/v1/runs/cancel', body, signal });
     count += page.count;

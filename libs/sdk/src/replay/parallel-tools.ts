@@ -92,7 +92,9 @@ function named(single: SingleTools, prefix: string): SingleTools {
     waitForEvent: (name, options) => unattended(async () => single.waitForEvent(within(name), options)),
     // Whoever sends it knows nothing of branches.
     waitForSignal: (name, options) =>
-      unattended(async () => single.waitForSignal(within(name), { signal: name, ...options })),
+      unattended(async () =>
+        single.waitForSignal(within(name), { ...options, signal: options?.signal ?? name }),
+      ),
     invoke: (name, options) => unattended(async () => single.invoke(within(name), options)),
     invokeAsync: (name, options) => unattended(async () => single.invokeAsync(within(name), options)),
     sleep: (name, duration) => unattended(async () => single.sleep(within(name), duration)),

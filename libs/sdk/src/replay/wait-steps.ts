@@ -126,7 +126,9 @@ function matchOf(name: string, { match: path }: WaitForEventOptions, data: unkno
   }
   const inData = path.slice(dataPrefix.length);
   const value = matchValueAt(data, inData);
-  if (value === undefined) refuse(name, 'match', `the event has no text, number or boolean at ${path}`);
+  if (value === undefined || (typeof value === 'number' && !Number.isFinite(value))) {
+    refuse(name, 'match', `the event has no text, number or boolean at ${path}`);
+  }
   if (typeof value === 'string' && value !== '' && !isText(value, limits.matchValueBytesMax)) {
     refuse(
       name,

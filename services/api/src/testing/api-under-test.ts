@@ -191,7 +191,15 @@ async function addRun(
   const environment = await platform.prisma.environment.findFirstOrThrow({ where: { id: environmentId } });
   const run = { id: runId, environmentId, eventId, appId: 'app', functionId: 'hello', functionHash: 'hash' };
   await createSchedulerStore(platform).routeEvents(
-    [{ id: eventId, environmentId, awaitedAs: event.name, registryVersion: environment.registryVersion }],
+    [
+      {
+        id: eventId,
+        environmentId,
+        awaitedAs: event.name,
+        cancels: false,
+        registryVersion: environment.registryVersion,
+      },
+    ],
     [{ ...run, mode: 'pull', status: 'queued', correlationId: eventId }],
   );
   return { eventId, runId };

@@ -258,7 +258,15 @@ async function createRun(
   const environment = await database.prisma.environment.findFirstOrThrow({ where: { id: environmentId } });
   const run = { id: runId, environmentId, eventId, appId, functionId, functionHash: 'hash', mode };
   const outcome = await createSchedulerStore(database).routeEvents(
-    [{ id: eventId, environmentId, awaitedAs: event.name, registryVersion: environment.registryVersion }],
+    [
+      {
+        id: eventId,
+        environmentId,
+        awaitedAs: event.name,
+        cancels: false,
+        registryVersion: environment.registryVersion,
+      },
+    ],
     [{ ...run, status: 'queued', correlationId: eventId }],
   );
   if (outcome.routed.length !== 1) throw new Error('the event was not routed');

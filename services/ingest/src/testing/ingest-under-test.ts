@@ -173,7 +173,15 @@ export async function route(
   const [environment] = await under.platform.prisma.environment.findMany({ where: { id: environmentId } });
   const run = { id: runId, environmentId, eventId, appId: 'app', functionId: 'hello', functionHash: 'hash' };
   const outcome = await createSchedulerStore(under.platform).routeEvents(
-    [{ id: eventId, environmentId, awaitedAs: event.name, registryVersion: environment!.registryVersion }],
+    [
+      {
+        id: eventId,
+        environmentId,
+        awaitedAs: event.name,
+        cancels: false,
+        registryVersion: environment!.registryVersion,
+      },
+    ],
     [{ ...run, mode: 'pull', status: 'queued', correlationId: event.correlationId }],
   );
   if (outcome.routed[0] !== eventId) throw new Error('the event was not routed');

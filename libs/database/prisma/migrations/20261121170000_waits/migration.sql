@@ -50,7 +50,6 @@ create table awaited_events (
   environment_id uuid not null,
   routed_at timestamptz not null default now()
 );
-create index awaited_events_routed on awaited_events (routed_at, event_id);
 
 do $$
 declare

@@ -1,0 +1,77 @@
+/**
+ * Runs that an event cancels: those under way of functions whose `cancelOn` names it, and for which `match` and `if` hold. A
+ * run that starts later, or whose own event came later, is not meant.
+ */
+import type { RegistryReader, RunToCancel, SchedulerStore } from '@ironflow/database';
+import type { Notices } from '@ironflow/jetstream';
+import { matchValueAt } from '@ironflow/schema';
+import type { CancelOn, StoredEvent } from '@ironflow/schema';
+import type { Admission } from './admission.js';
+import type { Conditions } from './condition.js';
+import { cancellersOf } from './trigger-index.js';
+import { awaitedEvent, judgeEvent } from './wait-resolution.js';
+import type { AwaitedEvent, EventVerdict } from './wait-resolution.js';
+
+export interface CancellationsOptions {
+  store: Pick<SchedulerStore, 'runsToCancel' | 'requestStopOf'>;
+  registries: RegistryReader;
+  conditions: Conditions;
+  notices: Pick<Notices, 'publishStop'>;
+  admission: Pick<Admission, 'admit'>;
+}
+
+export interface Cancellations {
+  /** Whether every run could be judged; asking again asks no run a second time. */
+  cancelBy(event: StoredEvent): Promise<boolean>;
+}
+
+const pageMax = 200;
+
+export function createCancellations(options: CancellationsOptions): Cancellations {
+  const { store, conditions, notices, admission } = options;
+
+  const cancelOf = async (functionId: string, cancelOn: readonly CancelOn[], awaited: AwaitedEvent) => {
+    const { event } = awaited;
+    let isDecided = true;
+    let afterRunId: string | undefined;
+    for (;;) {
+      const runs = await store.runsToCancel({ event, functionId, afterRunId, limit: pageMax });
+      const verdicts = runs.map((run) => judgeRun(run, cancelOn, { awaited, conditions }));
+      if (verdicts.includes('undecided')) isDecided = false;
+      const meant = runs.filter((_run, index) => verdicts[index] === 'resolves');
+      const asked = await store.requestStopOf(meant.map(({ runId }) => runId));
+      for (const run of asked) notices.publishStop(run);
+      if (asked.length > 0) void admission.admit(asked, { replacing: true });
+      if (runs.length < pageMax) return isDecided;
+      afterRunId = runs.at(-1)!.runId;
+    }
+  };
+  return {
+    cancelBy: async (event) => {
+      const registry = await options.registries.get(event.scope.environmentId);
+      const awaited = awaitedEvent(event);
+      let isDecided = true;
+      for (const { functionId, cancelOn } of cancellersOf(registry, event.name)) {
+        if (!(await cancelOf(functionId, cancelOn, awaited))) isDecided = false;
+      }
+      return isDecided;
+    },
+  };
+}
+
+/** One that holds decides, also past one that could not be judged. */
+function judgeRun(
+  { trigger }: RunToCancel,
+  cancelOn: readonly CancelOn[],
+  { awaited, conditions }: { awaited: AwaitedEvent; conditions: Conditions },
+): Exclude<EventVerdict, object> {
+  const verdicts = cancelOn.map(({ match, if: condition }) => {
+    const path = match?.slice('data.'.length);
+    if (path === undefined) return judgeEvent({ trigger, condition, match: undefined }, awaited, conditions);
+    const value = matchValueAt(JSON.parse(trigger.data), path);
+    if (value === undefined) return 'not_meant';
+    return judgeEvent({ trigger, condition, match: { path, value } }, awaited, conditions);
+  });
+  if (verdicts.includes('resolves')) return 'resolves';
+  return verdicts.includes('undecided') ? 'undecided' : 'not_meant';
+}
