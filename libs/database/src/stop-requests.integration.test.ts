@@ -115,3 +115,45 @@ test('a neighbour can neither stop a run nor learn that it is there', async () =
   expect(await api.requestStop(ours, freshId())).toEqual({ kind: 'not_found' });
   expect(await stateOf(run)).toMatchObject({ stopRequested: false, wake: 1 });
 });
+
+test('runs that an event may cancel are found page by page, with what started them, and asked once', async () => {
+  const runs = await startRuns(platform, platform.ours.scope, 5, { functionId: 'cancelled' });
+  const [ended, ...others] = runs.sort((a, b) => (a.id < b.id ? -1 : 1));
+  const [theirs] = await startRuns(platform, platform.theirs.scope, 1, { functionId: 'cancelled' });
+  await collector.apply([progress(ended!, { status: 'completed', served: 1 })]);
+  await collector.apply([progress(others[1]!, { status: 'waiting', served: 1 })]);
+  const event = {
+    ...(await scheduler.triggersOf([theirs!.id])).get(theirs!.id)!,
+    scope: platform.ours.scope,
+  };
+  const query = { event, functionId: 'cancelled', afterRunId: undefined, limit: 3 };
+  const first = await scheduler.runsToCancel(query);
+  const second = await scheduler.runsToCancel({ ...query, afterRunId: first.at(-1)!.runId });
+  expect([...first, ...second].map(({ runId }) => runId)).toEqual(others.map(({ id }) => id));
+  expect(first[0]!.trigger).toMatchObject({ id: others[0]!.eventId, data: '{"total":1}' });
+  const ids = [...others, ended!].map(({ id }) => id);
+  const asked = await scheduler.requestStopOf(ids);
+  expect(asked.map(({ runId }) => runId).sort()).toEqual(others.map(({ id }) => id));
+  expect(await scheduler.requestStopOf(ids)).toEqual([]);
+  expect(await stateOf(others[1]!)).toMatchObject({ stopRequested: true, status: 'queued', wake: 2 });
+  expect(await scheduler.runsToCancel(query)).toEqual([]);
+});
+
+test('a run that ends where it rests names those that wait for it; what it left behind is removed', async () => {
+  const [parent, child] = await startRuns(platform, platform.ours.scope, 2);
+  const awaited = { kind: 'run' as const, eventId: child!.eventId, functionId: child!.functionId };
+  const step = { id: 'child', name: 'child', attempt: 1, startedAtMs: 1, status: 'waiting' as const };
+  await collector.apply([
+    progress(parent!, { status: 'waiting', served: 1, steps: [{ ...step, type: 'invoke', awaited }] }),
+  ]);
+  await api.requestStop(ours, child!.id);
+  const stopping = await scheduler.stoppingRuns([child!.id]);
+  expect(await scheduler.endStopped(stopping)).toEqual(new Map([[child!.id, [parent!.id]]]));
+  // As one that was sent in the moment of the end leaves it.
+  await platform.admin.query(
+    `insert into signals (run_id, id, environment_id, name) values ($1, gen_random_uuid(), $2, 'go')`,
+    [child!.id, ours],
+  );
+  expect(await scheduler.removeLeftBehind(10)).toBe(1);
+  expect(await scheduler.removeLeftBehind(10)).toBe(0);
+});

@@ -111,6 +111,26 @@ describe('registering an app', () => {
       'functions[0].triggers[0].if',
     ],
     [
+      'a bad condition of what cancels',
+      'a',
+      {
+        ...app,
+        id: 'a',
+        functions: [{ id: 'x', triggers: [], cancelOn: [{ event: 'e' }, { event: 'e', if: 'trigger.' }] }],
+      },
+      400,
+      'app_invalid',
+      'functions[0].cancelOn[1].if',
+    ],
+    [
+      'a path that is not of the data',
+      'a',
+      { ...app, id: 'a', functions: [{ id: 'x', triggers: [], cancelOn: [{ event: 'e', match: 'order' }] }] },
+      400,
+      'invalid_request',
+      'functions[0].cancelOn[0].match',
+    ],
+    [
       'a bad event pattern',
       'a',
       { ...app, id: 'a', functions: [{ id: 'x', triggers: [{ event: 'a b' }] }] },

@@ -25,7 +25,8 @@ export interface Cancellations {
   cancelBy(event: StoredEvent): Promise<boolean>;
 }
 
-const pageMax = 200;
+/** Each comes with the event that started it, up to 512 KiB. */
+const pageMax = 50;
 
 export function createCancellations(options: CancellationsOptions): Cancellations {
   const { store, conditions, notices, admission } = options;
