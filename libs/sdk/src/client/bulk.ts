@@ -72,7 +72,9 @@ export async function cancelInPages(
   filter: CancelFilter,
   { dryRun = false, signal }: { dryRun?: boolean; signal?: AbortSignal } = {},
 ): Promise<{ count: number }> {
-  const body = JSON.stringify({ ...untilNow(filter), dryRun });
+  // Without any filter it is for the platform to refuse.
+  const isGiven = Object.values(filter).some((value) => value !== undefined);
+  const body = JSON.stringify({ ...(isGiven ? untilNow(filter) : {}), dryRun });
   for (let count = 0; ;) {
     const page = await http.json<CancelRunsAnswer>({ method: 'POST', path: '/v1/runs/cancel', body, signal });
     count += page.count;
