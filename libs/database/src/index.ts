@@ -41,12 +41,11 @@ export { checkSchemaVersion } from './schema-version.js';
 export type { RunsToCancelQuery, RunToCancel, StoppingRun } from './stopping-runs.js';
 export { createTenantStore } from './tenants.js';
 export type { EnvironmentCredentials, EnvironmentPath, TenantStore } from './tenants.js';
+export type { EndedRun, OpenWait } from './open-wait.js';
 export type {
-  EndedRun,
   EventsForWaitQuery,
   EventsToMatchQuery,
   KeptSignal,
-  OpenWait,
   Resolution,
   ResolvedWaits,
   WaitsForEventQuery,

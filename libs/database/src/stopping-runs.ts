@@ -4,7 +4,7 @@ import type { Database, Statement } from './database.js';
 import { boundsOf, lowestId } from './id-windows.js';
 import { runToActivate, scopeColumns } from './run-to-activate.js';
 import type { RunToActivate, RunToActivateRow } from './run-to-activate.js';
-import { toStoredEvent } from './stored-event.js';
+import { storedEventColumns, toStoredEvent } from './stored-event.js';
 import type { StoredEventRow } from './stored-event.js';
 
 export interface StoppingRun {
@@ -82,8 +82,7 @@ const stoppingStatement: Statement = {
 // From status to status there is an index of the environment's runs, whatever has ended.
 const runsToCancelStatement: Statement = {
   name: 'runs_to_cancel',
-  text: `select r.id as run_id, v.id, v.environment_id, v.name, v.data, v.version, v.source, v.correlation_id,
-      v.causation_id, v.traceparent, v.received_at_ms, v.function_id, v.rerun_of, v.rerun_from_step, ${scopeColumns}
+  text: `select r.id as run_id, v.*, ${scopeColumns}
     from unnest(array['queued', 'running', 'waiting', 'waiting_for_worker']) as live (status)
     cross join lateral (
       select id, event_id from runs
@@ -91,11 +90,7 @@ const runsToCancelStatement: Statement = {
         and stop_requested_at is null
       order by id limit $4
     ) r
-    cross join lateral (
-      select id, environment_id, name, data::text, version, source, correlation_id, causation_id, traceparent,
-        function_id, rerun_of, rerun_from_step, (extract(epoch from received_at) * 1000)::float8 as received_at_ms
-      from events where events.id = r.event_id offset 0
-    ) v
+    cross join lateral (select ${storedEventColumns} from events where events.id = r.event_id offset 0) v
     join environments e on e.id = $1
     order by r.id limit $4`,
 };

@@ -1,5 +1,10 @@
-/** A row of an event as the scheduler reads it, and the event it becomes. Pure. */
+/** A row of an event as the scheduler reads it, beside its environment's `scopeColumns`, and the event it becomes. Pure. */
 import type { Scope, StoredEvent } from '@ironflow/schema';
+
+/** Of `events`. */
+export const storedEventColumns = `id, environment_id, name, data::text, version, source, correlation_id, causation_id,
+  traceparent, function_id, rerun_of, rerun_from_step,
+  (extract(epoch from received_at) * 1000)::float8 as received_at_ms`;
 
 export interface StoredEventRow {
   id: string;

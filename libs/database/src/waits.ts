@@ -9,37 +9,15 @@
  *    matched: nobody is missed, whoever dies.
  * 3. An event resolves one wait of a run at most, and a signal is taken once.
  */
-import { isTerminal } from '@ironflow/schema';
-import type { Awaited, Failure, RunStatus, Scope, StoredEvent } from '@ironflow/schema';
+import type { Failure, StoredEvent } from '@ironflow/schema';
 import type { Database, Queryable, Statement } from './database.js';
 import { boundsOf, lowestId } from './id-windows.js';
+import { toOpenWait } from './open-wait.js';
+import type { OpenWait, WaitRow } from './open-wait.js';
 import { runToActivate, scopeColumns } from './run-to-activate.js';
 import type { RunToActivate, RunToActivateRow } from './run-to-activate.js';
-import { toStoredEvent } from './stored-event.js';
+import { storedEventColumns, toStoredEvent } from './stored-event.js';
 import type { StoredEventRow } from './stored-event.js';
-
-export interface OpenWait {
-  runId: string;
-  stepId: string;
-  scope: Scope;
-  kind: Awaited['kind'];
-  /** Of the event or the signal. */
-  name: string | undefined;
-  condition: string | undefined;
-  match: Extract<Awaited, { kind: 'event' }>['match'];
-  lookedBack: boolean;
-  /** The event that started the run, without its data. */
-  trigger: StoredEvent;
-  /** `run`: how it ended, once it has. */
-  awaitedRun: EndedRun | undefined;
-}
-
-export interface EndedRun {
-  status: RunStatus;
-  /** JSON text. */
-  output: string | undefined;
-  error: Failure | undefined;
-}
 
 export interface KeptSignal {
   runId: string;
@@ -219,34 +197,27 @@ const keptSignalsStatement: Statement = {
 
 const triggersStatement: Statement = {
   name: 'triggers_of',
-  text: `select r.id as run_id, v.id, v.environment_id, v.name, v.data, v.version, v.source, v.correlation_id,
-      v.causation_id, v.traceparent, v.function_id, v.rerun_of, v.rerun_from_step, v.received_at_ms, ${scopeColumns}
+  text: `select r.id as run_id, v.*, ${scopeColumns}
     from (
       select id, event_id from runs where id = any($1::uuid[]) and id >= $2 and id <= $3 offset 0
     ) r
-    cross join lateral (
-      select id, environment_id, name, data::text, version, source, correlation_id, causation_id, traceparent,
-        function_id, rerun_of, rerun_from_step, (extract(epoch from received_at) * 1000)::float8 as received_at_ms
-      from events where events.id = r.event_id offset 0
-    ) v
+    cross join lateral (select ${storedEventColumns} from events where events.id = r.event_id offset 0) v
     join environments e on e.id = v.environment_id`,
 };
-
-const eventColumns = `v.id, v.environment_id, v.name, v.data::text, v.version, v.source, v.correlation_id,
-  v.causation_id, v.traceparent, v.function_id, v.rerun_of, v.rerun_from_step, (extract(epoch from v.received_at) * 1000)::float8 as received_at_ms,
-  ${scopeColumns}`;
 
 // Ids are made by another clock than received_at: a minute makes up for the difference.
 const eventsForStatement: Statement = {
   name: 'events_for_wait',
-  text: `select ${eventColumns} from events v join environments e on e.id = v.environment_id
-    where v.environment_id = $1 and v.name = $2
-      and not exists (select from steps where steps.run_id = $7 and steps.awaited_event_id = v.id)
-      and v.id >= lowest_id_at(to_timestamp($4::float8 / 1000) - interval '1 minute')
-      and v.id > coalesce($5::uuid, '00000000-0000-0000-0000-000000000000')
-      and v.received_at >= to_timestamp($4::float8 / 1000) and v.id <> $3
-      and v.function_id is null
-    order by v.id limit $6`,
+  text: `select v.*, ${scopeColumns} from (
+      select ${storedEventColumns} from events
+      where environment_id = $1 and name = $2 and id <> $3 and function_id is null
+        and received_at >= to_timestamp($4::float8 / 1000)
+        and id >= lowest_id_at(to_timestamp($4::float8 / 1000) - interval '1 minute')
+        and id > coalesce($5::uuid, '00000000-0000-0000-0000-000000000000')
+        and not exists (select from steps where steps.run_id = $7 and steps.awaited_event_id = events.id)
+      order by id limit $6
+    ) v join environments e on e.id = v.environment_id
+    order by v.id`,
 };
 
 // From path to path: an environment may have many waits for one name and few paths.
@@ -304,11 +275,11 @@ const toLookAtStatement: Statement = {
 
 const toMatchStatement: Statement = {
   name: 'events_to_match',
-  text: `select ${eventColumns} from (
+  text: `select v.*, ${scopeColumns} from (
       select event_id from awaited_events where routed_at < now() - $1 * interval '1 ms' and event_id > $2
       order by event_id limit $3
     ) n
-    cross join lateral (select * from events where events.id = n.event_id offset 0) v
+    cross join lateral (select ${storedEventColumns} from events where events.id = n.event_id offset 0) v
     join environments e on e.id = v.environment_id
     order by v.id`,
 };
@@ -397,68 +368,4 @@ interface SignalRow {
   run_id: string;
   id: string;
   name: string;
-}
-
-interface WaitRow {
-  run_id: string;
-  step_id: string;
-  environment_id: string;
-  project: string;
-  env: string;
-  kind: OpenWait['kind'];
-  name: string | null;
-  condition: string | null;
-  match_path: string | null;
-  match_value: string | null;
-  match_type: 'string' | 'number' | 'boolean' | null;
-  looked_back: boolean;
-  trigger_id: string;
-  trigger_name: string;
-  trigger_version: string | null;
-  trigger_source: StoredEvent['source'];
-  trigger_correlation_id: string;
-  trigger_received_at_ms: number;
-  status: RunStatus | null;
-  output: string | null;
-  error: Failure | null;
-}
-
-function toOpenWait(row: WaitRow): OpenWait {
-  const scope = { environmentId: row.environment_id, project: row.project, env: row.env };
-  return {
-    runId: row.run_id,
-    stepId: row.step_id,
-    scope,
-    kind: row.kind,
-    name: row.name ?? undefined,
-    condition: row.condition ?? undefined,
-    match: row.match_path === null ? undefined : { path: row.match_path, value: matchValueOf(row) },
-    lookedBack: row.looked_back,
-    trigger: toStoredEvent({
-      id: row.trigger_id,
-      environment_id: row.environment_id,
-      project: row.project,
-      env: row.env,
-      name: row.trigger_name,
-      data: '',
-      version: row.trigger_version,
-      source: row.trigger_source,
-      received_at_ms: row.trigger_received_at_ms,
-      correlation_id: row.trigger_correlation_id,
-      causation_id: null,
-      traceparent: null,
-      function_id: null,
-      rerun_of: null,
-      rerun_from_step: null,
-    }),
-    awaitedRun:
-      row.status !== null && isTerminal(row.status)
-        ? { status: row.status, output: row.output ?? undefined, error: row.error ?? undefined }
-        : undefined,
-  };
-}
-
-function matchValueOf({ match_value: text, match_type: type }: WaitRow): string | number | boolean {
-  if (type === 'number') return Number(text);
-  return type === 'boolean' ? text === 'true' : text!;
 }
