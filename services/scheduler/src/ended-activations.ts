@@ -2,8 +2,7 @@
  * What follows when Postgres has accepted the end of an activation: a run with reasons that it has not served goes on at
  * once, and so does one that was asked to stop. A new timer is known of before it is due, also while the activation that
  * brought it goes on, a wait is looked at as soon as what it waits for may be there, and the event that tells of a failure is
- * routed. Notices come at most once; the
- * sweep and the timers' poll make up for those that do not.
+ * routed. Notices come at most once; the sweep and the timers' poll make up for those that do not.
  */
 import type { Notices } from '@ironflow/jetstream';
 import { isTerminal, subjectFilters } from '@ironflow/schema';

@@ -12,6 +12,7 @@ import { IronflowError, messageOf } from '@ironflow/errors';
 import type { Notices } from '@ironflow/jetstream';
 import { parseTraceparent } from '@ironflow/schema';
 import type { Registry, StoredEvent } from '@ironflow/schema';
+import { createBatcher } from '@ironflow/service';
 import type { Clock, Logger, SpanRecorder } from '@ironflow/service';
 import { activationOf, activationsOfEvent } from './activation-message.js';
 import type { Activator } from './activator.js';
@@ -64,6 +65,9 @@ export interface EventRouterOptions {
 }
 
 const registryAttemptsMax = 4;
+/** Events are up to 512 KiB each. */
+const routedNowMax = 50;
+const routedNowQueuedMax = 1_000;
 const unavailableDelayMs = 500;
 const staleDelayMs = 250;
 /** Nothing but a repair brings it through; it must neither be lost nor keep anybody busy. */
@@ -85,15 +89,22 @@ export function createEventRouter(options: EventRouterOptions): EventRouter {
     options.metrics.routingTook((endedAtMs - startedAtMs) / 1_000);
     return { events: unique, outcomes, startedAtMs, endedAtMs };
   };
+  // Many runs may fail at once; what is beyond the queue is the sweep's.
+  const now = createBatcher<string, void>({
+    maxItems: routedNowMax,
+    maxConcurrent: 1,
+    maxQueued: routedNowQueuedMax,
+    run: async (eventIds) => {
+      await announce(options, await route(await options.store.unroutedAmong(eventIds)));
+      return eventIds.map(() => undefined);
+    },
+  });
   return {
     route,
-    routeNow: async (eventId) => {
-      try {
-        await announce(options, await route(await options.store.unroutedAmong([eventId])));
-      } catch (error) {
+    routeNow: (eventId) =>
+      now.add(eventId).catch((error: unknown) => {
         options.logger.warn({ reason: messageOf(error) }, 'an event cannot be read now; the sweep finds it');
-      }
-    },
+      }),
     announce: (batch) => announce(options, batch),
   };
 }
