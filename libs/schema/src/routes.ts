@@ -1,6 +1,6 @@
 /**
  * Every public HTTP route, once: the services register from here and OpenAPI is generated from here. `service` says who
- * answers it, for whoever puts all of them behind the user's one URL.
+ * answers it (one table, so one file), for whoever puts all of them behind the user's one URL.
  */
 import { z } from 'zod';
 import { appManifestSchema } from './function.js';

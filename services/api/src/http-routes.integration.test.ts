@@ -1,3 +1,4 @@
+/** Every route against one server, NATS and database: starting those is most of what these tests cost. */
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { roleAllows, routes } from '@ironflow/schema';
 import type { Route, StopNotice, WaitsNotice } from '@ironflow/schema';

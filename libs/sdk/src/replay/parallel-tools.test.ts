@@ -1,4 +1,4 @@
-/** `step.map` and `step.parallel` against a run that is kept in memory; their crashes are in the property test. */
+/** `step.map` and `step.parallel` against a run that is kept in memory; their crashes are in the property test. One subject, so one file. */
 import { describe, expect, test } from '@jest/globals';
 import { limits } from '@ironflow/schema';
 import { NonRetryableError, StepError } from '../function-errors.js';

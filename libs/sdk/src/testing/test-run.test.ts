@@ -1,4 +1,4 @@
-/** The test kit, as its users see it. Its example in the README is a test file of its own. */
+/** The test kit, as its users see it. Its example in the README is a test file of its own; all else is one subject. */
 import { readFile } from 'node:fs/promises';
 import { describe, expect, test } from '@jest/globals';
 import { z } from 'zod';
