@@ -9,6 +9,7 @@ export { createDatabase } from './database.js';
 export { isRefusedData } from './database-error.js';
 export type { DeadLetterToReplay } from './dead-letters.js';
 export type { Database, DatabaseOptions, Queryable, Statement } from './database.js';
+export type { EndedPause } from './ended-pause.js';
 export { createEnvelope } from './envelope.js';
 export type { SealedDataKey, SecretPlace, Secrets } from './envelope.js';
 export { createExecutorStore } from './executor.js';

@@ -8,34 +8,25 @@
  *    skipped: its timers are due still at the next pass.
  * 3. A run whose own retry is not due yet is not woken: its steps are flipped, and the retry finds them so.
  */
-import type { Failure, StepType } from '@ironflow/schema';
+import type { Failure } from '@ironflow/schema';
 import type { Database, Statement } from './database.js';
+import { endedPauseTuple, toEndedPause } from './ended-pause.js';
+import type { EndedPause, EndedPauseTuple } from './ended-pause.js';
 import { runToActivate, scopeColumns } from './run-to-activate.js';
 import type { RunToActivate, RunToActivateRow } from './run-to-activate.js';
-
-/** A sleep or a wait that a timer ended, of a run that is traced. */
-export interface EndedSleep {
-  type: StepType;
-  runId: string;
-  stepId: string;
-  name: string;
-  attempt: number;
-  traceparent: string;
-  startedAtMs: number;
-  dueAtMs: number;
-}
 
 export interface FiredTimers {
   fired: number;
   /** Those that need an activation. */
   woken: RunToActivate[];
-  sleeps: EndedSleep[];
+  /** Of those whose runs are traced. */
+  ended: EndedPause[];
 }
 
 export async function fireTimers(database: Database, limit: number): Promise<FiredTimers> {
   const [row] = await database.query<FiredRow>(fireStatement, [limit, invokeTimedOut]);
-  const { fired, woken, sleeps } = row!;
-  return { fired, woken: (woken ?? []).map(runToActivate), sleeps: (sleeps ?? []).map(toEndedSleep) };
+  const { fired, woken, ended } = row!;
+  return { fired, woken: (woken ?? []).map(runToActivate), ended: (ended ?? []).map(toEndedPause) };
 }
 
 export async function nextDueInMs(database: Database): Promise<number | undefined> {
@@ -46,22 +37,7 @@ export async function nextDueInMs(database: Database): Promise<number | undefine
 interface FiredRow {
   fired: number;
   woken: RunToActivateRow[] | null;
-  sleeps: SleepTuple[] | null;
-}
-
-type SleepTuple = [
-  type: StepType,
-  runId: string,
-  stepId: string,
-  name: string,
-  attempt: number,
-  traceparent: string,
-  startedAtMs: number,
-  dueAtMs: number,
-];
-
-function toEndedSleep([type, runId, stepId, name, attempt, traceparent, startedAtMs, dueAtMs]: SleepTuple) {
-  return { type, runId, stepId, name, attempt, traceparent, startedAtMs, dueAtMs };
+  ended: EndedPauseTuple[] | null;
 }
 
 const invokeTimedOut = JSON.stringify({
@@ -127,11 +103,10 @@ const fireStatement: Statement = {
       select w.id, w.environment_id, w.mode, w.app_id, w.function_id, w.event_id, ${scopeColumns}
       from woken w join environments e on e.id = w.environment_id where w.status <> 'waiting_for_worker'
     ) w) as woken,
-    (select json_agg(json_build_array(f.type, f.run_id, f.step_id, f.name, f.attempt, l.traceparent,
-        floor(extract(epoch from f.started_at) * 1000), floor(extract(epoch from f.due_at) * 1000)))
+    (select json_agg(${endedPauseTuple({ traceparent: 'l.traceparent', endedAt: 'f.due_at' })})
       from flipped f join locked l on l.id = f.run_id
       where f.status <> 'errored' and l.traceparent is not null
-    ) as sleeps`,
+    ) as ended`,
 };
 
 const nextDueStatement: Statement = {

@@ -218,7 +218,7 @@ test('a wait in vain ends with its time: null for an event or a signal, an error
   expect(await stepOf(run!, 'child')).toMatchObject({ status: 'failed', error: { name: 'InvokeTimeout' } });
   expect(await countOf('waits')).toBe(0);
   const late = { runId: run!.id, stepId: 'answer', output: '1' };
-  expect(await scheduler.resolveWaits([late])).toEqual({ resolved: [], woken: [] });
+  expect(await scheduler.resolveWaits([late])).toEqual({ resolved: [], woken: [], ended: [] });
 });
 
 test('a signal is kept until it is taken, taken once, and sent once by its id', async () => {

@@ -11,6 +11,8 @@
  */
 import type { Failure, StoredEvent } from '@ironflow/schema';
 import type { Database, Queryable, Statement } from './database.js';
+import { endedPauseTuple, toEndedPause } from './ended-pause.js';
+import type { EndedPause, EndedPauseTuple } from './ended-pause.js';
 import { boundsOf, lowestId } from './id-windows.js';
 import { toOpenWait } from './open-wait.js';
 import type { OpenWait, WaitRow } from './open-wait.js';
@@ -40,6 +42,8 @@ export interface ResolvedWaits {
   resolved: { runId: string; stepId: string }[];
   /** Runs that need an activation now. */
   woken: RunToActivate[];
+  /** Of those that were resolved and whose runs are traced. */
+  ended: EndedPause[];
 }
 
 export interface WaitsForEventQuery {
@@ -140,7 +144,7 @@ export function createWaitStore(database: Database): WaitStore {
     },
     resolveWaits: (resolutions) =>
       resolutions.length === 0
-        ? Promise.resolve({ resolved: [], woken: [] })
+        ? Promise.resolve({ resolved: [], woken: [], ended: [] })
         : database.transaction((transaction) => resolve(transaction, resolutions)),
     lookedBack: async (waits) => {
       if (waits.length === 0) return;
@@ -321,6 +325,7 @@ const resolveStatement: Statement = {
     from resolved g
     where s.run_id = any($1::uuid[]) and s.run_id >= $2 and s.run_id <= $3
       and s.run_id = g.run_id and s.step_id = g.step_id and s.attempt = g.attempt and s.status = 'waiting'
+    returning s.run_id, s.step_id, s.name, s.type, s.attempt, s.status, s.started_at, s.ended_at
   ), woken as (
     update runs r set
       wake = r.wake + 1,
@@ -335,7 +340,11 @@ const resolveStatement: Statement = {
     (select json_agg(w) from (
       select w.id, w.environment_id, w.mode, w.app_id, w.function_id, w.event_id, ${scopeColumns}
       from woken w join environments e on e.id = w.environment_id where w.status <> 'waiting_for_worker'
-    ) w) as woken`,
+    ) w) as woken,
+    (select json_agg(${endedPauseTuple({ traceparent: 'r.traceparent', endedAt: 'f.ended_at' })})
+      from flipped f cross join lateral (
+        select traceparent from runs where runs.id = f.run_id and traceparent is not null offset 0
+      ) r) as ended`,
 };
 
 async function resolve(transaction: Queryable, resolutions: readonly Resolution[]): Promise<ResolvedWaits> {
@@ -356,12 +365,14 @@ async function resolve(transaction: Queryable, resolutions: readonly Resolution[
   return {
     resolved: (row!.resolved ?? []).map(([runId, stepId]) => ({ runId, stepId })),
     woken: (row!.woken ?? []).map(runToActivate),
+    ended: (row!.ended ?? []).map(toEndedPause),
   };
 }
 
 interface ResolvedRow {
   resolved: [runId: string, stepId: string][] | null;
   woken: RunToActivateRow[] | null;
+  ended: EndedPauseTuple[] | null;
 }
 
 interface SignalRow {

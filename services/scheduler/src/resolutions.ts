@@ -1,6 +1,7 @@
 /** Resolutions of waits, brought to Postgres: in transactions of bounded size, and so that an event goes to one wait of a run. */
 import type { OpenWait, Resolution, WaitStore } from '@ironflow/database';
 import type { Admission } from './admission.js';
+import type { PauseSpans } from './pause-spans.js';
 
 /** Answers the keys of the waits that were resolved by it. */
 export type Apply = (resolutions: readonly Resolution[]) => Promise<ReadonlySet<string>>;
@@ -8,14 +9,21 @@ export type Apply = (resolutions: readonly Resolution[]) => Promise<ReadonlySet<
 /** Of what is written in one transaction. */
 const chunkBytesMax = 4 * 1024 * 1024;
 
+export interface ResolutionsOptions {
+  store: Pick<WaitStore, 'resolveWaits'>;
+  admission: Pick<Admission, 'admit'>;
+  recordPauses: PauseSpans;
+}
+
 export async function applyResolutions(
-  { store, admission }: { store: Pick<WaitStore, 'resolveWaits'>; admission: Pick<Admission, 'admit'> },
+  { store, admission, recordPauses }: ResolutionsOptions,
   resolutions: readonly Resolution[],
 ): Promise<ReadonlySet<string>> {
   const keys = new Set<string>();
   for (const chunk of chunksOf(resolutions)) {
-    const { resolved, woken } = await store.resolveWaits(chunk);
+    const { resolved, woken, ended } = await store.resolveWaits(chunk);
     if (woken.length > 0) void admission.admit(woken, { replacing: true });
+    recordPauses(ended);
     for (const one of resolved) keys.add(keyOf(one));
   }
   return keys;

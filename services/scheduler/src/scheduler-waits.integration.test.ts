@@ -1,6 +1,9 @@
 /** Waits with the scheduler's own life around them: lost notices, many runs for one event, two schedulers at once. */
 import { afterAll, afterEach, beforeEach, describe, expect, test } from '@jest/globals';
+import { formatTraceparent, runSpanId } from '@ironflow/schema';
 import type { Scope } from '@ironflow/schema';
+import { createSpanRecorder } from '@ironflow/service';
+import type { RecordedSpan } from '@ironflow/service';
 import { eventually, stopSharedServers } from '@ironflow/testing';
 import { createWorld } from './testing/world.js';
 import type { TakenActivation, World } from './testing/world.js';
@@ -65,6 +68,32 @@ describe('an event that runs wait for', () => {
     for (const run of await world.runs()) expect(run).toMatchObject({ wake: 3, status: 'queued' });
     await eventually(async () => expect(await query('select from awaited_events')).toEqual([]));
   }, 60_000);
+
+  test('leaves a span of the wait in the trace of its run', async () => {
+    const recorded: RecordedSpan[] = [];
+    const spans = { ...createSpanRecorder({ service: 'scheduler' }), enabled: true };
+    await world.startScheduler({ spans: { ...spans, record: (span) => void recorded.push(span) } });
+    await waitForPaid(1, { lookedBack: true });
+    const [run] = await query<{ id: string }>('select id from runs');
+    const trace = { traceId: 'a'.repeat(32), spanId: 'b'.repeat(16), sampled: true };
+    await query(`update runs set traceparent = '${formatTraceparent(trace)}'`);
+    await world.publish(await world.store(scope, ['paid']));
+    await eventually(() => expect(recorded.map(({ name }) => name)).toContain('workflow.wait first'));
+    const span = recorded.find(({ name }) => name === 'workflow.wait first')!;
+    expect(span).toMatchObject({
+      traceId: trace.traceId,
+      parentSpanId: runSpanId(run!.id),
+      attributes: { 'ironflow.step.id': 'first', 'ironflow.step.status': 'completed' },
+      error: undefined,
+    });
+    const [step] = await query<{ started_at: Date; ended_at: Date }>(
+      `select started_at, ended_at from steps where step_id = 'first'`,
+    );
+    expect([span.startTimeMs, span.endTimeMs]).toEqual([
+      step!.started_at.getTime(),
+      step!.ended_at.getTime(),
+    ]);
+  });
 
   test('resolves nothing of another environment', async () => {
     await world.startScheduler({ sweepIntervalMs: unheard });

@@ -16,6 +16,7 @@ import { followEndedActivations } from './ended-activations.js';
 import { createEventConsumer } from './event-consumer.js';
 import { createEventRouter } from './event-router.js';
 import { createSchedulerMetrics } from './metrics.js';
+import { createPauseSpans } from './pause-spans.js';
 import { createSweeps } from './sweeps.js';
 import { createTimers } from './timers.js';
 import { createUpkeep } from './upkeep.js';
@@ -85,6 +86,7 @@ function createParts({
   const registries = createRegistryReader(database);
   const metrics = createSchedulerMetrics(options.metrics);
   const base = { store, metrics, logger, clock };
+  const recordPauses = createPauseSpans(spans);
   const activator = createActivator({ ...base, publisher: jetstream.publisher });
   const presence = createWorkerPresence({
     ...base,
@@ -106,7 +108,7 @@ function createParts({
     admission,
     notices: jetstream.notices,
   });
-  const waits = createWaits({ ...base, conditions, admission, cancellations });
+  const waits = createWaits({ ...base, conditions, admission, cancellations, recordPauses });
   const router = createEventRouter({
     ...base,
     registries,
@@ -122,7 +124,7 @@ function createParts({
   const consumer = createEventConsumer({ ...base, jetstream, router, deadLetters });
   const timers = createTimers({
     ...base,
-    spans,
+    recordPauses,
     // An activation that has just yielded may still hold the subject.
     onWoken: (runs) => void admission.admit(runs, { replacing: true }),
   });

@@ -7,15 +7,14 @@
  * T3 At least every `pollMs` Postgres is asked, since whoever heard of a timer may have died.
  */
 import type { RunToActivate, SchedulerStore } from '@ironflow/database';
-import type { Clock, Logger, SpanRecorder, TimerHandle } from '@ironflow/service';
+import type { Clock, Logger, TimerHandle } from '@ironflow/service';
 import type { SchedulerMetrics } from './metrics.js';
-import { sleepSpan } from './sleep-span.js';
-import type { EndedSleep } from './sleep-span.js';
+import type { PauseSpans } from './pause-spans.js';
 
 export interface TimersOptions {
   store: Pick<SchedulerStore, 'fireTimers' | 'nextDueInMs'>;
   onWoken: (runs: RunToActivate[]) => void;
-  spans: Pick<SpanRecorder, 'enabled' | 'record' | 'newSpanId'>;
+  recordPauses: PauseSpans;
   metrics: Pick<SchedulerMetrics, 'timersFired' | 'timerLateness'>;
   logger: Logger;
   clock: Clock;
@@ -76,20 +75,14 @@ export function createTimers(options: TimersOptions): Timers {
     passIn(Math.min(pollMs, Math.ceil(dueInMs)));
   };
 
-  const recordSleeps = (sleeps: readonly EndedSleep[]): void => {
-    for (const sleep of sleeps) {
-      const span = sleepSpan(sleep, options.spans.newSpanId());
-      if (span !== undefined) options.spans.record(span);
-    }
-  };
   const fireDue = async (): Promise<void> => {
     const expectedAtMs = dueAtMs;
     dueAtMs = Infinity;
     for (let batches = 0; batches < batchesPerPassMax; batches += 1) {
-      const { woken, fired, sleeps } = await store.fireTimers(batchMax);
+      const { woken, fired, ended } = await store.fireTimers(batchMax);
       metrics.timersFired(fired);
       if (woken.length > 0) options.onWoken(woken);
-      if (options.spans.enabled) recordSleeps(sleeps);
+      options.recordPauses(ended);
       if (batches === 0 && fired > 0 && expectedAtMs !== Infinity) {
         metrics.timerLateness(Math.max(0, clock.now() - expectedAtMs) / 1_000);
       }

@@ -17,6 +17,7 @@ import type { Logger, Stoppable } from '@ironflow/service';
 import type { Admission } from './admission.js';
 import type { Cancellations } from './cancellations.js';
 import type { Conditions } from './condition.js';
+import type { PauseSpans } from './pause-spans.js';
 import { applyResolutions, keyOf, resolveFirstOfEachRun } from './resolutions.js';
 import type { Apply } from './resolutions.js';
 import { awaitedEvent, outputOfEvent, pairSignals, resolutionByRun } from './wait-resolution.js';
@@ -29,6 +30,7 @@ export interface WaitsOptions {
   admission: Pick<Admission, 'admit'>;
   /** An event that runs may wait for may cancel others. */
   cancellations: Cancellations;
+  recordPauses: PauseSpans;
   logger: Logger;
 }
 
