@@ -121,6 +121,7 @@ test('an archived function leaves the registry and its schedules stop; the list 
   expect(await createCronStore(platform.service).schedules()).toEqual([]);
   const registry = await createRegistryReader(platform.tenant).get(ours);
   expect([...registry.functions.keys()]).toEqual(['ship']);
+  expect([...registry.archived]).toEqual([['hourly', { appId: 'shop', hash: expect.any(String) }]]);
   const listed = await createApiStore(platform.tenant).listFunctions(ours);
   expect(listed.map(({ id, status }) => [id, status])).toEqual([
     ['hourly', 'archived'],

@@ -148,6 +148,7 @@ async function readRegistry(database: Database, environmentId: string): Promise<
         { appId, config, hash, registeredAtMs },
       ]),
     ),
+    archived: new Map(row.archived.map(([id, appId, hash]) => [id, { appId, hash }])),
   };
 }
 
@@ -159,6 +160,7 @@ interface RegistryRow {
   registry_version: number;
   apps: [string, RegisteredApp['mode'], string | null][];
   functions: [string, FunctionConfig, string, number][];
+  archived: [string, string, string][];
 }
 
 // One statement, hence one snapshot: version and content belong together.
@@ -169,7 +171,9 @@ const readStatement: Statement = {
         where environment_id = e.id), '[]') as apps,
       coalesce((select json_agg(json_build_array(app_id, config, hash,
         floor(extract(epoch from registered_at) * 1000)))
-        from functions where environment_id = e.id and status = 'active'), '[]') as functions
+        from functions where environment_id = e.id and status = 'active'), '[]') as functions,
+      coalesce((select json_agg(json_build_array(id, app_id, hash))
+        from functions where environment_id = e.id and status = 'archived'), '[]') as archived
     from environments e where e.id = $1`,
 };
 const lockStatement: Statement = {

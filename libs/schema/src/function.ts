@@ -131,10 +131,15 @@ export interface RegisteredApp {
   url: string | undefined;
 }
 
-/** The registry of one environment at one version; archived functions are not in it. */
+/** One that its app no longer has. */
+export type ArchivedFunction = Pick<RegisteredFunction, 'appId' | 'hash'>;
+
+/** The registry of one environment at one version. */
 export interface Registry {
   environmentId: string;
   version: number;
   apps: ReadonlyMap<string, RegisteredApp>;
   functions: ReadonlyMap<string, RegisteredFunction>;
+  /** None of them starts a run; what was for one of them alone is told so. */
+  archived: ReadonlyMap<string, ArchivedFunction>;
 }

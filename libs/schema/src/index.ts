@@ -41,6 +41,7 @@ export type {
   EventTrigger,
   FunctionConfig,
   RegisteredApp,
+  ArchivedFunction,
   RegisteredFunction,
   Registry,
   Trigger,

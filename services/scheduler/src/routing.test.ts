@@ -37,7 +37,7 @@ function registryOf(functions: Record<string, Trigger[]>): Registry {
       return [id, { appId, config: { id, triggers, retries }, hash: `hash-${id}`, registeredAtMs: 0 }];
     }),
   );
-  return { environmentId: scope.environmentId, version: 1, apps, functions: registered };
+  return { environmentId: scope.environmentId, version: 1, apps, functions: registered, archived: new Map() };
 }
 
 function route(event: StoredEvent, registry: Registry, appsWithWorkers: string[] = []) {
@@ -80,7 +80,19 @@ describe('an event starts', () => {
     expect(others).toEqual([]);
     const strict = registryOf({ 'shop/nightly': [{ event: 'order.placed', if: 'false' }] });
     expect(route(storedEvent('order.placed', {}, addressed), strict)).toHaveLength(1);
-    expect(route(storedEvent('order.placed', {}, { functionId: 'archived' }), registry)).toEqual([]);
+    expect(route(storedEvent('order.placed', {}, { functionId: 'unknown' }), registry)).toEqual([]);
+  });
+
+  test.each([
+    ['order.placed', { functionId: 'former' }],
+    ['ironflow.invoke.former', {}],
+  ])('%s: a skipped run of the one function it is for, whose app no longer has it', (name, more) => {
+    const archived = new Map([['former', { appId: 'shop', hash: 'hash-former' }]]);
+    const runs = route(storedEvent(name, {}, more), { ...registry, archived });
+    expect(runs).toMatchObject([
+      { functionId: 'former', appId: 'shop', functionHash: 'hash-former', status: 'skipped' },
+    ]);
+    expect(runs[0]!.skipReason).toBe('function_archived');
   });
 
   test('one run of a function, however many of its triggers match', () => {

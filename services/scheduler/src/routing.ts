@@ -6,16 +6,17 @@
  * R2 Each function whose trigger names the event has one disposition: a run, or a skip with its reason; a condition that
  *    is false is no match.
  * R3 An event is routed as a whole: while one of its conditions is undecided, none of its runs begins.
- * R4 An event that is for one function starts that one, as long as it is registered, and no other.
+ * R4 An event that is for one function starts that one and no other. If its app no longer has it, the run is skipped: whoever
+ *    waits for it is told.
  * R5 The same event and registry always give the same runs, with the same ids, in the same order.
  */
 import { createHash } from 'node:crypto';
 import type { NewRun } from '@ironflow/database';
 import { deriveRunId, formatTraceparent, parseTraceparent } from '@ironflow/schema';
-import type { Registry, StoredEvent } from '@ironflow/schema';
+import type { RegisteredApp, Registry, StoredEvent } from '@ironflow/schema';
 import { createConditionSubject } from './condition.js';
 import type { Conditions, ConditionSubject } from './condition.js';
-import { addressee, candidatesFor } from './trigger-index.js';
+import { addressedFunction, addressee, candidatesFor } from './trigger-index.js';
 import type { Candidate } from './trigger-index.js';
 
 export interface RoutingView {
@@ -36,8 +37,8 @@ export function routeEvent(event: StoredEvent, registry: Registry, view: Routing
     event.functionId === undefined
       ? candidatesFor(registry, event.name)
       : addressee(registry, event.functionId);
-  if (candidates.length === 0) return { kind: 'matched', runs: [] };
   const traceparent = traceparentOfRuns(event);
+  if (candidates.length === 0) return { kind: 'matched', runs: ofArchived(event, registry, traceparent) };
   let subject: ConditionSubject | undefined;
   const runs: NewRun[] = [];
   for (const candidate of candidates) {
@@ -45,7 +46,7 @@ export function routeEvent(event: StoredEvent, registry: Registry, view: Routing
     if (disposition.kind === 'undecided') return { kind: 'undecided' };
     if (disposition.kind === 'none') continue;
     runs.push({
-      ...identityOf(event, candidate, traceparent),
+      ...identityOf(event, targetOf(candidate), traceparent),
       ...(disposition.kind === 'skip'
         ? { status: 'skipped', skipReason: disposition.reason }
         : { status: initialStatus(candidate, view) }),
@@ -83,16 +84,35 @@ function initialStatus({ app }: Candidate, view: RoutingView): 'queued' | 'waiti
   return app.mode === 'pull' && !view.workerPresent(app.id) ? 'waiting_for_worker' : 'queued';
 }
 
-function identityOf(event: StoredEvent, { app, registered }: Candidate, traceparent: string | undefined) {
+function ofArchived(event: StoredEvent, registry: Registry, traceparent: string | undefined): NewRun[] {
+  const functionId = addressedFunction(event);
+  const archived = functionId === undefined ? undefined : registry.archived.get(functionId);
+  const app = archived && registry.apps.get(archived.appId);
+  if (app === undefined) return [];
+  const target = { app, functionId: functionId!, functionHash: archived!.hash };
+  return [{ ...identityOf(event, target, traceparent), status: 'skipped', skipReason: 'function_archived' }];
+}
+
+interface Target {
+  app: RegisteredApp;
+  functionId: string;
+  functionHash: string;
+}
+
+function targetOf({ app, registered }: Candidate): Target {
+  return { app, functionId: registered.config.id, functionHash: registered.hash };
+}
+
+function identityOf(event: StoredEvent, target: Target, traceparent: string | undefined) {
   const { environmentId } = event.scope;
-  const functionId = registered.config.id;
+  const { app, functionId, functionHash } = target;
   return {
     id: deriveRunId({ environmentId, eventId: event.id, functionId }),
     environmentId,
     eventId: event.id,
     appId: app.id,
     functionId,
-    functionHash: registered.hash,
+    functionHash,
     mode: app.mode,
     correlationId: event.correlationId,
     ...(traceparent === undefined ? {} : { traceparent }),

@@ -55,6 +55,18 @@ describe('an event', () => {
     expect(skipped?.skip_reason).toBe('condition_error: no_such_key at character 12');
   });
 
+  test('that invokes a function whose app no longer has it leaves a skipped run, so that nobody waits for ever', async () => {
+    await world.register(scope, shop, { ship: onOrder });
+    await world.register(scope, shop, {});
+    await world.startScheduler();
+    await world.publish(await world.store(scope, ['ironflow.invoke.ship']));
+    await eventually(async () =>
+      expect(await world.runs()).toMatchObject([
+        { function_id: 'ship', status: 'skipped', skip_reason: 'function_archived' },
+      ]),
+    );
+  });
+
   test('that somebody waits for is told with its runs', async () => {
     await world.register(scope, shop, { ship: onOrder });
     const notices: EventRoutedNotice[] = [];

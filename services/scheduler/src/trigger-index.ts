@@ -3,7 +3,14 @@
  * was worked out for one is kept as long as it is.
  */
 import { isCronTrigger, matchesEventPattern, reservedEventPrefix, systemEventNames } from '@ironflow/schema';
-import type { CancelOn, EventTrigger, RegisteredApp, RegisteredFunction, Registry } from '@ironflow/schema';
+import type {
+  CancelOn,
+  EventTrigger,
+  RegisteredApp,
+  RegisteredFunction,
+  Registry,
+  StoredEvent,
+} from '@ironflow/schema';
 
 /** A function whose triggers match an event's name. */
 export interface Candidate {
@@ -63,6 +70,13 @@ export function addressee(registry: Registry, functionId: string): readonly Cand
   const registered = registry.functions.get(functionId);
   const app = registered && registry.apps.get(registered.appId);
   return app === undefined ? [] : [{ app, registered: registered!, conditions: [undefined] }];
+}
+
+/** The function that an event is for alone: it repeats a run, replays an event, or invokes the function. */
+export function addressedFunction(event: Pick<StoredEvent, 'name' | 'functionId'>): string | undefined {
+  if (event.functionId !== undefined) return event.functionId;
+  const prefix = systemEventNames.invoke('');
+  return event.name.startsWith(prefix) ? event.name.slice(prefix.length) : undefined;
 }
 
 function findCandidates(registry: Registry, eventName: string): Candidate[] {
