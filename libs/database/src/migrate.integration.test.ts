@@ -7,6 +7,7 @@ import { checkSchemaVersion, createDatabase, ensurePartitions, migrate, serviceU
 import type { Database } from './index.js';
 import { applyMigrations } from './migrate.js';
 import { readMigrationFiles } from './migration-files.js';
+import { isServed } from './schema-version.js';
 
 afterAll(stopSharedServers);
 
@@ -99,27 +100,56 @@ test('an applied migration whose file was changed is refused', async () => {
   });
 });
 
-test('services refuse an empty database, an older schema and a newer one', async () => {
+test('services refuse an empty database, an older schema, and a newer one that no longer serves them', async () => {
   const ownerUrl = await emptyDatabase();
   const other = await emptyDatabase();
   // The roles belong to the server: they exist although this database was never migrated.
   await migrate({ ownerUrl: other, log: silent, servicePasswords: passwords });
+  const files = await readMigrationFiles();
   const refused = { code: 'schema_version_unknown', message: expect.stringContaining('ironflow migrate') };
-  await withService(ownerUrl, (service) =>
-    expect(checkSchemaVersion(service)).rejects.toMatchObject(refused),
-  );
-  await migrate({ ownerUrl, log: silent, servicePasswords: passwords });
-  await withAdmin(ownerUrl, (admin) =>
-    admin.query(`insert into _prisma_migrations (id, checksum, migration_name, finished_at)
-      values ('new', 'c', '29990101000000_newer', now())`),
-  );
-  await withService(ownerUrl, (service) =>
-    expect(checkSchemaVersion(service)).rejects.toMatchObject({
-      ...refused,
-      message: expect.stringContaining('29990101000000_newer'),
-    }),
-  );
+  const refuses = (error: object) =>
+    withService(ownerUrl, (service) => expect(checkSchemaVersion(service)).rejects.toMatchObject(error));
+  await refuses(refused);
+  await applyMigrations(files.slice(0, -1), { ownerUrl, log: silent, servicePasswords: passwords });
+  await refuses(refused);
+  await applyMigrations([...files, next(`select 1; ${servesOnlyFrom(nextName)}`)], { ownerUrl, log: silent });
+  await refuses({
+    code: refused.code,
+    message: expect.stringContaining(`${nextName}, which no longer serves`),
+  });
+  await expect(migrate({ ownerUrl, log: silent })).rejects.toMatchObject({ code: 'migration_mismatch' });
 });
+
+test('a newer schema that only adds serves this build, and the build that was rolled back has nothing to migrate', async () => {
+  const ownerUrl = await emptyDatabase();
+  const files = await readMigrationFiles();
+  const options = { ownerUrl, log: silent, servicePasswords: passwords };
+  await applyMigrations([...files, next('create table addition (id int)')], options);
+  await withService(ownerUrl, checkSchemaVersion);
+  expect(await migrate({ ownerUrl, log: silent })).toEqual({ applied: [] });
+});
+
+test.each([
+  ['its own', 'b', { newest: 'b', oldestBuild: 'b' }, true],
+  ['its own, from before the oldest build was told', 'b', { newest: 'b', oldestBuild: undefined }, true],
+  ['a newer one that serves it', 'b', { newest: 'c', oldestBuild: 'b' }, true],
+  ['a newer one that serves later builds only', 'b', { newest: 'd', oldestBuild: 'c' }, false],
+  ['a newer one that says nothing', 'b', { newest: 'c', oldestBuild: undefined }, false],
+  ['an older one, whatever it serves', 'b', { newest: 'a', oldestBuild: 'a' }, false],
+  ['none', 'b', { newest: undefined, oldestBuild: undefined }, false],
+])('a build and a schema: %s', (_, own, schema, served) => {
+  expect(isServed(own, schema)).toBe(served);
+});
+
+const nextName = '29990101000000_next';
+
+function next(sql: string) {
+  return { name: nextName, sql, checksum: 'n' };
+}
+
+function servesOnlyFrom(name: string): string {
+  return `create or replace function oldest_build() returns text language sql stable return '${name}'`;
+}
 
 test('a login that may not create roles is told so, and suffices once the roles are there', async () => {
   const ownerUrl = await emptyDatabase();

@@ -5,7 +5,8 @@
  * 1. One migrator at a time per database (advisory lock); the others wait and then find nothing to do.
  * 2. A migration and the note that it finished are one transaction: an unfinished note means that nothing was
  *    applied.
- * 3. An applied migration whose file has changed since is refused.
+ * 3. An applied migration whose file has changed since is refused. A newer build's are no obstacle as long as their schema
+ *    still serves this build: after a rollback there is nothing to do.
  */
 import { randomUUID } from 'node:crypto';
 import { IronflowError, messageOf } from '@ironflow/errors';
@@ -16,6 +17,7 @@ import { readMigrationFiles } from './migration-files.js';
 import { partitionedTables } from './partitions.js';
 import { ensureRoles } from './roles.js';
 import type { ServicePasswords } from './roles.js';
+import { isServed } from './schema-version.js';
 
 export interface MigrateOptions {
   /** A superuser, or an owner of the database that may create roles. */
@@ -98,7 +100,7 @@ async function applyPending(
   const { rows } =
     await client.query<AppliedMigration>(`select migration_name, checksum from _prisma_migrations
     where finished_at is not null and rolled_back_at is null`);
-  checkApplied(files, rows);
+  checkApplied(files, rows, await readOldestBuild(client));
   const done = new Set(rows.map((row) => row.migration_name));
   const applied: string[] = [];
   for (const file of files.filter(({ name }) => !done.has(name))) {
@@ -109,11 +111,27 @@ async function applyPending(
   return applied;
 }
 
-function checkApplied(files: MigrationFile[], applied: AppliedMigration[]): void {
+/** Undefined on a schema from before it was told. */
+async function readOldestBuild(client: pg.Client): Promise<string | undefined> {
+  const { rows } = await client.query<{ known: boolean }>(
+    `select to_regprocedure('oldest_build()') is not null as known`,
+  );
+  if (rows[0]?.known !== true) return undefined;
+  const oldest = await client.query<{ oldest_build: string }>('select oldest_build()');
+  return oldest.rows[0]?.oldest_build;
+}
+
+function checkApplied(
+  files: MigrationFile[],
+  applied: AppliedMigration[],
+  oldestBuild: string | undefined,
+): void {
   const checksums = new Map(files.map((file) => [file.name, file.checksum]));
+  const own = files.at(-1)?.name ?? 'none';
   for (const { migration_name: name, checksum } of applied) {
     const known = checksums.get(name);
     if (known === checksum) continue;
+    if (known === undefined && isServed(own, { newest: name, oldestBuild })) continue;
     const what = known === undefined ? 'is unknown to this build' : 'was changed after it was applied';
     throw new IronflowError('conflict', 'migration_mismatch', `migration ${name} of the database ${what}`);
   }

@@ -55,6 +55,9 @@ test('a second activation of a run is told apart from a full stream, which answe
     kinds.add((await jetstream.publisher.publish({ subject: activation(`full${count}`), data })).kind);
   }
   expect([...kinds]).toEqual(['stored', 'stream_full']);
+  const { bytes, maxBytes } = await jetstream.states.stream('STEPS');
+  expect(maxBytes).toBe(64 * kibibyte);
+  expect(bytes).toBeLessThanOrEqual(maxBytes);
 });
 
 test('a stream that is gone is reported and made again without anybody asking', async () => {

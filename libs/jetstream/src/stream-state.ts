@@ -6,6 +6,8 @@ import type { Connection } from './connection.js';
 export interface StreamState {
   messages: number;
   bytes: number;
+  /** As it is configured; `Infinity` when there is no limit. */
+  maxBytes: number;
   /** Sequence of the oldest message; of the next one when the stream is empty. */
   firstSequence: number;
   lastSequence: number;
@@ -45,11 +47,12 @@ export function createStreamStates(connection: Connection): StreamStates {
   };
   return {
     stream: async (name) => {
-      const { state } = await ask(`$JS.API.STREAM.INFO.${name}`, {});
-      if (state === undefined) throw unavailable(name, 'no state');
+      const { state, config } = await ask(`$JS.API.STREAM.INFO.${name}`, {});
+      if (state === undefined || config === undefined) throw unavailable(name, 'no state');
       return {
         messages: state.messages,
         bytes: state.bytes,
+        maxBytes: config.max_bytes > 0 ? config.max_bytes : Infinity,
         firstSequence: state.first_seq,
         lastSequence: state.last_seq,
         firstStoredAtMs: state.messages === 0 ? undefined : Date.parse(state.first_ts),
@@ -75,6 +78,7 @@ export function createStreamStates(connection: Connection): StreamStates {
 interface Answer {
   error?: { err_code?: number; description?: string };
   state?: { messages: number; bytes: number; first_seq: number; last_seq: number; first_ts: string };
+  config?: { max_bytes: number };
   ack_floor?: { stream_seq: number };
   num_pending?: number;
   num_ack_pending?: number;

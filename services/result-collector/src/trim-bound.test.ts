@@ -1,12 +1,19 @@
 import { expect, test } from '@jest/globals';
-import { hasOutlived, sizeBound, trimCeiling } from './trim-bound.js';
+import { bytesKept, hasOutlived, sizeBound, trimCeiling } from './trim-bound.js';
 import type { TrimState } from './trim-bound.js';
 
 const limits = { maxAgeMs: 3_600_000, maxBytes: 1_000, breakerPatienceMs: 30_000 };
 const nowMs = 10_000_000;
 const state = (changes: Partial<TrimState>): TrimState => ({
   nowMs,
-  stream: { messages: 100, bytes: 2_000, firstSequence: 101, lastSequence: 200, firstStoredAtMs: nowMs - 1 },
+  stream: {
+    messages: 100,
+    bytes: 2_000,
+    maxBytes: 8_000,
+    firstSequence: 101,
+    lastSequence: 200,
+    firstStoredAtMs: nowMs - 1,
+  },
   collector: { ackFloor: 180, pending: 0, ackPending: 20 },
   breaker: { ackFloor: 150, pending: 5, ackPending: 0 },
   breakerNextStoredAtMs: nowMs - 1_000,
@@ -31,8 +38,15 @@ test('a breaker that has read everything holds nothing back, though its last mes
 test('the size bound leaves as many messages as fit, and nothing goes that fits', () => {
   const { stream } = state({});
   expect(sizeBound(stream, 1_000)).toBe(151);
-  expect(sizeBound(stream, 2_000)).toBe(101);
+  expect(sizeBound({ ...stream, maxBytes: Infinity }, 2_000)).toBe(101);
   expect(sizeBound({ ...stream, messages: 0, bytes: 0 }, 1_000)).toBe(101);
+});
+
+test('a stream that is small itself keeps an eighth, so that it does not stay full of what nobody needs', () => {
+  const { stream } = state({});
+  expect(sizeBound({ ...stream, maxBytes: 2_000 }, 1_000_000)).toBe(101 + 88);
+  expect(bytesKept({ ...stream, maxBytes: 16_000 }, 1_000_000)).toBe(2_000);
+  expect(bytesKept({ ...stream, maxBytes: 16_000 }, 500)).toBe(500);
 });
 
 test('a stream outlives its age with a minute of slack, and an empty one never does', () => {

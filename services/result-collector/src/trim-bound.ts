@@ -26,10 +26,19 @@ export function trimCeiling(state: TrimState, limits: TrimLimits): number {
   return Math.min(accepted, state.breaker.ackFloor + 1);
 }
 
+/** Of a stream that is smaller than usual: the rest is for what Postgres does not have, and a full stream refuses that. */
+const keptShareMax = 1 / 8;
+
+/** How much of the stream stays although nobody needs it any more. */
+export function bytesKept(stream: StreamState, maxBytes: number): number {
+  return Math.min(maxBytes, stream.maxBytes * keptShareMax);
+}
+
 /** Where the stream would have to begin to be small enough, taking its messages for equally large. */
 export function sizeBound(stream: StreamState, maxBytes: number): number {
-  if (stream.bytes <= maxBytes || stream.messages === 0) return stream.firstSequence;
-  const excess = Math.ceil((stream.bytes - maxBytes) / (stream.bytes / stream.messages));
+  const kept = bytesKept(stream, maxBytes);
+  if (stream.bytes <= kept || stream.messages === 0) return stream.firstSequence;
+  const excess = Math.ceil((stream.bytes - kept) / (stream.bytes / stream.messages));
   return stream.firstSequence + excess;
 }
 

@@ -1,13 +1,14 @@
 /**
  * Removes from RESULTS what Postgres has and nobody needs any more: what is older than an hour, or beyond the size the
- * stream should keep. One collector at a time does it. It never removes what is not acknowledged by the collectors.
+ * stream should keep (an eighth of its own at most). One collector at a time does it. It never removes what is not
+ * acknowledged by the collectors.
  */
 import { consumers, resultsTrim } from '@ironflow/schema';
 import type { Database } from '@ironflow/database';
 import type { JetStream, StreamStates } from '@ironflow/jetstream';
 import type { Clock, Logger, Stoppable, TimerHandle } from '@ironflow/service';
 import type { CollectorMetrics } from './collector-metrics.js';
-import { hasOutlived, sizeBound, trimCeiling } from './trim-bound.js';
+import { bytesKept, hasOutlived, sizeBound, trimCeiling } from './trim-bound.js';
 import type { TrimLimits } from './trim-bound.js';
 
 export interface TrimmerOptions {
@@ -39,7 +40,7 @@ export function createTrimmer(options: TrimmerOptions): Trimmer {
     const nowMs = clock.now();
     const stream = await states.stream('RESULTS');
     const isTooOld = hasOutlived(stream, limits.maxAgeMs, nowMs);
-    if (!isTooOld && stream.bytes <= limits.maxBytes) return undefined;
+    if (!isTooOld && stream.bytes <= bytesKept(stream, limits.maxBytes)) return undefined;
     const [collector, breaker] = await Promise.all([
       states.consumer(consumers.resultCollector),
       states.consumer(consumers.circuitBreaker),

@@ -19,12 +19,19 @@ export interface EmissionOptions {
   perSecond: number;
   /** Absent: until it is finished. */
   count: number | undefined;
+  /** How long each may take until it is taken. */
+  answeredWithinMs?: number;
 }
 
-const answeredWithinMs = 60_000;
-const pauseMs = 100;
+const answeredWithinMsDefault = 60_000;
+const pauseMsMin = 100;
+const pauseMsMax = 5_000;
 
-export function startEmission({ url, apiKey, perSecond, count }: EmissionOptions): Emission {
+/** A refusal as it should be: it says when to come again. */
+export const politeRefusal = 'status 503';
+
+export function startEmission(options: EmissionOptions): Emission {
+  const { url, apiKey, perSecond, count, answeredWithinMs = answeredWithinMsDefault } = options;
   const sent: Promise<string>[] = [];
   const refusals: Record<string, number> = {};
   const emitNext = (): Promise<string> => {
@@ -37,19 +44,22 @@ export function startEmission({ url, apiKey, perSecond, count }: EmissionOptions
   };
   const emitUntilTaken = async (body: string): Promise<string> => {
     const deadlineMs = performance.now() + answeredWithinMs;
-    for (let last = ''; ;) {
+    for (let last = '', tries = 0; ; tries += 1) {
+      let retryAfterMs = 0;
       try {
         const headers = { 'content-type': 'application/json', authorization: `Bearer ${apiKey}` };
         const answer = await fetch(`${url}/v1/events`, { method: 'POST', headers, body });
         const text = await answer.text();
         if (answer.status === 202) return (JSON.parse(text) as { ids: [string] }).ids[0];
-        last = `status ${answer.status}`;
+        retryAfterMs = Number(answer.headers.get('retry-after')) * 1_000;
+        last = `status ${answer.status}${retryAfterMs > 0 ? '' : ' without Retry-After'}`;
       } catch {
         last = 'no answer';
       }
       refusals[last] = (refusals[last] ?? 0) + 1;
       if (performance.now() > deadlineMs) throw new Error(`an event was not taken: ${last}`);
-      await new Promise((resolve) => setTimeout(resolve, pauseMs));
+      const pauseMs = Math.min(pauseMsMax, pauseMsMin * 2 ** tries);
+      await new Promise((resolve) => setTimeout(resolve, Math.max(pauseMs, retryAfterMs)));
     }
   };
   const startedMs = performance.now();

@@ -2,14 +2,14 @@
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { serve } from '@ironflow/sdk';
-import { faultFunction, pushFunction } from './fault-functions.js';
+import { faultFunction, pushFunction, stepMsMaxFrom } from './fault-functions.js';
 
 const server = createServer((request, response) => app.node(request, response));
 await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
 const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/`;
 const app = serve({
   app: 'fault-endpoint',
-  functions: [faultFunction(pushFunction, process.env['LEDGER']!)],
+  functions: [faultFunction(pushFunction, process.env['LEDGER']!, stepMsMaxFrom(process.env))],
   url,
 });
 await app.register();

@@ -10,10 +10,9 @@ export const workerApp = 'fault-worker';
 export const stepNames = ['reserve', 'charge', 'ship', 'confirm'] as const;
 
 const stepMsMin = 50;
-const stepMsMax = 400;
 
 /** Four steps with a sleep among them: about two seconds mid-way, in phases of its own for each event. */
-export function faultFunction(id: string, ledgerFile: string): IronflowFunction {
+export function faultFunction(id: string, ledgerFile: string, stepMsMax = 400): IronflowFunction {
   const note = createLedger(ledgerFile);
   return createFunction<unknown, { n: number }>(
     { id, triggers: [{ event: faultEvent }] },
@@ -21,7 +20,7 @@ export function faultFunction(id: string, ledgerFile: string): IronflowFunction 
       for (const name of stepNames) {
         await step.run(name, async ({ attempt }) => {
           note({ what: 'begun', run: run.id, step: name, attempt });
-          const durationMs = stepMs(`${id} ${event.data.n} ${name}`);
+          const durationMs = stepMs(`${id} ${event.data.n} ${name}`, stepMsMax);
           await new Promise((resolve) => setTimeout(resolve, durationMs));
           return name;
         });
@@ -32,8 +31,13 @@ export function faultFunction(id: string, ledgerFile: string): IronflowFunction 
   );
 }
 
+/** How long steps take at most where a scenario wants something else than usual, from the environment. */
+export function stepMsMaxFrom(env: NodeJS.ProcessEnv): number | undefined {
+  return env['STEP_MS_MAX'] === undefined ? undefined : Number(env['STEP_MS_MAX']);
+}
+
 /** The same in every run of the same scenario, so that a failure can be looked at again. */
-function stepMs(seed: string): number {
+function stepMs(seed: string, stepMsMax: number): number {
   let hash = 2_166_136_261;
   for (const character of seed) hash = Math.imul(hash ^ character.charCodeAt(0), 16_777_619) >>> 0;
   return stepMsMin + (hash % (stepMsMax - stepMsMin + 1));

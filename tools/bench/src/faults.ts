@@ -9,26 +9,33 @@ import { join } from 'node:path';
 import { Command } from 'commander';
 import { messageOf } from '@ironflow/errors';
 import { createDatabase } from '@ironflow/database';
+import type { Database } from '@ironflow/database';
 import { connectJetStream } from '@ironflow/jetstream';
 import { endOnSignal, interruptedExitCode, isolatedEnv, startPlatform } from '@ironflow/platform';
 import { createLifecycle, createLogger } from '@ironflow/service';
 import type { Lifecycle } from '@ironflow/service';
 import { eventually } from '@ironflow/testing';
 import { startChild } from './children.js';
-import { startEmission } from './emission.js';
+import type { Child } from './children.js';
+import { politeRefusal, startEmission } from './emission.js';
 import { countRuns, countUnserved } from './fault-checks.js';
 import { checkFirings } from './firings.js';
 import { readJournalTimes } from './journal-times.js';
 import { earliest, examine, readLedger } from './ledger.js';
+import type { LedgerLine, StoredTimes } from './ledger.js';
 import { namesOf, wholeNumber } from './option-values.js';
+import { peakMegabytesOf } from './process-usage.js';
+import { measureRecovery, missedGoals, recoveryTimes } from './recovery.js';
+import type { Recoveries } from './recovery.js';
 import { scenarios } from './scenarios.js';
-import type { Scenario, Scene } from './scenarios.js';
+import type { Injection, Scenario, Scene } from './scenarios.js';
 
 interface Options {
   smoke: boolean;
   json: boolean;
   only?: string[];
   workerlessSeconds: number;
+  holdSeconds?: number;
 }
 
 interface Result {
@@ -45,6 +52,10 @@ interface Result {
   violations: number;
   /** Requests to emit that had to be sent again. */
   refusals: Record<string, number>;
+  /** The most that a process of each service had in memory. */
+  peakMegabytes: Record<string, number>;
+  /** From the kill until the steps under way began again. */
+  recovery?: Recoveries;
   failures: string[];
 }
 
@@ -52,8 +63,15 @@ const options = readOptions();
 const load = options.smoke
   ? { perSecond: 75, events: 130, midway: 100 }
   : { perSecond: 120, events: 240, midway: 200 };
+/** Under pressure the load lasts as long as the fault: less a second, as what is refused comes again beside it. */
+const pressure = options.smoke ? { perSecond: 20, midway: 30 } : { perSecond: 40, midway: 60 };
+/** Steps of seconds, so that most runs have one under way. */
+const recoveryLoad = { perSecond: 60, events: 360, midway: 600, runsMin: 100, stepMsMax: 5_000 };
 const midwayWithinMs = 60_000;
 const completedWithinMs = 120_000;
+/** What clients had to keep meanwhile comes all at once. */
+const pressureCompletedWithinMs = 300_000;
+const smokeHoldSeconds = 10;
 const say = (line: string): void => console.error(line);
 const interruption = endOnSignal(() => say('Stopping…'));
 
@@ -73,6 +91,7 @@ function readOptions(): Options {
     .option('--json', 'print JSON', false)
     .option('--only <names>', `of: ${names.join(', ')}`, namesOf(names))
     .option('--workerless-seconds <n>', 'how long there is no worker', wholeNumber(1, 86_400), 300)
+    .option('--hold-seconds <n>', 'how long the faults of back-pressure last', wholeNumber(2, 3_600))
     .parse()
     .opts<Options>();
 }
@@ -88,8 +107,9 @@ async function main(): Promise<boolean> {
   if (options.json) console.log(JSON.stringify(results, null, 2));
   else {
     console.table(
-      results.map(({ failures, refusals, ...result }) => ({
+      results.map(({ failures, refusals, peakMegabytes, recovery: _recovery, ...result }) => ({
         ...result,
+        peakMegabytes: Math.max(0, ...Object.values(peakMegabytes)),
         refusals: Object.values(refusals).reduce((sum, count) => sum + count, 0),
         failures: failures.length,
       })),
@@ -122,7 +142,11 @@ async function play(scenario: Scenario): Promise<Result> {
 async function setScene(scenario: Scenario, folder: string, lifecycle: Lifecycle): Promise<Scene> {
   const platform = await startPlatform({
     dataFolder: folder,
-    env: isolatedEnv(process.env),
+    env: {
+      ...isolatedEnv(process.env),
+      ...scenario.env,
+      IRONFLOW_STREAMS: JSON.stringify(scenario.streams ?? {}),
+    },
     lifecycle,
     loggerFor: (service) => createLogger({ service, level: 'silent' }),
     say: () => undefined,
@@ -137,24 +161,36 @@ async function setScene(scenario: Scenario, folder: string, lifecycle: Lifecycle
     IRONFLOW_SIGNING_KEY: platform.signingKey,
     LEDGER: ledgerFile,
     WITH_CRON: String(scenario.cron === true),
+    ...(scenario.recovery === undefined ? {} : { STEP_MS_MAX: String(recoveryLoad.stepMsMax) }),
   };
-  const endpoint = await startChild('fault-endpoint', env);
-  lifecycle.onStop('endpoint', () => endpoint.end('SIGKILL'));
-  let worker = await startChild('fault-worker', env);
-  lifecycle.onStop('worker', () => worker.end('SIGKILL'));
+  const startApps = async (): Promise<Child[]> => {
+    const workers = Array.from({ length: scenario.workers ?? 1 }, () => 'fault-worker');
+    const started: Child[] = [];
+    for (const name of [...workers, 'fault-endpoint']) started.push(await startChild(name, env));
+    return started;
+  };
+  let apps = await startApps();
+  lifecycle.onStop('apps', async () => void (await Promise.all(apps.map((app) => app.end('SIGKILL')))));
   const database = createDatabase({ url: ownerUrl, applicationName: 'faults', maxConnections: 2 });
   lifecycle.onStop('database', () => database.close());
-  const jetstream = await connectJetStream({ url: natsUrl, name: 'faults', replicas: 1 });
+  // It provisions too: with other sizes it would undo what the services were told.
+  const { streams: overrides = {} } = scenario;
+  const jetstream = await connectJetStream({ url: natsUrl, name: 'faults', replicas: 1, overrides });
   lifecycle.onStop('jetstream', () => jetstream.close());
   return {
     platform,
     database,
     jetstream,
     ledgerFile,
-    worker: () => worker,
+    worker: () => apps[0]!,
     restartWorker: async () => {
-      worker = await startChild('fault-worker', env);
+      apps[0] = await startChild('fault-worker', env);
     },
+    apps: () => apps,
+    restartApps: async () => {
+      apps = await startApps();
+    },
+    holdSeconds: (usual) => options.holdSeconds ?? (options.smoke ? smokeHoldSeconds : usual),
     workerlessSeconds: options.smoke ? Math.min(15, options.workerlessSeconds) : options.workerlessSeconds,
   };
 }
@@ -162,19 +198,21 @@ async function setScene(scenario: Scenario, folder: string, lifecycle: Lifecycle
 async function run(scenario: Scenario, scene: Scene): Promise<Result> {
   const { platform, database } = scene;
   const fromMs = Date.now();
+  const { perSecond, events, midway: midwayMin } = loadOf(scenario);
   const emission = startEmission({
     ...platform,
-    perSecond: load.perSecond,
-    count: scenario.emitsMeanwhile === true ? undefined : load.events,
+    perSecond,
+    count: scenario.emitsMeanwhile === true ? undefined : events,
+    ...(scenario.isPressure === true ? { answeredWithinMs: scene.holdSeconds(120) * 1_000 + 60_000 } : {}),
   });
-  const midway = await enoughMidway(scene);
+  const midway = await enoughMidway(scene, midwayMin);
   say(`${midway} runs are mid-way`);
   const startedMs = performance.now();
   const injection = await scenario.inject(scene);
   // What a client sends right after a fault has to be taken too.
   await emission.emit();
   const eventIds = [...new Set(await emission.finish())];
-  const ended = await waitForRuns(scene, eventIds.length * 2);
+  const ended = await waitForRuns(scene, eventIds.length * 2, scenario);
   const secondsToEnd = Math.round((performance.now() - startedMs) / 100) / 10;
   const lines = readLedger(scene.ledgerFile);
   const nowMs = Date.now();
@@ -190,6 +228,9 @@ async function run(scenario: Scenario, scene: Scene): Promise<Result> {
   if (unserved > 0) failures.push(`${unserved} of ${eventIds.length} events did not get their two runs`);
   if (stored.size === 0) failures.push('the journal has no results: nothing was measured');
   if (violations.length > 0) failures.push(`${violations.length} steps began after they were stored`);
+  failures.push(...impoliteRefusals(scenario, emission.refusals));
+  const recovery = await recoveryAfter(scenario, injection, { database, lines, stored });
+  failures.push(...(recovery?.failures ?? []));
   if (scenario.cron === true) {
     const firings = checkFirings(lines, { fromMs, nowMs });
     say(`cron: ${firings.fired} times fired`);
@@ -207,15 +248,48 @@ async function run(scenario: Scenario, scene: Scene): Promise<Result> {
     repeats,
     violations: violations.length,
     refusals: emission.refusals,
+    peakMegabytes: await peaksOf(scene),
+    ...(recovery === undefined ? {} : { recovery: recovery.measured }),
     failures,
   };
 }
 
-function enoughMidway({ database }: Scene): Promise<number> {
+function loadOf({ isPressure, recovery }: Scenario): { perSecond: number; events: number; midway: number } {
+  if (recovery !== undefined) return recoveryLoad;
+  return isPressure === true ? { ...load, ...pressure } : load;
+}
+
+/** Whoever is refused under pressure is told to come again, and when. */
+function impoliteRefusals({ isPressure }: Scenario, refusals: Record<string, number>): string[] {
+  if (isPressure !== true) return [];
+  return Object.entries(refusals)
+    .filter(([status]) => status !== politeRefusal)
+    .map(([status, count]) => `${count} requests were refused with: ${status}`);
+}
+
+async function recoveryAfter(
+  { recovery }: Scenario,
+  { struckAtMs }: Injection,
+  { database, lines, stored }: { database: Database; lines: LedgerLine[]; stored: StoredTimes },
+): Promise<{ measured: Recoveries; failures: string[] } | undefined> {
+  if (recovery === undefined || struckAtMs === undefined) return undefined;
+  const measured = await measureRecovery(database, recoveryTimes(lines, stored, struckAtMs));
+  return { measured, failures: missedGoals(measured, recovery, recoveryLoad.runsMin) };
+}
+
+async function peaksOf({ platform }: Scene): Promise<Record<string, number>> {
+  const peaks: Record<string, number> = {};
+  for (const { service, pid } of platform.fleet!.members) {
+    peaks[service] = Math.max(peaks[service] ?? 0, await peakMegabytesOf(pid));
+  }
+  return peaks;
+}
+
+function enoughMidway({ database }: Scene, midwayMin: number): Promise<number> {
   return eventually(
     async () => {
       const { midway } = await countRuns(database);
-      if (midway < load.midway) throw new Error(`${midway} runs are mid-way`);
+      if (midway < midwayMin) throw new Error(`${midway} runs are mid-way`);
       return midway;
     },
     { timeoutMs: midwayWithinMs },
@@ -225,6 +299,7 @@ function enoughMidway({ database }: Scene): Promise<number> {
 async function waitForRuns(
   { database }: Scene,
   wanted: number,
+  { isPressure }: Scenario,
 ): Promise<{ completed: number; failures: string[] }> {
   const failures: string[] = [];
   await eventually(
@@ -232,7 +307,7 @@ async function waitForRuns(
       const { completed, failed } = await countRuns(database);
       if (completed + failed < wanted) throw new Error(`${completed} of ${wanted} runs are completed`);
     },
-    { timeoutMs: completedWithinMs },
+    { timeoutMs: isPressure === true ? pressureCompletedWithinMs : completedWithinMs },
   ).catch((error: unknown) => failures.push(messageOf(error)));
   // Also after a time-out: what is told is what there is.
   const { completed, runs } = await countRuns(database);
@@ -254,6 +329,7 @@ function unplayed({ name }: Scenario, error: unknown): Result {
     repeats: 0,
     violations: 0,
     refusals: {},
+    peakMegabytes: {},
     failures: [messageOf(error)],
   };
 }

@@ -84,7 +84,7 @@ function post(
   });
 }
 
-function quantile(sorted: number[], share: number): number {
+export function quantile(sorted: readonly number[], share: number): number {
   const value = sorted[Math.min(sorted.length - 1, Math.floor(share * sorted.length))] ?? 0;
   return Math.round(value * 100) / 100;
 }

@@ -24,6 +24,12 @@ export async function usageOf(pid: number, { withChildren }: { withChildren: boo
   };
 }
 
+/** The most that was ever resident. */
+export async function peakMegabytesOf(pid: number): Promise<number> {
+  const status = await readFile(`/proc/${pid}/status`, 'utf8').catch(() => '');
+  return Math.round(kilobytesIn(status, /^VmHWM:\s+(\d+)/m) / 1_024);
+}
+
 async function treeOf(root: number): Promise<number[]> {
   const parents = await parentsOfAll();
   const tree = new Set([root]);

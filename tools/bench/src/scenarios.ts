@@ -3,10 +3,13 @@ import { setTimeout as pause } from 'node:timers/promises';
 import type { Database } from '@ironflow/database';
 import type { JetStream } from '@ironflow/jetstream';
 import type { Platform, ServiceName } from '@ironflow/platform';
+import type { StreamName } from '@ironflow/schema';
 import type { Child } from './children.js';
 import { checkIdleWithoutWorker, countDeliveries } from './fault-checks.js';
 import { readAcceptedSteps } from './journal-times.js';
 import type { StoredTimes } from './ledger.js';
+import { pressureScenarios } from './pressure.js';
+import { recoveryScenarios } from './recovery-scenarios.js';
 
 export interface Scene {
   platform: Platform;
@@ -15,6 +18,11 @@ export interface Scene {
   ledgerFile: string;
   worker: () => Child;
   restartWorker: () => Promise<void>;
+  /** The workers and the push endpoint. */
+  apps: () => Child[];
+  restartApps: () => Promise<void>;
+  /** How long a fault lasts: as asked for, else so many seconds. */
+  holdSeconds: (usual: number) => number;
   /** How long the scenario without a worker has none. */
   workerlessSeconds: number;
 }
@@ -29,11 +37,23 @@ export interface Injection {
   accepted?: StoredTimes;
   /** What was wrong meanwhile. */
   failures?: string[];
+  /** When it was killed, where recovery is measured; by this machine's clock, as the ledger. */
+  struckAtMs?: number;
 }
 
 export interface Scenario {
   name: string;
   replicas: number;
+  /** 1 if absent. */
+  workers?: number;
+  /** For the services. */
+  env?: NodeJS.ProcessEnv;
+  /** Sizes of streams that differ from the shipped ones. */
+  streams?: Partial<Record<StreamName, { maxBytes: number }>>;
+  /** Within what the steps under way begin again; they take seconds in such a scenario. */
+  recovery?: { withinMs: number; of: readonly ('pull' | 'push')[] };
+  /** Clients may be refused, but only with 503 and a Retry-After. */
+  isPressure?: boolean;
   cron?: boolean;
   /** Events go on to be emitted while the fault lasts. */
   emitsMeanwhile?: boolean;
@@ -91,6 +111,8 @@ export const scenarios: Scenario[] = [
       return { fault: 'nats-server kill -9, its directory removed, an empty one started', accepted };
     },
   },
+  ...recoveryScenarios,
+  ...pressureScenarios,
 ];
 
 function killed(service: ServiceName): Scenario {
