@@ -31,7 +31,15 @@ import { cutPage, pageBytesMax, pageWindow } from './page.js';
 import type { PageRow } from './page.js';
 import { toApp, toEvent, toFunction, toRun, toRunResult, toRunUpdate } from './resource-rows.js';
 import { toStep } from './resource-rows.js';
-import type { AppRow, EventRow, FunctionRow, RunResultRow, RunRow, StepRow } from './resource-rows.js';
+import type {
+  AppRow,
+  EventRow,
+  FunctionRow,
+  RunDetailRow,
+  RunResultRow,
+  RunRow,
+  StepRow,
+} from './resource-rows.js';
 import type { StepUpdateRow } from './resource-rows.js';
 
 export interface ApiStore {
@@ -221,7 +229,7 @@ function eventsList(query: EventsQuery): List {
 const runStatement: Statement = {
   name: 'run_detail',
   text: `select r.*, ${eventName} from (
-      select ${runFacts}, output::text from runs where environment_id = $1 and id = $2
+      select ${runFacts}, output::text, mismatch from runs where environment_id = $1 and id = $2
     ) r`,
 };
 const stepFacts = `step_id, name, type, attempt, status, error, started_at, ended_at, due_at, awaited_run_id,
@@ -262,12 +270,13 @@ async function readRun(
   environmentId: string,
   runId: string,
 ): Promise<RunDetail | undefined> {
-  const [run] = await transaction.query<RunRow>(runStatement, [environmentId, runId]);
+  const [run] = await transaction.query<RunDetailRow>(runStatement, [environmentId, runId]);
   if (run === undefined) return undefined;
   const steps = await transaction.query<StepRow>(stepsStatement, [environmentId, runId]);
   const [invoked] = await transaction.query<{ run_id: string }>(invokedByStatement, [environmentId, runId]);
   const invokedBy = invoked === undefined ? {} : { invokedBy: invoked.run_id };
-  return { ...toRun(run), ...invokedBy, steps: steps.map(toStep) };
+  const mismatch = run.mismatch === null ? {} : { mismatch: run.mismatch };
+  return { ...toRun(run), ...invokedBy, ...mismatch, steps: steps.map(toStep) };
 }
 
 const runResultStatement: Statement = {

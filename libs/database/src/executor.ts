@@ -3,7 +3,7 @@
  * one statement. It writes nothing here; what happened goes into the journal.
  */
 import { limits } from '@ironflow/schema';
-import type { MemoizedStep, RunStatus, Scope, StoredEvent } from '@ironflow/schema';
+import type { MemoizedStep, Mismatch, RunStatus, Scope, StoredEvent } from '@ironflow/schema';
 import type { Database, Statement } from './database.js';
 import { boundsOf } from './id-windows.js';
 import { scopeColumns } from './run-to-activate.js';
@@ -28,6 +28,8 @@ export interface RunState {
    * order of their ends. A replay lets a sleep settle in the next place that no step has taken.
    */
   steps: MemoizedStep[];
+  /** What of its record is known not to fit its function's code. */
+  mismatch?: Mismatch;
   event: Omit<StoredEvent, 'scope' | 'awaited'>;
   traceparent?: string;
 }
@@ -75,14 +77,14 @@ const loadStatement: Statement = {
   name: 'load_runs',
   text: `select r.id, r.environment_id, ${scopeColumns}, r.app_id, r.function_id, r.status,
       r.wake, r.served, r.failures, r.stop_requested_at is not null as stop_requested,
-      r.journal_seq::float8 as journal_seq, e.registry_version, r.traceparent,
+      r.journal_seq::float8 as journal_seq, e.registry_version, r.traceparent, r.mismatch,
       s.steps, coalesce(s.memo_bytes, 0)::float8 as memo_bytes,
       v.id as event_id, v.name as event_name, v.data, v.version, v.source, v.correlation_id, v.causation_id,
       v.traceparent as event_traceparent, v.received_at_ms
     from unnest($1::uuid[]) as i (id)
     cross join lateral (
       select id, environment_id, event_id, app_id, function_id, status, wake, served, failures, journal_seq,
-        traceparent, stop_requested_at, rerun_of
+        traceparent, stop_requested_at, rerun_of, mismatch
       from runs where runs.id = i.id and runs.id >= $2 and runs.id <= $3 offset 0
     ) r
     join environments e on e.id = r.environment_id
@@ -133,6 +135,7 @@ interface RunRow {
   journal_seq: number;
   registry_version: number;
   traceparent: string | null;
+  mismatch: Mismatch | null;
   steps: StepTuple[] | null;
   memo_bytes: number;
   event_id: string;
@@ -173,6 +176,7 @@ function toRunState(row: RunRow): RunState {
       ...(row.event_traceparent === null ? {} : { traceparent: row.event_traceparent }),
     },
     ...(row.traceparent === null ? {} : { traceparent: row.traceparent }),
+    ...(row.mismatch === null ? {} : { mismatch: row.mismatch }),
   };
 }
 

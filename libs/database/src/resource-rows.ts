@@ -1,6 +1,6 @@
 /** Rows as the API's queries answer them, and the resources they become. Pure. */
 import { parseTraceparent } from '@ironflow/schema';
-import type { App, Event, Failure, FunctionConfig, FunctionResource } from '@ironflow/schema';
+import type { App, Event, Failure, FunctionConfig, FunctionResource, Mismatch } from '@ironflow/schema';
 import type { Run, RunMode, RunResult, RunStatus, RunUpdate, Step } from '@ironflow/schema';
 
 /** Absent instead of null, and parsed here: the driver would parse a JSON `null` to the same as no value. */
@@ -23,6 +23,10 @@ export interface RunRow {
   ended_at: Date | null;
   stop_requested_at: Date | null;
   rerun_of: string | null;
+}
+
+export interface RunDetailRow extends RunRow {
+  mismatch: Mismatch | null;
 }
 
 export function toRun(row: RunRow): Run {

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
-import type { StepRecord } from '@ironflow/schema';
+import type { Mismatch, StepRecord } from '@ironflow/schema';
 import { stopSharedServers } from '@ironflow/testing';
 import { createPlatform, freshId, newEvent, newRun, startRuns } from '../test/platform.js';
 import type { Platform } from '../test/platform.js';
@@ -75,6 +75,23 @@ test('what is accepted is answered with everything a notice needs', async () => 
   });
   expect(accepted).not.toHaveProperty('endedAtMs');
   expect(await collector.positions([run.id, freshId()])).toEqual(new Map([[run.id, accepted]]));
+});
+
+test('what does not fit the code is kept with the run, beside others in one batch, and told to executor and api', async () => {
+  const [run, other] = [await startRun(), await startRun()];
+  const of = (id: string): Mismatch => ({
+    count: 1,
+    steps: [{ id, kind: 'out_of_turn', type: 'run', status: 'completed' }],
+  });
+  await collector.apply([progress(run, { mismatch: of('a'), status: 'waiting' }), progress(other)]);
+  expect(await stateOf(run)).toMatchObject({ mismatch: of('a') });
+  expect(await stateOf(other)).not.toHaveProperty('mismatch');
+  await collector.apply([progress(run, { prev: 10, journalSeq: 11, mismatch: of('b') })]);
+  await collector.apply([progress(run, { prev: 11, journalSeq: 12, status: 'completed', served: 1 })]);
+  const { environmentId } = platform.ours.scope;
+  const api = createApiStore(platform.tenant);
+  expect(await api.getRun(environmentId, run.id)).toMatchObject({ mismatch: of('b') });
+  expect(await api.getRun(environmentId, other.id)).not.toHaveProperty('mismatch');
 });
 
 test('of collectors that apply the same entries one is accepted, its steps stored once', async () => {

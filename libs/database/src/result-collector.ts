@@ -12,7 +12,7 @@
  */
 import { randomBytes } from 'node:crypto';
 import { createId, isTerminal, systemEventNames } from '@ironflow/schema';
-import type { DeadLetter, Failure, RunMode, RunStatus, Scope, StepRecord } from '@ironflow/schema';
+import type { DeadLetter, Failure, Mismatch, RunMode, RunStatus, Scope, StepRecord } from '@ironflow/schema';
 import type { Database, Statement } from './database.js';
 import { storeDeadLetters } from './dead-letters.js';
 import { boundsOf } from './id-windows.js';
@@ -38,6 +38,8 @@ export interface RunProgress {
   /** JSON text. */
   output?: string | undefined;
   error?: Failure | undefined;
+  /** All that is known of it by now. */
+  mismatch?: Mismatch | undefined;
   /** A timer of the run itself, for which all its wake-ups wait; the last one given holds. */
   retryInMs?: number | undefined;
 }
@@ -121,7 +123,8 @@ async function apply(database: Database, batch: readonly RunProgress[]): Promise
   const recorded = runs.map(recordedStepsOf);
   const failing = runs.filter(({ status }) => status === 'failed');
   const waits = waitColumns(recorded);
-  const isOrdinary = failing.length === 0 && waits[0]!.length === 0;
+  const isOrdinary =
+    failing.length === 0 && waits[0]!.length === 0 && runs.every(({ mismatch }) => mismatch === undefined);
   const values = applyValues(runs, recorded);
   const rows = isOrdinary
     ? await database.query<AcceptedRow>(applyStatement, values)
@@ -130,6 +133,7 @@ async function apply(database: Database, batch: readonly RunProgress[]): Promise
         failing.map(({ runId }) => runId),
         failing.map(() => createId(Date.now(), randomBytes(10))),
         ...waits,
+        runs.map(({ mismatch }) => (mismatch === undefined ? null : JSON.stringify(mismatch))),
       ]);
   return rows.map(toAcceptedRun);
 }
@@ -163,12 +167,17 @@ function applyStatementFor(batches: 'ordinary' | 'any'): Statement {
       ended_at = case when g.status in ('completed', 'failed', 'cancelled', 'skipped')
         then date_trunc('milliseconds', now()) end,
       output = coalesce(g.output::json, r.output),
-      error = coalesce(g.error::json, r.error)
+      error = coalesce(g.error::json, r.error)${
+        isOrdinary
+          ? ''
+          : `,
+      mismatch = coalesce(g.mismatch::json, r.mismatch)`
+      }
     from unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::bigint[], $5::text[], $6::int[], $7::int[],
       $8::float8[],
-        $9::text[], $10::text[], $11::float8[])
+        $9::text[], $10::text[], $11::float8[]${isOrdinary ? '' : ', $41::text[]'})
       as g (id, environment_id, prev, journal_seq, status, served, failures, started_at_ms, output, error,
-        retry_in_ms)
+        retry_in_ms${isOrdinary ? '' : ', mismatch'})
     where r.id = any(array(select id from locked)) and r.id >= $26 and r.id <= $27
       and r.id = g.id and r.environment_id = g.environment_id and r.journal_seq = g.prev
       and r.status in ('queued', 'running', 'waiting', 'waiting_for_worker')
@@ -265,7 +274,7 @@ const tracesOfFailures = `, failed as (
 const failureEventOfRun =
   '(select f.failure_id from failed f join told t on t.id = f.failure_id where f.id = r.id)';
 
-/** Failures and new waits are few: the statement of batches without any does not know of them. */
+/** Failures, new waits and mismatches are few: the statement of batches without any does not know of them. */
 const applyStatement = applyStatementFor('ordinary');
 const applyAnyStatement = applyStatementFor('any');
 

@@ -89,6 +89,8 @@ export { describeIssue } from './issue.js';
 export { limits } from './limits.js';
 export { matchValueAt } from './match.js';
 export type { MatchValue } from './match.js';
+export { mergeMismatch, mismatchKinds, mismatchSchema } from './mismatch.js';
+export type { Mismatch, MismatchedStep } from './mismatch.js';
 export { eventRoutedNoticeSchema, runNoticeSchema, stopNoticeSchema, waitsNoticeSchema } from './notice.js';
 export type { EventRoutedNotice, RunNotice, StopNotice, WaitsNotice } from './notice.js';
 export {

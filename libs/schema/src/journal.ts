@@ -6,6 +6,7 @@ import { z } from 'zod';
 import { failureSchema } from './failure.js';
 import { uuidSchema } from './identifiers.js';
 import { limits } from './limits.js';
+import { mismatchSchema } from './mismatch.js';
 import { stepRecordSchema } from './step.js';
 import { utf8Text } from './utf8-text.js';
 
@@ -21,7 +22,12 @@ export type CallOutcome = z.infer<typeof callOutcomeSchema>;
 
 /** `runs.wake` as the executor had read it when it began: what this activation has served once it ends. */
 const served = z.number().int().nonnegative();
-const ending = { served, call: callOutcomeSchema.optional() };
+const ending = {
+  served,
+  call: callOutcomeSchema.optional(),
+  /** All that is known of it by now; absent when that is as before. */
+  mismatch: mismatchSchema.optional(),
+};
 const retrySchema = z.object({
   /** The attempt that failed, from 1; consecutive ones without progress are counted. */
   attempt: z.number().int().min(1),

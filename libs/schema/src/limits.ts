@@ -20,6 +20,8 @@ export const limits = {
   matchValueBytesMax: 1_024,
   /** Of one run, not taken yet. */
   signalsPerRunMax: 1_000,
+  /** Steps of a run that are named because they do not fit its function's code. */
+  mismatchedStepsMax: 20,
   functionsPerAppMax: 1_000,
   triggersPerFunctionMax: 20,
   cancelOnPerFunctionMax: 5,

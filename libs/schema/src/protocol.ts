@@ -6,6 +6,7 @@ import { z } from 'zod';
 import { failureSchema } from './failure.js';
 import { uuidSchema } from './identifiers.js';
 import { writerSchema } from './journal.js';
+import { mismatchSchema } from './mismatch.js';
 import { memoizedStepSchema, stepRecordSchema } from './step.js';
 
 export const protocolVersion = 1;
@@ -36,6 +37,8 @@ export const invocationSchema = z.object({
   event: deliveredEventSchema,
   /** The last attempt of every step; those without an `order` (sleeps that ended) in the order in which they ended. */
   memo: z.array(memoizedStepSchema),
+  /** What is known not to fit the function's code: it is not told again. */
+  mismatch: mismatchSchema.optional(),
   /** The user's own spans go below the run's. */
   traceparent: z.string().optional(),
   /** Push only: the SDK aborts when so much time has passed since it got the call. */
@@ -50,19 +53,23 @@ export const declineReasons = [
 ] as const;
 export type DeclineReason = (typeof declineReasons)[number];
 
+/** What does not fit the function's code, with what was known before; absent when that is nothing new. */
+const mismatch = mismatchSchema.optional();
+
 export const outcomeSchema = z.discriminatedUnion('kind', [
   /** Push only: new steps were recorded and the function would go on: call again. */
   z.object({ kind: z.literal('continue') }),
   /** Everything that could run has run; a timer will wake the run. */
-  z.object({ kind: z.literal('yielded') }),
+  z.object({ kind: z.literal('yielded'), mismatch }),
   /** The function itself threw (not a step); `retryInMs` is absent when it is not to be called again. */
   z.object({
     kind: z.literal('threw'),
     error: failureSchema,
     retryInMs: z.number().int().nonnegative().optional(),
+    mismatch,
   }),
   /** `output` is JSON text. */
-  z.object({ kind: z.literal('completed'), output: z.string().optional() }),
+  z.object({ kind: z.literal('completed'), output: z.string().optional(), mismatch }),
   /** Pull only: this worker cannot drive the run, another one or a later version may. No attempt is used. */
   z.object({ kind: z.literal('declined'), reason: z.enum(declineReasons) }),
 ]);

@@ -6,6 +6,7 @@ import { failureSchema } from './failure.js';
 import { appIdSchema, emittedEventNameSchema, functionIdSchema, uuidSchema } from './identifiers.js';
 import { functionConfigSchema } from './function.js';
 import { limits } from './limits.js';
+import { mismatchSchema } from './mismatch.js';
 import { isTerminal, runStatuses, runStatusSchema } from './run.js';
 import { signalNameSchema, stepIdSchema, stepStatuses, stepTypes } from './step.js';
 
@@ -133,6 +134,9 @@ export type Step = z.infer<typeof stepSchema>;
 
 export const runDetailSchema = runSchema.extend({
   invokedBy: uuidSchema.optional().describe('the run whose step invoked it'),
+  mismatch: mismatchSchema
+    .optional()
+    .describe('recorded steps that the code of the function did not fit when it was called'),
   steps: z.array(stepSchema),
 });
 export type RunDetail = z.infer<typeof runDetailSchema>;

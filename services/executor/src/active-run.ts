@@ -1,5 +1,13 @@
 /** One activation that this executor drives: the run, its lease, its journal, and what the function is told. */
-import type { StoredEvent, Scope, Writer, Invocation, MemoizedStep, StepRecord } from '@ironflow/schema';
+import type {
+  StoredEvent,
+  Scope,
+  Writer,
+  Invocation,
+  MemoizedStep,
+  Mismatch,
+  StepRecord,
+} from '@ironflow/schema';
 import { formatTraceparent, isProgress, protocolVersion } from '@ironflow/schema';
 import type { TraceContext } from '@ironflow/schema';
 import type { JournalWriter } from './journal-writer.js';
@@ -21,6 +29,8 @@ export interface ActiveRun {
   memo: Map<string, MemoizedStep>;
   /** Of what its steps returned or threw, with those that are being recorded. */
   memoBytes: number;
+  /** What of its record is known not to fit its function's code. */
+  mismatch: Mismatch | undefined;
   /** Calls of this activation that left no record; counted once it was delivered often. */
   unrecordedCalls: number | undefined;
   /** How the call went is in the journal, for the circuit breaker. */
@@ -51,6 +61,7 @@ export function toInvocation(run: ActiveRun, deadlineMs?: number): Invocation {
       correlationId: event.correlationId,
     },
     memo: [...run.memo.values()],
+    ...(run.mismatch === undefined ? {} : { mismatch: run.mismatch }),
     ...(run.trace === undefined ? {} : { traceparent: formatTraceparent(run.trace) }),
     ...(deadlineMs === undefined ? {} : { deadlineMs }),
   };

@@ -1,10 +1,14 @@
 /** How many journal entries go into one message. Pure, and a bound instead of a measurement: nothing is printed for it. */
+import { limits } from '@ironflow/schema';
 import type { JournalEntry } from '@ironflow/schema';
 
 /** Below nats-server's own limit of a message, 1 MiB, with its headers. */
 const messageBytesMax = 700 * 1024;
 /** Keys, times and numbers of an entry. */
 const entryOverheadBytes = 512;
+
+/** Of a step's id, six bytes a character, and what is said of it. */
+const mismatchedStepBytesMax = 6 * (limits.stepNameBytesMax + 8) + 128;
 
 /** Where the next message ends that begins with `items[from]`; it has that one in any case. */
 export function endOfMessage<Item>(
@@ -34,5 +38,6 @@ export function entryBytesMax(entry: JournalEntry): number {
   let textLength = entry.type === 'step' ? entry.step.id.length + entry.step.name.length : 0;
   if (error !== undefined)
     textLength += error.name.length + error.message.length + (error.stack?.length ?? 0);
-  return entryOverheadBytes + 3 * outputLength + 6 * textLength;
+  const mismatched = 'mismatch' in ended ? (ended.mismatch?.steps.length ?? 0) : 0;
+  return entryOverheadBytes + 3 * outputLength + 6 * textLength + mismatchedStepBytesMax * mismatched;
 }

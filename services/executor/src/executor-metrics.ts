@@ -15,6 +15,10 @@ export function createExecutorMetrics(metrics: Metrics) {
     steps: metrics.counter('steps_total', 'Step attempts recorded, by status'),
     calls: metrics.counter('calls_total', 'Calls of functions, by mode and how they ended'),
     leasesLost: metrics.counter('leases_lost_total', 'Activations that were lost while being driven'),
+    mismatches: metrics.counter(
+      'mismatches_total',
+      'Ends of calls that found the record of a run not to fit its code',
+    ),
     deferred: metrics.counter('activations_deferred_total', 'Activations put off without a call, by reason'),
   };
 }

@@ -175,6 +175,7 @@ function activate(
     failures: position.failures,
     memo: position.memo,
     memoBytes: position.memoBytes,
+    mismatch: position.mismatch,
     unrecordedCalls,
     callReported: false,
     registryVersion: state.registryVersion,

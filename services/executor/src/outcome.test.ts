@@ -1,10 +1,15 @@
 import { describe, expect, test } from '@jest/globals';
 import { defaultRetryPolicy } from '@ironflow/retry-policy';
+import type { Mismatch, Outcome } from '@ironflow/schema';
 import { callFailedEntry, endingEntry } from './outcome.js';
 
 const call = { endpoint: 'worker', succeeded: true };
 const context = { wake: 3, failures: 1, call };
 const error = { name: 'Error', message: 'm' };
+const mismatch: Mismatch = {
+  count: 1,
+  steps: [{ id: 'a', kind: 'not_called', type: 'run', status: 'completed' }],
+};
 
 describe('the end of a call', () => {
   test('serves the wake-ups that were read before it', () => {
@@ -23,6 +28,15 @@ describe('the end of a call', () => {
 
   test('of a function that threw for good fails the run', () => {
     expect(endingEntry({ kind: 'threw', error }, context)).toMatchObject({ run: { kind: 'failed', error } });
+  });
+
+  test.each<Exclude<Outcome, { kind: 'continue' | 'declined' }>>([
+    { kind: 'yielded', mismatch },
+    { kind: 'completed', mismatch },
+    { kind: 'threw', error, mismatch },
+    { kind: 'threw', error, retryInMs: 50, mismatch },
+  ])('carries what does not fit the code, however it ends (%j)', (outcome) => {
+    expect(endingEntry(outcome, context)).toMatchObject({ run: { mismatch } });
   });
 });
 

@@ -31,7 +31,10 @@ export type CallEnd = Exclude<Outcome, { kind: 'continue' | 'declined' }>;
 
 /** The entry that ends an activation. */
 export function endingEntry(outcome: CallEnd, context: CallContext): JournalEntry {
-  const ending = endingOf(context);
+  const ending = {
+    ...endingOf(context),
+    ...(outcome.mismatch === undefined ? {} : { mismatch: outcome.mismatch }),
+  };
   switch (outcome.kind) {
     case 'yielded':
       return { type: 'run', run: { kind: 'yielded', ...ending } };

@@ -1,5 +1,5 @@
 import { describe, expect, test } from '@jest/globals';
-import type { JournalEntry, JournalMessage, RunEntry, StepRecord, Writer } from '@ironflow/schema';
+import type { JournalEntry, JournalMessage, Mismatch, RunEntry, StepRecord, Writer } from '@ironflow/schema';
 import { assessReadiness, memoGrowth, unrecordedCalls } from './run-position.js';
 import type { AcceptedPosition } from './run-position.js';
 
@@ -44,6 +44,24 @@ describe('a run is ready', () => {
     const readiness = assessReadiness(accepted({ failures: 2 }), tail, self);
     expect(readiness).toMatchObject({ kind: 'ready', position: { prev: 12, lastSequence: 12, failures: 0 } });
     expect(readiness.kind === 'ready' && readiness.position.memo.get('a')?.output).toBe('1');
+  });
+
+  test('with what is known not to fit its code, the journal’s word before that of Postgres', () => {
+    const of = (id: string): Mismatch => ({
+      count: 1,
+      steps: [{ id, kind: 'not_called', type: 'run', status: 'completed' }],
+    });
+    const entries = [
+      run({ kind: 'yielded', served: 0, mismatch: of('b') }),
+      run({ kind: 'yielded', served: 0 }),
+    ];
+    const tail = { messages: [{ sequence: 12, message: message(10, entries) }], lastSequence: 12 };
+    expect(assessReadiness(accepted({ mismatch: of('a') }), tail, self)).toMatchObject({
+      position: { mismatch: of('b') },
+    });
+    expect(
+      assessReadiness(accepted({ mismatch: of('a') }), { messages: [], lastSequence: 10 }, self),
+    ).toMatchObject({ position: { mismatch: of('a') } });
   });
 
   test('without the steps of a branch, which Postgres will drop, but expecting its sequence', () => {

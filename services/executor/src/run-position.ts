@@ -7,6 +7,7 @@ import type {
   JournalEntry,
   JournalMessage,
   MemoizedStep,
+  Mismatch,
   RunStatus,
   StepRecord,
   Writer,
@@ -24,6 +25,7 @@ export interface AcceptedPosition {
   steps: MemoizedStep[];
   /** Of what the steps returned or threw. */
   memoBytes?: number;
+  mismatch?: Mismatch;
 }
 
 export interface JournalTail {
@@ -36,6 +38,7 @@ export interface JournalTail {
 export interface RunPosition {
   memo: Map<string, MemoizedStep>;
   memoBytes: number;
+  mismatch: Mismatch | undefined;
   served: number;
   /** Calls of the function that failed since it last made progress. */
   failures: number;
@@ -56,6 +59,7 @@ export function assessReadiness(accepted: AcceptedPosition, tail: JournalTail, s
   const position: RunPosition = {
     memo: new Map(accepted.steps.map((step) => [step.id, step])),
     memoBytes: accepted.memoBytes ?? 0,
+    mismatch: accepted.mismatch,
     served: accepted.served,
     failures: accepted.failures,
     started: accepted.status !== 'queued' && accepted.status !== 'waiting_for_worker',
@@ -87,6 +91,7 @@ function applyEntry(position: RunPosition, entry: JournalEntry, waits: number): 
   }
   const { run } = entry;
   if ('served' in run) position.served = Math.max(position.served, run.served);
+  if ('mismatch' in run) position.mismatch = run.mismatch ?? position.mismatch;
   switch (run.kind) {
     case 'yielded':
     case 'call_failed':

@@ -65,6 +65,7 @@ export function createSettlement(options: SettlementOptions): Settlement {
     noteRecorded(run, records);
     const last = entries.at(-1);
     if (last?.type !== 'run') return 'over';
+    if ('mismatch' in last.run && last.run.mismatch !== undefined) metrics.mismatches.add(1);
     run.callReported = 'call' in last.run && last.run.call !== undefined;
     const failure =
       'error' in last.run ? last.run.error : 'retry' in last.run ? last.run.retry?.error : undefined;

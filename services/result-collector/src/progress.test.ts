@@ -2,7 +2,7 @@ import { expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import type { AcceptedRun, RunProgress } from '@ironflow/database';
 import { isTerminal } from '@ironflow/schema';
-import type { JournalEntry, RunStatus } from '@ironflow/schema';
+import type { JournalEntry, Mismatch, RunStatus } from '@ironflow/schema';
 import {
   chainOf,
   completedStep,
@@ -37,6 +37,19 @@ test('a yield waits and serves what was read', () => {
   const progress = collapseEntries([sleepStep('a'), run({ kind: 'yielded', served: 3 })]);
   expect(progress).toMatchObject({ status: 'waiting', served: 3, failures: 0 });
   expect(progress.retryInMs).toBeUndefined();
+});
+
+test('what does not fit the code is what was said last', () => {
+  const of = (...ids: string[]): Mismatch => ({
+    count: ids.length,
+    steps: ids.map((id) => ({ id, kind: 'not_called', type: 'run', status: 'completed' })),
+  });
+  const progress = collapseEntries(
+    [run({ kind: 'yielded', served: 1, mismatch: of('a') })],
+    [run({ kind: 'yielded', served: 2, mismatch: of('a', 'b') })],
+    [run({ kind: 'yielded', served: 3 })],
+  );
+  expect(progress.mismatch).toEqual(of('a', 'b'));
 });
 
 test('a function that threw and a call that failed wait for a timer of the run and count', () => {

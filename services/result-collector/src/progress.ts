@@ -110,6 +110,7 @@ function addStep(progress: RunProgress, steps: Map<string, StepRecord>, step: St
 }
 
 function addRunEntry(progress: RunProgress, entry: RunEntry): void {
+  if ('mismatch' in entry && entry.mismatch !== undefined) progress.mismatch = entry.mismatch;
   switch (entry.kind) {
     case 'started':
       progress.status = 'running';

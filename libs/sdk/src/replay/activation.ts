@@ -13,8 +13,8 @@
  * A3. No step begins before everything that was recorded before it was called is acknowledged. What a handler does outside
  *     of steps is not held back: it runs again in every replay anyway.
  * A4. It is over when the handler has settled and nothing it began is under way; or when steps wait for a timer, nothing
- *     is under way, nothing recorded is left to settle (A1), and a whole turn of the event loop has brought no new step. A
- *     handler that awaits work of its own (outside of any step) beside a pending sleep or retry is therefore left, and
+ *     is under way, nothing recorded is left to settle or to be called (A1, A7), and a whole turn of the event loop has brought
+ *     no new step. A handler that awaits work of its own (outside of any step) beside a pending sleep or retry is therefore left, and
  *     called again when the timer is due. While no step is pending it is waited for.
  * A5. After the end nothing more is begun or recorded: a step called then stays pending for ever.
  * A6. `patched` answers at once, on the first run and on a replay, so that asking takes no turn: what is recorded of it, or
@@ -22,6 +22,12 @@
  *     with it, ahead of whatever the handler does by it (A3). So code that always asked is not answered false: what is
  *     recorded before the marker was called before it, and is so in a replay, unless work of the handler's own decides
  *     which of the two comes first.
+ * A7. What is recorded and the code does not fit is said with the end, once for each step: whoever calls tells what is
+ *     known by then. A step is of another type when it is called as one, which ends the run. It is out of turn when it was
+ *     gone past (A1), or when steps wait, it was not called, in whatever state it is, and for 250 ms nothing has moved. It is
+ *     not called when the handler has returned without it (a loser of a race that is still busy with work of its own can be
+ *     among those). When the handler throws, or its time is up, it may come further the next time: then nothing is said of
+ *     what it did not call. Markers of `patched` are not looked for, and what they guard calls what the code before it did.
  */
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { limits } from '@ironflow/schema';
@@ -42,6 +48,7 @@ import { LazyAbort } from './lazy-abort.js';
 import { readMemo } from './memo.js';
 import { Occurrences } from './occurrences.js';
 import { outcomeOfError, outcomeOfValue } from './outcome.js';
+import { Mismatches } from './mismatches.js';
 import { markerName, markerRecord } from './patches.js';
 import type { PlatformCalls } from './platform-calls.js';
 
@@ -114,6 +121,7 @@ class Driver implements Activation {
   private readonly settled: Settled[];
   /** Recorded steps that the handler went past without calling them, in case it still does. */
   private readonly passed = new Map<string, Settled>();
+  private readonly mismatches: Mismatches;
   /** What `patched` has answered, by the id of its marker. */
   private readonly patches: Map<string, boolean>;
   private readonly running = new Set<Attempt>();
@@ -141,6 +149,7 @@ class Driver implements Activation {
     this.patches = new Map(this.memo.patches);
     this.nextOrder = this.memo.nextOrder;
     this.unseen = this.memo.byId.size;
+    this.mismatches = new Mismatches(this.memo.byId, this.occurrences, options.invocation.mismatch);
   }
 
   start(): void {
@@ -198,6 +207,7 @@ class Driver implements Activation {
     if (this.over || this.expired || this.fatal !== undefined) return new Promise(() => {});
     const id = this.occurrences.next(step.name);
     const recorded = this.memo.byId.get(id);
+    if (recorded !== undefined) this.mismatches.call(recorded, step.type);
     this.fatal = this.misfit(id, step.type, recorded);
     const promise = new Promise<unknown>((resolve, reject) => this.pending.set(id, { resolve, reject }));
     // One that nobody awaits must not end the process when it fails; its record says what happened.
@@ -321,10 +331,17 @@ class Driver implements Activation {
       this.idleScheduled = false;
       if (this.over) return;
       if (activity !== this.activity) this.touch();
-      else if (this.settled.length === 0 || this.fatal !== undefined) this.endIfQuiet();
+      else if (this.fatal !== undefined || !this.mayStillBeCalled()) this.endIfQuiet();
       else if (this.expired) this.goOnOutOfTurn();
       else this.bePatient(activity);
     });
+  }
+
+  /** A recorded step that the handler has not called, and for which it is left some time. */
+  private mayStillBeCalled(): boolean {
+    if (this.settled.length > 0) return true;
+    // Only where the activation would end and leave it behind: steps wait, and none is held back for another call.
+    return this.pending.size > 0 && this.gate.held === 0 && this.mismatches.isAnyAwaited();
   }
 
   private bePatient(activity: number): void {
@@ -346,15 +363,9 @@ class Driver implements Activation {
     }
     const skipped = this.settled.splice(0, index);
     for (const step of skipped) this.passed.set(step.id, step);
-    const next = this.settled.shift()!;
-    this.warn(
-      'a step settled out of turn: this version of the function did not call those recorded before it',
-      {
-        step: next.id,
-        steps: idsOf(skipped),
-      },
-    );
-    this.settle(next);
+    // When time is up nobody was waited for.
+    if (!this.expired) this.mismatches.pass(skipped);
+    this.settle(this.settled.shift()!);
   }
 
   private settle(step: Settled): void {
@@ -418,7 +429,11 @@ class Driver implements Activation {
     const records = this.options.recorder === undefined ? answerable(recorded) : recorded;
     // What was left out is not recorded, so nothing that came after it can be.
     const complete = records.length === recorded.length;
-    this.end({ kind: 'ended', outcome: complete ? outcome : { kind: 'continue' }, records });
+    this.end({
+      kind: 'ended',
+      outcome: complete ? this.withMismatch(outcome) : { kind: 'continue' },
+      records,
+    });
   }
 
   /** `undefined`: the handler is busy with work of its own. */
@@ -429,10 +444,7 @@ class Driver implements Activation {
     // A step that could not begin in this call needs another one, also when nobody waits for it.
     if (this.gate.held > 0) return { kind: 'continue' };
     if (this.handlerEnd?.kind === 'threw') return outcomeOfError(this.handlerEnd.error, context);
-    if (this.handlerEnd?.kind === 'returned') {
-      this.reportLeftOver();
-      return outcomeOfValue(this.handlerEnd.value, context);
-    }
+    if (this.handlerEnd?.kind === 'returned') return outcomeOfValue(this.handlerEnd.value, context);
     if (this.pending.size > 0) return { kind: 'yielded' };
     if (this.unsent.some(settles)) return { kind: 'continue' };
     if (!this.expired) return undefined;
@@ -441,10 +453,14 @@ class Driver implements Activation {
     return outcomeOfError(late, context);
   }
 
-  private reportLeftOver(): void {
-    const steps = idsOf([...this.passed.values(), ...this.settled]);
-    if (steps.length > 0)
-      this.warn('recorded steps were not called by this version of the function', { steps });
+  /** Says what does not fit, if nobody knows of it yet (A7). */
+  private withMismatch(outcome: Outcome): Outcome {
+    if (outcome.kind === 'continue' || outcome.kind === 'declined') return outcome;
+    const kind = outcome.kind === 'completed' ? 'not_called' : 'out_of_turn';
+    const mismatch = this.mismatches.report(outcome.kind === 'threw' || this.expired ? undefined : kind);
+    if (mismatch === undefined) return outcome;
+    this.warn('what is recorded of the run does not fit this version of the function', { ...mismatch });
+    return { ...outcome, mismatch };
   }
 
   private watchProgress(): void {
@@ -466,11 +482,6 @@ class Driver implements Activation {
     this.cancelWatch?.();
     this.finish(result);
   }
-}
-
-/** As many as a line of a log takes. */
-function idsOf(steps: readonly Settled[]): string[] {
-  return steps.slice(0, 20).map(({ id }) => id);
 }
 
 type SettlingRecord = Extract<StepRecord, { status: 'completed' | 'failed' }>;

@@ -108,6 +108,7 @@ export function invocationOf(memory: MemoryRun, data: unknown): Invocation {
       correlationId: eventId,
     },
     memo: memoOf(memory),
+    mismatch: memory.mismatch,
   };
 }
 

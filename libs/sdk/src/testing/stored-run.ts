@@ -3,7 +3,7 @@
  * the tests of the replay core: they differ in who says when time passes.
  */
 import { isProgress, stepRecordSchema } from '@ironflow/schema';
-import type { Failure, MemoizedStep, Outcome, StepRecord } from '@ironflow/schema';
+import type { Failure, MemoizedStep, Mismatch, Outcome, StepRecord } from '@ironflow/schema';
 import { startActivation } from '../replay/activation.js';
 import type { ActivationOptions } from '../replay/activation.js';
 
@@ -15,6 +15,8 @@ export interface StoredRun {
   /** Every record, in the order in which they were kept. */
   records: StepRecord[];
   attempt: number;
+  /** What of them did not fit the function's code. */
+  mismatch?: Mismatch | undefined;
 }
 
 export const createStoredRun = (): StoredRun => ({
@@ -94,7 +96,9 @@ export async function activateStored(options: ActivateStored): Promise<Outcome |
   if (result.kind === 'aborted') return 'crashed';
   if (mode === 'push' && result.records.length >= left) return 'crashed';
   keepSome(result.records);
-  return left > 0 ? result.outcome : 'crashed';
+  if (left <= 0) return 'crashed';
+  if ('mismatch' in result.outcome) run.mismatch = result.outcome.mismatch ?? run.mismatch;
+  return result.outcome;
 }
 
 function keep(run: StoredRun, records: StepRecord[], nowMs: number): void {

@@ -123,6 +123,7 @@ class VirtualRun {
         run: { id: runId, functionId, attempt: this.stored.attempt },
         event: this.options.event,
         memo: structuredClone([...this.stored.steps.values()]),
+        mismatch: this.stored.mismatch,
       },
       workOf: this.mocks.workOf,
       now: () => this.clockMs,

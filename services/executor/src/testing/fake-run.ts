@@ -38,6 +38,7 @@ export function createFakeRun(over: Partial<ActiveRun> = {}): FakeRun {
     failures: 0,
     memo: new Map(),
     memoBytes: 0,
+    mismatch: undefined,
     unrecordedCalls: undefined,
     callReported: false,
     registryVersion: 1,

@@ -3,6 +3,7 @@ import { Command, Option } from 'commander';
 import { isTerminal, runStatuses } from '@ironflow/schema';
 import type { CancelFilter, RerunFilter, Run, RunDetail, RunsQuery } from '@ironflow/sdk';
 import { parsePageSize, parseTime, readData } from '../input.js';
+import { describeMismatch } from '../mismatch.js';
 import { plain, printJson, printTable } from '../output.js';
 import { requireSuccess } from '../run-outcome.js';
 import { openSession } from '../session.js';
@@ -208,6 +209,7 @@ function describeRun(run: RunDetail, nowMs: number): string[] {
     ...(timeline.length === 0 ? [] : ['', ...timeline]),
     ...(run.output === undefined ? [] : ['', `output    ${JSON.stringify(run.output)}`]),
     ...(run.error === undefined ? [] : ['', `error     ${plain(`${run.error.name}: ${run.error.message}`)}`]),
+    ...(run.mismatch === undefined ? [] : ['', ...describeMismatch(run.mismatch)]),
   ];
 }
 
