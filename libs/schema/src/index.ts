@@ -45,7 +45,7 @@ export type {
   Registry,
   Trigger,
 } from './function.js';
-export { canRead, headerNames, schemaMajor, schemaVersion } from './headers.js';
+export { canRead, claimSchemaVersion, headerNames, schemaMajor, schemaVersion } from './headers.js';
 export {
   appIdSchema,
   emittedEventNameSchema,
@@ -73,6 +73,7 @@ export {
   compareWriters,
   journalEntrySchema,
   journalMessageSchema,
+  outputClaimOf,
   runEntrySchema,
   writerSchema,
 } from './journal.js';
@@ -196,7 +197,9 @@ export {
   completedStepSchema,
   failedStepSchema,
   isProgress,
+  journaledStepSchema,
   memoizedStepSchema,
+  outputClaimSchema,
   retryingStepSchema,
   signalNameSchema,
   stepIdSchema,
@@ -205,7 +208,15 @@ export {
   stepTypes,
   waitingStepSchema,
 } from './step.js';
-export type { Awaited, MemoizedStep, StepRecord, StepStatus, StepType } from './step.js';
+export type {
+  Awaited,
+  JournaledStep,
+  MemoizedStep,
+  OutputClaim,
+  StepRecord,
+  StepStatus,
+  StepType,
+} from './step.js';
 export { ackWaitMs, buckets, consumers, pullConsumer, resultsTrim, streams } from './streams.js';
 export type {
   BucketDefinition,
