@@ -1,9 +1,11 @@
 /**
  * What an executor reads before it calls a function: every run of a batch, with its event and its memo, in
- * one statement. It writes nothing here; what happened goes into the journal.
+ * one statement. What happened goes into the journal; all that it writes here are outputs too large for that.
  */
 import { limits } from '@ironflow/schema';
 import type { MemoizedStep, Mismatch, RunStatus, Scope, StoredEvent } from '@ironflow/schema';
+import { readClaimedOutputs, storeClaimedOutputs } from './claimed-outputs.js';
+import type { ClaimKey, OutputToClaim } from './claimed-outputs.js';
 import type { Database, Statement } from './database.js';
 import { boundsOf } from './id-windows.js';
 import { scopeColumns } from './run-to-activate.js';
@@ -39,6 +41,10 @@ export interface ExecutorStore {
   loadRuns(runIds: readonly string[]): Promise<Map<string, RunState>>;
   /** Those of the runs that somebody asked to stop. */
   stopRequested(runIds: readonly string[]): Promise<string[]>;
+  /** In the order of the outputs: whether each is stored. One that is not is refused for what it is. */
+  storeClaimed(outputs: readonly OutputToClaim[]): Promise<boolean[]>;
+  /** In the order of the keys, also once their entries were accepted; `undefined` for one that is nowhere. */
+  readClaimed(keys: readonly ClaimKey[]): Promise<(string | undefined)[]>;
 }
 
 export function createExecutorStore(database: Database): ExecutorStore {
@@ -60,6 +66,8 @@ export function createExecutorStore(database: Database): ExecutorStore {
       const rows = await database.query<{ id: string }>(stopRequestedStatement, [runIds, lowest, highest]);
       return rows.map(({ id }) => id);
     },
+    storeClaimed: (outputs) => storeClaimedOutputs(database, outputs),
+    readClaimed: (keys) => readClaimedOutputs(database, keys),
   };
 }
 

@@ -3,6 +3,8 @@ export type { ApiStore } from './api.js';
 export { createAuthenticator } from './authentication.js';
 export type { Authenticator, AuthenticatorOptions, Principal } from './authentication.js';
 export type { EventToReplay, FoundRun } from './bulk-reruns.js';
+export { claimFor, runStep } from './claimed-outputs.js';
+export type { ClaimKey, OutputToClaim } from './claimed-outputs.js';
 export { createCronStore } from './cron.js';
 export type { CronStore, Schedule } from './cron.js';
 export { createDatabase } from './database.js';

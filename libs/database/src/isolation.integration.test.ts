@@ -12,12 +12,15 @@ import {
 } from '../test/platform.js';
 import type { Platform } from '../test/platform.js';
 import {
+  claimFor,
   createApiStore,
   createCollectorStore,
+  createExecutorStore,
   createIngestStore,
   createRegistryReader,
   createSchedulerStore,
   registerApp,
+  runStep,
 } from './index.js';
 import type { Queryable } from './index.js';
 
@@ -66,6 +69,10 @@ async function fillEveryTable(): Promise<void> {
         },
       ],
     },
+  ]);
+  const output = '"large"';
+  await createExecutorStore(platform.service).storeClaimed([
+    { runId: run!.id, ...runStep, hash: claimFor(output).hash, environmentId, output },
   ]);
   await createApiStore(platform.tenant).sendSignal(environmentId, {
     runId: run!.id,
@@ -149,6 +156,7 @@ test('with its own environment set it sees what it serves, and no credentials be
   const hidden = [
     'api_keys',
     'awaited_events',
+    'claimed_outputs',
     'environment_data_keys',
     'organizations',
     'projects',

@@ -21,8 +21,6 @@ export interface OpenWait {
 
 export interface EndedRun {
   status: RunStatus;
-  /** JSON text. */
-  output: string | undefined;
   error: Failure | undefined;
 }
 
@@ -46,7 +44,6 @@ export interface WaitRow {
   trigger_correlation_id: string;
   trigger_received_at_ms: number;
   status: RunStatus | null;
-  output: string | null;
   error: Failure | null;
 }
 
@@ -80,7 +77,7 @@ export function toOpenWait(row: WaitRow): OpenWait {
     }),
     awaitedRun:
       row.status !== null && isTerminal(row.status)
-        ? { status: row.status, output: row.output ?? undefined, error: row.error ?? undefined }
+        ? { status: row.status, error: row.error ?? undefined }
         : undefined,
   };
 }

@@ -9,10 +9,22 @@
  * 5. A retry of the run itself serves every reason to run that there is: nothing calls the function before it is due, and
  *    what came meanwhile is found then (see timers.ts). A run that was asked to stop does not wait for it.
  * 6. A run that becomes `failed` leaves a dead letter, and an event that tells of it, in the same commit.
+ * 7. An output that an entry claims is taken over from where its executor stored it (claimed-outputs.ts).
  */
 import { randomBytes } from 'node:crypto';
 import { createId, isTerminal, systemEventNames } from '@ironflow/schema';
-import type { DeadLetter, Failure, Mismatch, RunMode, RunStatus, Scope, StepRecord } from '@ironflow/schema';
+import type {
+  DeadLetter,
+  Failure,
+  JournaledStep,
+  Mismatch,
+  OutputClaim,
+  RunMode,
+  RunStatus,
+  Scope,
+} from '@ironflow/schema';
+import { keyColumns, runStep } from './claimed-outputs.js';
+import type { ClaimKey } from './claimed-outputs.js';
 import type { Database, Statement } from './database.js';
 import { storeDeadLetters } from './dead-letters.js';
 import { boundsOf } from './id-windows.js';
@@ -28,7 +40,7 @@ export interface RunProgress {
   /** The position that the first of them follows, and the last one's own. */
   prev: number;
   journalSeq: number;
-  steps: readonly StepRecord[];
+  steps: readonly JournaledStep[];
   /** Kept as it is when absent; `waiting` becomes `queued` when there are wake-ups beyond `served`. */
   status?: RunStatus | undefined;
   served?: number | undefined;
@@ -37,6 +49,7 @@ export interface RunProgress {
   startedAtMs: number;
   /** JSON text. */
   output?: string | undefined;
+  outputClaim?: OutputClaim | undefined;
   error?: Failure | undefined;
   /** All that is known of it by now. */
   mismatch?: Mismatch | undefined;
@@ -123,8 +136,12 @@ async function apply(database: Database, batch: readonly RunProgress[]): Promise
   const recorded = runs.map(recordedStepsOf);
   const failing = runs.filter(({ status }) => status === 'failed');
   const waits = waitColumns(recorded);
+  const claims = claimsOf(runs);
   const isOrdinary =
-    failing.length === 0 && waits[0]!.length === 0 && runs.every(({ mismatch }) => mismatch === undefined);
+    failing.length === 0 &&
+    waits[0]!.length === 0 &&
+    claims.length === 0 &&
+    runs.every(({ mismatch }) => mismatch === undefined);
   const values = applyValues(runs, recorded);
   const rows = isOrdinary
     ? await database.query<AcceptedRow>(applyStatement, values)
@@ -133,6 +150,7 @@ async function apply(database: Database, batch: readonly RunProgress[]): Promise
         failing.map(({ runId }) => runId),
         failing.map(() => createId(Date.now(), randomBytes(10))),
         ...waits,
+        ...keyColumns(claims),
         runs.map(({ mismatch }) => (mismatch === undefined ? null : JSON.stringify(mismatch))),
       ]);
   return rows.map(toAcceptedRun);
@@ -151,7 +169,7 @@ function applyStatementFor(batches: 'ordinary' | 'any'): Statement {
   const isOrdinary = batches === 'ordinary';
   return {
     name: isOrdinary ? 'apply_progress' : 'apply_any',
-    text: `with locked as materialized (
+    text: `with ${isOrdinary ? '' : claimedOutputs}locked as materialized (
     select id from runs where id = any($1::uuid[]) and id >= $26 and id <= $27 order by id for update
   ), accepted as (
     update runs r set
@@ -166,7 +184,7 @@ function applyStatementFor(batches: 'ordinary' | 'any'): Statement {
       started_at = coalesce(r.started_at, to_timestamp(g.started_at_ms / 1000)),
       ended_at = case when g.status in ('completed', 'failed', 'cancelled', 'skipped')
         then date_trunc('milliseconds', now()) end,
-      output = coalesce(g.output::json, r.output),
+      output = coalesce(g.output::json, ${isOrdinary ? '' : 'c.output, c.hash::json, '}r.output),
       error = coalesce(g.error::json, r.error)${
         isOrdinary
           ? ''
@@ -175,9 +193,10 @@ function applyStatementFor(batches: 'ordinary' | 'any'): Statement {
       }
     from unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::bigint[], $5::text[], $6::int[], $7::int[],
       $8::float8[],
-        $9::text[], $10::text[], $11::float8[]${isOrdinary ? '' : ', $41::text[]'})
+        $9::text[], $10::text[], $11::float8[]${isOrdinary ? '' : ', $45::text[]'})
       as g (id, environment_id, prev, journal_seq, status, served, failures, started_at_ms, output, error,
         retry_in_ms${isOrdinary ? '' : ', mismatch'})
+      ${isOrdinary ? '' : "left join claimed c on c.run_id = g.id and c.step_id = ''"}
     where r.id = any(array(select id from locked)) and r.id >= $26 and r.id <= $27
       and r.id = g.id and r.environment_id = g.environment_id and r.journal_seq = g.prev
       and r.status in ('queued', 'running', 'waiting', 'waiting_for_worker')
@@ -189,7 +208,8 @@ function applyStatementFor(batches: 'ordinary' | 'any'): Statement {
     insert into steps (run_id, step_id, attempt, environment_id, name, type, status, output, error,
       started_at, ended_at,
       settle_order, due_at, awaited_run_id)
-    select s.run_id, s.step_id, s.attempt, a.environment_id, s.name, s.type, s.status, s.output::json,
+    select s.run_id, s.step_id, s.attempt, a.environment_id, s.name, s.type, s.status,
+      ${isOrdinary ? 's.output::json' : 'coalesce(s.output::json, c.output, c.hash::json)'},
       s.error::json,
       to_timestamp(s.started_at_ms / 1000), to_timestamp(s.ended_at_ms / 1000),
       s.settle_order, coalesce(now() + s.due_in_ms * interval '1 ms', to_timestamp(s.due_at_ms / 1000)),
@@ -200,6 +220,7 @@ function applyStatementFor(batches: 'ordinary' | 'any'): Statement {
       as s (run_id, step_id, attempt, name, type, status, output, error, started_at_ms, ended_at_ms,
         settle_order, due_in_ms, due_at_ms, awaited_run_id)
     join accepted a on a.id = s.run_id
+    ${isOrdinary ? '' : 'left join claimed c on c.run_id = s.run_id and c.step_id = s.step_id and c.attempt = s.attempt'}
     on conflict (run_id, step_id, attempt) do nothing
     returning run_id, step_id, attempt, environment_id, due_at
   ), armed as (
@@ -217,7 +238,7 @@ function applyStatementFor(batches: 'ordinary' | 'any'): Statement {
     delete from waits where run_id = any(array(select id from accepted where ended_at is not null))
   ), untaken as (
     delete from signals where run_id = any(array(select id from accepted where ended_at is not null))
-  )${isOrdinary ? '' : tracesOfFailures}
+  )${isOrdinary ? '' : takenOver + tracesOfFailures}
   select ${acceptedColumns}, ${scopeColumns}, (
       select (extract(epoch from min(due_at) - clock_timestamp()) * 1000)::float8 from armed where run_id = r.id
     ) as next_due_in_ms, (
@@ -229,6 +250,20 @@ function applyStatementFor(batches: 'ordinary' | 'any'): Statement {
   from accepted r join environments e on e.id = r.environment_id`,
   };
 }
+
+/** One whose text is not there is no JSON, and refused like any other data. Only what is accepted is looked at: what comes again has been taken over. */
+const claimedOutputs = `claimed as materialized (
+    select g.run_id, g.step_id, g.attempt, g.hash, (
+      select o.output from claimed_outputs o
+      where o.run_id = g.run_id and o.step_id = g.step_id and o.attempt = g.attempt and o.hash = g.hash
+    ) as output
+    from unnest($41::uuid[], $42::text[], $43::int[], $44::text[]) as g (run_id, step_id, attempt, hash)
+  ), `;
+const takenOver = `, taken_over as (
+    delete from claimed_outputs o using claimed c join accepted a on a.id = c.run_id
+    where o.run_id = any($41::uuid[]) and o.run_id = c.run_id and o.step_id = c.step_id and o.attempt = c.attempt
+      and o.hash = c.hash
+  )`;
 
 const newWaits = `), awaiting as (
     insert into waits (run_id, step_id, attempt, environment_id, kind, name, condition, match_path, match_value,
@@ -274,12 +309,24 @@ const tracesOfFailures = `, failed as (
 const failureEventOfRun =
   '(select f.failure_id from failed f join told t on t.id = f.failure_id where f.id = r.id)';
 
-/** Failures, new waits and mismatches are few: the statement of batches without any does not know of them. */
+/** Failures, new waits, large outputs and mismatches are few: the statement of batches without any does not know of them. */
 const applyStatement = applyStatementFor('ordinary');
 const applyAnyStatement = applyStatementFor('any');
 
 function recordedStepsOf({ runId, environmentId, steps, ...run }: RunProgress): RecordedSteps {
   return { runId, environmentId, steps, ended: hasEnded(run) };
+}
+
+function claimsOf(runs: readonly RunProgress[]): ClaimKey[] {
+  const claims: ClaimKey[] = [];
+  for (const { runId, outputClaim, steps } of runs) {
+    if (outputClaim !== undefined) claims.push({ runId, ...runStep, hash: outputClaim.hash });
+    for (const step of steps) {
+      if (step.status !== 'completed' || step.outputClaim === undefined) continue;
+      claims.push({ runId, stepId: step.id, attempt: step.attempt, hash: step.outputClaim.hash });
+    }
+  }
+  return claims;
 }
 
 function applyValues(runs: readonly RunProgress[], recorded: readonly RecordedSteps[]): unknown[] {

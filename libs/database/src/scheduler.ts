@@ -107,7 +107,7 @@ export interface SchedulerStore extends WaitStore {
   removeExpiredKeys(limit: number): Promise<number>;
   /** The same of dead letters that are 30 days old. */
   removeExpiredLetters(limit: number): Promise<number>;
-  /** Signals and waits that a run left behind as it ended, for they came at that moment; answers how many. */
+  /** Signals, waits and outputs that a run left behind as it ended, for they came at that moment or on a branch; answers how many. */
   removeLeftBehind(limit: number): Promise<number>;
   /** Each once, by its id. */
   storeDeadLetters(letters: readonly DeadLetter[]): Promise<void>;
@@ -384,8 +384,9 @@ const ofEndedRuns = (table: string): string => `delete from ${table} where ctid 
   returning 1`;
 const leftBehindStatement: Statement = {
   name: 'remove_left_behind',
-  text: `with s as (${ofEndedRuns('signals')}), w as (${ofEndedRuns('waits')})
-    select 1 from s union all select 1 from w`,
+  text: `with s as (${ofEndedRuns('signals')}), w as (${ofEndedRuns('waits')}),
+      o as (${ofEndedRuns('claimed_outputs')})
+    select 1 from s union all select 1 from w union all select 1 from o`,
 };
 
 const expiredKeysStatement: Statement = {

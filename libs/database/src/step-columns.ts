@@ -1,11 +1,11 @@
 /** Step records of a batch as columns of one statement. Pure. */
 import { deriveRunId } from '@ironflow/schema';
-import type { Awaited, StepRecord, StepStatus } from '@ironflow/schema';
+import type { Awaited, JournaledStep, StepStatus } from '@ironflow/schema';
 
 export interface RecordedSteps {
   runId: string;
   environmentId: string;
-  steps: readonly StepRecord[];
+  steps: readonly JournaledStep[];
   /** The run ends with this batch: nothing of it needs a timer. */
   ended: boolean;
 }
@@ -40,13 +40,13 @@ interface Due {
 
 const noDue: Due = { inMs: null, atMs: null };
 
-function dueOf(step: StepRecord): Due {
+function dueOf(step: JournaledStep): Due {
   if (step.status === 'retrying') return { inMs: step.retryInMs, atMs: null };
   if (step.status !== 'waiting' || step.due === undefined) return noDue;
   return 'inMs' in step.due ? { inMs: step.due.inMs, atMs: null } : { inMs: null, atMs: step.due.atMs };
 }
 
-function rowOf(step: StepRecord, isSuperseded: boolean): unknown[] {
+function rowOf(step: JournaledStep, isSuperseded: boolean): unknown[] {
   const status: StepStatus = step.status === 'retrying' && isSuperseded ? 'errored' : step.status;
   return [
     step.id,
@@ -87,7 +87,7 @@ export function waitColumns(runs: readonly RecordedSteps[]): unknown[][] {
   return columns;
 }
 
-function awaitedOf(step: StepRecord): Awaited | undefined {
+function awaitedOf(step: JournaledStep): Awaited | undefined {
   return step.status === 'waiting' && step.type !== 'sleep' ? step.awaited : undefined;
 }
 

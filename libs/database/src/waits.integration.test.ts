@@ -263,12 +263,14 @@ test('a run that ends names those that wait for it, its result is at hand, and i
     awaitedBy: [parent!.id],
   });
   expect(await scheduler.waitsOf([parent!.id])).toMatchObject([
-    { kind: 'run', awaitedRun: { status: 'completed', output: '{"x":1.0}' } },
+    { kind: 'run', awaitedRun: { status: 'completed' } },
   ]);
   expect(await scheduler.waitsOf([child!.id])).toEqual([]);
   expect(await scheduler.runsToLookAt(60_000, 10)).toEqual([parent!.id]);
   expect(await api.getRun(child!.environmentId, child!.id)).toMatchObject({ invokedBy: parent!.id });
   expect(await stepOf(parent!, 'child')).toMatchObject({ invokedRunId: child!.id });
+  await scheduler.resolveWaits([{ runId: parent!.id, stepId: 'child' }]);
+  expect(await stepOf(parent!, 'child')).toMatchObject({ status: 'completed', output: { x: 1 } });
 });
 
 test('a run that is just ending is waited for, so that a look begun meanwhile sees its end', async () => {

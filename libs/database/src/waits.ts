@@ -30,7 +30,7 @@ export interface KeptSignal {
 export interface Resolution {
   runId: string;
   stepId: string;
-  /** JSON text; that of a signal is its data. A step with an `error` has failed. */
+  /** JSON text; that of a signal is its data, that of an awaited run what it returned. A step with an `error` has failed. */
   output?: string | undefined;
   error?: Failure | undefined;
   eventId?: string | undefined;
@@ -185,10 +185,10 @@ const waitsOfStatement: Statement = {
   text: `with w as materialized (
     select * from waits where run_id = any($1::uuid[]) and run_id >= $2 and run_id <= $3
   ), awaited as materialized (
-    select id, status, output::text, error from runs
+    select id, status, error from runs
     where id = any(array(select awaited_run_id from w where kind = 'run')) order by id for share
   )
-  select ${waitColumns}, a.status, a.output, a.error
+  select ${waitColumns}, a.status, a.error
   from w ${waitJoins} left join awaited a on a.id = w.awaited_run_id
   order by w.run_id, w.created_at, w.place`,
 };
@@ -250,7 +250,7 @@ const waitsForEventStatement: Statement = {
       on w.kind = 'event' and w.environment_id = $1 and w.name = $2 and w.match_path = given.path
         and w.match_value = given.value
   )
-  select ${waitColumns}, null as status, null as output, null as error
+  select ${waitColumns}, null as status, null as error
   from (
     select * from found where $5::uuid is null or run_id > $5
     order by run_id fetch first $6 rows with ties
@@ -309,7 +309,7 @@ const resolveStatement: Statement = {
         select from steps where steps.run_id = w.run_id and steps.awaited_event_id = g.event_id))
       and (g.signal_id is null or exists (
         select from signals where signals.run_id = w.run_id and signals.id = g.signal_id and not taken))
-    returning w.run_id, w.step_id, w.attempt, g.output, g.error, g.event_id, g.signal_id
+    returning w.run_id, w.step_id, w.attempt, w.awaited_run_id, g.output, g.error, g.event_id, g.signal_id
   ), disarmed as (
     delete from timers t using resolved g
     where t.run_id = any($1::uuid[]) and t.run_id = g.run_id and t.step_id = g.step_id
@@ -319,8 +319,12 @@ const resolveStatement: Statement = {
   ), flipped as (
     update steps s set
       status = case when g.error is null then 'completed' else 'failed' end,
-      output = case when g.signal_id is null then g.output::json else coalesce((
-        select data from signals where signals.run_id = g.run_id and signals.id = g.signal_id), 'null'::json) end,
+      output = case
+        when g.signal_id is not null then coalesce((
+          select data from signals where signals.run_id = g.run_id and signals.id = g.signal_id), 'null'::json)
+        when g.awaited_run_id is not null and g.error is null then (
+          select output from runs where runs.id = g.awaited_run_id)
+        else g.output::json end,
       error = g.error::json, awaited_event_id = g.event_id, ended_at = clock_timestamp()
     from resolved g
     where s.run_id = any($1::uuid[]) and s.run_id >= $2 and s.run_id <= $3

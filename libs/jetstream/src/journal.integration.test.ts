@@ -242,7 +242,7 @@ describe.each([1, 3])('with %i replicas', (replicas) => {
 
     test('is not passed over when a newer version wrote it: nobody here may go on', async () => {
       const first = await append(older, 0, 1);
-      await litter({ [headerNames.schemaVersion]: '2.0' });
+      await litter({ [headerNames.schemaVersion]: '3.0' });
       await expect(jetstream.journal.after(scope, runId, 0)).rejects.toThrow(JournalTooNewError);
       await expect(jetstream.journal.last(scope, runId)).rejects.toThrow(JournalTooNewError);
       await expect(jetstream.journal.append(request(older, first, 2))).rejects.toThrow(JournalTooNewError);

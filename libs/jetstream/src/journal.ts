@@ -9,7 +9,7 @@
  * J4 A message that is none of a journal belongs to nobody: reads pass over it (the collector dead-letters it), and an append
  *    goes past it. One of a newer major version is a message that somebody can read: then nobody else may go on.
  */
-import { compareWriters, headerNames, subjects } from '@ironflow/schema';
+import { claimSchemaVersion, compareWriters, headerNames, outputClaimOf, subjects } from '@ironflow/schema';
 import type { JournalMessage, Scope, Writer } from '@ironflow/schema';
 import type { Connection } from './connection.js';
 import { createJournalReader, isReadable, JournalUnreadableError } from './journal-reader.js';
@@ -94,9 +94,10 @@ export function createJournal(options: JournalOptions): Journal {
       data: JSON.stringify(message),
       messageId: messageIdOf(message, request.counter),
       expect: { filter: subjects.journalOf(scope, message.runId), lastSequence },
-      ...(request.traceparent === undefined
-        ? {}
-        : { headers: { [headerNames.traceparent]: request.traceparent } }),
+      headers: {
+        ...(request.traceparent === undefined ? {} : { [headerNames.traceparent]: request.traceparent }),
+        ...(claimsOutput(message) ? { [headerNames.schemaVersion]: claimSchemaVersion } : {}),
+      },
     });
   };
 
@@ -188,6 +189,11 @@ function judgeOwn(sequence: number, { message }: AppendRequest, expected: number
 function messageIdOf(message: JournalMessage, counter: number): string {
   const { activation, delivery, executor } = message.writer;
   return `${message.environmentId}.${executor}.${activation}.${delivery}.${counter}`;
+}
+
+/** An older reader would take it for an entry without output. */
+function claimsOutput(message: JournalMessage): boolean {
+  return message.entries.some((entry) => outputClaimOf(entry) !== undefined);
 }
 
 function endsRun(message: JournalMessage): boolean {

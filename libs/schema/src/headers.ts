@@ -8,7 +8,10 @@ export const headerNames = {
 
 /** `major.minor`: readers ignore fields they do not know; a newer major is put back, never dead-lettered. */
 export const schemaVersion = '1.0';
-export const schemaMajor = 1;
+/** Of what claims an output: to readers of the version before, the output would not be there. */
+export const claimSchemaVersion = '2.0';
+/** The newest that this build reads. */
+export const schemaMajor = 2;
 
 /**
  * Whether this build can read a message of that version. Absent means the first; what is no version at all is no newer

@@ -46,7 +46,7 @@ export type {
   Registry,
   Trigger,
 } from './function.js';
-export { canRead, headerNames, schemaMajor, schemaVersion } from './headers.js';
+export { canRead, claimSchemaVersion, headerNames, schemaMajor, schemaVersion } from './headers.js';
 export {
   appIdSchema,
   emittedEventNameSchema,
@@ -74,6 +74,7 @@ export {
   compareWriters,
   journalEntrySchema,
   journalMessageSchema,
+  outputClaimOf,
   runEntrySchema,
   writerSchema,
 } from './journal.js';
@@ -199,7 +200,9 @@ export {
   completedStepSchema,
   failedStepSchema,
   isProgress,
+  journaledStepSchema,
   memoizedStepSchema,
+  outputClaimSchema,
   retryingStepSchema,
   signalNameSchema,
   stepIdSchema,
@@ -208,7 +211,15 @@ export {
   stepTypes,
   waitingStepSchema,
 } from './step.js';
-export type { Awaited, MemoizedStep, StepRecord, StepStatus, StepType } from './step.js';
+export type {
+  Awaited,
+  JournaledStep,
+  MemoizedStep,
+  OutputClaim,
+  StepRecord,
+  StepStatus,
+  StepType,
+} from './step.js';
 export { ackWaitMs, buckets, consumers, pullConsumer, resultsTrim, streams } from './streams.js';
 export type {
   BucketDefinition,

@@ -7,7 +7,8 @@ import { failureSchema } from './failure.js';
 import { uuidSchema } from './identifiers.js';
 import { limits } from './limits.js';
 import { mismatchSchema } from './mismatch.js';
-import { stepRecordSchema } from './step.js';
+import { journaledStepSchema, outputClaimSchema } from './step.js';
+import type { OutputClaim } from './step.js';
 import { utf8Text } from './utf8-text.js';
 
 /** How a call of the function went, for the circuit breaker. */
@@ -51,6 +52,7 @@ export const runEntrySchema = z.discriminatedUnion('kind', [
     kind: z.literal('completed'),
     ...ending,
     output: utf8Text(limits.stepOutputBytesMax).optional(),
+    outputClaim: outputClaimSchema.optional(),
   }),
   z.object({ kind: z.literal('failed'), ...ending, error: failureSchema }),
   /** Somebody asked for it. What the function may still do is not heard any more. */
@@ -60,7 +62,7 @@ export type RunEntry = z.infer<typeof runEntrySchema>;
 export type EndingRunEntry = Exclude<RunEntry, { kind: 'started' }>;
 
 export const journalEntrySchema = z.discriminatedUnion('type', [
-  z.object({ type: z.literal('step'), step: stepRecordSchema }),
+  z.object({ type: z.literal('step'), step: journaledStepSchema }),
   z.object({ type: z.literal('run'), run: runEntrySchema }),
 ]);
 export type JournalEntry = z.infer<typeof journalEntrySchema>;
@@ -87,6 +89,12 @@ export const journalMessageSchema = z.object({
   entries: z.array(journalEntrySchema).min(1),
 });
 export type JournalMessage = z.infer<typeof journalMessageSchema>;
+
+/** What an entry claims: the text of its step's output, or of its run's. */
+export function outputClaimOf(entry: JournalEntry): OutputClaim | undefined {
+  const ended = entry.type === 'step' ? entry.step : entry.run;
+  return 'outputClaim' in ended ? ended.outputClaim : undefined;
+}
 
 /** Negative when `a` is of an older activation or delivery than `b`, 0 when they are the same writer. */
 export function compareWriters(a: Writer, b: Writer): number {

@@ -6,8 +6,9 @@ export const limits = {
   eventsPerRequestMax: 1_000,
   requestBodyBytesMax: 16 * 1024 * 1024,
   idempotencyKeyBytesMax: 256,
-  /** Fits one NATS message with its envelope; larger outputs come with the claim check. */
-  stepOutputBytesMax: 512 * 1024,
+  stepOutputBytesMax: 4 * 1024 * 1024,
+  /** Larger outputs go by way of Postgres, and what travels is a claim: a message of NATS has 1 MiB, and the stream's room is for all. */
+  inlineOutputBytesMax: 64 * 1024,
   /** Outputs and errors of all steps of one run: what every replay has to be given. */
   runMemoBytesMax: 32 * 1024 * 1024,
   stepNameBytesMax: 256,

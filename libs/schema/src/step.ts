@@ -102,6 +102,26 @@ export const stepRecordSchema = z.discriminatedUnion('status', [
 ]);
 export type StepRecord = z.infer<typeof stepRecordSchema>;
 
+/**
+ * Stands in the journal for an output above `limits.inlineOutputBytesMax`, whose text Postgres has: it was stored there before
+ * the entry was appended, and becomes the step's (or the run's) in the transaction that accepts the entry.
+ */
+export const outputClaimSchema = z.object({
+  /** `sha256-` and the digest of the text: no JSON, so that it never passes for one. */
+  hash: z.string().regex(/^sha256-[A-Za-z0-9_-]{43}$/),
+  bytes: z.number().int().positive(),
+});
+export type OutputClaim = z.infer<typeof outputClaimSchema>;
+
+/** A step's record in the journal. SDKs know nothing of claims. */
+export const journaledStepSchema = z.discriminatedUnion('status', [
+  completedStepSchema.extend({ outputClaim: outputClaimSchema.optional() }),
+  failedStepSchema,
+  retryingStepSchema,
+  waitingStepSchema,
+]);
+export type JournaledStep = z.infer<typeof journaledStepSchema>;
+
 /** Whether the function came forward by it: then its calls that failed before no longer count. A failed attempt is none. */
 export function isProgress(record: Pick<StepRecord, 'status'>): boolean {
   return record.status !== 'retrying';

@@ -28,31 +28,22 @@ export class OutputError extends NonRetryableError {
   override name = 'OutputError';
 }
 
-/**
- * NATS takes 1 MiB in one message, and an output travels as a string within JSON. Only one that consists of little but
- * escapes can be within the limit for outputs and above this one; the rest of the message has 8 KiB.
- */
-const messageOutputBytesMax = 1024 * 1024 - 8 * 1024;
-
 /** JSON text, `undefined` for no output; throws an OutputError that names the rule and the place, never the value. */
 export function writeOutput(value: unknown): string | undefined {
   if (value === undefined) return undefined;
   const text = serialize(value);
   // Most outputs are so small that their bytes need no counting.
   if (text.length * 3 > limits.stepOutputBytesMax) {
-    refuseAbove(limits.stepOutputBytesMax, Buffer.byteLength(text), 'bytes of JSON');
-    refuseAbove(
-      messageOutputBytesMax,
-      Buffer.byteLength(JSON.stringify(text)),
-      'bytes of JSON with its quotes and backslashes escaped',
-    );
+    const bytes = Buffer.byteLength(text);
+    if (bytes > limits.stepOutputBytesMax) throw tooLarge(bytes);
   }
   return text;
 }
 
-function refuseAbove(bytesMax: number, bytes: number, what: string): void {
-  if (bytes <= bytesMax) return;
-  throw new OutputError(`the output is ${bytes} ${what}, above the limit of ${bytesMax} bytes`);
+function tooLarge(bytes: number): OutputError {
+  return new OutputError(
+    `the output is ${bytes} bytes of JSON, above the limit of ${limits.stepOutputBytesMax} bytes`,
+  );
 }
 
 export function readOutput(text: string | undefined): unknown {

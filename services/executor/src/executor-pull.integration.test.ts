@@ -175,7 +175,7 @@ describe('a pull run', () => {
     },
   );
 
-  test('whose step returned more than a message holds fails, and its worker is told to stop', async () => {
+  test('whose step returned what cannot be stored fails, and its worker is told to stop', async () => {
     const appId = await createApp();
     const executor = await start();
     const worker = await connect(executor, appId);
@@ -183,12 +183,12 @@ describe('a pull run', () => {
     const activation = await worker.next('activate');
     worker.send(record(activation, 0, completed('small', '1')));
     await worker.next('recorded');
-    worker.send(record(activation, 1, completed('big', JSON.stringify('"'.repeat(262_000)))));
+    worker.send(record(activation, 1, completed('big', 'no json '.repeat(20_000))));
     await worker.next('abort');
     const entries = await ended(run);
     expect(stepIds(entries)).toEqual(['small']);
     expect(entries.at(-1)).toMatchObject({
-      run: { kind: 'failed', error: { name: 'output_too_large', message: expect.stringContaining('"big"') } },
+      run: { kind: 'failed', error: { name: 'output_refused', message: expect.stringContaining('"big"') } },
     });
   });
 });

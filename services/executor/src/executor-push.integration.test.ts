@@ -165,8 +165,8 @@ describe('a push run', () => {
     expect(endpoint.calls).toHaveLength(4);
   });
 
-  test('whose step returned more than a message holds fails, and says so', async () => {
-    const output = JSON.stringify('"'.repeat(262_000));
+  test('whose step returned what cannot be stored fails, and says so', async () => {
+    const output = 'no json '.repeat(20_000);
     const records = [completed('small', '1'), completed('big', output)];
     const endpoint = await open(answer({ v: 1, records, outcome: { kind: 'continue' } }));
     const run = await createRun(endpoint.url);
@@ -174,20 +174,20 @@ describe('a push run', () => {
     await activate(run);
     const entries = await ended(run);
     expect(entries.at(-1)).toMatchObject({
-      run: { kind: 'failed', served: 1, error: { name: 'output_too_large' } },
+      run: { kind: 'failed', served: 1, error: { name: 'output_refused' } },
     });
-    expect(JSON.stringify(entries.at(-1))).toContain('524288 bytes');
+    expect(JSON.stringify(entries.at(-1))).toContain('the step \\"big\\"');
     expect(endpoint.calls).toHaveLength(1);
   });
 
-  test('whose end returned more than a message holds fails as well', async () => {
-    const output = JSON.stringify('"'.repeat(262_000));
+  test('whose end returned what cannot be stored fails as well', async () => {
+    const output = 'no json '.repeat(20_000);
     const endpoint = await open(answer({ v: 1, records: [], outcome: { kind: 'completed', output } }));
     const run = await createRun(endpoint.url);
     await start();
     await activate(run);
     expect((await ended(run)).at(-1)).toMatchObject({
-      run: { kind: 'failed', error: { name: 'output_too_large' } },
+      run: { kind: 'failed', error: { name: 'output_refused' } },
     });
   });
 

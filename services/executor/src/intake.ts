@@ -12,6 +12,8 @@ import type { Batcher, Logger, SpanRecorder } from '@ironflow/service';
 import type { ActiveRun } from './active-run.js';
 import { createJournalWriter } from './journal-writer.js';
 import type { ExecutorMetrics } from './executor-metrics.js';
+import { createClaimingWriter, createOutputStore } from './output-claims.js';
+import type { OutputStore } from './output-claims.js';
 import type { Lease, LeaseKeeper } from './lease.js';
 import { assessReadiness, unrecordedCalls } from './run-position.js';
 import type { RunPosition } from './run-position.js';
@@ -44,6 +46,9 @@ export interface Intake {
   stop(): Promise<void>;
 }
 
+/** With what all activations share. */
+type Ground = IntakeOptions & { outputs: OutputStore };
+
 interface Item {
   delivery: Delivery;
   stop: StopRequest;
@@ -56,7 +61,8 @@ const retryDelayMs = 500;
 /** Deliveries after which each call is marked in the journal before it is made: many are hand-backs, and cost nothing more. */
 const unmarkedDeliveriesMax = 5;
 
-export function createIntake(options: IntakeOptions): Intake {
+export function createIntake(given: IntakeOptions): Intake {
+  const options = { ...given, outputs: createOutputStore(given.store) };
   const batcher: Batcher<Activation, LoadedRun> = createBatcher({
     maxItems: 500,
     maxConcurrent: 4,
@@ -80,7 +86,10 @@ export function createIntake(options: IntakeOptions): Intake {
   return {
     take: (delivery, stop) => retake(delivery, stop, options.leases.grant(delivery), 0),
     retake,
-    stop: () => batcher.stop(),
+    stop: async () => {
+      await batcher.stop();
+      await options.outputs.stop();
+    },
   };
 }
 
@@ -96,7 +105,7 @@ function writerOf({ executor }: IntakeOptions, delivery: Delivery, restarts: num
   };
 }
 
-function admit(options: IntakeOptions, item: Item, loaded: LoadedRun): Taken {
+function admit(options: Ground, item: Item, loaded: LoadedRun): Taken {
   const { lease, writer, delivery } = item;
   if (loaded.kind === 'unreadable') return putOff(options, item, loaded);
   // A run of another environment is none that this activation may name.
@@ -132,7 +141,7 @@ function putOff(
 }
 
 function activate(
-  options: IntakeOptions,
+  options: Ground,
   { delivery, stop, lease, activation, writer }: Item,
   state: RunState,
   position: RunPosition,
@@ -141,7 +150,12 @@ function activate(
   const { scope, runId } = activation;
   const activatedAtMs = options.now();
   const trace = activationTrace(options.spans, state.traceparent);
-  const journal = createJournalWriter({
+  const onBroken = (error: unknown): void =>
+    runLogger(options.logger, delivery).warn(
+      { reason: messageOf(error) },
+      'a journal cannot be written; the run is read again',
+    );
+  const entriesWriter = createJournalWriter({
     journal: options.journal,
     lease,
     scope,
@@ -158,11 +172,15 @@ function activate(
       options.metrics.appends.add(1, { result });
       if (result === 'appended') options.metrics.appendSeconds.record(durationMs / 1_000);
     },
-    onBroken: (error) =>
-      runLogger(options.logger, delivery).warn(
-        { reason: messageOf(error) },
-        'a journal cannot be written; the run is read again',
-      ),
+    onBroken,
+  });
+  const journal = createClaimingWriter({
+    writer: entriesWriter,
+    environmentId: scope.environmentId,
+    runId,
+    outputs: options.outputs,
+    lease,
+    onBroken,
   });
   const run: ActiveRun = {
     runId,

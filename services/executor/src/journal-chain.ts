@@ -16,7 +16,9 @@ export type WriteResult =
   /** An older writer had appended something meanwhile: read the run again and go on from there. */
   | 'restart'
   /** More than the server takes in one message. It was not written. */
-  | 'too_large';
+  | 'too_large'
+  /** An output is nothing that Postgres takes. It was not written. */
+  | 'refused';
 
 export interface JournalChainOptions {
   journal: Journal;

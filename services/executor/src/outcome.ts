@@ -81,12 +81,23 @@ export function callFailedEntry(
 
 /** What entries that do not fit into a message make of the run: nothing would be different the next time. */
 export function outputTooLarge(entries: JournalEntry[]): Failure {
-  const largest = entries.reduce((a, b) => (outputLength(b) > outputLength(a) ? b : a));
-  const whose = largest.type === 'step' ? `the step "${largest.step.name}"` : 'the run';
   const message =
-    `what ${whose} returned is too large to be recorded: an output may have ${limits.stepOutputBytesMax} bytes, ` +
-    'and less when many of its characters have to be escaped';
+    `what ${ownerOfLargest(entries)} returned is too large to be recorded: the platform's NATS server takes no message that ` +
+    'holds it';
   return { name: 'output_too_large', message };
+}
+
+/** Of large outputs, the only ones that Postgres is given before their entry. */
+export function outputRefused(entries: JournalEntry[]): Failure {
+  const message =
+    `what ${ownerOfLargest(entries)} returned cannot be stored: an output is JSON, and no more lists and objects within one ` +
+    'another than PostgreSQL reads';
+  return { name: 'output_refused', message };
+}
+
+function ownerOfLargest(entries: JournalEntry[]): string {
+  const largest = entries.reduce((a, b) => (outputLength(b) > outputLength(a) ? b : a));
+  return largest.type === 'step' ? `the step "${largest.step.name}"` : 'the run';
 }
 
 export function memoTooLarge(): Failure {

@@ -27,7 +27,8 @@ export interface PushCaller {
   close(): Promise<void>;
 }
 
-const answerBytesMax = 16 * 1024 * 1024;
+/** Twice the largest output, escaped as a string within JSON, and what an SDK puts beside it (`answerBytesMax` there). */
+const answerBytesMax = 32 * 1024 * 1024;
 const connectTimeoutMs = 5_000;
 /**
  * Answers that come from something between us and the endpoint, which then may have got the call and be at it: bad

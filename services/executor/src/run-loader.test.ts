@@ -20,6 +20,7 @@ function setup(over: {
       if (failure !== undefined) throw failure;
       return new Map(runIds.map((runId) => [runId, { runId, journalSeq: 0 } as RunState]));
     },
+    readClaimed: async () => [],
   };
   const journal: RunLoaderOptions['journal'] = {
     last: async (_scope, runId) => {

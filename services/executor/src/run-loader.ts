@@ -7,6 +7,7 @@ import type { ExecutorStore, RunState } from '@ironflow/database';
 import { JournalUnreadableError } from '@ironflow/jetstream';
 import type { Journal, StoredJournalMessage } from '@ironflow/jetstream';
 import type { Activation, JournalMessage } from '@ironflow/schema';
+import { withClaimedOutputs } from './output-claims.js';
 import type { JournalTail } from './run-position.js';
 
 export type LoadedRun =
@@ -23,7 +24,7 @@ export type LoadedRun =
   | { kind: 'unreadable'; reason: string; retryDelayMs: number };
 
 export interface RunLoaderOptions {
-  store: Pick<ExecutorStore, 'loadRuns'>;
+  store: Pick<ExecutorStore, 'loadRuns' | 'readClaimed'>;
   journal: Pick<Journal, 'last' | 'after'>;
 }
 
@@ -43,7 +44,7 @@ export async function loadRuns(options: RunLoaderOptions, activations: Activatio
         const state = valueOf((await states).get(activation.runId)!);
         if (state === undefined) return { kind: 'unknown' };
         const seen = valueOf(await lasts[index]!);
-        return { kind: 'loaded', state, ...(await readTail(options.journal, activation, state, seen)) };
+        return { kind: 'loaded', state, ...(await readTail(options, activation, state, seen)) };
       } catch (error) {
         const retryDelayMs = isUnavailable(error) ? unavailableDelayMs : unreadableDelayMs;
         return { kind: 'unreadable', reason: messageOf(error), retryDelayMs };
@@ -80,7 +81,7 @@ async function loadStates(
 
 /** Both were read at once, so Postgres may be ahead of the tail that was seen: then the tail is read again. */
 async function readTail(
-  journal: RunLoaderOptions['journal'],
+  { store, journal }: RunLoaderOptions,
   { scope, runId }: Activation,
   state: RunState,
   seen: StoredJournalMessage | undefined,
@@ -92,7 +93,8 @@ async function readTail(
     return { tail: { messages: [], lastSequence: last?.sequence ?? 0 }, last: last?.message };
   }
   const { sequence, message } = last;
-  const messages = message.prev === accepted ? [last] : await journal.after(scope, runId, accepted, sequence);
+  const found = message.prev === accepted ? [last] : await journal.after(scope, runId, accepted, sequence);
+  const messages = await withClaimedOutputs(store, runId, found);
   const newest = messages.at(-1) ?? last;
   return { tail: { messages, lastSequence: newest.sequence }, last: newest.message };
 }

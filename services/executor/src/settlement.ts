@@ -10,7 +10,8 @@ import { remember } from './active-run.js';
 import type { ActiveRun } from './active-run.js';
 import { recordActivationSpan, recordStepSpans } from './call-spans.js';
 import type { ExecutorMetrics } from './executor-metrics.js';
-import { callFailedEntry, endingEntry, memoTooLarge, outputTooLarge, stepEntries } from './outcome.js';
+import { callFailedEntry, endingEntry, memoTooLarge, stepEntries } from './outcome.js';
+import { outputRefused, outputTooLarge } from './outcome.js';
 import type { CallEnd, CallFailure } from './outcome.js';
 import { memoGrowth } from './run-position.js';
 
@@ -60,6 +61,7 @@ export function createSettlement(options: SettlementOptions): Settlement {
   const finish = async (run: ActiveRun, entries: JournalEntry[], records: StepRecord[]): Promise<Settled> => {
     const result = await run.journal.append(entries);
     if (result === 'too_large') return fail(run, outputTooLarge(entries));
+    if (result === 'refused') return fail(run, outputRefused(entries));
     if (result !== 'appended') return result === 'restart' ? 'restart' : 'over';
     run.lease.finish();
     noteRecorded(run, records);
@@ -93,6 +95,7 @@ export function createSettlement(options: SettlementOptions): Settlement {
       const entries = stepEntries(records);
       const result = await run.journal.append(entries);
       if (result === 'too_large') return fail(run, outputTooLarge(entries));
+      if (result === 'refused') return fail(run, outputRefused(entries));
       if (result !== 'appended') return result === 'restart' ? 'restart' : 'over';
       noteRecorded(run, records);
       // The acknowledgement may have waited in a process that was stopped: what follows it is another's to do.

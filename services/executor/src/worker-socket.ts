@@ -38,7 +38,8 @@ const sentFrameBytesMax = 1024 * 1024;
 const congestedBytes = 16 * 1024 * 1024;
 /** Received and not durable yet; beyond it nothing more is read. */
 const heldBytesMax = 8 * 1024 * 1024;
-export const frameBytesMax = 16 * 1024 * 1024;
+/** An end with its last records and what the function returned: twice the largest output, escaped as a string within JSON. */
+export const frameBytesMax = 32 * 1024 * 1024;
 
 export function createWorkerSocket(webSocket: WebSocket, events: WorkerSocketEvents): WorkerSocket {
   const now = (): number => performance.now();

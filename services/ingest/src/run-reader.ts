@@ -16,8 +16,8 @@ interface ReadRequest {
   eventId: string;
 }
 
-/** Outputs come with the rows, so a statement does not ask for very many. */
-const eventsPerReadMax = 200;
+/** Outputs come with the rows, up to 4 MiB each, so a statement does not ask for very many. */
+const eventsPerReadMax = 50;
 const readsMax = 2;
 const queuedReadsMax = 100_000;
 

@@ -6,7 +6,7 @@
  */
 import type { RunProgress } from '@ironflow/database';
 import { isProgress } from '@ironflow/schema';
-import type { JournalMessage, LostMessage, RunEntry, StepRecord } from '@ironflow/schema';
+import type { JournaledStep, JournalMessage, LostMessage, RunEntry } from '@ironflow/schema';
 
 /** A journal message with its place in the stream. */
 export interface PlacedMessage {
@@ -90,7 +90,7 @@ export function collapse(chain: readonly PlacedMessage[]): RunProgress {
     startedAtMs: first.message.activatedAtMs,
     steps: [],
   };
-  const steps = new Map<string, StepRecord>();
+  const steps = new Map<string, JournaledStep>();
   for (const { message } of chain) {
     for (const entry of message.entries) {
       if (entry.type === 'run') addRunEntry(progress, entry.run);
@@ -101,7 +101,7 @@ export function collapse(chain: readonly PlacedMessage[]): RunProgress {
   return progress;
 }
 
-function addStep(progress: RunProgress, steps: Map<string, StepRecord>, step: StepRecord): void {
+function addStep(progress: RunProgress, steps: Map<string, JournaledStep>, step: JournaledStep): void {
   const key = `${step.attempt} ${step.id}`;
   // The first record of an attempt holds, as it would if they came in batches of their own.
   if (!steps.has(key)) steps.set(key, step);
@@ -131,6 +131,7 @@ function addRunEntry(progress: RunProgress, entry: RunEntry): void {
       return;
     case 'completed':
       progress.output = entry.output;
+      progress.outputClaim = entry.outputClaim;
       break;
     case 'failed':
       progress.error = entry.error;

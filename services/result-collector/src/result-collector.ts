@@ -43,7 +43,7 @@ export interface ResultCollector extends Stoppable {
   start(): Promise<void>;
 }
 
-/** Outputs are up to 512 KiB each: bounds the memory of what is in hand, and the size of one statement. */
+/** Outputs within messages are up to 64 KiB each, those of older executors up to 512 KiB: bounds the memory of what is in hand, and the size of one statement. */
 const heldBytesMax = 64 * 1024 * 1024;
 const batchBytesMax = 8 * 1024 * 1024;
 

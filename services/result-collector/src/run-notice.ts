@@ -94,7 +94,9 @@ function resultOf(
   // A step's entry delivered again after its run has ended: what the run ended with is not at hand.
   if (ending === undefined || ending.kind !== run.status) return { outputOmitted: true };
   if (ending.kind === 'failed') return { error: ending.error };
-  if (ending.kind === 'cancelled' || ending.output === undefined) return {};
+  if (ending.kind === 'cancelled') return {};
+  if (ending.outputClaim !== undefined) return { outputOmitted: true };
+  if (ending.output === undefined) return {};
   return Buffer.byteLength(ending.output) > limits.noticeOutputBytesMax
     ? { outputOmitted: true }
     : { output: ending.output };

@@ -102,13 +102,13 @@ describe('an awaited run', () => {
 
   test('passes on what it returned or failed with', () => {
     expect(resolve(undefined)).toBeUndefined();
-    const completed = { status: 'completed' as const, output: '1', error: undefined };
-    expect(resolve(completed)).toEqual({ runId: 'run', stepId: 'wait', output: '1' });
-    expect(resolve({ status: 'failed', output: undefined, error })).toMatchObject({ error });
+    const completed = { status: 'completed' as const, error: undefined };
+    expect(resolve(completed)).toEqual({ runId: 'run', stepId: 'wait' });
+    expect(resolve({ status: 'failed', error })).toMatchObject({ error });
   });
 
   test.each(['cancelled', 'skipped'] as const)('that was %s is an error', (status) => {
-    expect(resolve({ status, output: undefined, error: undefined })).toMatchObject({
+    expect(resolve({ status, error: undefined })).toMatchObject({
       error: { name: 'InvokedRunEnded', message: `the invoked run was ${status}` },
     });
   });

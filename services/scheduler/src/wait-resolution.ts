@@ -78,8 +78,9 @@ export function pairSignals(waits: readonly OpenWait[], signals: readonly KeptSi
 /** `undefined` while the awaited run goes on. */
 export function resolutionByRun({ runId, stepId, awaitedRun }: OpenWait): Resolution | undefined {
   if (awaitedRun === undefined) return undefined;
-  const { status, output, error } = awaitedRun;
-  if (status === 'completed') return { runId, stepId, output };
+  const { status, error } = awaitedRun;
+  // What it returned may be large: Postgres has it.
+  if (status === 'completed') return { runId, stepId };
   const fallback = { name: 'InvokedRunEnded', message: `the invoked run was ${status}` };
   return { runId, stepId, error: status === 'failed' ? (error ?? fallback) : fallback };
 }

@@ -1,9 +1,11 @@
 /** Records that wait to be submitted, cut into messages that neither side has to refuse. */
 import type { StepRecord } from '@ironflow/schema';
 
-/** What one submission, or the end of an activation, carries at most. Any one record is far below it. */
+/**
+ * What one submission, or the end of an activation, carries at most, unless it is a single record: the largest output is
+ * twice as long as a string within JSON if it is all quotes and backslashes. An executor reads no message, nor answer, of more than 32 MiB.
+ */
 export const batchBytesMax = 4 * 1024 * 1024;
-/** An executor reads no longer answer than 16 MiB. */
 export const answerBytesMax = 8 * 1024 * 1024;
 
 export interface Batch {
@@ -39,11 +41,11 @@ export class Batches {
   }
 }
 
-/** As many of the records, from the first on, as one answer takes. */
+/** As many of the records, from the first on, as one answer takes; the first in any case. */
 export function answerable(records: StepRecord[]): StepRecord[] {
   let bytes = 0;
   const count = records.findIndex((record) => (bytes += bytesOf(record)) > answerBytesMax);
-  return count === -1 ? records : records.slice(0, count);
+  return count === -1 ? records : records.slice(0, Math.max(1, count));
 }
 
 /** Below this length of output and error, the bound is below the next constant, every escape included. */
