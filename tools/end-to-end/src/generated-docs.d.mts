@@ -1,0 +1,2 @@
+export declare const howToUpdate: string;
+export declare function settleGenerated(document: string, part: string, content: string): Error | undefined;

@@ -1,0 +1,26 @@
+// What the table in docs/primitives.md has a row for, in its order. Plain JavaScript, since the reporter that makes the table
+// is loaded as it is.
+
+/** Those that are called on `step` are named after it: names.test.ts finds a tool without a row. */
+export const primitiveNames = [
+  'function',
+  'step.run',
+  'step.sleep',
+  'step.sleepUntil',
+  'step.waitForEvent',
+  'step.waitForSignal',
+  'step.invoke',
+  'step.invokeAsync',
+  'step.sendEvent',
+  'step.map',
+  'step.parallel',
+  'Promise.all',
+  'step.patched',
+  'onFailure',
+  'cancelOn',
+  'rerun',
+];
+
+export const modes = ['push', 'pull'];
+
+export const caseNames = ['happy', 'failure', 'timeout', 'crash', 'cancel'];
