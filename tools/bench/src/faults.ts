@@ -138,9 +138,9 @@ async function setScene(scenario: Scenario, folder: string, lifecycle: Lifecycle
     LEDGER: ledgerFile,
     WITH_CRON: String(scenario.cron === true),
   };
-  const endpoint = await startChild('fault-endpoint', env);
+  const endpoint = await startChild(programOf('fault-endpoint'), env);
   lifecycle.onStop('endpoint', () => endpoint.end('SIGKILL'));
-  let worker = await startChild('fault-worker', env);
+  let worker = await startChild(programOf('fault-worker'), env);
   lifecycle.onStop('worker', () => worker.end('SIGKILL'));
   const database = createDatabase({ url: ownerUrl, applicationName: 'faults', maxConnections: 2 });
   lifecycle.onStop('database', () => database.close());
@@ -153,7 +153,7 @@ async function setScene(scenario: Scenario, folder: string, lifecycle: Lifecycle
     ledgerFile,
     worker: () => worker,
     restartWorker: async () => {
-      worker = await startChild('fault-worker', env);
+      worker = await startChild(programOf('fault-worker'), env);
     },
     workerlessSeconds: options.smoke ? Math.min(15, options.workerlessSeconds) : options.workerlessSeconds,
   };
@@ -239,6 +239,10 @@ async function waitForRuns(
   if (completed !== wanted) failures.push(`${completed} of ${wanted} runs completed`);
   if (runs !== wanted) failures.push(`there are ${runs} runs, and ${wanted} were asked for`);
   return { completed, failures };
+}
+
+function programOf(name: string): URL {
+  return new URL(`./${name}.js`, import.meta.url);
 }
 
 function unplayed({ name }: Scenario, error: unknown): Result {
