@@ -12,9 +12,9 @@ export type Mode = (typeof modes)[number];
 
 /** The names of a case's functions and events in one mode. */
 export interface Names {
-  functionId(name: string): string;
+  functionId: (name: string) => string;
   /** `chaos.<mode>.<name>`. */
-  event(name: string): string;
+  event: (name: string) => string;
 }
 
 /** What the event that starts a run carries. */

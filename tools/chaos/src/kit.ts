@@ -27,17 +27,17 @@ export interface Work<T> extends StepOptions {
 export interface Noted<Input> extends HandlerContext<EventData<Input>> {
   readonly input: Input;
   /** A step that notes when its attempts begin and end. */
-  work<T>(name: string, work: Work<T>): Promise<unknown>;
+  work: <T>(name: string, work: Work<T>) => Promise<unknown>;
   /** The inside of a step that is not made by `work`. */
-  attempt<T>(stepId: string, context: StepContext, work: Pick<Work<T>, 'forMs' | 'result'>): Promise<T>;
+  attempt: <T>(stepId: string, context: StepContext, work: Pick<Work<T>, 'forMs' | 'result'>) => Promise<T>;
   /** Notes when something that takes time is come to, and when it has passed. */
-  passing<T>(
+  passing: <T>(
     stepId: string,
     time: { forMs: number } | { untilMs: number },
     wait: () => Promise<T>,
     /** Whether it passed by its time alone. */
     inVain?: (result: T) => boolean,
-  ): Promise<T>;
+  ) => Promise<T>;
 }
 
 export interface Kit extends Names {
@@ -95,7 +95,7 @@ export function createKit(mode: Mode, ledgerFile: string): Kit {
           ...options,
         },
         (context) => handler(noted(context)),
-      ) as IronflowFunction,
+      ),
     noteFiring: (run, scheduledAt, attempt) => note({ what: 'fired', run, step: scheduledAt, attempt }),
   };
 }

@@ -47,7 +47,7 @@ function readOptions(): Options {
       wholeNumber(0, 2 ** 32 - 1),
       Date.now() % 1_000_000,
     )
-    .option('--rate <n>', 'events a second', wholeNumber(1, 1_000), 20)
+    .option('--rate <n>', 'events a second', wholeNumber(1, 1_000), 10)
     .option('--replicas <n>', 'of every service and of the worker', wholeNumber(1, 8), 2)
     .option('--cluster', 'three nats-servers, and three replicas of every stream and bucket', false)
     .option('--sync-always', 'JetStream flushes every write to disk before it acknowledges', false)

@@ -46,6 +46,7 @@ export async function playChaos(options: ChaosOptions): Promise<Report> {
   const memoryAtFirst = await readMemory(stage);
   const requester = createRequester(stage.platform);
   const injector = createInjector(stage, say);
+  lifecycle.onStop('injector', () => injector.stop());
   const watch = watchStage(stage, injector, say);
   lifecycle.onStop('watch', () => watch.stop());
   const load = startLoad({ requester, environmentId: stage.environmentId, seed, perSecond: rate });

@@ -56,6 +56,8 @@ export interface Stage {
 }
 
 const registeredWithinMs = 60_000;
+/** Beyond any outage of a server that is injected. */
+const startedAgainWithinMs = 120_000;
 /**
  * Shorter than shipped (a minute each), so that what they lead to happens within the test: what is lost in mid-call is called
  * again after its deadline, and an endpoint that was out of reach is tried again once its breaker has been open for so long.
@@ -185,6 +187,20 @@ function createAppProcess(name: string, program: URL, env: NodeJS.ProcessEnv): V
       child = await startChild(program, env);
     },
   };
+}
+
+/** As what supervises it does: one that finds no server ends, and is started anew. */
+export async function startAgain(victim: Victim): Promise<void> {
+  const start = async (): Promise<void> => {
+    try {
+      await victim.start();
+    } catch (error) {
+      // It may run and not be ready: two of them would share a port.
+      await victim.kill();
+      throw error;
+    }
+  };
+  await eventually(start, { timeoutMs: startedAgainWithinMs, intervalMs: 500, description: victim.name });
 }
 
 function registered(database: Database): Promise<void> {

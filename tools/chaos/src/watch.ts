@@ -2,6 +2,7 @@
 import { subjectFilters, isTerminal } from '@ironflow/schema';
 import type { EndHeard } from './facts.js';
 import type { Injector } from './injection.js';
+import { startAgain } from './stage.js';
 import type { Stage, Victim } from './stage.js';
 
 export interface Watch {
@@ -23,10 +24,10 @@ export function watchStage(stage: Stage, injector: Injector, say: (line: string)
       deaths.push(victim.name);
       say(`${victim.name} has ended by itself`);
       restarting.add(victim);
-      // As what supervises it does; why it ended is in its log.
+      // Why it ended is in its log.
       victim
         .kill()
-        .then(() => victim.start())
+        .then(() => startAgain(victim))
         .catch(() => undefined)
         .finally(() => restarting.delete(victim));
     }
