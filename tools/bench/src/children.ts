@@ -1,6 +1,7 @@
-/** Programs of this folder as processes of their own, which say when they are ready and end with this one. */
+/** Programs as processes of their own, which say when they are ready and end with this one. */
 import { fork } from 'node:child_process';
 import { once } from 'node:events';
+import { basename } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { endWithParentArguments, isolatedEnv } from '@ironflow/platform';
 
@@ -13,8 +14,10 @@ export interface Child {
 
 const readyWithinMs = 60_000;
 
-export async function startChild(name: string, env: NodeJS.ProcessEnv): Promise<Child> {
-  const child = fork(fileURLToPath(new URL(`./${name}.js`, import.meta.url)), {
+export async function startChild(program: URL, env: NodeJS.ProcessEnv): Promise<Child> {
+  const path = fileURLToPath(program);
+  const name = basename(path, '.js');
+  const child = fork(path, {
     env: { ...isolatedEnv(process.env), ...env },
     execArgv: [...endWithParentArguments],
     stdio: ['ignore', 'ignore', 'inherit', 'ipc'],

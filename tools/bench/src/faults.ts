@@ -166,7 +166,7 @@ async function setScene(scenario: Scenario, folder: string, lifecycle: Lifecycle
   const startApps = async (): Promise<Child[]> => {
     const workers = Array.from({ length: scenario.workers ?? 1 }, () => 'fault-worker');
     const started: Child[] = [];
-    for (const name of [...workers, 'fault-endpoint']) started.push(await startChild(name, env));
+    for (const name of [...workers, 'fault-endpoint']) started.push(await startChild(programOf(name), env));
     return started;
   };
   let apps = await startApps();
@@ -184,7 +184,7 @@ async function setScene(scenario: Scenario, folder: string, lifecycle: Lifecycle
     ledgerFile,
     worker: () => apps[0]!,
     restartWorker: async () => {
-      apps[0] = await startChild('fault-worker', env);
+      apps[0] = await startChild(programOf('fault-worker'), env);
     },
     apps: () => apps,
     restartApps: async () => {
@@ -314,6 +314,10 @@ async function waitForRuns(
   if (completed !== wanted) failures.push(`${completed} of ${wanted} runs completed`);
   if (runs !== wanted) failures.push(`there are ${runs} runs, and ${wanted} were asked for`);
   return { completed, failures };
+}
+
+function programOf(name: string): URL {
+  return new URL(`./${name}.js`, import.meta.url);
 }
 
 function unplayed({ name }: Scenario, error: unknown): Result {

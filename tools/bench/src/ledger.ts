@@ -6,12 +6,18 @@
 import { appendFileSync, readFileSync } from 'node:fs';
 
 export interface LedgerLine {
-  /** `begun` before a step's work, `fired` by a schedule. */
-  what: 'begun' | 'fired';
+  /**
+   * `begun` before a step's work and `ended` after it, `fired` by a schedule; `asked` as a handler comes to a sleep or a wait,
+   * `passed` as it has gone past it in vain, both again in each replay.
+   */
+  what: 'begun' | 'ended' | 'fired' | 'asked' | 'passed';
   run: string;
   step: string;
   attempt: number;
   atMs: number;
+  /** With `asked`: how long it is to take, or until when. */
+  forMs?: number;
+  untilMs?: number;
 }
 
 export function createLedger(file: string) {

@@ -74,7 +74,7 @@ async function main(): Promise<boolean> {
 }
 
 async function bench(folder: string, lifecycle: Lifecycle): Promise<boolean> {
-  const sink = await startChild('otlp-sink', {});
+  const sink = await startChild(new URL('./otlp-sink.js', import.meta.url), {});
   lifecycle.onStop('otlp sink', () => sink.end('SIGTERM'));
   const { url: endpoint } = sink.message as { url: string };
   const platform = await startPlatform({
@@ -92,9 +92,12 @@ async function bench(folder: string, lifecycle: Lifecycle): Promise<boolean> {
     IRONFLOW_API_KEY: platform.apiKey,
     IRONFLOW_SIGNING_KEY: platform.signingKey,
   };
-  const worker = await startChild('worker', { ...appEnv, IRONFLOW_WORKER_URL: workerUrlOf(platform) });
+  const worker = await startChild(new URL('./worker.js', import.meta.url), {
+    ...appEnv,
+    IRONFLOW_WORKER_URL: workerUrlOf(platform),
+  });
   lifecycle.onStop('worker', () => worker.end('SIGTERM'));
-  const app = await startChild('endpoint', appEnv);
+  const app = await startChild(new URL('./endpoint.js', import.meta.url), appEnv);
   lifecycle.onStop('endpoint', () => app.end('SIGKILL'));
   const { ownerUrl } = platform.servers;
   const database = createDatabase({ url: ownerUrl, applicationName: 'bench', maxConnections: 2 });

@@ -1,0 +1,53 @@
+/** Steps and times: nothing that was recorded begins again (I3), and nothing that takes time is over early (I7). Pure. */
+import { examine } from '@ironflow/bench';
+import type { Facts, Violation } from '../facts.js';
+
+/** Postgres' clock and node's are this machine's, read in microseconds and milliseconds. */
+const roundingMs = 2;
+
+export function checkBegunAfterStored({ ledger, stored }: Facts): Violation[] {
+  return examine([...ledger], stored).violations.map(({ run, step, attempt, atMs }) => ({
+    rule: 'a step began after its result was acknowledged',
+    evidence: `run ${run}, ${step} attempt ${attempt} at ${atMs}, stored at ${stored.get(`${run} ${step}`)}`,
+  }));
+}
+
+/** From the first moment that a handler came to a wait until the first that any went past it. */
+export function checkEarly({ ledger }: Facts): Violation[] {
+  const asked = new Map<string, { dueAtMs: number }>();
+  const passed = new Map<string, number>();
+  for (const { what, run, step, atMs, forMs, untilMs } of ledger) {
+    const key = `run ${run}, ${step}`;
+    if (what === 'asked') {
+      const dueAtMs = untilMs ?? atMs + (forMs ?? 0);
+      const known = asked.get(key);
+      if (known === undefined || dueAtMs < known.dueAtMs) asked.set(key, { dueAtMs });
+    } else if (what === 'passed' && atMs < (passed.get(key) ?? Number.POSITIVE_INFINITY)) {
+      passed.set(key, atMs);
+    }
+  }
+  return [...passed].flatMap(([key, atMs]) => {
+    const dueAtMs = asked.get(key)?.dueAtMs ?? Number.POSITIVE_INFINITY;
+    if (atMs + roundingMs >= dueAtMs) return [];
+    return [{ rule: 'a wait was over early', evidence: `${key}: ${Math.round(dueAtMs - atMs)} ms early` }];
+  });
+}
+
+/** An attempt that follows a failed one begins no sooner than Postgres has said that it would. */
+export function checkRetriesEarly({ ledger, steps }: Facts): Violation[] {
+  const dueAtMs = new Map<string, number>();
+  for (const { runId, stepId, attempt, status, dueAtMs: due } of steps) {
+    if (status === 'errored' && due !== null) dueAtMs.set(`${runId} ${stepId} ${attempt}`, due);
+  }
+  return ledger.flatMap(({ what, run, step, attempt, atMs }) => {
+    const due = dueAtMs.get(`${run} ${step} ${attempt - 1}`);
+    if (what !== 'begun' || due === undefined || atMs + roundingMs >= due) return [];
+    const evidence = `run ${run}, ${step} attempt ${attempt}: ${Math.round(due - atMs)} ms early`;
+    return [{ rule: 'a retry began early', evidence }];
+  });
+}
+
+export function countRepeats({ ledger, stored }: Facts): { begun: number; repeats: number } {
+  const { begun, repeats } = examine([...ledger], stored);
+  return { begun, repeats };
+}

@@ -1,0 +1,71 @@
+/** What a client does to the platform over HTTP: each request again, under the same key, until it has been answered. */
+import { createHash } from 'node:crypto';
+import { setTimeout as delay } from 'node:timers/promises';
+
+export interface Answer {
+  status: number;
+  body: unknown;
+}
+
+export interface Requester {
+  /** Until a status that is final: not that of a platform which is out of reach. `again` names others to be patient with. */
+  send(request: Request, again?: (answer: Answer) => boolean): Promise<Answer>;
+  /** How often a request was refused or not answered, by status. */
+  readonly refusals: Record<string, number>;
+}
+
+export interface Request {
+  method: 'GET' | 'POST' | 'PUT';
+  path: string;
+  body?: unknown;
+}
+
+/** A replica that is paused takes requests and answers none. */
+const answeredWithinMs = 4_000;
+const pauseMs = 200;
+/** Longer than any outage that is injected. */
+const givenUpAfterMs = 120_000;
+
+export function createRequester(platform: { url: string; apiKey: string }): Requester {
+  const refusals: Record<string, number> = {};
+  const attempt = async ({ method, path, body }: Request): Promise<Answer | string> => {
+    try {
+      const response = await fetch(platform.url + path, {
+        method,
+        headers: {
+          authorization: `Bearer ${platform.apiKey}`,
+          ...(body === undefined ? {} : { 'content-type': 'application/json' }),
+        },
+        signal: AbortSignal.timeout(answeredWithinMs),
+        ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+      });
+      const text = await response.text();
+      if (response.status >= 500 || response.status === 429) return `status ${response.status}`;
+      return { status: response.status, body: JSON.parse(text) as unknown };
+    } catch {
+      return 'no answer';
+    }
+  };
+  return {
+    refusals,
+    send: async (request, again = () => false) => {
+      const deadlineMs = performance.now() + givenUpAfterMs;
+      for (;;) {
+        const answer = await attempt(request);
+        if (typeof answer !== 'string' && !again(answer)) return answer;
+        if (typeof answer === 'string') refusals[answer] = (refusals[answer] ?? 0) + 1;
+        if (performance.now() > deadlineMs) {
+          const last = typeof answer === 'string' ? answer : `status ${answer.status}`;
+          throw new Error(`${request.method} ${request.path} was not taken: ${last}`);
+        }
+        await delay(pauseMs);
+      }
+    },
+  };
+}
+
+/** A UUID that is the same for the same text. */
+export function uuidOf(text: string): string {
+  const hex = createHash('sha256').update(text).digest('hex');
+  return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-4${hex.slice(13, 16)}-8${hex.slice(17, 20)}-${hex.slice(20, 32)}`;
+}

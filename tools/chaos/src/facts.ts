@@ -1,0 +1,78 @@
+/** What is known when everything is over: all that the oracle may look at. Times are milliseconds of this machine's clock. */
+import type { LedgerLine, StoredTimes } from '@ironflow/bench';
+import type { Accepted } from './load.js';
+
+export interface EventFact {
+  id: string;
+  name: string;
+  data: unknown;
+  source: string;
+  /** The one function it is for. */
+  functionId: string | null;
+  receivedAtMs: number;
+}
+
+export interface RunFact {
+  id: string;
+  eventId: string;
+  functionId: string;
+  status: string;
+  skipReason: string | null;
+  output: unknown;
+  error: { name?: string; message?: string } | null;
+  createdAtMs: number;
+  endedAtMs: number | null;
+}
+
+export interface StepFact {
+  runId: string;
+  stepId: string;
+  attempt: number;
+  type: string;
+  status: string;
+  dueAtMs: number | null;
+  awaitedEventId: string | null;
+}
+
+export interface DeadLetterFact {
+  reason: string;
+  detail: string;
+  runId: string | null;
+}
+
+/** What was heard of a run's end while it happened. */
+export interface EndHeard {
+  runId: string;
+  status: string;
+}
+
+/** Something that should be gone by now. */
+export interface Leftover {
+  what: string;
+  count: number;
+  /** Ids of a few. */
+  examples: string[];
+}
+
+export interface Facts {
+  accepted: Accepted;
+  ledger: readonly LedgerLine[];
+  events: readonly EventFact[];
+  runs: readonly RunFact[];
+  steps: readonly StepFact[];
+  deadLetters: readonly DeadLetterFact[];
+  /** When nats-server stored the result of each step, or Postgres was known to have it. */
+  stored: StoredTimes;
+  endsHeard: readonly EndHeard[];
+  leftovers: readonly Leftover[];
+  /** Processes that ended without having been struck. */
+  deaths: readonly string[];
+  /** From when to when the schedule was registered. */
+  schedule: { fromMs: number; untilMs: number };
+}
+
+export interface Violation {
+  rule: string;
+  /** With the ids that it can be looked up by. */
+  evidence: string;
+}

@@ -1,0 +1,59 @@
+/** What must be gone once nothing happens any more: looked for in Postgres and in the streams. */
+import type { Database } from '@ironflow/database';
+import type { JetStream } from '@ironflow/jetstream';
+import type { StreamName } from '@ironflow/schema';
+import type { Leftover } from './facts.js';
+
+interface Looked {
+  what: string;
+  ids: string;
+  from: string;
+}
+
+const rows: Looked[] = [
+  { what: 'runs that have not ended', ids: 'id', from: 'runs where ended_at is null' },
+  { what: 'events not routed', ids: 'event_id', from: 'unrouted_events' },
+  { what: 'timers', ids: 'run_id', from: 'timers' },
+  { what: 'waits', ids: 'run_id', from: 'waits' },
+  { what: 'signals', ids: 'run_id', from: 'signals' },
+  { what: 'events that are still looked at for waits', ids: 'event_id', from: 'awaited_events' },
+];
+
+/** Streams whose messages go as they are dealt with. */
+const emptied: StreamName[] = ['INGEST', 'STEPS'];
+
+export async function findLeftovers(database: Database, jetstream: JetStream): Promise<Leftover[]> {
+  const leftovers: Leftover[] = [];
+  for (const { what, ids, from } of rows) {
+    const [row] = await database.query<{ count: number; examples: string[] | null }>(
+      {
+        name: `chaos_left_${what.replaceAll(' ', '_')}`,
+        text: `select count(*)::int as count, (array_agg(${ids}::text))[1:5] as examples from ${from}`,
+      },
+      [],
+    );
+    if (row!.count > 0) leftovers.push({ what, count: row!.count, examples: row!.examples ?? [] });
+  }
+  for (const name of emptied) {
+    const { messages } = await jetstream.states.stream(name);
+    if (messages > 0) leftovers.push({ what: `messages in ${name}`, count: messages, examples: [] });
+  }
+  for (const stream of ['EVENTS', 'RESULTS', 'STEPS', 'INGEST'] as const) {
+    for (const { name, pending } of await readConsumers(jetstream, stream)) {
+      if (pending > 0) leftovers.push({ what: `messages pending for ${name}`, count: pending, examples: [] });
+    }
+  }
+  return leftovers;
+}
+
+async function readConsumers({ connection }: JetStream, stream: StreamName) {
+  const reply = await connection.request({ subject: `$JS.API.CONSUMER.LIST.${stream}`, data: '' });
+  if (reply.kind !== 'message') throw new Error(`${stream} cannot be read: ${reply.kind}`);
+  const { consumers = [] } = JSON.parse(Buffer.from(reply.data).toString('utf8')) as {
+    consumers?: { name: string; num_pending: number; num_ack_pending: number }[];
+  };
+  return consumers.map(({ name, num_pending, num_ack_pending }) => ({
+    name,
+    pending: num_pending + num_ack_pending,
+  }));
+}

@@ -1,0 +1,33 @@
+/** Judges from outside of the platform, by facts alone. Pure: no rule asks anything of a part that it judges. */
+import { checkDispositions, checkEvents, checkSent } from './checks/dispositions.js';
+import {
+  checkDeadLetters,
+  checkDeaths,
+  checkEndsAreFinal,
+  checkNothingLeft,
+  checkSchedule,
+  checkTerminal,
+  checkWaitsShareNoEvent,
+} from './checks/ends.js';
+import { checkBegunAfterStored, checkEarly, checkRetriesEarly } from './checks/steps.js';
+import type { Facts, Violation } from './facts.js';
+
+const checks: readonly ((facts: Facts) => Violation[])[] = [
+  checkEvents,
+  checkDispositions,
+  checkSent,
+  checkTerminal,
+  checkEndsAreFinal,
+  checkBegunAfterStored,
+  checkEarly,
+  checkRetriesEarly,
+  checkWaitsShareNoEvent,
+  checkDeadLetters,
+  checkSchedule,
+  checkNothingLeft,
+  checkDeaths,
+];
+
+export function judge(facts: Facts): Violation[] {
+  return checks.flatMap((check) => check(facts));
+}

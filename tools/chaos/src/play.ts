@@ -1,0 +1,211 @@
+/** One run of the suite from its first process to its report. */
+import { earliest, readJournalTimes, readLedger, usageOf } from '@ironflow/bench';
+import { messageOf } from '@ironflow/errors';
+import type { Lifecycle } from '@ironflow/service';
+import { eventually } from '@ironflow/testing';
+import { countRepeats } from './checks/steps.js';
+import { createRequester } from './client.js';
+import type { Requester } from './client.js';
+import type { Facts, Leftover } from './facts.js';
+import { createInjector } from './injection.js';
+import type { Injection } from './injection.js';
+import { findLeftovers } from './leftovers.js';
+import { startLoad } from './load.js';
+import type { Load } from './load.js';
+import { judge } from './oracle.js';
+import type { PlannedFault } from './plan.js';
+import { readDatabase } from './read-facts.js';
+import { measureRecoveries } from './recovery.js';
+import { countRunsByFunction, summarizeRecoveries } from './report.js';
+import type { Report } from './report.js';
+import { setStage } from './stage.js';
+import type { Stage } from './stage.js';
+import { watchStage } from './watch.js';
+import type { Watch } from './watch.js';
+
+export interface ChaosOptions {
+  minutes: number;
+  seed: number;
+  rate: number;
+  replicas: number;
+  cluster: boolean;
+  syncAlways: boolean;
+  plan: readonly PlannedFault[];
+  folder: string;
+  lifecycle: Lifecycle;
+  say: (line: string) => void;
+}
+
+/** Beyond every timer of the load and every sweep of the platform: what is left then stays. */
+const quietWithinMs = 180_000;
+
+export async function playChaos(options: ChaosOptions): Promise<Report> {
+  const { seed, rate, cluster, lifecycle, say } = options;
+  const stage = await setStage({ ...options, isCluster: cluster });
+  const fromMs = Date.now();
+  const memoryAtFirst = await readMemory(stage);
+  const requester = createRequester(stage.platform);
+  const injector = createInjector(stage, say);
+  lifecycle.onStop('injector', () => injector.stop());
+  const watch = watchStage(stage, injector, say);
+  lifecycle.onStop('watch', () => watch.stop());
+  const load = startLoad({ requester, environmentId: stage.environmentId, seed, perSecond: rate });
+  const lasted = new Promise((resolve) => setTimeout(resolve, options.minutes * 60_000));
+  const injection = await injector.play(options.plan);
+  await lasted;
+  say(`${load.accepted.events.length} events were accepted; no more are sent`);
+  const memoryAtLast = await readMemory(stage);
+  await load.finish();
+  const untilMs = Date.now();
+  await endSchedule(requester);
+  const quiet = await comeToRest(stage);
+  say(quiet.afterMs === undefined ? 'it does not come to rest' : `at rest after ${quiet.afterMs} ms`);
+  const facts = await readFacts(stage, {
+    load,
+    injection,
+    watch,
+    leftovers: quiet.leftovers,
+    fromMs,
+    untilMs,
+  });
+  return reportOf(options, {
+    stage,
+    facts,
+    injection,
+    requester,
+    quietAfterMs: quiet.afterMs,
+    memoryAtFirst,
+    memoryAtLast,
+  });
+}
+
+/** The schedule would keep everything busy for ever: its app goes on without a function. */
+async function endSchedule(requester: Requester): Promise<void> {
+  const body = { id: 'chaos-clock', mode: 'pull', functions: [] };
+  const { status } = await requester.send({ method: 'PUT', path: '/v1/apps/chaos-clock', body });
+  if (status >= 300) throw new Error(`the schedule could not be ended: ${status}`);
+}
+
+async function comeToRest({
+  database,
+  jetstream,
+}: Stage): Promise<{ afterMs: number | undefined; leftovers: Leftover[] }> {
+  const startedMs = performance.now();
+  let leftovers: Leftover[] = [];
+  try {
+    await eventually(
+      async () => {
+        leftovers = await findLeftovers(database, jetstream);
+        if (leftovers.length > 0) throw new Error('not at rest');
+      },
+      { timeoutMs: quietWithinMs, intervalMs: 500 },
+    );
+    return { afterMs: Math.round(performance.now() - startedMs), leftovers: [] };
+  } catch (error) {
+    if (leftovers.length === 0) leftovers = [{ what: messageOf(error), count: 1, examples: [] }];
+    return { afterMs: undefined, leftovers };
+  }
+}
+
+interface Gathered {
+  load: Load;
+  injection: Injection;
+  watch: Watch;
+  leftovers: Leftover[];
+  fromMs: number;
+  untilMs: number;
+}
+
+async function readFacts(stage: Stage, gathered: Gathered): Promise<Facts> {
+  const { database, jetstream, ledgerFile } = stage;
+  const { load, injection, watch, leftovers, fromMs, untilMs } = gathered;
+  const stored = await readJournalTimes({
+    connection: jetstream.connection,
+    database,
+    onlyKept: injection.accepted !== undefined,
+  });
+  return {
+    ...(await readDatabase(database)),
+    accepted: load.accepted,
+    ledger: readLedger(ledgerFile),
+    stored: earliest(stored, injection.accepted ?? new Map<string, number>()),
+    endsHeard: watch.endsHeard,
+    deaths: watch.deaths,
+    leftovers,
+    schedule: { fromMs, untilMs },
+  };
+}
+
+interface Played {
+  stage: Stage;
+  facts: Facts;
+  injection: Injection;
+  requester: Requester;
+  quietAfterMs: number | undefined;
+  memoryAtFirst: Memory;
+  memoryAtLast: Memory;
+}
+
+function reportOf(options: ChaosOptions, played: Played): Report {
+  const { facts, injection, stage, memoryAtFirst, memoryAtLast } = played;
+  const recoveries = measureRecoveries(injection.faults, probesOf(facts));
+  const proxyCounts = stage.proxies.map(({ counts }) => counts);
+  const sum = (name: keyof (typeof proxyCounts)[number]): number =>
+    proxyCounts.reduce((total, counts) => total + counts[name], 0);
+  return {
+    seed: options.seed,
+    settings: {
+      minutes: options.minutes,
+      nodes: stage.natsServers.length,
+      replicas: options.replicas,
+      syncAlways: options.syncAlways,
+      eventsPerSecond: options.rate,
+      faults: [...new Set(options.plan.map(({ kind }) => kind.name))],
+    },
+    events: { accepted: facts.accepted.events.length, stored: facts.events.length },
+    runs: countRunsByFunction(facts),
+    steps: countRepeats(facts),
+    refusals: played.requester.refusals,
+    network: {
+      droppedPublishAcks: sum('droppedPublishAcks'),
+      droppedDeliveryAcks: sum('droppedDeliveryAcks'),
+      duplicates: sum('duplicates'),
+    },
+    faults: injection.faults.map(({ recoversFrom: _, ...fault }, index) => ({
+      ...fault,
+      recoveredMs: Math.round(recoveries[index]!.ms),
+    })),
+    recovery: summarizeRecoveries(recoveries),
+    quietAfterMs: played.quietAfterMs,
+    memory: Object.fromEntries(
+      Object.keys(memoryAtLast).map((name) => [
+        name,
+        { atFirstMegabytes: memoryAtFirst[name] ?? 0, atLastMegabytes: memoryAtLast[name]! },
+      ]),
+    ),
+    violations: judge(facts),
+    failures: injection.failures,
+  };
+}
+
+function probesOf({ accepted, runs }: Facts) {
+  const endedAtMs = new Map(runs.map((run) => [run.eventId, run.endedAtMs]));
+  return accepted.events.flatMap(({ id, sentAtMs, isProbe }) => {
+    const ended = endedAtMs.get(id) ?? null;
+    return isProbe && ended !== null ? [{ sentAtMs, endedAtMs: ended }] : [];
+  });
+}
+
+type Memory = Record<string, number>;
+
+/** Resident megabytes of each process; one that was started again meanwhile begins anew. */
+async function readMemory({ services, workers, endpoint, natsServers }: Stage): Promise<Memory> {
+  const processes = [
+    ...[...services, ...workers, endpoint].map(({ name, pid }) => ({ name, pid })),
+    ...natsServers.map(({ serverName, pid }) => ({ name: serverName, pid })),
+  ];
+  const usages = await Promise.all(processes.map(({ pid }) => usageOf(pid, { withChildren: false })));
+  return Object.fromEntries(
+    processes.map(({ name }, index) => [name, Math.round(usages[index]!.rssMegabytes)]),
+  );
+}

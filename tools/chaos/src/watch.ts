@@ -1,0 +1,54 @@
+/** What is seen of the platform while it runs: processes that end without having been struck, and ends of runs as they are told. */
+import { subjectFilters, isTerminal } from '@ironflow/schema';
+import type { EndHeard } from './facts.js';
+import type { Injector } from './injection.js';
+import { startAgain } from './stage.js';
+import type { Stage, Victim } from './stage.js';
+
+export interface Watch {
+  readonly deaths: string[];
+  readonly endsHeard: EndHeard[];
+  stop(): void;
+}
+
+const lookEveryMs = 250;
+
+export function watchStage(stage: Stage, injector: Injector, say: (line: string) => void): Watch {
+  const deaths: string[] = [];
+  const endsHeard: EndHeard[] = [];
+  const restarting = new Set<Victim>();
+  const all: Victim[] = [...stage.services, ...stage.workers, stage.endpoint];
+  const look = setInterval(() => {
+    for (const victim of all) {
+      if (injector.isStruck(victim) || restarting.has(victim) || isAlive(victim.pid)) continue;
+      deaths.push(victim.name);
+      say(`${victim.name} has ended by itself`);
+      restarting.add(victim);
+      // Why it ended is in its log.
+      victim
+        .kill()
+        .then(() => startAgain(victim))
+        .catch(() => undefined)
+        .finally(() => restarting.delete(victim));
+    }
+  }, lookEveryMs);
+  const stopListening = stage.jetstream.notices.onRun(subjectFilters.everyRunNotice, ({ runId, status }) => {
+    if (isTerminal(status)) endsHeard.push({ runId, status });
+  });
+  return {
+    deaths,
+    endsHeard,
+    stop: () => {
+      clearInterval(look);
+      stopListening();
+    },
+  };
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    return process.kill(pid, 0);
+  } catch {
+    return false;
+  }
+}
