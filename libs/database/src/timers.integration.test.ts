@@ -80,7 +80,7 @@ test('a timer fires once it is due and not before: step, run and wake-up change 
     ['night', 'waiting'],
   ]);
   expect(await stateOf(later!)).toMatchObject({ status: 'waiting', wake: 1, steps: [{ status: 'waiting' }] });
-  expect(await scheduler.fireTimers(10)).toEqual({ woken: [], fired: 0, ended: [] });
+  expect(await scheduler.fireTimers(10)).toEqual({ woken: [], fired: 0, held: [], ended: [] });
   const inMs = await scheduler.nextDueInMs();
   expect(inMs).toBeGreaterThan(55_000);
   expect(inMs).toBeLessThanOrEqual(60_000);
@@ -149,7 +149,7 @@ test('a timer of a run that ended wakes nothing; ending takes the timers away', 
   await platform.admin.query(`update runs set status = 'cancelled' where id = $1`, [other!.id]);
   const end = { prev: 1, journalSeq: 2, status: 'failed', error: { name: 'Error', message: 'no' } } as const;
   await collector.apply([yielding(run!, [failed(1, 0)], { ...end, retryInMs: 0 })]);
-  expect(await scheduler.fireTimers(10)).toEqual({ woken: [], fired: 1, ended: [] });
+  expect(await scheduler.fireTimers(10)).toEqual({ woken: [], fired: 1, held: [], ended: [] });
   expect(await stateOf(run!)).toMatchObject({ status: 'failed', wake: 1 });
   expect(await stateOf(other!)).toMatchObject({ status: 'cancelled', wake: 1 });
 });
@@ -158,7 +158,7 @@ test('a run that rests for want of a worker is woken but not to be activated', a
   const [run] = await startRuns(platform, platform.ours.scope, 1);
   await collector.apply([yielding(run!, [sleep({ inMs: 0 })], { status: 'queued', served: 0 })]);
   await scheduler.restForWorker([run!.id]);
-  expect(await scheduler.fireTimers(10)).toEqual({ woken: [], fired: 1, ended: [] });
+  expect(await scheduler.fireTimers(10)).toEqual({ woken: [], fired: 1, held: [], ended: [] });
   expect(await stateOf(run!)).toMatchObject({ status: 'waiting_for_worker', wake: 2 });
 });
 

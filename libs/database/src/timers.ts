@@ -6,7 +6,9 @@
  * 2. The run's row lock covers its timers (the collector adds them under it), so runs are locked first, in
  *    the order of their ids. A run that somebody else holds, or has moved since the statement began, is
  *    skipped: its timers are due still at the next pass.
- * 3. A run whose own retry is not due yet is not woken: its steps are flipped, and the retry finds them so.
+ * 3. A wait does not end in vain before somebody has looked for what it waits for, nor beside a signal or an ended run that
+ *    is there and not taken yet: its timer comes again a moment later, and whoever looks may be quicker.
+ * 4. A run whose own retry is not due yet is not woken: its steps are flipped, and the retry finds them so.
  */
 import type { Failure } from '@ironflow/schema';
 import type { Database, Statement } from './database.js';
@@ -19,14 +21,21 @@ export interface FiredTimers {
   fired: number;
   /** Those that need an activation. */
   woken: RunToActivate[];
+  /** Runs with a wait that is due and has to be looked at first. */
+  held: string[];
   /** Of those whose runs are traced. */
   ended: EndedPause[];
 }
 
 export async function fireTimers(database: Database, limit: number): Promise<FiredTimers> {
   const [row] = await database.query<FiredRow>(fireStatement, [limit, invokeTimedOut]);
-  const { fired, woken, ended } = row!;
-  return { fired, woken: (woken ?? []).map(runToActivate), ended: (ended ?? []).map(toEndedPause) };
+  const { fired, woken, held, ended } = row!;
+  return {
+    fired,
+    woken: (woken ?? []).map(runToActivate),
+    held: held ?? [],
+    ended: (ended ?? []).map(toEndedPause),
+  };
 }
 
 export async function nextDueInMs(database: Database): Promise<number | undefined> {
@@ -37,6 +46,7 @@ export async function nextDueInMs(database: Database): Promise<number | undefine
 interface FiredRow {
   fired: number;
   woken: RunToActivateRow[] | null;
+  held: string[] | null;
   ended: EndedPauseTuple[] | null;
 }
 
@@ -65,8 +75,19 @@ const fireStatement: Statement = {
   ), ending as materialized (
     -- One time for all of it, after the locks were got: what was resolved before them ended before.
     select clock_timestamp() as at from (select count(*) from locked) l
+  ), held as (
+    update timers t set due_at = now() + interval '100 ms' from waits w
+    where t.run_id = any(array(select id from locked)) and t.due_at <= now()
+      and w.run_id = t.run_id and w.step_id = t.step_id and (
+        not w.looked_back
+        or w.kind = 'signal' and exists (
+          select from signals s where s.run_id = w.run_id and s.name = w.name and not s.taken)
+        or w.kind = 'run' and (select a.status from runs a where a.id = w.awaited_run_id)
+          in ('completed', 'failed', 'cancelled', 'skipped'))
+    returning t.run_id, t.step_id
   ), fired as (
-    delete from timers where run_id = any(array(select id from locked)) and due_at <= now()
+    delete from timers t where run_id = any(array(select id from locked)) and due_at <= now()
+      and not exists (select from held h where h.run_id = t.run_id and h.step_id = t.step_id)
     returning run_id, step_id, attempt
   ), flipped as (
     update steps s set
@@ -99,6 +120,7 @@ const fireStatement: Statement = {
     returning r.id, r.environment_id, r.mode, r.app_id, r.function_id, r.event_id, r.status
   )
   select (select count(*)::int from fired) as fired,
+    (select json_agg(distinct run_id) from held) as held,
     (select json_agg(w) from (
       select w.id, w.environment_id, w.mode, w.app_id, w.function_id, w.event_id, ${scopeColumns}
       from woken w join environments e on e.id = w.environment_id where w.status <> 'waiting_for_worker'

@@ -211,14 +211,37 @@ test('a wait in vain ends with its time: null for an event or a signal, an error
   const [run] = await startRuns(platform, platform.ours.scope, 1);
   const child = { kind: 'run' as const, eventId: freshId(), functionId: 'child' };
   await accept(run!, [onPaid('answer'), onSignal('go'), waitOn('child', child)]);
+  await scheduler.lookedBack(await scheduler.waitsOf([run!.id]));
   await platform.admin.query('update timers set due_at = now()');
-  expect(await scheduler.fireTimers(10)).toMatchObject({ fired: 3, woken: [{ runId: run!.id }] });
+  expect(await scheduler.fireTimers(10)).toMatchObject({ fired: 3, held: [], woken: [{ runId: run!.id }] });
   expect(await stepOf(run!, 'answer')).toMatchObject({ status: 'completed', output: null });
   expect(await stepOf(run!, 'go')).toMatchObject({ status: 'completed', output: null });
   expect(await stepOf(run!, 'child')).toMatchObject({ status: 'failed', error: { name: 'InvokeTimeout' } });
   expect(await countOf('waits')).toBe(0);
   const late = { runId: run!.id, stepId: 'answer', output: '1' };
   expect(await scheduler.resolveWaits([late])).toEqual({ resolved: [], woken: [], ended: [] });
+});
+
+test('what is there already is taken first, though the time of the wait is up', async () => {
+  const [run, child] = await startRuns(platform, platform.ours.scope, 2);
+  const awaited = { kind: 'run' as const, eventId: child!.eventId, functionId: child!.functionId };
+  await accept(run!, [onPaid('answer'), onSignal('go'), waitOn('child', awaited)]);
+  const due = () => platform.admin.query('update timers set due_at = now()');
+  const nobodyLooked = { fired: 0, held: [run!.id], woken: [] };
+  await due();
+  expect(await scheduler.fireTimers(10)).toMatchObject(nobodyLooked);
+  await scheduler.lookedBack(await scheduler.waitsOf([run!.id]));
+  const signalId = freshId();
+  await send(run!, '1', signalId);
+  await accept(child!, [], { status: 'completed', output: '2' });
+  await due();
+  expect(await scheduler.fireTimers(10)).toMatchObject({ fired: 1, held: [run!.id] });
+  expect(await stepOf(run!, 'answer')).toMatchObject({ status: 'completed', output: null });
+  const taken = { runId: run!.id, stepId: 'go', signalId };
+  const result = { runId: run!.id, stepId: 'child', output: '2' };
+  expect((await scheduler.resolveWaits([taken, result])).resolved).toHaveLength(2);
+  expect(await stepOf(run!, 'go')).toMatchObject({ output: 1 });
+  expect([await countOf('waits'), await countOf('timers')]).toEqual([0, 0]);
 });
 
 test('a signal is kept until it is taken, taken once, and sent once by its id', async () => {

@@ -127,6 +127,7 @@ function createParts({
     recordPauses,
     // An activation that has just yielded may still hold the subject.
     onWoken: (runs) => void admission.admit(runs, { replacing: true }),
+    onHeld: (runId) => void waits.look(runId),
   });
   const { sweepIntervalMs } = options;
   const sweeps = createSweeps({

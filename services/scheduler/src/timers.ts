@@ -14,6 +14,8 @@ import type { PauseSpans } from './pause-spans.js';
 export interface TimersOptions {
   store: Pick<SchedulerStore, 'fireTimers' | 'nextDueInMs'>;
   onWoken: (runs: RunToActivate[]) => void;
+  /** A wait of the run is due, and what it waits for may be there. */
+  onHeld: (runId: string) => void;
   recordPauses: PauseSpans;
   metrics: Pick<SchedulerMetrics, 'timersFired' | 'timerLateness'>;
   logger: Logger;
@@ -79,9 +81,10 @@ export function createTimers(options: TimersOptions): Timers {
     const expectedAtMs = dueAtMs;
     dueAtMs = Infinity;
     for (let batches = 0; batches < batchesPerPassMax; batches += 1) {
-      const { woken, fired, ended } = await store.fireTimers(batchMax);
+      const { woken, held, fired, ended } = await store.fireTimers(batchMax);
       metrics.timersFired(fired);
       if (woken.length > 0) options.onWoken(woken);
+      for (const runId of held) options.onHeld(runId);
       options.recordPauses(ended);
       if (batches === 0 && fired > 0 && expectedAtMs !== Infinity) {
         metrics.timerLateness(Math.max(0, clock.now() - expectedAtMs) / 1_000);
