@@ -90,6 +90,8 @@ export interface WaitStore {
   runsToLookAt(olderThanMs: number, limit: number): Promise<string[]>;
   /** Routed longer ago than that, awaited then, and not matched yet; in the order of their ids. */
   eventsToMatch(query: EventsToMatchQuery): Promise<StoredEvent[]>;
+  /** An event that was received before this one has its runs still to come. */
+  isUnroutedBefore(event: StoredEvent): Promise<boolean>;
   /** Every wait that was there for them has been asked. */
   eventsMatched(eventIds: readonly string[]): Promise<void>;
 }
@@ -159,6 +161,11 @@ export function createWaitStore(database: Database): WaitStore {
     eventsToMatch: async ({ olderThanMs, after, limit }) => {
       const values = [olderThanMs, after ?? lowestId, limit];
       return (await database.query<StoredEventRow>(toMatchStatement, values)).map(toStoredEvent);
+    },
+    isUnroutedBefore: async ({ scope, receivedAtMs }) => {
+      const values = [scope.environmentId, receivedAtMs];
+      const [row] = await database.query<{ found: boolean }>(unroutedBeforeStatement, values);
+      return row!.found;
     },
     eventsMatched: async (eventIds) => void (await database.query(matchedStatement, [eventIds])),
   };
@@ -286,6 +293,16 @@ const toMatchStatement: Statement = {
     cross join lateral (select ${storedEventColumns} from events where events.id = n.event_id offset 0) v
     join environments e on e.id = v.environment_id
     order by v.id`,
+};
+
+// What could not be routed for an hour needs a repair, and holds nothing else up.
+const unroutedBeforeStatement: Statement = {
+  name: 'unrouted_before',
+  text: `select exists (
+    select from unrouted_events
+    where environment_id = $1 and received_at > now() - interval '1 hour'
+      and received_at < to_timestamp($2::float8 / 1000) + interval '1 ms'
+  ) as found`,
 };
 
 const matchedStatement: Statement = {

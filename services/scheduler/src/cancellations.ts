@@ -1,6 +1,7 @@
 /**
  * Runs that an event cancels: those under way of functions whose `cancelOn` names it, and for which `match` and `if` hold. A
- * run that starts later, or whose own event came later, is not meant.
+ * run whose own event came later is not meant; one whose event came before, but is routed later, is: as long as there may be such
+ * ones, the event is asked again.
  */
 import type { RegistryReader, RunToCancel, SchedulerStore } from '@ironflow/database';
 import type { Notices } from '@ironflow/jetstream';
@@ -13,7 +14,7 @@ import { awaitedEvent, judgeEvent } from './wait-resolution.js';
 import type { AwaitedEvent, EventVerdict } from './wait-resolution.js';
 
 export interface CancellationsOptions {
-  store: Pick<SchedulerStore, 'runsToCancel' | 'requestStopOf'>;
+  store: Pick<SchedulerStore, 'runsToCancel' | 'requestStopOf' | 'isUnroutedBefore'>;
   registries: RegistryReader;
   conditions: Conditions;
   notices: Pick<Notices, 'publishStop'>;
@@ -21,7 +22,7 @@ export interface CancellationsOptions {
 }
 
 export interface Cancellations {
-  /** Whether every run could be judged; asking again asks no run a second time. */
+  /** Whether every run is there and could be judged; asking again asks no run a second time. */
   cancelBy(event: StoredEvent): Promise<boolean>;
 }
 
@@ -50,9 +51,12 @@ export function createCancellations(options: CancellationsOptions): Cancellation
   return {
     cancelBy: async (event) => {
       const registry = await options.registries.get(event.scope.environmentId);
+      const cancellers = cancellersOf(registry, event.name);
+      if (cancellers.length === 0) return true;
       const awaited = awaitedEvent(event);
-      let isDecided = true;
-      for (const { functionId, cancelOn } of cancellersOf(registry, event.name)) {
+      // Before the runs are read: whatever is routed from then on is among them.
+      let isDecided = !(await store.isUnroutedBefore(event));
+      for (const { functionId, cancelOn } of cancellers) {
         if (!(await cancelOf(functionId, cancelOn, awaited))) isDecided = false;
       }
       return isDecided;

@@ -1,7 +1,7 @@
 /** What becomes of runs that were asked to stop and that no executor drives. */
 import { afterAll, afterEach, beforeEach, describe, expect, test } from '@jest/globals';
-import { createApiStore, createCollectorStore } from '@ironflow/database';
-import { subjects } from '@ironflow/schema';
+import { createApiStore, createCollectorStore, registerApp } from '@ironflow/database';
+import { appManifestSchema, subjects } from '@ironflow/schema';
 import type { RunNotice, Scope } from '@ironflow/schema';
 import { eventually, stopSharedServers } from '@ironflow/testing';
 import { createWorld } from './testing/world.js';
@@ -39,6 +39,34 @@ test('a run that was asked to stop is activated, so that somebody ends it', asyn
   await eventually(() => expect(activations).toHaveLength(2));
   expect(activations[1]!.activation.runId).toBe(runId);
 });
+
+test('a run that is routed after the event that cancels it is asked to stop, and none whose event came later', async () => {
+  const ship = { id: 'ship', triggers: onOrder, cancelOn: [{ event: 'cancelled' }] };
+  const url = 'http://127.0.0.1:9/ironflow';
+  await registerApp(
+    world.database,
+    scope.environmentId,
+    appManifestSchema.parse({ ...shop, url, functions: [ship] }),
+  );
+  const query = (name: string, text: string) => world.database.query<{ id: string }>({ name, text }, []);
+  const stopped = () =>
+    query('stopped', 'select event_id as id from runs where stop_requested_at is not null order by id');
+  const events = 'select event_id as id from awaited_events';
+  await world.startScheduler({ sweepIntervalMs: 1_000 });
+  const [overtaken] = await world.store(scope, ['order.placed']);
+  const [cancelling] = await world.store(scope, ['cancelled']);
+  const [later] = await world.store(scope, ['order.placed']);
+  await world.publish([cancelling!, later!]);
+  await eventually(async () => expect(await query('awaited', events)).toHaveLength(1));
+  await eventually(async () => expect(await world.runs()).not.toEqual([]));
+  await world.publish([overtaken!]);
+  await eventually(async () => expect(await stopped()).toEqual([{ id: overtaken!.id }]), {
+    timeoutMs: 20_000,
+  });
+  await eventually(async () => expect(await query('awaited', events)).toEqual([]), { timeoutMs: 20_000 });
+  expect(await stopped()).toHaveLength(1);
+  expect(await world.runs()).toHaveLength(2);
+}, 60_000);
 
 describe('an app without a worker', () => {
   test('has a run that was asked to stop end, and tells who waits for it', async () => {
