@@ -96,7 +96,7 @@ async function claimOutputs(
   entries: JournalEntry[],
 ): Promise<JournalEntry[] | Unclaimed> {
   const claimed = await Promise.all(
-    entries.map((entry) => (isLarge(entry) ? claimOutput(options, entry) : entry)),
+    entries.map(async (entry) => (isLarge(entry) ? claimOutput(options, entry) : entry)),
   );
   const unclaimed = claimed.find((one) => typeof one === 'string');
   return unclaimed ?? claimed.filter((one) => typeof one !== 'string');

@@ -41,3 +41,10 @@ test('steps are told once: whether those of a message that comes again were ever
   expect(announceAccepted(told).notice.steps).toEqual([{ id: 'a', attempt: 1, status: 'completed' }]);
   expect(announceAgain(told)).toMatchObject({ what: 'progressed', notice: { steps: [], journalSeq: 1 } });
 });
+
+test('an output that is claimed is left out of the notice: whoever needs it reads the run', () => {
+  const outputClaim = { hash: `sha256-${'a'.repeat(43)}`, bytes: 70_000 };
+  const entry = run({ kind: 'completed', served: 1, outputClaim });
+  const told = { run: { ...accepted, status: 'completed' as const }, messages: chainOf([[entry]]) };
+  expect(announceAccepted(told).notice).toMatchObject({ outputOmitted: true });
+});

@@ -31,11 +31,7 @@ describe.each(['pull', 'push'])('in %s mode', (mode) => {
     const run = await invoke(`${mode}-together`);
     const sizes = [64 * kibibyte - 1, 64 * kibibyte, 64 * kibibyte + 1, largestBytes, largestBytes];
     expect(run).toMatchObject({ status: 'completed', output: sizes });
-    expect(run.steps.map(({ status, attempt }) => `${status} ${attempt}`)).toEqual(
-      Array(5).fill('completed 1'),
-    );
     expect(lengthsOf(run)).toEqual(sizes);
-    expect(begun.get(`${mode}-together`)).toBe(5);
     await nothingLeft(run);
   }, 90_000);
 
@@ -44,7 +40,6 @@ describe.each(['pull', 'push'])('in %s mode', (mode) => {
     expect(run.status).toBe('completed');
     expect(run.output === largestEscaped).toBe(true);
     expect(run.steps[0]!.output === largestEscaped).toBe(true);
-    expect(begun.get(`${mode}-escaped`)).toBe(1);
     await nothingLeft(run);
   }, 90_000);
 
@@ -118,12 +113,10 @@ function functions(mode: string): IronflowFunction[] {
     child,
     define('together', async ({ step }) => {
       const sizes = [64 * kibibyte - 1, 64 * kibibyte, 64 * kibibyte + 1, largestBytes, largestBytes];
-      const outputs = await Promise.all(
-        sizes.map((bytes, n) => step.run(`large ${n}`, () => (note('together'), textOf(bytes)))),
-      );
+      const outputs = await Promise.all(sizes.map((bytes, n) => step.run(`large ${n}`, () => textOf(bytes))));
       return outputs.map((output) => output.length + 2);
     }),
-    define('escaped', ({ step }) => step.run('escaped', () => (note('escaped'), largestEscaped))),
+    define('escaped', ({ step }) => step.run('escaped', () => largestEscaped)),
     define('beyond-step', ({ step }) =>
       step.run('beyond', () => (note('beyond-step'), textOf(largestBytes + 1))),
     ),

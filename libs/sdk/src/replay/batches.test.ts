@@ -10,7 +10,7 @@ import {
   turn,
 } from '../testing/memory-run.js';
 import { startActivation } from './activation.js';
-import { answerBytesMax, batchBytesMax } from './batches.js';
+import { answerable, answerBytesMax, batchBytesMax } from './batches.js';
 
 const outputLength = 500 * 1024;
 const output = 'x'.repeat(outputLength);
@@ -114,4 +114,14 @@ test('push: an answer has at most 8 MiB of records, and what was left out runs a
   expect(memory.records).toHaveLength(40);
   expect(begun.get('part 0')).toBe(1);
   expect(begun.get('part 39')).toBe(3);
+});
+
+test('a record that is larger than an answer by itself goes alone', () => {
+  const record = (id: string, text: string): StepRecord => ({
+    ...{ id, name: id, attempt: 1, type: 'run', status: 'completed', startedAtMs: 1, endedAtMs: 2 },
+    output: JSON.stringify(text),
+  });
+  const largest = record('largest', '"'.repeat(2 * 1024 * 1024 - 1));
+  expect(bytesOf([largest])).toBeGreaterThan(answerBytesMax);
+  expect(answerable([largest, record('small', 's')])).toEqual([largest]);
 });
