@@ -13,4 +13,5 @@ export type { JetStreamLog } from './log.js';
 export type { Notices } from './notices.js';
 export type { Provisioner } from './provisioner.js';
 export type { Publication, Publisher, PublishResult } from './publisher.js';
+export type { StoredTopicMessage, Topics } from './topics.js';
 export type { ConsumerState, StreamState, StreamStates } from './stream-state.js';

@@ -16,6 +16,8 @@ import { createPublisher } from './publisher.js';
 import type { Publisher } from './publisher.js';
 import { createStreamStates } from './stream-state.js';
 import type { StreamStates } from './stream-state.js';
+import { createTopics } from './topics.js';
+import type { Topics } from './topics.js';
 
 export interface JetStreamOptions extends ConnectionOptions, ProvisionOptions {}
 
@@ -25,6 +27,7 @@ export interface JetStream {
   readonly publisher: Publisher;
   readonly journal: Journal;
   readonly notices: Notices;
+  readonly topics: Topics;
   readonly states: StreamStates;
   bucket(name: BucketName): Bucket;
   consume(
@@ -47,6 +50,7 @@ export async function connectJetStream(options: JetStreamOptions): Promise<JetSt
     publisher,
     journal: createJournal({ connection, publisher, onNoStream, log: options.log }),
     notices: createNotices(connection),
+    topics: createTopics({ connection, publisher, onNoStream }),
     states: createStreamStates(connection),
     bucket: (name) => openBucket({ connection, provisioner, name, log: options.log }),
     consume: (definition, owner) =>

@@ -132,6 +132,10 @@ export {
   eventsQuerySchema,
   functionSchema,
   invokeBodySchema,
+  messageIdSchema,
+  publishAnswerSchema,
+  publishBodySchema,
+  topicMessageSchema,
   cancelRunsAnswerSchema,
   cancelRunsBodySchema,
   signalAnswerSchema,
@@ -167,6 +171,7 @@ export type {
   RegisterAnswer,
   ReplayAnswer,
   ReplayEventsBody,
+  PublishAnswer,
   RerunAnswer,
   RerunBody,
   RerunRunsBody,
@@ -178,6 +183,7 @@ export type {
   CancelRunsAnswer,
   CancelRunsBody,
   SignalAnswer,
+  TopicMessage,
   Step,
 } from './resources.js';
 export {

@@ -23,6 +23,9 @@ export const limits = {
   signalsPerRunMax: 1_000,
   /** Steps of a run that are named because they do not fit its function's code. */
   mismatchedStepsMax: 20,
+  topicDataBytesMax: 512 * 1024,
+  /** Of one environment at once, in one process of the api. */
+  topicSubscriptionsMax: 100,
   functionsPerAppMax: 1_000,
   triggersPerFunctionMax: 20,
   cancelOnPerFunctionMax: 5,

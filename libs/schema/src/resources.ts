@@ -9,6 +9,7 @@ import { limits } from './limits.js';
 import { mismatchSchema } from './mismatch.js';
 import { isTerminal, runStatuses, runStatusSchema } from './run.js';
 import { signalNameSchema, stepIdSchema, stepStatuses, stepTypes } from './step.js';
+import { utf8Text } from './utf8-text.js';
 
 const timestamp = z.iso.datetime();
 const json = z.unknown().describe('any JSON');
@@ -114,6 +115,28 @@ export const signalBodySchema = z.strictObject({
 });
 export const signalAnswerSchema = z.object({ id: uuidSchema });
 export type SignalAnswer = z.infer<typeof signalAnswerSchema>;
+
+export const publishBodySchema = z.strictObject({
+  data: z.unknown().optional().describe('any JSON, at most 512 KiB; `null` by default'),
+  idempotencyKey: utf8Text(limits.idempotencyKeyBytesMax)
+    .min(1)
+    .optional()
+    .describe(
+      'the same key for the same topic within 10 minutes publishes nothing and answers the first message’s id',
+    ),
+});
+/** The place of a message among those of all topics: larger ones came later. */
+export const messageIdSchema = z.string().regex(/^\d{1,16}$/, 'must be the id of a message');
+export const publishAnswerSchema = z.object({ id: messageIdSchema });
+export type PublishAnswer = z.infer<typeof publishAnswerSchema>;
+
+export const topicMessageSchema = z.object({
+  id: messageIdSchema,
+  topic: z.string(),
+  data: json,
+  publishedAt: timestamp,
+});
+export type TopicMessage = z.infer<typeof topicMessageSchema>;
 
 /** One attempt of one step. */
 export const stepSchema = z.object({

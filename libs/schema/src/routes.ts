@@ -4,7 +4,14 @@
  */
 import { z } from 'zod';
 import { appManifestSchema } from './function.js';
-import { appIdSchema, functionIdSchema, slugSchema, uuidSchema } from './identifiers.js';
+import {
+  appIdSchema,
+  emittedEventNameSchema,
+  eventPatternSchema,
+  functionIdSchema,
+  slugSchema,
+  uuidSchema,
+} from './identifiers.js';
 import {
   appSchema,
   bulkAnswerSchema,
@@ -19,6 +26,10 @@ import {
   eventsQuerySchema,
   functionSchema,
   invokeBodySchema,
+  messageIdSchema,
+  publishAnswerSchema,
+  publishBodySchema,
+  topicMessageSchema,
   registerAnswerSchema,
   replayAnswerSchema,
   replayEventsBodySchema,
@@ -71,6 +82,15 @@ const eventParams = z.object({ id: uuidSchema });
 const functionParams = z.object({ id: functionIdSchema });
 const deadLetterParams = z.object({ id: uuidSchema });
 const appParams = z.object({ id: appIdSchema });
+const topicParams = z.object({ topic: emittedEventNameSchema });
+const topicPatternParams = z.object({ topic: eventPatternSchema });
+const topicQuery = z.strictObject({
+  after: messageIdSchema
+    .optional()
+    .describe(
+      'begin behind the message of this id, as far as it is kept; as the header `Last-Event-ID` does',
+    ),
+});
 
 export const emitQuerySchema = z.strictObject({
   wait: waitSchema.optional().describe('how long to wait for the runs to end, such as `30s`'),
@@ -372,6 +392,31 @@ export const routes = {
       'overloaded',
       'database_unavailable',
     ],
+  },
+  publishMessage: {
+    service: 'api',
+    method: 'POST',
+    path: '/v1/topics/:topic/messages',
+    summary: 'Publish a message to a topic',
+    role: 'developer',
+    params: topicParams,
+    query: noQuery,
+    body: publishBodySchema,
+    answers: { 202: { description: 'published; kept for 7 days at most', schema: publishAnswerSchema } },
+    errors: ['topic_data_too_large', 'topic_data_too_deep', 'stream_unavailable'],
+  },
+  watchTopic: {
+    service: 'api',
+    method: 'GET',
+    path: '/v1/topics/:topic/messages',
+    summary:
+      'Messages of a topic, or of all that a pattern such as `orders.*` names, from now on or from a message on',
+    role: 'viewer',
+    params: topicPatternParams,
+    query: topicQuery,
+    answers: {},
+    stream: { event: 'message', schema: topicMessageSchema },
+    errors: ['too_many_subscriptions', 'too_many_streams', 'stream_unavailable'],
   },
   listApps: {
     service: 'api',

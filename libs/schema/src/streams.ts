@@ -84,7 +84,10 @@ export const streams: Record<StreamName, StreamDefinition> = {
     maxAgeMs: 7 * dayMs,
     maxBytes: 512 * mebibyte,
     whenFull: 'drop-oldest',
-    duplicateWindowMs,
+    // Readers of topics go on from a sequence that they have seen.
+    sequenceFromTime: true,
+    // Notices have no ids; those of topics' messages are remembered for as long as a step may take to be tried again.
+    duplicateWindowMs: 5 * duplicateWindowMs,
   },
   DLQ: {
     name: 'DLQ',

@@ -74,6 +74,18 @@ describe('what is built is parsed', () => {
     );
   });
 
+  test('for topics, whose filters stay within their environment', () => {
+    fc.assert(
+      fc.property(place, place, anyEventName, (where, elsewhere, topic) => {
+        const subject = subjects.topicMessage(where, topic);
+        expect(parseSubject(subject)).toEqual({ kind: 'topicMessage', topic, ...where });
+        expect(matches(subjects.topicMessage(where, '>'), subject)).toBe(true);
+        const isSame = where.project === elsewhere.project && where.env === elsewhere.env;
+        expect(matches(subjects.topicMessage(elsewhere, '>'), subject)).toBe(isSame);
+      }),
+    );
+  });
+
   test('for dead letters, whose tail is a subject of its own', () => {
     fc.assert(
       fc.property(place, anyEventName, (where, eventName) => {

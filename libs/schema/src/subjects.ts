@@ -28,6 +28,8 @@ export const subjects = {
     `public.${place.project}.${place.env}.system.waits.${runId}.due`,
   eventRoutedNotice: (place: Place, eventId: string) =>
     `public.${place.project}.${place.env}.system.event.${eventId}.routed`,
+  /** A message of a topic; with a pattern in place of the topic, the filter of its messages. */
+  topicMessage: (place: Place, topic: string) => `public.${place.project}.${place.env}.topic.${topic}`,
   /** Every notice of one run. */
   runNoticesOf: (place: Place, runId: string) => `public.${place.project}.${place.env}.system.run.${runId}.*`,
 } as const;
@@ -70,7 +72,8 @@ export type ParsedSubject =
   | ({ kind: 'deadLetter'; tail: string } & Place)
   | ({ kind: 'runNotice'; runId: string; what: RunNoticeKind } & Place)
   | ({ kind: 'waitsNotice'; runId: string } & Place)
-  | ({ kind: 'eventRoutedNotice'; eventId: string } & Place);
+  | ({ kind: 'eventRoutedNotice'; eventId: string } & Place)
+  | ({ kind: 'topicMessage'; topic: string } & Place);
 
 const subjectPattern = /^[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*$/;
 
@@ -82,6 +85,7 @@ export function parseSubject(subject: string): ParsedSubject | undefined {
   const [root, project, env, kind, ...rest] = tokens;
   if (project === undefined || env === undefined || rest.length === 0) return undefined;
   const place = { project, env };
+  if (root === 'public' && kind === 'topic') return { kind: 'topicMessage', topic: rest.join('.'), ...place };
   if (root === 'public') return kind === 'system' ? parseNotice(place, rest) : undefined;
   if (root !== 'ironflow') return undefined;
   return parseMessage(place, kind, rest);

@@ -18,6 +18,7 @@ export type {
   MapOptions,
   ParallelMode,
   ParallelOptions,
+  PublishOptions,
   SentEvents,
   SettledReason,
   SettledResult,
@@ -61,6 +62,7 @@ export type {
   FunctionConfig,
   FunctionResource,
   Identity,
+  PublishAnswer,
   RegisterAnswer,
   ReplayAnswer,
   RerunAnswer,
@@ -73,4 +75,5 @@ export type {
   RunUpdate,
   SignalAnswer,
   Step,
+  TopicMessage,
 } from '@ironflow/schema';

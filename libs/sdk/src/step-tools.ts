@@ -1,5 +1,5 @@
 /** `step`: what a handler does durably. Steps begin as they are called, not as they are awaited; they do not nest. */
-import type { EmittedEvent, Failure } from '@ironflow/schema';
+import type { EmittedEvent, Failure, PublishAnswer } from '@ironflow/schema';
 import type { Duration } from './duration.js';
 import type { IronflowFunction, Retries, TypedEvent } from './function.js';
 import type { Jsonified } from './output.js';
@@ -14,6 +14,11 @@ export interface StepContext {
 export interface SentEvents {
   /** Of the events, in their order. */
   ids: string[];
+}
+
+export interface PublishOptions {
+  /** Of the step; by default the topic. */
+  name?: string;
 }
 
 export interface StepOptions {
@@ -112,6 +117,12 @@ export interface StepTools {
    * What the platform refuses fails the step at once.
    */
   sendEvent(name: string, events: EmittedEvent | readonly EmittedEvent[]): Promise<SentEvents>;
+  /**
+   * Publishes a message to a topic as a step, for whoever subscribes (`client.topics.subscribe`): at most 512 KiB of JSON, kept for 7
+   * days at most. With a key made of the run and the step, so that a crash before the step is recorded publishes it once, if it
+   * is tried again within 10 minutes. What the platform refuses fails the step at once.
+   */
+  publish(topic: string, data?: unknown, options?: PublishOptions): Promise<PublishAnswer>;
   /**
    * Resolves with the first event of that name for which `if` and `match` hold, or with `null` when there was none in time.
    * Looks back to the moment the run's own event was received, so that one that came early is not missed. An event

@@ -147,7 +147,7 @@ function createApp(logger: Logger, bodyLimitBytes: number): HttpApp {
     keepAliveTimeout: keepAliveTimeoutMs,
     requestTimeout: requestTimeoutMs,
     // Fastify's own limit is below that of the longest id.
-    routerOptions: { maxParamLength: idLengthMax },
+    routerOptions: { maxParamLength: Math.max(idLengthMax, limits.eventNameBytesMax) },
     // While draining, what still arrives on open connections is served: everything behind is stopped later.
     return503OnClosing: false,
     requestIdHeader: false,

@@ -8,7 +8,7 @@ import { createApi } from './api.js';
 const configShape = {
   /** Serves nobody's request: it is for telling services which registries changed. */
   DATABASE_URL: baseConfigShape.DATABASE_URL,
-  /** Live views of runs at once, in one process. */
+  /** Live views of runs at once, in one process, and as many subscriptions of topics. */
   IRONFLOW_RUN_WATCHERS_MAX: z.coerce.number().int().min(1).max(100_000).default(1_000),
 };
 

@@ -9,6 +9,7 @@ import type { Clock, HttpServer, Logger, Metrics, Stoppable } from '@ironflow/se
 import { addHttpRoutes } from './http-routes.js';
 import { createRegistryAnnouncer } from './registry-announcer.js';
 import { createRunStreams } from './run-streams.js';
+import { createTopicStreams } from './topic-streams.js';
 
 export interface ApiOptions {
   jetstream: JetStream;
@@ -40,30 +41,34 @@ export function createApi(options: ApiOptions): Api {
   const { jetstream, database, logger, metrics, clock, http, version } = options;
   const store = createApiStore(database);
   const announcer = createRegistryAnnouncer({ jetstream, database: options.platformDatabase, logger, clock });
-  const streams = createRunStreams({
+  const watching = {
     jetstream,
-    store,
     logger,
     metrics,
     clock,
     ...(options.streamsMax === undefined ? {} : { streamsMax: options.streamsMax }),
     ...(options.heartbeatMs === undefined ? {} : { heartbeatMs: options.heartbeatMs }),
-  });
+  };
+  const streams = createRunStreams({ ...watching, store });
+  const topicStreams = createTopicStreams(watching);
   const authenticator = createAuthenticator(database, options.secrets, {
     ...(options.elapsedMs === undefined ? {} : { elapsedMs: options.elapsedMs }),
   });
-  const { notices } = jetstream;
-  addHttpRoutes(http.app, { authenticator, database, store, announcer, streams, notices, version });
+  const { notices, topics } = jetstream;
+  const base = { authenticator, database, store, announcer, version };
+  addHttpRoutes(http.app, { ...base, streams, topicStreams, notices, topics });
   // The server waits for open answers to end, and streams would go on.
-  options.stopping?.addEventListener('abort', () => void streams.stop(), { once: true });
+  const stopStreams = () => Promise.all([streams.stop(), topicStreams.stop()]);
+  options.stopping?.addEventListener('abort', () => void stopStreams(), { once: true });
 
   return {
     start: async () => {
       streams.start();
+      topicStreams.start();
       announcer.start();
     },
     stop: async () => {
-      await streams.stop();
+      await stopStreams();
       await announcer.stop();
     },
   };

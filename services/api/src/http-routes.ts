@@ -3,8 +3,8 @@ import { randomBytes } from 'node:crypto';
 import { isRefusedData, registerApp } from '@ironflow/database';
 import type { ApiStore, Authenticator, Database } from '@ironflow/database';
 import { IronflowError } from '@ironflow/errors';
-import type { Notices } from '@ironflow/jetstream';
-import { createId, limits, routes } from '@ironflow/schema';
+import type { Notices, Topics } from '@ironflow/jetstream';
+import { createId, limits, messageIdSchema, routes } from '@ironflow/schema';
 import type { Identity, KeyRole, Route } from '@ironflow/schema';
 import { authenticate, principalOf, requirePrincipal } from '@ironflow/service';
 import type { HttpApp } from '@ironflow/service';
@@ -12,10 +12,11 @@ import type { FastifyReply, FastifyRequest, RouteHandlerMethod } from 'fastify';
 import type { z } from 'zod';
 import { checkManifest } from './manifest-rules.js';
 import { describeOpenapi } from './openapi.js';
+import { payloadText } from './payload-text.js';
 import type { RegistryAnnouncer } from './registry-announcer.js';
 import { runNotFound } from './run-streams.js';
 import type { RunStreams } from './run-streams.js';
-import { signalText } from './signal-text.js';
+import type { TopicStreams } from './topic-streams.js';
 
 export interface HttpRoutesOptions {
   authenticator: Authenticator;
@@ -23,6 +24,8 @@ export interface HttpRoutesOptions {
   store: ApiStore;
   announcer: RegistryAnnouncer;
   streams: RunStreams;
+  topicStreams: TopicStreams;
+  topics: Pick<Topics, 'publish'>;
   notices: Pick<Notices, 'publishStop' | 'publishWaits'>;
   version: string;
 }
@@ -38,6 +41,7 @@ export function addHttpRoutes(app: HttpApp, options: HttpRoutesOptions): void {
     });
     addRuns(routed, options);
     addEvents(routed, options);
+    addTopics(routed, options);
     addDeadLetters(routed, options);
     addRegistry(routed, options);
     addIdentity(routed, options);
@@ -80,7 +84,12 @@ function addRuns(app: HttpApp, options: HttpRoutesOptions): void {
     const { scope } = principalOf(request);
     const { name, data, id = createId(Date.now(), randomBytes(idRandomBytes)) } = request.body;
     const runId = request.params.id;
-    const outcome = await store.sendSignal(scope.environmentId, { runId, id, name, data: signalText(data) });
+    const outcome = await store.sendSignal(scope.environmentId, {
+      runId,
+      id,
+      name,
+      data: payloadText('signal', data),
+    });
     if (outcome === 'not_found') throw runNotFound();
     if (outcome === 'ended') throw new IronflowError('conflict', 'run_ended', 'the run has ended');
     if (outcome === 'too_many') {
@@ -123,6 +132,34 @@ function addEvents(app: HttpApp, options: HttpRoutesOptions): void {
     if (event === undefined) throw notFound('event');
     return event;
   });
+}
+
+function addTopics(app: HttpApp, options: HttpRoutesOptions): void {
+  serve(app, options, routes.publishMessage, async (request, reply) => {
+    const { data, idempotencyKey: key } = request.body;
+    const message = { topic: request.params.topic, data: payloadText('topic', data) ?? 'null', key };
+    const sequence = await options.topics.publish(principalOf(request).scope, message);
+    return reply.code(202).send({ id: String(sequence) });
+  });
+  serve(app, options, routes.watchTopic, async (request, reply) => {
+    await options.topicStreams.subscribe({
+      scope: principalOf(request).scope,
+      pattern: request.params.topic,
+      after: lastSeenOf(request.query.after, request.headers['last-event-id']),
+      open: () => {
+        reply.hijack();
+        return reply.raw.writeHead(200, { ...streamHeaders, 'x-request-id': request.id });
+      },
+      isAllowed: () => isStillAllowed(options.authenticator, request, routes.watchTopic.role),
+    });
+    return reply;
+  });
+}
+
+/** A browser that connects again says it in the header, and knows better than the address it was given first. */
+function lastSeenOf(after: string | undefined, header: string | string[] | undefined): number | undefined {
+  const last = messageIdSchema.safeParse(header).data ?? after;
+  return last === undefined ? undefined : Number(last);
 }
 
 function addDeadLetters(app: HttpApp, options: HttpRoutesOptions): void {

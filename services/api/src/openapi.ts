@@ -123,7 +123,7 @@ function describeErrorAnswers(route: Route): Json {
   if (route.body !== undefined) statuses.push(413, 415);
   if (route.errors?.some((code) => code.endsWith('_not_found'))) statuses.push(404);
   if (route.errors?.some((code) => /_(taken|reused|ended|replayable)$/.test(code))) statuses.push(409);
-  if (route.errors?.some((code) => code.endsWith('_rate_exceeded'))) statuses.push(429);
+  if (route.errors?.some((code) => /_rate_exceeded$|^too_many_subscriptions$/.test(code))) statuses.push(429);
   return Object.fromEntries(
     statuses.map((status) => [status, { $ref: `#/components/responses/${errorAnswers[status][0]}` }]),
   );

@@ -197,7 +197,7 @@ function createStream(
 }
 
 /** Resolves when everything is on its way, or nobody is there any more. */
-async function finish(response: ServerResponse): Promise<void> {
+export async function finish(response: ServerResponse): Promise<void> {
   if (response.closed || response.destroyed) return;
   await new Promise<void>((resolve) => {
     response.once('finish', resolve).once('close', resolve).end();
@@ -213,8 +213,8 @@ export function runNotFound(): IronflowError {
   return new IronflowError('not_found', 'run_not_found', 'there is no run of that id in this environment');
 }
 
-function tooManyStreams(): IronflowError {
-  return new IronflowError('unavailable', 'too_many_streams', 'too many runs are being watched', {
+export function tooManyStreams(): IronflowError {
+  return new IronflowError('unavailable', 'too_many_streams', 'too much is being watched here', {
     retryAfterSeconds: 5,
   });
 }

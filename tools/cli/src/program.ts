@@ -7,6 +7,7 @@ import { eventCommands } from './commands/events.js';
 import { functionCommands } from './commands/functions.js';
 import { platformCommands } from './commands/platform.js';
 import { runCommands } from './commands/runs.js';
+import { topicCommands } from './commands/topics.js';
 import { printFailure } from './output.js';
 import { ReportedFailure } from './reported-failure.js';
 import type { Terminal } from './terminal.js';
@@ -53,6 +54,7 @@ function createProgram(terminal: Terminal, json: boolean): Command {
     appCommands(terminal),
     ...eventCommands(terminal),
     runCommands(terminal),
+    topicCommands(terminal),
     deadLetterCommands(terminal),
     functionCommands(terminal),
     doctorCommand(terminal),

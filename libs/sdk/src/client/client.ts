@@ -13,6 +13,7 @@ import type {
   EventsQuery,
   FunctionResource,
   Identity,
+  PublishAnswer,
   RegisterAnswer,
   ReplayAnswer,
   RerunAnswer,
@@ -22,6 +23,7 @@ import type {
   RunsQuery,
   RunUpdate,
   SignalAnswer,
+  TopicMessage,
 } from '@ironflow/schema';
 import { parseTraceparent } from '@ironflow/schema';
 import { ConfigurationError } from '../configuration-error.js';
@@ -33,6 +35,7 @@ import type { IronflowFunction } from '../function.js';
 import { cancelInPages, inPages } from './bulk.js';
 import type { CancelFilter, BulkOptions, BulkResult, ReplayFilter, RerunFilter } from './bulk.js';
 import { createHttp } from './http.js';
+import { subscribe } from './subscribe.js';
 import { watchRun } from './watch.js';
 
 export interface WaitOptions {
@@ -100,6 +103,22 @@ export interface Client {
    * `run_ended` once the run has ended.
    */
   signal(runId: string, name: string, data?: unknown): Promise<SignalAnswer>;
+  readonly topics: {
+    /** The same key for the same topic within 10 minutes publishes nothing more. */
+    publish(
+      topic: string,
+      data?: unknown,
+      options?: { idempotencyKey?: string; signal?: AbortSignal },
+    ): Promise<PublishAnswer>;
+    /**
+     * Messages of a topic, or of all that a pattern such as `orders.*` names, from now on, or those behind the message of an
+     * id (`after`) that are still kept. Connects again when it is cut off, and misses nothing meanwhile.
+     */
+    subscribe(
+      pattern: string,
+      options?: { after?: string; signal?: AbortSignal },
+    ): AsyncIterableIterator<TopicMessage>;
+  };
   readonly events: {
     list(query?: Partial<EventsQuery>): Promise<EventsPage>;
     get(eventId: string): Promise<EventDetail>;
@@ -173,6 +192,16 @@ export function createClient(options: PlatformOptions = {}): Client {
     signal: async (runId, name, data) => {
       const body = jsonOf({ name, data, id: randomUUID() });
       return http.json({ method: 'POST', path: `/v1/runs/${encodeURIComponent(runId)}/signals`, body });
+    },
+    topics: {
+      publish: async (topic, data, { idempotencyKey = randomUUID(), signal } = {}) =>
+        http.json({
+          method: 'POST',
+          path: `/v1/topics/${encodeURIComponent(topic)}/messages`,
+          body: jsonOf({ data, idempotencyKey }),
+          signal,
+        }),
+      subscribe: (pattern, options = {}) => subscribe({ ...options, http, pattern }),
     },
     events: {
       list: (query) => get('/v1/events', query),

@@ -56,6 +56,7 @@ export function serve(options: ServeOptions): ServeHandler {
   const platform: PlatformCalls = {
     emit: async (...sent) => createClient(options).emit(...sent),
     invoke: async (...called) => createClient(options).invoke(...called),
+    topics: { publish: async (...published) => createClient(options).topics.publish(...published) },
   };
   const call = createPushCalls({ definitions, keys, dev, platform, log: options.log ?? logToStderr });
   const register = sharedRegistration(options);

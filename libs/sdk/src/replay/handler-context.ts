@@ -1,7 +1,7 @@
 /** Makes the one object that a handler gets: its event, checked against the schema, and its `step`. */
 import { messageOf } from '@ironflow/errors';
 import { describeIssue, retryPolicySchema } from '@ironflow/schema';
-import type { DeliveredEvent, EmittedEvent, Invocation, StepRecord } from '@ironflow/schema';
+import type { DeliveredEvent, EmittedEvent, Invocation, PublishAnswer, StepRecord } from '@ironflow/schema';
 import type { RetryPolicy } from '@ironflow/retry-policy';
 import { parseDuration, readStepTimeout } from '../duration.js';
 import { ConfigurationError } from '../configuration-error.js';
@@ -11,6 +11,7 @@ import type { Logger } from '../logger.js';
 import type { Jsonified } from '../output.js';
 import type {
   InvokeStepOptions,
+  PublishOptions,
   SentEvents,
   StepContext,
   StepOptions,
@@ -24,6 +25,7 @@ import { withParallel } from './parallel-tools.js';
 import type { SingleTools } from './parallel-tools.js';
 import { createSendEvents } from './send-events.js';
 import type { PlatformCalls } from './platform-calls.js';
+import { publishOnce } from './publish.js';
 import type { SendEvents } from './send-events.js';
 import { checkName, checkPatchId } from './step-name.js';
 import { createWaitSteps } from './wait-steps.js';
@@ -87,10 +89,12 @@ function createSingleTools(options: {
   policy: RetryPolicy;
   stepTimeoutMs: number | undefined;
   sendEvents: SendEvents;
+  platform: PlatformCalls;
+  invocation: Invocation;
   waits: () => WaitSteps;
   now: () => number;
 }): SingleTools {
-  const { call, patched, sendEvents, waits, policy, stepTimeoutMs, now } = options;
+  const { call, patched, sendEvents, platform, invocation, waits, policy, stepTimeoutMs, now } = options;
   const named = (name: string, step: () => StepWork) =>
     attempted(() => {
       checkName(name);
@@ -122,6 +126,14 @@ function createSingleTools(options: {
         const work = ({ signal }: StepContext, stepId: string) => sendEvents(list, stepId, signal);
         return call({ type: 'run', name, work, policy, timeoutMs: stepTimeoutMs });
       }) as Promise<SentEvents>,
+    publish: (topic: string, data?: unknown, { name = topic }: PublishOptions = {}) =>
+      attempted(() => {
+        checkName(name);
+        const { id: runId } = invocation.run;
+        const work = ({ signal }: StepContext, stepId: string) =>
+          publishOnce(platform, { topic, data }, { runId, stepId, signal });
+        return call({ type: 'run', name, work, policy, timeoutMs: stepTimeoutMs });
+      }) as Promise<PublishAnswer>,
     waitForEvent: <Data>(name: string, given: WaitForEventOptions) =>
       named(name, () => waits().event(name, given)) as Promise<TypedEvent<Data> | null>,
     waitForSignal: <Data>(name: string, given: WaitForSignalOptions = {}) =>

@@ -89,6 +89,8 @@ function named(single: SingleTools, prefix: string): SingleTools {
   return {
     run: (name, work, options) => unattended(async () => single.run(within(name), work, options)),
     sendEvent: (name, events) => unattended(async () => single.sendEvent(within(name), events)),
+    publish: (topic, data, options) =>
+      unattended(async () => single.publish(topic, data, { name: within(options?.name ?? topic) })),
     waitForEvent: (name, options) => unattended(async () => single.waitForEvent(within(name), options)),
     // Whoever sends it knows nothing of branches.
     waitForSignal: (name, options) =>

@@ -58,7 +58,11 @@ export interface Activate {
 
 export const standingStill: StartTimer = () => () => {};
 const nothingAsked = () => Promise.reject(new Error('nothing is asked of the platform here'));
-export const asksNothing: PlatformCalls = { emit: nothingAsked, invoke: nothingAsked };
+export const asksNothing: PlatformCalls = {
+  emit: nothingAsked,
+  invoke: nothingAsked,
+  topics: { publish: nothingAsked },
+};
 /** Patience is over as soon as the event loop has come round. */
 export const impatient: StartTimer = (delayMs, callback) => {
   const timer = delayMs < 1_000 ? setImmediate(callback) : undefined;

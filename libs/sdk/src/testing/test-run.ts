@@ -35,6 +35,8 @@ export interface TestResult<Output = unknown> {
   steps: TestStep[];
   /** What `step.sendEvent` sent: each event once, as the platform keeps it. */
   sent: EmittedEvent[];
+  /** What `step.publish` published: each message once. */
+  published: { topic: string; data: unknown }[];
   /** Of the function's `logger`, and warnings of the SDK. */
   logs: LogLine[];
   /** Keys of `steps` that no step asked for: a name that is misspelt leaves its step to do its work. */
@@ -84,6 +86,7 @@ class VirtualRun {
   private readonly mocks: StepMocks;
   private readonly logs: LogLine[] = [];
   private readonly sent = new Map<string, EmittedEvent>();
+  private readonly published = new Map<string, { topic: string; data: unknown }>();
   private readonly crashes: number[];
   private clockMs: number;
 
@@ -178,6 +181,12 @@ class VirtualRun {
       return { ids };
     },
     invoke: async () => ({ ids: [invokedEventId] }),
+    topics: {
+      publish: async (topic, data, { idempotencyKey: key = `${this.published.size}` } = {}) => {
+        if (!this.published.has(key)) this.published.set(key, { topic, data });
+        return { id: String([...this.published.keys()].indexOf(key) + 1) };
+      },
+    },
   };
 
   private resultOf(end: EndOutcome): TestResult {
@@ -191,6 +200,7 @@ class VirtualRun {
         return { id, name, type, status, attempts: attempt, output: readOutput(output), error };
       }),
       sent: [...this.sent.values()],
+      published: [...this.published.values()],
       logs: this.logs,
       unusedMocks: this.mocks.unusedKeys,
       now: () => this.now(),
