@@ -17,7 +17,7 @@ const publishing = createFunction({ id: 'publishing', triggers: [] }, async ({ s
 });
 
 test('a message is published once, though a crash runs its step again; steps are named by the topic', async () => {
-  const result = await createTestRun(publishing, { crashAfter: [0, 1] }).execute();
+  const result = await createTestRun(publishing, { crashAfter: [1, 2] }).execute();
   expect(result).toMatchObject({ status: 'completed', output: [{ id: '1' }, { id: '2' }] });
   expect(result.published.slice(0, 2)).toEqual([
     { topic: 'orders.shipped', data: { order: 1 } },

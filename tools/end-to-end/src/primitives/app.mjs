@@ -34,11 +34,12 @@ function work(run, what, signal) {
 const asked = new Map([
   ['/v1/events', 'answer to emit'],
   ['/v1/invocations', 'answer to invoke'],
+  ['/v1/topics', 'answer to publish'],
 ]);
 const ask = globalThis.fetch;
 globalThis.fetch = async (url, options) => {
   const answer = await ask(url, options);
-  const what = asked.get(new URL(url).pathname);
+  const what = asked.get(new URL(url).pathname.split('/', 3).join('/'));
   if (what !== undefined) await work({ id: 'platform' }, what);
   return answer;
 };

@@ -12,6 +12,7 @@ export const primitiveNames = [
   'step.invoke',
   'step.invokeAsync',
   'step.sendEvent',
+  'step.publish',
   'step.map',
   'step.parallel',
   'Promise.all',

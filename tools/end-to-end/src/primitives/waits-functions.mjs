@@ -8,6 +8,8 @@ export function functions(mode, work) {
     step.invokeAsync('ask', { function: event.data.function ?? `${mode}-child`, data: event.data });
   const sendEvent = ({ step, event }) =>
     step.sendEvent('ask', { name: event.data.event ?? `${mode}.child`, data: event.data });
+  const publish = ({ step, run, event }) =>
+    step.publish(event.data.topic ?? `published.${run.id}`, 'shipped', { name: 'ask' });
   /** An attempt's time is bounded by the function where the step takes no `timeout`. */
   const bounded = { stepTimeout: 500 };
   return [
@@ -35,6 +37,8 @@ export function functions(mode, work) {
     framed('invokeAsync-bounded', invokeAsync, bounded),
     framed('sendEvent', sendEvent),
     framed('sendEvent-bounded', sendEvent, bounded),
+    framed('publish', publish),
+    framed('publish-bounded', publish, bounded),
     define(
       'child',
       async ({ step, run, event }) => {

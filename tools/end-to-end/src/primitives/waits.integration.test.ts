@@ -38,6 +38,18 @@ const onlyChildShipped = async (world: CaseWorld, run: RunDetail) =>
     expect(await childrenOf(world, run)).toMatchObject([{ status: 'completed', output: 'shipped' }]);
   });
 
+/** A message behind it shows that there is no second one. */
+const onlyOneMessage = async ({ tenant }: CaseWorld, { id }: RunDetail): Promise<void> => {
+  const topic = `published.${id}`;
+  await tenant.client.topics.publish(topic, 'the last');
+  const published: unknown[] = [];
+  for await (const { data } of tenant.client.topics.subscribe(topic, { after: '0' })) {
+    published.push(data);
+    if (data === 'the last') break;
+  }
+  expect(published).toEqual(['shipped', 'the last']);
+};
+
 /** Steps that ask something of the platform, between whose answer and their record a crash may come. */
 function asking(of: {
   name: string;
@@ -45,7 +57,10 @@ function asking(of: {
   answer: string;
   wrong: object;
   rule: string;
+  /** What it asked for is done, once. */
+  once?: (world: CaseWorld, run: RunDetail) => Promise<void>;
 }): Primitive {
+  const { once = onlyChildShipped } = of;
   const held = async (world: CaseWorld, name: string) => {
     world.app.hold(of.answer);
     const runId = await world.start(name);
@@ -58,7 +73,7 @@ function asking(of: {
       happy: async (world) => {
         const run = await world.run(of.function);
         expect(run.status).toBe('completed');
-        await onlyChildShipped(world, run);
+        await once(world, run);
       },
       failure: async ({ run }) => {
         expect(await run(of.function, of.wrong)).toMatchObject({
@@ -75,19 +90,19 @@ function asking(of: {
           expect.objectContaining({ id: 'ask', error: expect.objectContaining({ name: 'StepTimeout' }) }),
         );
         expect(run.status).toBe('completed');
-        await onlyChildShipped(world, run);
+        await once(world, run);
       },
       crash: async (world) => {
         const runId = await held(world, of.function);
         const run = await world.crash(runId);
         expect(run.status).toBe('completed');
-        await onlyChildShipped(world, run);
+        await once(world, run);
       },
       cancel: async (world) => {
         const runId = await held(world, of.function);
         const run = await world.cancel(runId);
         // What was asked of the platform before is done: it belongs to nobody any more.
-        await onlyChildShipped(world, run);
+        await once(world, run);
       },
     },
   };
@@ -252,6 +267,14 @@ describePrimitives('waits', [
     answer: 'answer to emit',
     wrong: { event: 'ironflow.mine' },
     rule: 'ironflow.',
+  }),
+  asking({
+    name: 'step.publish',
+    function: 'publish',
+    answer: 'answer to publish',
+    wrong: { topic: 'ironflow.mine' },
+    rule: 'ironflow.',
+    once: onlyOneMessage,
   }),
 ]);
 
