@@ -56,13 +56,15 @@ describe('outputs that are too large for the journal', () => {
   }, 60_000);
 
   test('push: go the same way, with the run’s own beside them', async () => {
-    const records = [completed('a', largest)];
-    const endpoint = await open(answer({ v: 1, records, outcome: { kind: 'completed', output: largest } }));
+    const records = [completed('a', large('a'))];
+    const endpoint = await open(
+      answer({ v: 1, records, outcome: { kind: 'completed', output: large('r') } }),
+    );
     const run = await suite.createPushRun(endpoint.url);
     await start();
     await world.activate(run);
     const entries = await ended(run);
-    expect(claims(entries)).toEqual([claimFor(largest), claimFor(largest)]);
+    expect(claims(entries)).toEqual([claimFor(large('a')), claimFor(large('r'))]);
     expect((await stored(run)).map(({ step_id }) => step_id)).toEqual(['', 'a']);
   }, 60_000);
 

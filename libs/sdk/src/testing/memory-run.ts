@@ -87,6 +87,7 @@ export function activate(options: Activate): Promise<Outcome | 'crashed'> {
 
 function platformOf(run: MemoryRun): PlatformCalls {
   return {
+    topics: { publish: nothingAsked },
     emit: async (events) => {
       const sent = Array.isArray(events) ? (events as EmittedEvent[]) : [events as EmittedEvent];
       run.sent.push(...sent);
