@@ -128,7 +128,7 @@ describe('what was not built here', () => {
     'ironflow.p.e.cancel.run.more',
     'ironflow.p.e.nothing.a',
     'other.p.e.events.a',
-    'public.p.e.topic.run.id.completed',
+    'public.p.e.entity.run.id.completed',
     'public.p.e.system.run.id.unheard-of',
     'public.p.e.system.event.id.completed',
     'public.p.e.system.run.id',
