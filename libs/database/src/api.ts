@@ -20,7 +20,7 @@ import type {
   RunStatus,
   RunUpdate,
 } from '@ironflow/schema';
-import { isTerminal, limits } from '@ironflow/schema';
+import { approvalOfSignal, isTerminal, limits } from '@ironflow/schema';
 import { countRunsToStop, requestStops } from './bulk-stops.js';
 import type { RunToStop } from './bulk-stops.js';
 import type { Database, Queryable, Statement } from './database.js';
@@ -276,8 +276,33 @@ async function readRun(
   const [invoked] = await transaction.query<{ run_id: string }>(invokedByStatement, [environmentId, runId]);
   const invokedBy = invoked === undefined ? {} : { invokedBy: invoked.run_id };
   const mismatch = run.mismatch === null ? {} : { mismatch: run.mismatch };
-  return { ...toRun(run), ...invokedBy, ...mismatch, steps: steps.map(toStep) };
+  const approvals = await readApprovals(transaction, { environmentId, runId, steps });
+  return { ...toRun(run), ...invokedBy, ...mismatch, steps: steps.map(toStep), ...approvals };
 }
+
+async function readApprovals(
+  transaction: Queryable,
+  { environmentId, runId, steps }: { environmentId: string; runId: string; steps: readonly StepRow[] },
+): Promise<Pick<RunDetail, 'approvals'>> {
+  const waiting = steps.filter(({ type, status }) => type === 'wait_for_signal' && status === 'waiting');
+  if (waiting.length === 0) return {};
+  const rows = await transaction.query<{ step_id: string; name: string }>(signalWaitsStatement, [
+    environmentId,
+    runId,
+  ]);
+  const approvals = rows.flatMap(({ step_id, name: signal }) => {
+    const name = approvalOfSignal(signal);
+    const dueAt = waiting.find((step) => step.step_id === step_id)?.due_at;
+    return name === undefined ? [] : [{ name, ...(dueAt ? { dueAt: dueAt.toISOString() } : {}) }];
+  });
+  return approvals.length === 0 ? {} : { approvals };
+}
+
+const signalWaitsStatement: Statement = {
+  name: 'signal_waits',
+  text: `select step_id, name from waits
+    where environment_id = $1 and run_id = $2 and kind = 'signal' order by created_at, place`,
+};
 
 const runResultStatement: Statement = {
   name: 'run_result',

@@ -26,6 +26,8 @@ export interface SealedDataKey {
 export interface Secrets {
   /** Keys the hashes of API keys; derived from the master key, so there is one secret to keep. */
   readonly apiKeyPepper: Uint8Array;
+  /** Keys the hashes of one-time links. */
+  readonly approvalPepper: Uint8Array;
   /** A fresh data key, wrapped. */
   sealedDataKey(of: { environmentId: string; version: number }): SealedDataKey;
   seal(dataKey: SealedDataKey, place: SecretPlace, plain: string): Buffer;
@@ -53,6 +55,7 @@ export function createEnvelope(masterKey: string): Secrets {
   };
   return {
     apiKeyPepper: derive(master, 'ironflow api key pepper'),
+    approvalPepper: derive(master, 'ironflow approval pepper'),
     sealedDataKey: (of) => ({
       ...of,
       masterKeyId,

@@ -1,4 +1,6 @@
 export { createApiStore } from './api.js';
+export { createApprovalStore } from './approvals.js';
+export type { ApprovalState, ApprovalStore, DecisionOutcome, FoundApproval } from './approvals.js';
 export type { ApiStore } from './api.js';
 export { createAuthenticator } from './authentication.js';
 export type { Authenticator, AuthenticatorOptions, Principal } from './authentication.js';

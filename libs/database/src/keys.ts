@@ -1,6 +1,7 @@
 /**
- * API keys: `ifk_`, 256 random bits in base62, and a CRC-32 of them in base62, so that a mistyped key is
- * known without asking anybody. Only a keyed hash is stored. Pure: randomness and pepper are the caller's.
+ * API keys and the tokens of one-time links: `ifk_` or `ifa_`, 256 random bits in base62, and a CRC-32 of them in base62, so
+ * that a mistyped one is known without asking anybody. Only a keyed hash is stored. Pure: randomness and pepper are the
+ * caller's.
  */
 import { createHmac } from 'node:crypto';
 import { crc32 } from 'node:zlib';
@@ -9,25 +10,12 @@ export type ParsedApiKey = { ok: true; key: string } | { ok: false; reason: stri
 
 /** `random` is exactly 32 random bytes. */
 export function createApiKey(random: Uint8Array): string {
-  if (random.length !== secretBytes) throw new RangeError(`an API key takes ${secretBytes} random bytes`);
-  const secret = base62(BigInt(`0x${Buffer.from(random).toString('hex')}`), secretDigits);
-  return `${prefix}${secret}${checksumOf(secret)}`;
+  return createSecret(apiKeyPrefix, random);
 }
 
 export function parseApiKey(text: string): ParsedApiKey {
-  if (!text.startsWith(prefix)) return { ok: false, reason: `an API key begins with "${prefix}"` };
-  const body = text.slice(prefix.length);
-  if (body.length !== secretDigits + checksumDigits || !/^[0-9A-Za-z]+$/.test(body)) {
-    return {
-      ok: false,
-      reason: `an API key has ${secretDigits + checksumDigits} letters and digits after "${prefix}"`,
-    };
-  }
-  const secret = body.slice(0, secretDigits);
-  if (checksumOf(secret) !== body.slice(secretDigits)) {
-    return { ok: false, reason: 'the checksum of the API key does not fit: it was mistyped or cut' };
-  }
-  return { ok: true, key: text };
+  const rule = brokenRule(text, { prefix: apiKeyPrefix, what: 'an API key' });
+  return rule === undefined ? { ok: true, key: text } : { ok: false, reason: rule };
 }
 
 /** What is stored and looked up: useless to whoever reads the table without the pepper. */
@@ -35,12 +23,43 @@ export function hashApiKey(key: string, pepper: Uint8Array): Buffer {
   return createHmac('sha256', pepper).update(key).digest();
 }
 
-const prefix = 'ifk_';
+/** Of a link: `random` is exactly 32 random bytes. */
+export function createLinkToken(random: Uint8Array): string {
+  return createSecret(linkTokenPrefix, random);
+}
+
+export function isLinkToken(text: string): boolean {
+  return brokenRule(text, { prefix: linkTokenPrefix, what: 'a link' }) === undefined;
+}
+
+export function hashLinkToken(token: string, pepper: Uint8Array): Buffer {
+  return createHmac('sha256', pepper).update(token).digest();
+}
+
+const apiKeyPrefix = 'ifk_';
+const linkTokenPrefix = 'ifa_';
 const digits = '0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz';
 const secretBytes = 32;
 /** 62^43 > 2^256, 62^6 > 2^32. */
 const secretDigits = 43;
 const checksumDigits = 6;
+
+function createSecret(prefix: string, random: Uint8Array): string {
+  if (random.length !== secretBytes) throw new RangeError(`a secret takes ${secretBytes} random bytes`);
+  const secret = base62(BigInt(`0x${Buffer.from(random).toString('hex')}`), secretDigits);
+  return `${prefix}${secret}${checksumOf(secret)}`;
+}
+
+function brokenRule(text: string, { prefix, what }: { prefix: string; what: string }): string | undefined {
+  if (!text.startsWith(prefix)) return `${what} begins with "${prefix}"`;
+  const body = text.slice(prefix.length);
+  if (body.length !== secretDigits + checksumDigits || !/^[0-9A-Za-z]+$/.test(body)) {
+    return `${what} has ${secretDigits + checksumDigits} letters and digits after "${prefix}"`;
+  }
+  const secret = body.slice(0, secretDigits);
+  if (checksumOf(secret) === body.slice(secretDigits)) return undefined;
+  return `the checksum of ${what.replace(/^an? /, 'the ')} does not fit: it was mistyped or cut`;
+}
 
 function checksumOf(secret: string): string {
   return base62(BigInt(crc32(secret)), checksumDigits);

@@ -107,7 +107,7 @@ export interface SchedulerStore extends WaitStore {
   removeExpiredKeys(limit: number): Promise<number>;
   /** The same of dead letters that are 30 days old. */
   removeExpiredLetters(limit: number): Promise<number>;
-  /** Signals, waits and outputs that a run left behind as it ended, for they came at that moment or on a branch; answers how many. */
+  /** Links of runs that have ended; signals, waits and outputs that came at that moment or on a branch. Answers how many. */
   removeLeftBehind(limit: number): Promise<number>;
   /** Each once, by its id. */
   storeDeadLetters(letters: readonly DeadLetter[]): Promise<void>;
@@ -385,8 +385,8 @@ const ofEndedRuns = (table: string): string => `delete from ${table} where ctid 
 const leftBehindStatement: Statement = {
   name: 'remove_left_behind',
   text: `with s as (${ofEndedRuns('signals')}), w as (${ofEndedRuns('waits')}),
-      o as (${ofEndedRuns('claimed_outputs')})
-    select 1 from s union all select 1 from w union all select 1 from o`,
+      o as (${ofEndedRuns('claimed_outputs')}), l as (${ofEndedRuns('approval_links')})
+    select 1 from s union all select 1 from w union all select 1 from o union all select 1 from l`,
 };
 
 const expiredKeysStatement: Statement = {

@@ -1,5 +1,13 @@
 export { activationSchema } from './activation.js';
 export type { Activation } from './activation.js';
+export {
+  approvalNameBytesMax,
+  approvalOfSignal,
+  approvalSignal,
+  isReservedSignal,
+  verdictSchema,
+} from './approval.js';
+export type { ApprovalDecision, Verdict } from './approval.js';
 export { circuitKey, circuitStateSchema, defaultCircuitPolicy } from './circuit-breaker.js';
 export type { CircuitPolicy, CircuitState } from './circuit-breaker.js';
 export { admit, foldOutcomes, isWindowRunning, withoutProbe } from './circuit-machine.js';
@@ -182,6 +190,8 @@ export type {
   RunsQuery,
   CancelRunsAnswer,
   CancelRunsBody,
+  ApprovalLinkAnswer,
+  DecideAnswer,
   SignalAnswer,
   TopicMessage,
   Step,

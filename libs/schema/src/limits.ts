@@ -26,6 +26,9 @@ export const limits = {
   topicDataBytesMax: 512 * 1024,
   /** Of one environment at once, in one process of the api. */
   topicSubscriptionsMax: 100,
+  /** Each attempt to ask for an approval makes one. */
+  approvalLinksPerRunMax: 1_000,
+  approvalCommentBytesMax: 4 * 1024,
   functionsPerAppMax: 1_000,
   triggersPerFunctionMax: 20,
   cancelOnPerFunctionMax: 5,

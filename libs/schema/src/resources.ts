@@ -1,4 +1,5 @@
 /** What the HTTP API answers and takes: the source of its validation, of OpenAPI and of the typed client. */
+import { isReservedSignal, verdictSchema } from './approval.js';
 import { z } from 'zod';
 import { storedLetterReasons } from './dead-letter.js';
 import { emittedEventSchema, eventDataSchema, eventSources } from './event.js';
@@ -107,7 +108,9 @@ export const runSchema = z.object({
 export type Run = z.infer<typeof runSchema>;
 
 export const signalBodySchema = z.strictObject({
-  name: signalNameSchema.describe('the name of the step that waits for it'),
+  name: signalNameSchema
+    .refine((name) => !isReservedSignal(name), 'must not begin with "ironflow.", which is the platform’s')
+    .describe('the name of the step that waits for it'),
   data: z.unknown().optional().describe('any JSON'),
   id: uuidSchema
     .optional()
@@ -138,6 +141,32 @@ export const topicMessageSchema = z.object({
 });
 export type TopicMessage = z.infer<typeof topicMessageSchema>;
 
+const approvalName = stepIdSchema.describe(
+  'the name of the step, then `name:1`, `name:2` for its repetitions',
+);
+
+export const approvalLinkBodySchema = z.strictObject({ name: approvalName });
+export const approvalLinkAnswerSchema = z.object({
+  path: z.string().describe('below the platform’s URL; whoever has it can decide, once'),
+});
+export type ApprovalLinkAnswer = z.infer<typeof approvalLinkAnswerSchema>;
+
+export const decideBodySchema = z.strictObject({
+  name: approvalName,
+  ...verdictSchema.shape,
+  id: uuidSchema
+    .optional()
+    .describe('of the decision; sent again with the same id it changes nothing. By default a fresh one'),
+});
+export const decideAnswerSchema = z.object({ id: uuidSchema, approved: z.boolean(), decidedAt: timestamp });
+export type DecideAnswer = z.infer<typeof decideAnswerSchema>;
+
+/** What the page of a link sends. */
+export const approvalFormSchema = z.strictObject({
+  decision: z.enum(['approve', 'reject']),
+  comment: verdictSchema.shape.comment,
+});
+
 /** One attempt of one step. */
 export const stepSchema = z.object({
   id: z.string(),
@@ -161,6 +190,10 @@ export const runDetailSchema = runSchema.extend({
     .optional()
     .describe('recorded steps that the code of the function did not fit when it was called'),
   steps: z.array(stepSchema),
+  approvals: z
+    .array(z.object({ name: z.string(), dueAt: timestamp.optional() }))
+    .optional()
+    .describe('those that somebody has to decide'),
 });
 export type RunDetail = z.infer<typeof runDetailSchema>;
 

@@ -46,6 +46,11 @@ import {
   cancelRunsBodySchema,
   signalAnswerSchema,
   signalBodySchema,
+  approvalFormSchema,
+  approvalLinkAnswerSchema,
+  approvalLinkBodySchema,
+  decideAnswerSchema,
+  decideBodySchema,
 } from './resources.js';
 
 /** What a key may do, each including those before it. */
@@ -70,6 +75,8 @@ export interface Route {
   body?: z.ZodType;
   /** By status; absent for a stream of server-sent events. */
   answers: Readonly<Record<number, { description: string; schema: z.ZodType }>>;
+  /** Answers people: with a page of HTML, which sends its form. */
+  page?: { statuses: Readonly<Record<number, string>> };
   /** Sends server-sent events of this name and data instead of one answer. */
   stream?: { event: string; schema: z.ZodType };
   /** Codes of errors beyond those that every route can answer. */
@@ -91,6 +98,7 @@ const topicQuery = z.strictObject({
       'begin behind the message of this id, as far as it is kept; as the header `Last-Event-ID` does',
     ),
 });
+const approvalParams = z.object({ token: z.string() });
 
 export const emitQuerySchema = z.strictObject({
   wait: waitSchema.optional().describe('how long to wait for the runs to end, such as `30s`'),
@@ -121,6 +129,11 @@ const accepted = {
 const bulk = {
   202: { description: 'stored; the runs are on their way', schema: bulkAnswerSchema },
   200: { description: 'with `dryRun`: how many it would be', schema: bulkAnswerSchema },
+};
+const approvalPages = {
+  200: 'asks for a decision, or says what was decided',
+  404: 'there is no such link',
+  410: 'it was decided before, or can be no more',
 };
 const ok = <Schema extends z.ZodType>(schema: Schema, description = 'found') => ({
   200: { description, schema },
@@ -235,6 +248,53 @@ export const routes = {
       'signal_data_too_deep',
       'too_many_signals',
     ],
+  },
+  createApprovalLink: {
+    service: 'api',
+    method: 'POST',
+    path: '/v1/runs/:id/approval-links',
+    summary: 'Make a one-time link to a page on which an approval of the run is decided',
+    role: 'developer',
+    params: runParams,
+    query: noQuery,
+    body: approvalLinkBodySchema,
+    answers: { 201: { description: 'not shown again', schema: approvalLinkAnswerSchema } },
+    errors: ['run_not_found', 'run_ended', 'too_many_approval_links'],
+  },
+  decideApproval: {
+    service: 'api',
+    method: 'POST',
+    path: '/v1/runs/:id/approvals',
+    summary: 'Decide an approval of a run, once',
+    role: 'developer',
+    params: runParams,
+    query: noQuery,
+    body: decideBodySchema,
+    answers: { 202: { description: 'kept until the run takes it', schema: decideAnswerSchema } },
+    errors: ['run_not_found', 'approval_not_found', 'run_ended', 'approval_decided', 'approval_expired'],
+  },
+  showApproval: {
+    service: 'api',
+    method: 'GET',
+    path: '/v1/approvals/:token',
+    summary: 'The page of a one-time link; it decides nothing',
+    role: 'none',
+    params: approvalParams,
+    query: noQuery,
+    answers: {},
+    page: { statuses: approvalPages },
+  },
+  decideByLink: {
+    service: 'api',
+    method: 'POST',
+    path: '/v1/approvals/:token',
+    summary: 'Decide by a one-time link, as its page does',
+    role: 'none',
+    params: approvalParams,
+    query: noQuery,
+    body: approvalFormSchema,
+    answers: {},
+    page: { statuses: approvalPages },
   },
   rerunRun: {
     service: 'ingest',

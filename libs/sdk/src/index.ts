@@ -12,6 +12,9 @@ export type {
   TypedEvent,
 } from './function.js';
 export type {
+  ApprovalDecision,
+  ApprovalRequest,
+  ApproveOptions,
   Branch,
   InvokeStepOptions,
   MapContext,

@@ -49,6 +49,27 @@ export interface WaitForSignalOptions {
   timeout?: Duration;
 }
 
+export interface ApproveOptions {
+  /** How long a decision is waited for once it was asked for. Default: 7 days. */
+  timeout?: Duration;
+  /**
+   * Asks somebody, as a step of its own: `<name>:request`. `url` is a page on which one can approve or reject, once; whoever has
+   * it can. Each attempt has another one, and the first that is used decides. Without it, those decide who have a key.
+   */
+  request?: (context: ApprovalRequest) => unknown;
+}
+
+export interface ApprovalRequest extends StepContext {
+  readonly url: string;
+}
+
+export interface ApprovalDecision {
+  approved: boolean;
+  comment?: string;
+  /** ISO 8601. */
+  decidedAt: string;
+}
+
 export interface InvokeStepOptions<Input = unknown, Output = unknown> {
   /** As it was created, or its id. */
   function: IronflowFunction<unknown, Output, Input> | string;
@@ -135,6 +156,11 @@ export interface StepTools {
    * signal`), or with `null` when there was none in time. Those sent before are kept; each is taken once, in their order.
    */
   waitForSignal<Data = unknown>(name: string, options?: WaitForSignalOptions): Promise<Data | null>;
+  /**
+   * Resolves once somebody has decided, by a one-time link that `request` has sent, or with a key (`client.approvals.decide`,
+   * `ironflow runs approve`); or with `null` when nobody did in time. Decided once; a decision that comes early is kept.
+   */
+  approve(name: string, options?: ApproveOptions): Promise<ApprovalDecision | null>;
   /**
    * Runs another function of this environment and resolves with what it returns. Rejects with a StepError when it fails,
    * is cancelled or does not end in time; it goes on by itself when this run ends before. Started once, whatever crashes.

@@ -5,20 +5,22 @@ import type { ApiStore, Authenticator, Database } from '@ironflow/database';
 import { IronflowError } from '@ironflow/errors';
 import type { Notices, Topics } from '@ironflow/jetstream';
 import { createId, limits, messageIdSchema, routes } from '@ironflow/schema';
-import type { Identity, KeyRole, Route } from '@ironflow/schema';
-import { authenticate, principalOf, requirePrincipal } from '@ironflow/service';
+import type { Identity, KeyRole } from '@ironflow/schema';
+import { principalOf, requirePrincipal } from '@ironflow/service';
 import type { HttpApp } from '@ironflow/service';
-import type { FastifyReply, FastifyRequest, RouteHandlerMethod } from 'fastify';
-import type { z } from 'zod';
+import type { FastifyRequest } from 'fastify';
+import { addApprovals } from './approvals.js';
+import type { ApprovalsOptions } from './approvals.js';
 import { checkManifest } from './manifest-rules.js';
 import { describeOpenapi } from './openapi.js';
 import { payloadText } from './payload-text.js';
 import type { RegistryAnnouncer } from './registry-announcer.js';
 import { runNotFound } from './run-streams.js';
 import type { RunStreams } from './run-streams.js';
+import { serve } from './serve-route.js';
 import type { TopicStreams } from './topic-streams.js';
 
-export interface HttpRoutesOptions {
+export interface HttpRoutesOptions extends ApprovalsOptions {
   authenticator: Authenticator;
   database: Database;
   store: ApiStore;
@@ -40,6 +42,7 @@ export function addHttpRoutes(app: HttpApp, options: HttpRoutesOptions): void {
       throw new IronflowError('invalid', 'invalid_request', rule, { cause: error });
     });
     addRuns(routed, options);
+    addApprovals(routed, options);
     addEvents(routed, options);
     addTopics(routed, options);
     addDeadLetters(routed, options);
@@ -216,35 +219,6 @@ function addIdentity(app: HttpApp, options: HttpRoutesOptions): void {
 function addOpenapi(app: HttpApp, options: HttpRoutesOptions): void {
   const description = describeOpenapi({ version: options.version });
   serve(app, options, routes.getOpenapi, () => description);
-}
-
-type Parsed<Schema> = Schema extends z.ZodType ? z.output<Schema> : unknown;
-type RequestOf<Served extends Route> = FastifyRequest<{
-  Params: Parsed<Served['params']>;
-  Querystring: Parsed<Served['query']>;
-  Body: Parsed<Served['body']>;
-}>;
-
-/** The only way in: role, query, parameters and body are those of the table. */
-function serve<const Served extends Route>(
-  app: HttpApp,
-  { authenticator }: HttpRoutesOptions,
-  served: Served,
-  handle: (request: RequestOf<Served>, reply: FastifyReply) => unknown,
-): void {
-  const { method, path, role, params, query, body }: Route = served;
-  app.route({
-    method,
-    url: path,
-    schema: {
-      ...(params === undefined ? {} : { params }),
-      ...(query === undefined ? {} : { querystring: query }),
-      ...(body === undefined ? {} : { body }),
-    },
-    ...(role === 'none' ? {} : { onRequest: authenticate(authenticator, role) }),
-    // The schemas above are what makes the request one of this route.
-    handler: handle as RouteHandlerMethod,
-  });
 }
 
 async function isStillAllowed(

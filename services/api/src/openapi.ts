@@ -42,7 +42,7 @@ function describeRoute(operationId: string, route: Route): Json {
       : {
           requestBody: {
             required: !route.body.safeParse(undefined).success,
-            content: jsonContent(jsonSchema(route.body, 'input')),
+            content: bodyContent(route, jsonSchema(route.body, 'input')),
           },
         }),
     responses: { ...describeAnswers(route), ...describeErrorAnswers(route) },
@@ -74,12 +74,18 @@ function describeParameters(schema: z.ZodObject | undefined, place: 'path' | 'qu
   }));
 }
 
-function describeAnswers({ answers, stream }: Route): Json {
+function describeAnswers({ answers, stream, page }: Route): Json {
   if (stream !== undefined) {
     const description = `Server-sent events named \`${stream.event}\`; the data of each is JSON of this schema`;
     return {
       200: { description, content: { 'text/event-stream': { schema: jsonSchema(stream.schema, 'output') } } },
     };
+  }
+  if (page !== undefined) {
+    const content = { 'text/html': { schema: { type: 'string' } } };
+    return Object.fromEntries(
+      Object.entries(page.statuses).map(([status, description]) => [status, { description, content }]),
+    );
   }
   return Object.fromEntries(
     Object.entries(answers).map(([status, { description, schema }]) => [
@@ -122,11 +128,16 @@ function describeErrorAnswers(route: Route): Json {
   if (route.role !== 'none') statuses.push(401, 403);
   if (route.body !== undefined) statuses.push(413, 415);
   if (route.errors?.some((code) => code.endsWith('_not_found'))) statuses.push(404);
-  if (route.errors?.some((code) => /_(taken|reused|ended|replayable)$/.test(code))) statuses.push(409);
+  if (route.errors?.some((code) => /_(taken|reused|ended|replayable|decided|expired)$/.test(code)))
+    statuses.push(409);
   if (route.errors?.some((code) => /_rate_exceeded$|^too_many_subscriptions$/.test(code))) statuses.push(429);
   return Object.fromEntries(
     statuses.map((status) => [status, { $ref: `#/components/responses/${errorAnswers[status][0]}` }]),
   );
+}
+
+function bodyContent({ page }: Route, schema: Json): Json {
+  return page === undefined ? jsonContent(schema) : { 'application/x-www-form-urlencoded': { schema } };
 }
 
 function jsonContent(schema: Json): Json {

@@ -39,6 +39,9 @@ const broken = createFunction({ id: 'broken', triggers: [], retries: { attempts:
 const asking = createFunction({ id: 'asking', triggers: [{ event: 'ask.it' }] }, ({ step }) =>
   step.waitForSignal('answer'),
 );
+const spending = createFunction({ id: 'spending', triggers: [{ event: 'spend.it' }] }, ({ step }) =>
+  step.approve('manager'),
+);
 const napping = createFunction({ id: 'napping', triggers: [{ event: 'nap.long' }] }, ({ step }) =>
   step.sleep('nap', '1h'),
 );
@@ -60,7 +63,7 @@ beforeAll(async () => {
   const connection = { ironflowUrl: platform.url, apiKey: platform.apiKey };
   const worker = createWorker({
     app: 'shop',
-    functions: [orders, broken, napping, asking],
+    functions: [orders, broken, napping, asking, spending],
     handleSignals: false,
     ...connection,
   });
@@ -183,6 +186,23 @@ describe('what works', () => {
     const late = await run('runs', 'signal', id, 'answer', '--json');
     expect(late.exitCode).toBe(1);
     expect(JSON.parse(late.err)).toMatchObject({ error: { code: 'run_ended' } });
+  });
+
+  test('what a run asks for is shown, and decided once', async () => {
+    const { runs } = JSON.parse(
+      (await run('invoke', 'spending', '--wait', '100ms', '--json')).out,
+    ) as Emitted;
+    const { id } = runs[0]!;
+    await eventually(async () =>
+      expect((await run('runs', 'show', id)).out).toMatch(/^approval {2}manager: to be decided until \S+Z$/m),
+    );
+    expect((await run('runs', 'approve', id, 'director')).err).toContain('has not asked for an approval');
+    expect((await run('runs', 'reject', id, 'manager', '--comment', 'too dear')).out).toBe('rejected');
+    const watched = await run('runs', 'watch', id, '--json');
+    expect(JSON.parse(watched.out.split('\n').at(-1)!)).toMatchObject({
+      output: { approved: false, comment: 'too dear' },
+    });
+    expect((await run('runs', 'approve', id, 'manager')).exitCode).toBe(1);
   });
 
   test('a run that has ended is repeated, with other data or from a step, and shows whose repetition it is', async () => {

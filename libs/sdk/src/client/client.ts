@@ -2,7 +2,9 @@
 import { randomUUID } from 'node:crypto';
 import type {
   AppManifest,
+  ApprovalLinkAnswer,
   DeadLetterDetail,
+  DecideAnswer,
   DeadLettersPage,
   DeadLettersQuery,
   DiscardAnswer,
@@ -24,6 +26,7 @@ import type {
   RunUpdate,
   SignalAnswer,
   TopicMessage,
+  Verdict,
 } from '@ironflow/schema';
 import { parseTraceparent } from '@ironflow/schema';
 import { ConfigurationError } from '../configuration-error.js';
@@ -119,6 +122,12 @@ export interface Client {
       options?: { after?: string; signal?: AbortSignal },
     ): AsyncIterableIterator<TopicMessage>;
   };
+  readonly approvals: {
+    /** Decides, once, what a run's `step.approve` of that name waits for. Rejects with `approval_decided` if somebody has. */
+    decide(runId: string, name: string, verdict: Verdict): Promise<DecideAnswer>;
+    /** A one-time page on which it can be decided: whoever has the address can. */
+    createLink(runId: string, name: string, options?: { signal?: AbortSignal }): Promise<{ url: string }>;
+  };
   readonly events: {
     list(query?: Partial<EventsQuery>): Promise<EventsPage>;
     get(eventId: string): Promise<EventDetail>;
@@ -149,7 +158,8 @@ export interface Client {
 
 /** Throws a ConfigurationError when there is no key. Failures of requests are IronflowApiErrors. */
 export function createClient(options: PlatformOptions = {}): Client {
-  const http = createHttp(readPlatform(options));
+  const platform = readPlatform(options);
+  const http = createHttp(platform);
   const post = (path: string, content: unknown, { wait, signal, traceparent }: WaitOptions) => {
     const body = jsonOf(content);
     const waitMs = wait === undefined ? undefined : parseDuration(wait);
@@ -202,6 +212,18 @@ export function createClient(options: PlatformOptions = {}): Client {
           signal,
         }),
       subscribe: (pattern, options = {}) => subscribe({ ...options, http, pattern }),
+    },
+    approvals: {
+      decide: async (runId, name, { approved, comment }) => {
+        const body = jsonOf({ name, approved, comment, id: randomUUID() });
+        return http.json({ method: 'POST', path: `/v1/runs/${encodeURIComponent(runId)}/approvals`, body });
+      },
+      createLink: async (runId, name, { signal } = {}) => {
+        const path = `/v1/runs/${encodeURIComponent(runId)}/approval-links`;
+        const body = jsonOf({ name });
+        const link = await http.json<ApprovalLinkAnswer>({ method: 'POST', path, body, signal });
+        return { url: platform.url + link.path };
+      },
     },
     events: {
       list: (query) => get('/v1/events', query),

@@ -57,6 +57,7 @@ export function serve(options: ServeOptions): ServeHandler {
     emit: async (...sent) => createClient(options).emit(...sent),
     invoke: async (...called) => createClient(options).invoke(...called),
     topics: { publish: async (...published) => createClient(options).topics.publish(...published) },
+    approvals: { createLink: async (...asked) => createClient(options).approvals.createLink(...asked) },
   };
   const call = createPushCalls({ definitions, keys, dev, platform, log: options.log ?? logToStderr });
   const register = sharedRegistration(options);

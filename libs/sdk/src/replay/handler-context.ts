@@ -18,6 +18,7 @@ import type {
   WaitForEventOptions,
   WaitForSignalOptions,
 } from '../step-tools.js';
+import { createApprove } from './approvals.js';
 import type { PendingStep, StepWork } from './attempt.js';
 import { withSignal } from './lazy-abort.js';
 import type { LazyAbort } from './lazy-abort.js';
@@ -95,6 +96,7 @@ function createSingleTools(options: {
   now: () => number;
 }): SingleTools {
   const { call, patched, sendEvents, platform, invocation, waits, policy, stepTimeoutMs, now } = options;
+  const approve = onFirstUse(() => createApprove({ ...options, runId: invocation.run.id }));
   const named = (name: string, step: () => StepWork) =>
     attempted(() => {
       checkName(name);
@@ -138,6 +140,7 @@ function createSingleTools(options: {
       named(name, () => waits().event(name, given)) as Promise<TypedEvent<Data> | null>,
     waitForSignal: <Data>(name: string, given: WaitForSignalOptions = {}) =>
       named(name, () => waits().signal(name, given)) as Promise<Data | null>,
+    approve: (name, given) => attempted(() => approve()(name, given)) as ReturnType<SingleTools['approve']>,
     invoke: <Output>(name: string, given: InvokeStepOptions) =>
       named(name, () => waits().invoke(name, given)) as Promise<Jsonified<Output>>,
     invokeAsync: (name, given) =>

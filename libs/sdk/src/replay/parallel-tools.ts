@@ -97,6 +97,7 @@ function named(single: SingleTools, prefix: string): SingleTools {
       unattended(async () =>
         single.waitForSignal(within(name), { ...options, signal: options?.signal ?? name }),
       ),
+    approve: (name, options) => unattended(async () => single.approve(within(name), options)),
     invoke: (name, options) => unattended(async () => single.invoke(within(name), options)),
     invokeAsync: (name, options) => unattended(async () => single.invokeAsync(within(name), options)),
     sleep: (name, duration) => unattended(async () => single.sleep(within(name), duration)),

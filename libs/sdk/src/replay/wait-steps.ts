@@ -1,5 +1,12 @@
 /** Steps that wait for something other than a time: what the handler asked for, checked, as the step that is recorded. */
-import { eventNameSchema, functionIdSchema, limits, matchValueAt } from '@ironflow/schema';
+import {
+  approvalSignal,
+  eventNameSchema,
+  functionIdSchema,
+  isReservedSignal,
+  limits,
+  matchValueAt,
+} from '@ironflow/schema';
 import type { Awaited, Invocation } from '@ironflow/schema';
 import type { RetryPolicy } from '@ironflow/retry-policy';
 import { ConfigurationError } from '../configuration-error.js';
@@ -15,6 +22,7 @@ const defaultTimeout: Duration = '7d';
 export interface WaitSteps {
   event(name: string, options: WaitForEventOptions): PendingStep;
   signal(name: string, options: WaitForSignalOptions): PendingStep;
+  approval(name: string, options: { approval: string; timeout: Duration | undefined }): PendingStep;
   invoke(name: string, options: InvokeStepOptions): InvokeStep;
   invokeAsync(name: string, options: Omit<InvokeStepOptions, 'timeout'>): RunStep;
 }
@@ -72,7 +80,12 @@ export function createWaitSteps(options: WaitStepsOptions): WaitSteps {
       if (!isText(signal, limits.stepNameBytesMax)) {
         refuse(name, 'signal', `must be a text of at most ${limits.stepNameBytesMax} bytes`);
       }
+      if (isReservedSignal(signal)) refuse(name, 'signal', 'must not begin with "ironflow."');
       return pending({ type: 'wait_for_signal', name, awaited: { kind: 'signal', signal } }, timeout);
+    },
+    approval: (name, { approval, timeout }) => {
+      const awaited = { kind: 'signal' as const, signal: approvalSignal(approval) };
+      return pending({ type: 'wait_for_signal', name, awaited }, timeout);
     },
     invoke: (name, given) => {
       const target = targetOf(name, given);

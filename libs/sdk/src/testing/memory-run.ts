@@ -20,7 +20,9 @@ export interface MemoryRun extends StoredRun {
   sent: EmittedEvent[];
   /** What its steps invoked, as often as they did. */
   invoked: { functionId: string; data: unknown; options: InvokeOptions | undefined }[];
-  /** What an invocation is answered with. */
+  /** The approvals that its steps made links for, as often as they did. */
+  asked: string[];
+  /** What an invocation or a link is answered with. */
   refusal?: Error | undefined;
 }
 export const newRun = (): MemoryRun => ({
@@ -29,6 +31,7 @@ export const newRun = (): MemoryRun => ({
   violations: [],
   sent: [],
   invoked: [],
+  asked: [],
 });
 
 /** What a step waits for has come. */
@@ -62,6 +65,7 @@ export const asksNothing: PlatformCalls = {
   emit: nothingAsked,
   invoke: nothingAsked,
   topics: { publish: nothingAsked },
+  approvals: { createLink: nothingAsked },
 };
 /** Patience is over as soon as the event loop has come round. */
 export const impatient: StartTimer = (delayMs, callback) => {
@@ -97,6 +101,13 @@ function platformOf(run: MemoryRun): PlatformCalls {
       if (run.refusal !== undefined) throw run.refusal;
       run.invoked.push({ functionId: typeof target === 'string' ? target : target.id, data, options });
       return { ids: [invokedEventId] };
+    },
+    approvals: {
+      createLink: async (_runId, name) => {
+        if (run.refusal !== undefined) throw run.refusal;
+        run.asked.push(name);
+        return { url: `https://ironflow.example/v1/approvals/ifa_${run.asked.length}` };
+      },
     },
   };
 }

@@ -77,6 +77,8 @@ export function createTestRun<Data, Output, Input>(
 }
 
 const runId = '0192f0c0-0000-7000-8000-000000000001';
+/** Nothing answers there; a number follows, so that no two are the same. */
+const approvalUrl = 'https://ironflow.example/v1/approvals/test-';
 const invokedEventId = '0192f0c0-0000-7000-8000-000000000002';
 /** The longest delay that a policy allows: a test can say when a retry comes. */
 const withoutJitter = () => 1 - Number.EPSILON;
@@ -89,6 +91,8 @@ class VirtualRun {
   private readonly published = new Map<string, { topic: string; data: unknown }>();
   private readonly crashes: number[];
   private clockMs: number;
+
+  private links = 0;
 
   constructor(
     private readonly definition: IronflowFunction,
@@ -187,6 +191,7 @@ class VirtualRun {
         return { id: String([...this.published.keys()].indexOf(key) + 1) };
       },
     },
+    approvals: { createLink: async () => ({ url: `${approvalUrl}${(this.links += 1)}` }) },
   };
 
   private resultOf(end: EndOutcome): TestResult {

@@ -171,7 +171,8 @@ async function send(url: string, request: { method: string; key: string; body: u
     },
     ...(body === undefined ? {} : { body: typeof body === 'string' ? body : JSON.stringify(body) }),
   });
-  return { status: response.status, body: await response.json() };
+  const isPage = response.headers.get('content-type')?.startsWith('text/html') === true;
+  return { status: response.status, body: await (isPage ? response.text() : response.json()) };
 }
 
 async function addRun(

@@ -1,4 +1,4 @@
-/** `ironflow runs list|show|watch|cancel|cancel-all|signal|rerun|rerun-all`. */
+/** `ironflow runs list|show|watch|cancel|cancel-all|signal|approve|reject|rerun|rerun-all`. */
 import { Command, Option } from 'commander';
 import { isTerminal, runStatuses } from '@ironflow/schema';
 import type { CancelFilter, RerunFilter, Run, RunDetail, RunsQuery } from '@ironflow/sdk';
@@ -18,6 +18,8 @@ export function runCommands(terminal: Terminal): Command {
     .addCommand(watchCommand(terminal))
     .addCommand(cancelCommand(terminal))
     .addCommand(signalCommand(terminal))
+    .addCommand(decideCommand(terminal, 'approve'))
+    .addCommand(decideCommand(terminal, 'reject'))
     .addCommand(rerunCommand(terminal))
     .addCommand(rerunAllCommand(terminal))
     .addCommand(cancelAllCommand(terminal));
@@ -114,6 +116,23 @@ function signalCommand(terminal: Terminal): Command {
     });
 }
 
+function decideCommand(terminal: Terminal, verdict: 'approve' | 'reject'): Command {
+  return new Command(verdict)
+    .description(`${verdict} what a step of a run asks for (\`step.approve\`), once`)
+    .argument('<run id>', 'as `runs list` and `emit --wait` print it')
+    .argument('<name>', 'of the approval, as `runs show` prints it')
+    .option('--comment <text>', 'given to the function')
+    .action(async (runId: string, name: string, flags: { comment?: string }, command: Command) => {
+      const { client, json } = openSession(command, terminal);
+      const decided = await client.approvals.decide(runId, name, {
+        approved: verdict === 'approve',
+        ...flags,
+      });
+      if (json) printJson(terminal, decided);
+      else terminal.print(decided.approved ? 'approved' : 'rejected');
+    });
+}
+
 interface RerunFlags {
   data?: string;
   fromStep?: string;
@@ -202,6 +221,10 @@ function describeRun(run: RunDetail, nowMs: number): string[] {
     ['queued', run.startedAt === undefined ? undefined : tookOf(run, run.startedAt)],
     ['stopping', run.endedAt === undefined ? run.stopRequestedAt : undefined],
     ['took', run.endedAt === undefined ? undefined : tookOf(run, run.endedAt)],
+    ...(run.approvals ?? []).map(({ name, dueAt }): [string, string] => [
+      'approval',
+      `${name}: to be decided${dueAt === undefined ? '' : ` until ${dueAt}`}`,
+    ]),
   ];
   const timeline = drawTimeline(run, nowMs);
   return [

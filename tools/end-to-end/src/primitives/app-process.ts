@@ -20,6 +20,8 @@ export interface AppProcess {
   aborted(runId: string, what: string): Promise<string>;
   /** How often it was begun for a run. */
   begun(runId: string, what: string): number;
+  /** Everything it said of a run. */
+  said(runId: string): string[];
   /** kill -9; what was held is forgotten. */
   kill(): Promise<void>;
   /** At the same address. */
@@ -32,6 +34,7 @@ export const platformCalls = 'platform';
 type Told =
   | { kind: 'ready' }
   | { kind: 'begun'; number: number; runId: string; what: string }
+  | { kind: 'said'; runId: string; saying: string }
   | { kind: 'aborted'; runId: string; what: string; reason: string };
 
 const toldWithin = { timeoutMs: 10_000 };
@@ -91,6 +94,7 @@ export async function createAppProcess(
       ),
     begun: (runId, what) =>
       told.filter((one) => one.kind === 'begun' && one.runId === runId && one.what === what).length,
+    said: (runId) => told.flatMap((one) => (one.kind === 'said' && one.runId === runId ? [one.saying] : [])),
     kill: async () => {
       const killed = child!;
       child = undefined;

@@ -30,6 +30,10 @@ function work(run, what, signal) {
   });
 }
 
+function tell(run, saying) {
+  process.send({ kind: 'said', runId: run.id, saying });
+}
+
 // Between the platform's answer to what a step asks of it and that step's record lies what a crash must not repeat.
 const asked = new Map([
   ['/v1/events', 'answer to emit'],
@@ -44,7 +48,7 @@ globalThis.fetch = async (url, options) => {
   return answer;
 };
 
-const options = { app: `${GROUP}-${MODE}`, functions: functions(MODE, work), log: () => {} };
+const options = { app: `${GROUP}-${MODE}`, functions: functions(MODE, work, tell), log: () => {} };
 if (MODE === 'pull') {
   await createWorker({ ...options, handleSignals: false }).start();
 } else {

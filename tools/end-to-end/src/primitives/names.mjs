@@ -9,6 +9,7 @@ export const primitiveNames = [
   'step.sleepUntil',
   'step.waitForEvent',
   'step.waitForSignal',
+  'step.approve',
   'step.invoke',
   'step.invokeAsync',
   'step.sendEvent',

@@ -2,7 +2,7 @@
 import { NonRetryableError } from '@ironflow/sdk';
 import { createFrame } from './frame.mjs';
 
-export function functions(mode, work) {
+export function functions(mode, work, tell) {
   const { define, framed } = createFrame(mode, work);
   const invokeAsync = ({ step, event }) =>
     step.invokeAsync('ask', { function: event.data.function ?? `${mode}-child`, data: event.data });
@@ -25,6 +25,16 @@ export function functions(mode, work) {
     ),
     framed('waitForSignal', ({ step, event }) =>
       step.waitForSignal('answer', { timeout: '1h', ...event.data }),
+    ),
+    framed('approve', ({ step, run, event }) =>
+      step.approve('manager', {
+        timeout: event.data.timeout ?? '1h',
+        request: async ({ url, signal }) => {
+          if (event.data.fails) throw new NonRetryableError(`nobody is at ${url}`);
+          tell(run, url);
+          await work(run, 'request', signal);
+        },
+      }),
     ),
     framed('invoke', ({ step, event }) =>
       step.invoke('ask', {

@@ -24,6 +24,10 @@ const isCancelledWhileItWaits = (name: string, data?: object) => async (world: C
 let orders = 0;
 const newOrder = () => ({ order: `order ${(orders += 1)}` });
 
+/** As the page of the link does. */
+const decide = (url: string, form: Record<string, string>) =>
+  fetch(url, { method: 'POST', body: new URLSearchParams(form) });
+
 /** The runs that a run's step has started. */
 async function childrenOf({ tenant, mode }: CaseWorld, run: RunDetail): Promise<RunDetail[]> {
   const { runs } = await tenant.client.runs.list({
@@ -203,6 +207,54 @@ describePrimitives('waits', [
         expect(await world.crash(runId, signalled)).toMatchObject({ status: 'completed', output: { n: 2 } });
       },
       cancel: isCancelledWhileItWaits('waitForSignal'),
+    },
+  },
+  {
+    name: 'step.approve',
+    cases: {
+      happy: async (world) => {
+        const runId = await waitsFor(world, 'approve');
+        const [url] = world.app.said(runId);
+        expect((await decide(url!, { decision: 'approve', comment: 'go on' })).status).toBe(200);
+        expect(await world.ended(runId)).toMatchObject({
+          status: 'completed',
+          output: { approved: true, comment: 'go on', decidedAt: expect.any(String) },
+        });
+        expect((await decide(url!, { decision: 'reject' })).status).toBe(410);
+      },
+      failure: async (world) => {
+        const run = await world.run('approve', { fails: true });
+        expect(run).toMatchObject({
+          status: 'failed',
+          error: { name: 'StepError', message: expect.stringContaining('/v1/approvals/ifa_…') },
+        });
+        await world.nothingLeft(run.id);
+      },
+      timeout: async (world) => {
+        const run = await world.run('approve', { timeout: 50 });
+        expect(run).toMatchObject({ status: 'completed', output: null });
+        expect((await decide(world.app.said(run.id)[0]!, { decision: 'approve' })).status).toBe(410);
+      },
+      // Asked, and not recorded yet: whoever was asked first may decide, though another is asked after the crash.
+      crash: async (world) => {
+        world.app.hold('request');
+        const runId = await world.start('approve');
+        await world.app.isHolding(runId, 'request');
+        const [first] = world.app.said(runId);
+        const decided = () => decide(first!, { decision: 'reject' });
+        expect(await world.crash(runId, decided)).toMatchObject({
+          status: 'completed',
+          output: { approved: false },
+        });
+        const urls = world.app.said(runId);
+        expect(new Set(urls).size).toBe(2);
+        expect((await decide(urls[1]!, { decision: 'approve' })).status).toBe(410);
+      },
+      cancel: async (world) => {
+        const runId = await waitsFor(world, 'approve');
+        await world.cancel(runId);
+        expect((await decide(world.app.said(runId)[0]!, { decision: 'approve' })).status).toBe(410);
+      },
     },
   },
   {

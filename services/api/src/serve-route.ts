@@ -1,0 +1,36 @@
+/** One route of the table, served. */
+import type { Authenticator } from '@ironflow/database';
+import type { Route } from '@ironflow/schema';
+import { authenticate } from '@ironflow/service';
+import type { HttpApp } from '@ironflow/service';
+import type { FastifyReply, FastifyRequest, RouteHandlerMethod } from 'fastify';
+import type { z } from 'zod';
+
+type Parsed<Schema> = Schema extends z.ZodType ? z.output<Schema> : unknown;
+type RequestOf<Served extends Route> = FastifyRequest<{
+  Params: Parsed<Served['params']>;
+  Querystring: Parsed<Served['query']>;
+  Body: Parsed<Served['body']>;
+}>;
+
+/** The only way in: role, query, parameters and body are those of the table. */
+export function serve<const Served extends Route>(
+  app: HttpApp,
+  { authenticator }: { authenticator: Authenticator },
+  served: Served,
+  handle: (request: RequestOf<Served>, reply: FastifyReply) => unknown,
+): void {
+  const { method, path, role, params, query, body }: Route = served;
+  app.route({
+    method,
+    url: path,
+    schema: {
+      ...(params === undefined ? {} : { params }),
+      ...(query === undefined ? {} : { querystring: query }),
+      ...(body === undefined ? {} : { body }),
+    },
+    ...(role === 'none' ? {} : { onRequest: authenticate(authenticator, role) }),
+    // The schemas above are what makes the request one of this route.
+    handler: handle as RouteHandlerMethod,
+  });
+}
