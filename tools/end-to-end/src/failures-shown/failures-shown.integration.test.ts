@@ -36,6 +36,9 @@ afterAll(async () => {
   await world?.stop();
 }, 30_000);
 
+/** Whether the function `changed` has been deployed anew while a run of it was under way. */
+let isChanged = false;
+
 function define(id: string, handler: (context: HandlerContext<unknown>) => unknown) {
   return createFunction({ id, triggers: [], retries: { attempts: 2, initialDelayMs: 10 } }, handler);
 }
@@ -60,8 +63,12 @@ const functions = [
   define('invoked-failed', ({ step }) => step.invoke('bill', { function: 'function-error' })),
   define('invoke-timeout', ({ step }) => step.invoke('bill', { function: 'asleep', timeout: 50 })),
   define('asleep', ({ step }) => step.sleep('night', '1h')),
-  define('output-limit', ({ step }) => step.run('read', () => 'x'.repeat(600 * 1024))),
+  define('output-limit', ({ step }) => step.run('read', () => 'x'.repeat(5 * 1024 * 1024))),
   define('configuration', ({ step }) => step.sleep('a while', 'soon' as '1s')),
+  define('changed', async ({ step }) => {
+    await (isChanged ? step.sleep('charge', '1s') : step.run('charge', () => 'charged'));
+    await step.waitForSignal('go');
+  }),
   createFunction({ id: 'schema', triggers: [], schema: z.object({ email: z.email() }) }, () => 'never'),
 ];
 
@@ -106,6 +113,14 @@ test('a worker that is killed, again and again', async () => {
     await killed.start();
   }
   await shows('worker-lost', runId);
+});
+
+test('code that no longer fits what a run has recorded', async () => {
+  const runId = await start('changed');
+  await eventually(async () => expect((await tenant.client.runs.get(runId)).status).toBe('waiting'));
+  isChanged = true;
+  await tenant.client.signal(runId, 'go');
+  await shows('mismatch', runId);
 });
 
 test('a run that is cancelled', async () => {
