@@ -1,4 +1,5 @@
 /** What crosses tenants: nothing (I8). The tables are read from the catalogue, so that none is forgotten. */
+import { randomBytes } from 'node:crypto';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { stopSharedServers } from '@ironflow/testing';
 import {
@@ -14,6 +15,7 @@ import type { Platform } from '../test/platform.js';
 import {
   claimFor,
   createApiStore,
+  createApprovalStore,
   createCollectorStore,
   createExecutorStore,
   createIngestStore,
@@ -80,6 +82,11 @@ async function fillEveryTable(): Promise<void> {
     name: 'go',
     data: undefined,
   });
+  await createApprovalStore(platform.tenant, platform.secrets).createLink(
+    environmentId,
+    { runId: run!.id, name: 'manager' },
+    randomBytes(32),
+  );
   const answered = newEvent({ name: 'answered' });
   await createIngestStore(platform.tenant).storeEvents(environmentId, [answered]);
   const registryVersion = (await createRegistryReader(platform.service).get(environmentId)).version;
