@@ -49,6 +49,7 @@ export type {
 export { canRead, claimSchemaVersion, headerNames, schemaMajor, schemaVersion } from './headers.js';
 export {
   appIdSchema,
+  buildIdSchema,
   emittedEventNameSchema,
   eventNameSchema,
   eventPatternSchema,
@@ -79,6 +80,7 @@ export {
   writerSchema,
 } from './journal.js';
 export type {
+  Pin,
   CallOutcome,
   EndingRunEntry,
   JournalEntry,
@@ -87,6 +89,8 @@ export type {
   Writer,
 } from './journal.js';
 export { describeIssue } from './issue.js';
+export { laneToken, parseLane } from './lane.js';
+export type { Lane } from './lane.js';
 export { limits } from './limits.js';
 export { matchValueAt } from './match.js';
 export type { MatchValue } from './match.js';
