@@ -15,6 +15,7 @@ import type {
   FunctionResource,
   Run,
   RunDetail,
+  RunNotice,
   RunsPage,
   RunsQuery,
   RunStatus,
@@ -27,6 +28,7 @@ import type { Database, Queryable, Statement } from './database.js';
 import { discardDeadLetter, getDeadLetter, listDeadLetters } from './dead-letters.js';
 import { intersect, windowsAround } from './id-windows.js';
 import type { IdWindow } from './id-windows.js';
+import { laneBuildOf } from './run-to-activate.js';
 import { cutPage, pageBytesMax, pageWindow } from './page.js';
 import type { PageRow } from './page.js';
 import { toApp, toEvent, toFunction, toRun, toRunResult, toRunUpdate } from './resource-rows.js';
@@ -42,9 +44,18 @@ import type {
 } from './resource-rows.js';
 import type { StepUpdateRow } from './resource-rows.js';
 
+export type UnpinAnswer =
+  /** `resumed`: it rested for want of a worker of its build, and is to be activated. */
+  | { kind: 'unpinned'; run: Run; resumed: Pick<RunNotice, 'journalSeq' | 'wake' | 'served'> | undefined }
+  | { kind: 'not_found' }
+  | { kind: 'active' }
+  | { kind: 'ended'; status: RunStatus };
+
 export interface ApiStore {
   listRuns(environmentId: string, query: RunsQuery): Promise<RunsPage>;
   getRun(environmentId: string, runId: string): Promise<RunDetail | undefined>;
+  /** Unless an activation of it may be under way. */
+  unpin(environmentId: string, runId: string): Promise<UnpinAnswer>;
   /** For who watches it: outputs of steps are not even read. */
   getRunUpdate(environmentId: string, runId: string): Promise<RunUpdate | undefined>;
   /** Stores the wish and wakes the run; a second time it changes nothing. */
@@ -86,7 +97,8 @@ export type SignalOutcome =
   | 'too_many';
 
 export type StopAnswer =
-  | { kind: 'requested'; run: Run }
+  /** `lane`: the build of the lane on which it is activated now. */
+  | { kind: 'requested'; run: Run; lane: string | undefined }
   /** It had ended before. */
   | { kind: 'ended'; status: RunStatus }
   | { kind: 'not_found' };
@@ -110,6 +122,8 @@ export function createApiStore(database: Database): ApiStore {
       ),
     requestStop: (environmentId, runId) =>
       database.inEnvironment(environmentId, (transaction) => requestStop(transaction, environmentId, runId)),
+    unpin: (environmentId, runId) =>
+      database.inEnvironment(environmentId, (transaction) => unpin(transaction, environmentId, runId)),
     requestStops: (environmentId, filter) =>
       database.inEnvironment(environmentId, (transaction) =>
         requestStops(transaction, environmentId, filter),
@@ -185,7 +199,7 @@ function listOf(parts: ListParts): List {
 }
 
 const runFacts = `id, app_id, function_id, function_hash, mode, status, skip_reason, event_id,
-  correlation_id, error, traceparent, created_at, started_at, ended_at, stop_requested_at, rerun_of`;
+  correlation_id, error, traceparent, created_at, started_at, ended_at, stop_requested_at, rerun_of, build_id`;
 const eventName = '(select name from events where events.id = r.event_id) as event_name';
 const eventFacts = 'id, name, version, source, correlation_id, causation_id, received_at';
 const resultColumns = 'id, function_id, status, output::text, error';
@@ -229,7 +243,9 @@ function eventsList(query: EventsQuery): List {
 const runStatement: Statement = {
   name: 'run_detail',
   text: `select r.*, ${eventName} from (
-      select ${runFacts}, output::text, mismatch from runs where environment_id = $1 and id = $2
+      select ${runFacts}, output::text, mismatch, ${laneBuildOf('runs')} as lane,
+        journal_seq::float8 as journal_seq, wake, served
+      from runs where environment_id = $1 and id = $2
     ) r`,
 };
 const stepFacts = `step_id, name, type, attempt, status, error, started_at, ended_at, due_at, awaited_run_id,
@@ -256,13 +272,29 @@ async function requestStop(
   runId: string,
 ): Promise<StopAnswer> {
   await transaction.query(stopStatement, [runId]);
-  const [row] = await transaction.query<RunRow>(runStatement, [environmentId, runId]);
+  const [row] = await transaction.query<RunDetailRow>(runStatement, [environmentId, runId]);
   if (row === undefined) return { kind: 'not_found' };
   const run = toRun(row);
   // What was cancelled before may well have ended since.
   const isStopped =
     run.status === 'cancelled' || (run.stopRequestedAt !== undefined && !isTerminal(run.status));
-  return isStopped ? { kind: 'requested', run } : { kind: 'ended', status: run.status };
+  return isStopped
+    ? { kind: 'requested', run, lane: row.lane ?? undefined }
+    : { kind: 'ended', status: run.status };
+}
+
+const unpinStatement: Statement = { name: 'unpin_run', text: 'select unpin_run($1) as status' };
+
+async function unpin(transaction: Queryable, environmentId: string, runId: string): Promise<UnpinAnswer> {
+  const [found] = await transaction.query<{ status: RunStatus | null }>(unpinStatement, [runId]);
+  const [row] = await transaction.query<RunDetailRow>(runStatement, [environmentId, runId]);
+  if (row === undefined) return { kind: 'not_found' };
+  const run = toRun(row);
+  if (isTerminal(run.status)) return { kind: 'ended', status: run.status };
+  if (run.buildId !== undefined) return { kind: 'active' };
+  const isResumed = found?.status === 'waiting_for_worker' && run.status === 'queued';
+  const { journal_seq: journalSeq, wake, served } = row;
+  return { kind: 'unpinned', run, resumed: isResumed ? { journalSeq, wake, served } : undefined };
 }
 
 async function readRun(
@@ -353,11 +385,33 @@ const functionsFrom = `select f.config, f.app_id, a.mode, f.hash, f.status, f.re
     where f.environment_id = $1`;
 const functionsStatement: Statement = { name: 'list_functions', text: `${functionsFrom} order by f.id` };
 const functionStatement: Statement = { name: 'function', text: `${functionsFrom} and f.id = $2` };
+/** The same words as the predicate of the index runs_pinned. */
+const pinnedAndLive =
+  "build_id is not null and status in ('queued', 'running', 'waiting', 'waiting_for_worker')";
+// From build to build, so that it reads no more runs of any than are counted.
 const appsStatement: Statement = {
   name: 'list_apps',
-  text: `select a.id, a.mode, a.url, a.sdk, a.registered_at, (
+  text: `with recursive builds as (
+      (select app_id, build_id from runs where environment_id = $1 and ${pinnedAndLive}
+        order by app_id, build_id limit 1)
+    union all
+      select next.app_id, next.build_id from builds cross join lateral (
+        select app_id, build_id from runs where environment_id = $1 and ${pinnedAndLive}
+          and (app_id, build_id) > (builds.app_id, builds.build_id)
+        order by app_id, build_id limit 1
+      ) next
+  )
+  select a.id, a.mode, a.url, a.sdk, a.registered_at, (
       select count(*)::int from functions f
       where f.environment_id = a.environment_id and f.app_id = a.id and f.status = 'active'
-    ) as functions
+    ) as functions, coalesce((
+      select json_agg(json_build_object('id', b.build_id, 'runs', n.runs, 'waitingForWorker', n.waiting)
+        order by b.build_id)
+      from builds b cross join lateral (
+        select count(*)::int as runs, (count(*) filter (where status = 'waiting_for_worker'))::int as waiting
+        from (select status from runs where environment_id = $1 and app_id = b.app_id
+          and build_id = b.build_id and ${pinnedAndLive} limit ${limits.buildRunsCountMax}) counted
+      ) n where b.app_id = a.id
+    ), '[]') as builds
     from apps a where a.environment_id = $1 order by a.id`,
 };

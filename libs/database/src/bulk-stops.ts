@@ -2,12 +2,14 @@
 import type { CancelRunsBody, RunMode } from '@ironflow/schema';
 import type { Queryable, Statement } from './database.js';
 import { pageWindow } from './page.js';
+import { laneColumnOf } from './run-to-activate.js';
 
 /** As whoever drives the run is told. */
 export interface RunToStop {
   runId: string;
   mode: RunMode;
   appId: string;
+  buildId?: string;
   functionId: string;
   eventId: string;
 }
@@ -24,7 +26,7 @@ export async function requestStops(
   const found = await transaction.query<RunRow>(
     {
       name: 'runs_to_stop',
-      text: `select id, mode, app_id, function_id, event_id from runs where ${condition}
+      text: `select id, mode, app_id, function_id, event_id, ${laneColumnOf('runs')} from runs where ${condition}
         order by id desc limit $7`,
     },
     [...values, filter.limit + 1],
@@ -76,9 +78,13 @@ interface RunRow {
   app_id: string;
   function_id: string;
   event_id: string;
+  build_id: string | null;
 }
 
 function toRunToStop(row: RunRow): RunToStop {
   const { id: runId, mode, app_id: appId, function_id: functionId, event_id: eventId } = row;
-  return { runId, mode, appId, functionId, eventId };
+  return {
+    ...{ runId, mode, appId, functionId, eventId },
+    ...(row.build_id === null ? {} : { buildId: row.build_id }),
+  };
 }

@@ -3,7 +3,7 @@
  * one statement. What happened goes into the journal; all that it writes here are outputs too large for that.
  */
 import { limits } from '@ironflow/schema';
-import type { MemoizedStep, Mismatch, RunStatus, Scope, StoredEvent } from '@ironflow/schema';
+import type { MemoizedStep, Mismatch, Pin, RunStatus, Scope, StoredEvent } from '@ironflow/schema';
 import { readClaimedOutputs, storeClaimedOutputs } from './claimed-outputs.js';
 import type { ClaimKey, OutputToClaim } from './claimed-outputs.js';
 import type { Database, Statement } from './database.js';
@@ -15,6 +15,8 @@ export interface RunState {
   scope: Scope;
   appId: string;
   functionId: string;
+  /** To which build. */
+  pin?: Pin;
   status: RunStatus;
   wake: number;
   served: number;
@@ -85,14 +87,15 @@ const loadStatement: Statement = {
   name: 'load_runs',
   text: `select r.id, r.environment_id, ${scopeColumns}, r.app_id, r.function_id, r.status,
       r.wake, r.served, r.failures, r.stop_requested_at is not null as stop_requested,
-      r.journal_seq::float8 as journal_seq, e.registry_version, r.traceparent, r.mismatch,
+      r.journal_seq::float8 as journal_seq, e.registry_version, r.traceparent, r.mismatch, r.build_id, r.pinned_after,
       s.steps, coalesce(s.memo_bytes, 0)::float8 as memo_bytes,
       v.id as event_id, v.name as event_name, v.data, v.version, v.source, v.correlation_id, v.causation_id,
       v.traceparent as event_traceparent, v.received_at_ms
     from unnest($1::uuid[]) as i (id)
     cross join lateral (
       select id, environment_id, event_id, app_id, function_id, status, wake, served, failures, journal_seq,
-        traceparent, stop_requested_at, rerun_of, mismatch
+        traceparent, stop_requested_at, rerun_of, mismatch, build_id,
+        pinned_after
       from runs where runs.id = i.id and runs.id >= $2 and runs.id <= $3 offset 0
     ) r
     join environments e on e.id = r.environment_id
@@ -144,6 +147,8 @@ interface RunRow {
   registry_version: number;
   traceparent: string | null;
   mismatch: Mismatch | null;
+  build_id: string | null;
+  pinned_after: number | null;
   steps: StepTuple[] | null;
   memo_bytes: number;
   event_id: string;
@@ -185,6 +190,7 @@ function toRunState(row: RunRow): RunState {
     },
     ...(row.traceparent === null ? {} : { traceparent: row.traceparent }),
     ...(row.mismatch === null ? {} : { mismatch: row.mismatch }),
+    ...(row.build_id === null ? {} : { pin: { buildId: row.build_id, servedBefore: row.pinned_after ?? 0 } }),
   };
 }
 

@@ -40,6 +40,7 @@ export type {
   OverdueRun,
   OverdueRunsQuery,
   RoutingOutcome,
+  LaneRef,
   SchedulerStore,
 } from './scheduler.js';
 export { checkSchemaVersion } from './schema-version.js';

@@ -23,9 +23,15 @@ export interface RunRow {
   ended_at: Date | null;
   stop_requested_at: Date | null;
   rerun_of: string | null;
+  build_id: string | null;
 }
 
 export interface RunDetailRow extends RunRow {
+  /** The build of the lane on which it is activated now. */
+  lane: string | null;
+  journal_seq: number;
+  wake: number;
+  served: number;
   mismatch: Mismatch | null;
 }
 
@@ -37,6 +43,7 @@ export function toRun(row: RunRow): Run {
     functionId: row.function_id,
     functionHash: row.function_hash,
     mode: row.mode,
+    ...(row.build_id === null ? {} : { buildId: row.build_id }),
     status: row.status,
     ...(row.skip_reason === null ? {} : { skipReason: row.skip_reason }),
     eventId: row.event_id,
@@ -151,6 +158,7 @@ export interface AppRow {
   url: string | null;
   sdk: string | null;
   functions: number;
+  builds: App['builds'];
   registered_at: Date;
 }
 
@@ -161,6 +169,7 @@ export function toApp(row: AppRow): App {
     ...(row.url === null ? {} : { url: row.url }),
     ...(row.sdk === null ? {} : { sdk: row.sdk }),
     functions: row.functions,
+    builds: row.builds,
     registeredAt: row.registered_at.toISOString(),
   };
 }

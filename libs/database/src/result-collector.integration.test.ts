@@ -94,6 +94,27 @@ test('what does not fit the code is kept with the run, beside others in one batc
   expect(await api.getRun(environmentId, other.id)).not.toHaveProperty('mismatch');
 });
 
+test('a run is pinned once, is activated on the lane of its build when the activation is over, and can be unpinned then', async () => {
+  const run = await startRun();
+  const { environmentId } = platform.ours.scope;
+  const api = createApiStore(platform.tenant);
+  const pin = { buildId: 'old', servedBefore: 0 };
+  const [first] = await collector.apply([progress(run, { pin, status: 'running', steps: [completed('a')] })]);
+  expect(first).not.toHaveProperty('buildId');
+  expect(await stateOf(run)).toMatchObject({ pin });
+  expect(await api.getRun(environmentId, run.id)).toMatchObject({ buildId: 'old' });
+  expect(await api.unpin(environmentId, run.id)).toEqual({ kind: 'active' });
+  const other = { buildId: 'new', servedBefore: 0 };
+  const [second] = await collector.apply([
+    progress(run, { prev: 10, journalSeq: 11, pin: other, status: 'waiting', served: 1 }),
+  ]);
+  expect(second).toMatchObject({ buildId: 'old' });
+  expect(await api.unpin(platform.theirs.scope.environmentId, run.id)).toEqual({ kind: 'not_found' });
+  expect(await api.unpin(environmentId, run.id)).toMatchObject({ kind: 'unpinned', resumed: undefined });
+  expect(await api.getRun(environmentId, run.id)).not.toHaveProperty('buildId');
+  expect(await stateOf(run)).not.toHaveProperty('pin');
+});
+
 test('of collectors that apply the same entries one is accepted, its steps stored once', async () => {
   const runs = await startRuns(platform, platform.ours.scope, 30);
   const batch = (name: string): RunProgress[] =>

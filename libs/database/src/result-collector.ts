@@ -19,6 +19,7 @@ import type {
   JournaledStep,
   Mismatch,
   OutputClaim,
+  Pin,
   RunMode,
   RunStatus,
   Scope,
@@ -28,7 +29,7 @@ import type { ClaimKey } from './claimed-outputs.js';
 import type { Database, Statement } from './database.js';
 import { storeDeadLetters } from './dead-letters.js';
 import { boundsOf } from './id-windows.js';
-import { scopeColumns } from './run-to-activate.js';
+import { laneColumnOf, scopeColumns } from './run-to-activate.js';
 import { readScopes } from './scopes.js';
 import { stepColumns, waitColumns } from './step-columns.js';
 import type { RecordedSteps } from './step-columns.js';
@@ -51,6 +52,8 @@ export interface RunProgress {
   output?: string | undefined;
   outputClaim?: OutputClaim | undefined;
   error?: Failure | undefined;
+  /** A run that is pinned already stays where it is. */
+  pin?: Pin | undefined;
   /** All that is known of it by now. */
   mismatch?: Mismatch | undefined;
   /** A timer of the run itself, for which all its wake-ups wait; the last one given holds. */
@@ -64,6 +67,8 @@ export interface AcceptedRun {
   functionId: string;
   appId: string;
   mode: RunMode;
+  /** Of the lane on which it is activated now. */
+  buildId?: string;
   status: RunStatus;
   journalSeq: number;
   wake: number;
@@ -138,10 +143,7 @@ async function apply(database: Database, batch: readonly RunProgress[]): Promise
   const waits = waitColumns(recorded);
   const claims = claimsOf(runs);
   const isOrdinary =
-    failing.length === 0 &&
-    waits[0]!.length === 0 &&
-    claims.length === 0 &&
-    runs.every(({ mismatch }) => mismatch === undefined);
+    failing.length === 0 && waits[0]!.length === 0 && claims.length === 0 && runs.every(isPlain);
   const values = applyValues(runs, recorded);
   const rows = isOrdinary
     ? await database.query<AcceptedRow>(applyStatement, values)
@@ -152,12 +154,18 @@ async function apply(database: Database, batch: readonly RunProgress[]): Promise
         ...waits,
         ...keyColumns(claims),
         runs.map(({ mismatch }) => (mismatch === undefined ? null : JSON.stringify(mismatch))),
+        runs.map(({ pin }) => pin?.buildId ?? null),
+        runs.map(({ pin }) => pin?.servedBefore ?? null),
       ]);
   return rows.map(toAcceptedRun);
 }
 
+function isPlain({ mismatch, pin }: RunProgress): boolean {
+  return mismatch === undefined && pin === undefined;
+}
+
 const acceptedColumns = `r.id, r.environment_id, r.event_id, r.function_id, r.app_id, r.mode, r.status,
-  r.journal_seq::float8 as journal_seq, r.wake, r.served, r.correlation_id, r.traceparent,
+  r.journal_seq::float8 as journal_seq, r.wake, r.served, ${laneColumnOf('r')}, r.correlation_id, r.traceparent,
   (extract(epoch from r.created_at) * 1000)::float8 as created_at_ms,
   (extract(epoch from r.started_at) * 1000)::float8 as started_at_ms,
   (extract(epoch from r.ended_at) * 1000)::float8 as ended_at_ms`;
@@ -185,24 +193,19 @@ function applyStatementFor(batches: 'ordinary' | 'any'): Statement {
       ended_at = case when g.status in ('completed', 'failed', 'cancelled', 'skipped')
         then date_trunc('milliseconds', now()) end,
       output = coalesce(g.output::json, ${isOrdinary ? '' : 'c.output, c.hash::json, '}r.output),
-      error = coalesce(g.error::json, r.error)${
-        isOrdinary
-          ? ''
-          : `,
-      mismatch = coalesce(g.mismatch::json, r.mismatch)`
-      }
+      error = coalesce(g.error::json, r.error)${isOrdinary ? '' : rareChanges}
     from unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::bigint[], $5::text[], $6::int[], $7::int[],
       $8::float8[],
-        $9::text[], $10::text[], $11::float8[]${isOrdinary ? '' : ', $45::text[]'})
+        $9::text[], $10::text[], $11::float8[]${isOrdinary ? '' : ', $45::text[], $46::text[], $47::int[]'})
       as g (id, environment_id, prev, journal_seq, status, served, failures, started_at_ms, output, error,
-        retry_in_ms${isOrdinary ? '' : ', mismatch'})
+        retry_in_ms${isOrdinary ? '' : ', mismatch, build_id, pinned_after'})
       ${isOrdinary ? '' : "left join claimed c on c.run_id = g.id and c.step_id = ''"}
     where r.id = any(array(select id from locked)) and r.id >= $26 and r.id <= $27
       and r.id = g.id and r.environment_id = g.environment_id and r.journal_seq = g.prev
       and r.status in ('queued', 'running', 'waiting', 'waiting_for_worker')
     returning r.id, r.environment_id, r.event_id, r.function_id, r.app_id, r.mode, r.status, r.journal_seq,
       r.wake,
-      r.served, r.correlation_id, r.traceparent, r.created_at, r.started_at, r.ended_at, g.retry_in_ms
+      r.served, r.build_id, r.pinned_after, r.correlation_id, r.traceparent, r.created_at, r.started_at, r.ended_at, g.retry_in_ms
       ${isOrdinary ? '' : ', r.error'}
   ), stored as (
     insert into steps (run_id, step_id, attempt, environment_id, name, type, status, output, error,
@@ -265,6 +268,11 @@ const takenOver = `, taken_over as (
       and o.hash = c.hash
   )`;
 
+const rareChanges = `,
+      mismatch = coalesce(g.mismatch::json, r.mismatch),
+      build_id = coalesce(r.build_id, g.build_id),
+      pinned_after = coalesce(r.pinned_after, g.pinned_after)`;
+
 const newWaits = `), awaiting as (
     insert into waits (run_id, step_id, attempt, environment_id, kind, name, condition, match_path, match_value,
       match_type, awaited_run_id, place)
@@ -309,7 +317,7 @@ const tracesOfFailures = `, failed as (
 const failureEventOfRun =
   '(select f.failure_id from failed f join told t on t.id = f.failure_id where f.id = r.id)';
 
-/** Failures, new waits, large outputs and mismatches are few: the statement of batches without any does not know of them. */
+/** Failures, new waits, large outputs, mismatches and pins are few: the statement of batches without any does not know of them. */
 const applyStatement = applyStatementFor('ordinary');
 const applyAnyStatement = applyStatementFor('any');
 
@@ -384,6 +392,7 @@ interface AcceptedRow {
   function_id: string;
   app_id: string;
   mode: RunMode;
+  build_id: string | null;
   status: RunStatus;
   journal_seq: number;
   wake: number;
@@ -406,6 +415,7 @@ function toAcceptedRun(row: AcceptedRow): AcceptedRun {
     functionId: row.function_id,
     appId: row.app_id,
     mode: row.mode,
+    ...(row.build_id === null ? {} : { buildId: row.build_id }),
     status: row.status,
     journalSeq: row.journal_seq,
     wake: row.wake,

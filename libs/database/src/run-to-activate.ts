@@ -6,6 +6,8 @@ export interface RunToActivate {
   scope: Scope;
   mode: RunMode;
   appId: string;
+  /** Of the lane on which it is activated now: that of its build, once the activation that pinned it is over. */
+  buildId?: string;
   functionId: string;
   eventId: string;
 }
@@ -19,7 +21,14 @@ export interface RunToActivateRow {
   app_id: string;
   function_id: string;
   event_id: string;
+  build_id: string | null;
 }
+
+/** Of a row of runs; the index runs_resting has the same words. */
+export function laneBuildOf(run: string): string {
+  return `case when ${run}.served > ${run}.pinned_after then ${run}.build_id end`;
+}
+export const laneColumnOf = (run: string): string => `${laneBuildOf(run)} as build_id`;
 
 /** Of `environments e`. */
 export const scopeColumns = 'e.project, e.name as env';
@@ -32,5 +41,6 @@ export function runToActivate(row: RunToActivateRow): RunToActivate {
     appId: row.app_id,
     functionId: row.function_id,
     eventId: row.event_id,
+    ...(row.build_id === null ? {} : { buildId: row.build_id }),
   };
 }

@@ -229,17 +229,44 @@ test('runs rest without a worker and are released once, resumed ones first, then
   await platform.admin.query('delete from runs where id = any($1)', [others]);
   expect(await scheduler.runsOfEvents(runs.map((run) => run.eventId))).toEqual([]);
 
-  expect(await scheduler.releaseForWorker(platform.theirs.scope.environmentId, 'shop', 10)).toEqual([]);
-  const first = await scheduler.releaseForWorker(ours, 'shop', 8);
+  expect(
+    await scheduler.releaseForWorker(
+      { environmentId: platform.theirs.scope.environmentId, appId: 'shop' },
+      10,
+    ),
+  ).toEqual([]);
+  const first = await scheduler.releaseForWorker({ environmentId: ours, appId: 'shop' }, 8);
   expect(first.map((run) => run.runId)).toEqual([...resumed, ...ids.slice(0, 3)]);
   const rest = await Promise.all(
-    Array.from({ length: 4 }, () => scheduler.releaseForWorker(ours, 'shop', 5)),
+    Array.from({ length: 4 }, () => scheduler.releaseForWorker({ environmentId: ours, appId: 'shop' }, 5)),
   );
   const released = rest.flat().map((run) => run.runId);
   expect(new Set(released).size).toBe(released.length);
-  const last = await scheduler.releaseForWorker(ours, 'shop', 20);
+  const last = await scheduler.releaseForWorker({ environmentId: ours, appId: 'shop' }, 20);
   expect([...released, ...last.map((run) => run.runId)].sort()).toEqual(ids.slice(3, 15));
   expect(await scheduler.waitingForWorker()).toEqual([]);
+});
+
+test('runs that are pinned rest on the lane of their build, once the activation that pinned them is over', async () => {
+  const { environmentId } = platform.ours.scope;
+  const [pinned, pinning, free] = (await startRuns(platform, platform.ours.scope, 3)).map(({ id }) => id);
+  await platform.admin.query(
+    "update runs set build_id = 'old', pinned_after = 0, served = 1, wake = 2 where id = $1",
+    [pinned],
+  );
+  await platform.admin.query("update runs set build_id = 'old', pinned_after = 0 where id = $1", [pinning]);
+  const ids = [pinned!, pinning!, free!];
+  expect((await scheduler.restForWorker(ids)).sort()).toEqual([...ids].sort());
+  const shop = { environmentId, appId: 'shop' };
+  expect(await scheduler.waitingForWorker()).toEqual([shop, { ...shop, buildId: 'old' }]);
+  expect(await scheduler.releaseForWorker({ ...shop, buildId: 'new' }, 10)).toEqual([]);
+  const ofBuild = await scheduler.releaseForWorker({ ...shop, buildId: 'old' }, 10);
+  expect(ofBuild).toMatchObject([{ runId: pinned, buildId: 'old' }]);
+  const ofApp = await scheduler.releaseForWorker(shop, 10);
+  expect(ofApp.map(({ runId }) => runId).sort()).toEqual([pinning!, free!].sort());
+  expect(ofApp.every((run) => !('buildId' in run))).toBe(true);
+  expect(await scheduler.requestStopOf([pinned!])).toMatchObject([{ runId: pinned, buildId: 'old' }]);
+  await platform.admin.query('delete from runs where id = any($1)', [ids]);
 });
 
 test('an advisory lock is held by one at a time and is free afterwards, also after a failure', async () => {

@@ -7,12 +7,12 @@
  *    force.
  * 2. Rows are locked in the order of their ids, or else those that somebody else holds are passed over.
  */
-import type { DeadLetter, RunMode, Scope, StoredEvent } from '@ironflow/schema';
+import type { DeadLetter, Lane, RunMode, Scope, StoredEvent } from '@ironflow/schema';
 import type { Database, Statement } from './database.js';
 import { removeExpiredLetters, storeDeadLetters } from './dead-letters.js';
 import { boundsOf, lowestId, windowsAround } from './id-windows.js';
 import { takenOverSteps } from './reruns.js';
-import { runToActivate, scopeColumns } from './run-to-activate.js';
+import { laneBuildOf, laneColumnOf, runToActivate, scopeColumns } from './run-to-activate.js';
 import type { RunToActivate, RunToActivateRow } from './run-to-activate.js';
 import { readScopes } from './scopes.js';
 import { endStopped, requestStopOf, runsToCancel, stoppingRuns } from './stopping-runs.js';
@@ -77,6 +77,11 @@ export interface UnroutedEventsQuery {
   limit: number;
 }
 
+/** A lane of an environment's app. */
+export interface LaneRef extends Lane {
+  environmentId: string;
+}
+
 export interface SchedulerStore extends WaitStore {
   routeEvents(events: readonly EventToRoute[], runs: readonly NewRun[]): Promise<RoutingOutcome>;
   /** Stored longer ago than that and not routed, the oldest first: their message was lost. */
@@ -96,9 +101,10 @@ export interface SchedulerStore extends WaitStore {
   stoppingRuns(runIds: readonly string[]): Promise<StoppingRun[]>;
   /** Ends them as cancelled, unless they have moved on since; answers those it ended, with the runs that wait for each. */
   endStopped(runs: readonly Pick<StoppingRun, 'runId' | 'journalSeq'>[]): Promise<Map<string, string[]>>;
-  /** The reverse, as workers come: resumed runs before new ones, the oldest first. */
-  releaseForWorker(environmentId: string, appId: string, limit: number): Promise<RunToActivate[]>;
-  waitingForWorker(): Promise<{ environmentId: string; appId: string }[]>;
+  /** The reverse, as workers of a lane come: resumed runs before new ones, the oldest first. */
+  releaseForWorker(lane: LaneRef, limit: number): Promise<RunToActivate[]>;
+  /** The lanes of runs that rest. */
+  waitingForWorker(): Promise<LaneRef[]>;
   /** Wakes the runs of timers that are due. */
   fireTimers(limit: number): Promise<FiredTimers>;
   /** Negative when one is overdue. */
@@ -158,13 +164,17 @@ export function createSchedulerStore(database: Database): SchedulerStore {
     requestStopOf: (runIds) => requestStopOf(database, runIds),
     stoppingRuns: (runIds) => stoppingRuns(database, runIds),
     endStopped: (runs) => endStopped(database, runs),
-    releaseForWorker: async (environmentId, appId, limit) => {
-      const rows = await database.query<RunToActivateRow>(releaseStatement, [environmentId, appId, limit]);
+    releaseForWorker: async ({ environmentId, appId, buildId = '' }, limit) => {
+      const values = [environmentId, appId, buildId, limit];
+      const rows = await database.query<RunToActivateRow>(releaseStatement, values);
       return rows.map(runToActivate);
     },
     waitingForWorker: async () => {
-      const rows = await database.query<{ environment_id: string; app_id: string }>(waitingStatement, []);
-      return rows.map((row) => ({ environmentId: row.environment_id, appId: row.app_id }));
+      const rows = await database.query<LaneRow>(waitingStatement, []);
+      return rows.map(({ environment_id: environmentId, app_id: appId, build_id: buildId }) => ({
+        ...{ environmentId, appId },
+        ...(buildId === '' ? {} : { buildId }),
+      }));
     },
     fireTimers: (limit) => fireTimers(database, limit),
     nextDueInMs: () => nextDueInMs(database),
@@ -304,7 +314,7 @@ function unroutedOf(condition: string): string {
     order by u.received_at, u.event_id`;
 }
 
-const runColumns = `r.id, r.environment_id, r.mode, r.app_id, r.function_id, r.event_id, ${scopeColumns}`;
+const runColumns = `r.id, r.environment_id, r.mode, r.app_id, r.function_id, r.event_id, r.build_id, ${scopeColumns}`;
 /** The same words as the predicate of the partial index runs_to_activate. */
 const needsActivation = `wake > served and status in ('queued', 'running', 'waiting')`;
 
@@ -313,7 +323,8 @@ const runsOfEventsStatement: Statement = {
   name: 'runs_of_events',
   text: `select ${runColumns} from unnest($1::uuid[], $2::uuid[]) as w (lowest, ending)
     cross join lateral (
-      select id, environment_id, mode, app_id, function_id, event_id, wake, served, status from runs
+      select id, environment_id, mode, app_id, function_id, event_id, wake, served, status, ${laneColumnOf('runs')}
+      from runs
       where id >= w.lowest and id < w.ending and event_id = any($3::uuid[])
       offset 0
     ) r
@@ -324,7 +335,7 @@ const runsOfEventsStatement: Statement = {
 const overdueStatement: Statement = {
   name: 'overdue_runs',
   text: `select ${runColumns}, (extract(epoch from r.woken_at) * 1000)::float8 as woken_at_ms from (
-      select id, environment_id, mode, app_id, function_id, event_id, woken_at from runs
+      select id, environment_id, mode, app_id, function_id, event_id, woken_at, ${laneColumnOf('runs')} from runs
       where ${needsActivation} and woken_at < now() - $1 * interval '1 ms'
         and (woken_at, id) > (to_timestamp($2::float8 / 1000), $3::uuid)
       order by woken_at, id limit $4
@@ -349,33 +360,44 @@ const releaseStatement: Statement = {
   name: 'release_for_worker',
   text: `with released as materialized (
     select id from runs
-    where environment_id = $1 and app_id = $2 and status = 'waiting_for_worker'
-    order by (started_at is null), id limit $3 for update skip locked
+    where environment_id = $1 and app_id = $2 and coalesce(${laneBuildOf('runs')}, '') = $3
+      and status = 'waiting_for_worker'
+    order by (started_at is null), id limit $4 for update skip locked
   ), queued as (
     update runs r set status = 'queued', woken_at = date_trunc('milliseconds', now())
     where r.id = any(array(select id from released)) and r.status = 'waiting_for_worker'
-    returning r.id, r.environment_id, r.mode, r.app_id, r.function_id, r.event_id, r.started_at
+    returning r.id, r.environment_id, r.mode, r.app_id, r.function_id, r.event_id, r.started_at,
+      ${laneColumnOf('r')}
   )
   select ${runColumns} from queued r join environments e on e.id = r.environment_id
   order by (r.started_at is null), r.id`,
 };
 
-// From app to app: thousands of runs may rest for each.
+// From lane to lane: thousands of runs may rest for each.
 const waitingStatement: Statement = {
   name: 'waiting_for_worker',
-  text: `with recursive apps as (
-      (select environment_id, app_id from runs where status = 'waiting_for_worker'
-        order by environment_id, app_id limit 1)
-    union all
-      select next.environment_id, next.app_id from apps cross join lateral (
-        select environment_id, app_id from runs
+  text: `with recursive lanes as (
+      (select environment_id, app_id, coalesce(${laneBuildOf('runs')}, '') as build_id from runs
         where status = 'waiting_for_worker'
-          and (environment_id, app_id) > (apps.environment_id, apps.app_id)
-        order by environment_id, app_id limit 1
+        order by environment_id, app_id, coalesce(${laneBuildOf('runs')}, '') limit 1)
+    union all
+      select next.environment_id, next.app_id, next.build_id from lanes cross join lateral (
+        select environment_id, app_id, coalesce(${laneBuildOf('runs')}, '') as build_id from runs
+        where status = 'waiting_for_worker'
+          and (environment_id, app_id, coalesce(${laneBuildOf('runs')}, ''))
+            > (lanes.environment_id, lanes.app_id, lanes.build_id)
+        order by environment_id, app_id, coalesce(${laneBuildOf('runs')}, '') limit 1
       ) next
   )
-  select environment_id, app_id from apps`,
+  select environment_id, app_id, build_id from lanes`,
 };
+
+interface LaneRow {
+  environment_id: string;
+  app_id: string;
+  /** Empty for the lane of all builds. */
+  build_id: string;
+}
 
 const ofEndedRuns = (table: string): string => `delete from ${table} where ctid = any(array(
     select l.ctid from ${table} l cross join lateral (

@@ -2,7 +2,7 @@
 import type { StoredEvent } from '@ironflow/schema';
 import type { Database, Statement } from './database.js';
 import { boundsOf, lowestId } from './id-windows.js';
-import { runToActivate, scopeColumns } from './run-to-activate.js';
+import { laneColumnOf, runToActivate, scopeColumns } from './run-to-activate.js';
 import type { RunToActivate, RunToActivateRow } from './run-to-activate.js';
 import { storedEventColumns, toStoredEvent } from './stored-event.js';
 import type { StoredEventRow } from './stored-event.js';
@@ -108,7 +108,7 @@ const requestStopStatement: Statement = {
     from locked l
     where r.id = l.id and r.id = any($1::uuid[]) and r.id >= $2 and r.id <= $3 and r.stop_requested_at is null
       and r.status in ('queued', 'running', 'waiting', 'waiting_for_worker')
-    returning r.id, r.environment_id, r.mode, r.app_id, r.function_id, r.event_id
+    returning r.id, r.environment_id, r.mode, r.app_id, r.function_id, r.event_id, ${laneColumnOf('r')}
   )
   select r.*, ${scopeColumns} from asked r join environments e on e.id = r.environment_id`,
 };

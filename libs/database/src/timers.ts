@@ -14,7 +14,7 @@ import type { Failure } from '@ironflow/schema';
 import type { Database, Statement } from './database.js';
 import { endedPauseTuple, toEndedPause } from './ended-pause.js';
 import type { EndedPause, EndedPauseTuple } from './ended-pause.js';
-import { runToActivate, scopeColumns } from './run-to-activate.js';
+import { laneColumnOf, runToActivate, scopeColumns } from './run-to-activate.js';
 import type { RunToActivate, RunToActivateRow } from './run-to-activate.js';
 
 export interface FiredTimers {
@@ -117,12 +117,12 @@ const fireStatement: Statement = {
       and r.id <= (select id from locked order by id desc limit 1)
       and r.status in ('queued', 'running', 'waiting', 'waiting_for_worker')
       and (select t.due_at from timers t where t.run_id = r.id and t.step_id = '' and t.due_at > now()) is null
-    returning r.id, r.environment_id, r.mode, r.app_id, r.function_id, r.event_id, r.status
+    returning r.id, r.environment_id, r.mode, r.app_id, r.function_id, r.event_id, r.status, ${laneColumnOf('r')}
   )
   select (select count(*)::int from fired) as fired,
     (select json_agg(distinct run_id) from held) as held,
     (select json_agg(w) from (
-      select w.id, w.environment_id, w.mode, w.app_id, w.function_id, w.event_id, ${scopeColumns}
+      select w.id, w.environment_id, w.mode, w.app_id, w.function_id, w.event_id, w.build_id, ${scopeColumns}
       from woken w join environments e on e.id = w.environment_id where w.status <> 'waiting_for_worker'
     ) w) as woken,
     (select json_agg(${endedPauseTuple({ traceparent: 'l.traceparent', endedAt: 'f.due_at' })})

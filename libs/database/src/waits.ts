@@ -16,7 +16,7 @@ import type { EndedPause, EndedPauseTuple } from './ended-pause.js';
 import { boundsOf, lowestId } from './id-windows.js';
 import { toOpenWait } from './open-wait.js';
 import type { OpenWait, WaitRow } from './open-wait.js';
-import { runToActivate, scopeColumns } from './run-to-activate.js';
+import { laneColumnOf, runToActivate, scopeColumns } from './run-to-activate.js';
 import type { RunToActivate, RunToActivateRow } from './run-to-activate.js';
 import { storedEventColumns, toStoredEvent } from './stored-event.js';
 import type { StoredEventRow } from './stored-event.js';
@@ -355,11 +355,11 @@ const resolveStatement: Statement = {
     where r.id = any(array(select run_id from resolved)) and r.id >= $2 and r.id <= $3
       and r.status in ('queued', 'running', 'waiting', 'waiting_for_worker')
       and not exists (select from timers t where t.run_id = r.id and t.step_id = '' and t.due_at > now())
-    returning r.id, r.environment_id, r.mode, r.app_id, r.function_id, r.event_id, r.status
+    returning r.id, r.environment_id, r.mode, r.app_id, r.function_id, r.event_id, r.status, ${laneColumnOf('r')}
   )
   select (select json_agg(json_build_array(run_id, step_id)) from resolved) as resolved,
     (select json_agg(w) from (
-      select w.id, w.environment_id, w.mode, w.app_id, w.function_id, w.event_id, ${scopeColumns}
+      select w.id, w.environment_id, w.mode, w.app_id, w.function_id, w.event_id, w.build_id, ${scopeColumns}
       from woken w join environments e on e.id = w.environment_id where w.status <> 'waiting_for_worker'
     ) w) as woken,
     (select json_agg(${endedPauseTuple({ traceparent: 'r.traceparent', endedAt: 'f.ended_at' })})

@@ -18,6 +18,15 @@ const idRule = `must be 1 to ${idLengthMax} of A-Z, a-z, 0-9, "_" and "-"`;
 export const appIdSchema = z.string().regex(idPattern, idRule);
 export const functionIdSchema = z.string().regex(idPattern, idRule);
 
+/** Of a worker's code, such as a commit. */
+export const buildIdLengthMax = 64;
+export const buildIdSchema = z
+  .string()
+  .regex(
+    new RegExp(`^[A-Za-z0-9_-]{1,${buildIdLengthMax}}$`),
+    `must be 1 to ${buildIdLengthMax} of A-Z, a-z, 0-9, "_" and "-"`,
+  );
+
 export const uuidSchema = z.string().regex(uuidPattern, 'must be a lower-case UUID');
 
 /** An event name as the platform knows it, reserved ones included. */

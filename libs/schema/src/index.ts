@@ -57,6 +57,7 @@ export type {
 export { canRead, claimSchemaVersion, headerNames, schemaMajor, schemaVersion } from './headers.js';
 export {
   appIdSchema,
+  buildIdSchema,
   emittedEventNameSchema,
   eventNameSchema,
   eventPatternSchema,
@@ -87,6 +88,7 @@ export {
   writerSchema,
 } from './journal.js';
 export type {
+  Pin,
   CallOutcome,
   EndingRunEntry,
   JournalEntry,
@@ -95,6 +97,8 @@ export type {
   Writer,
 } from './journal.js';
 export { describeIssue } from './issue.js';
+export { laneToken, parseLane } from './lane.js';
+export type { Lane } from './lane.js';
 export { limits } from './limits.js';
 export { matchValueAt } from './match.js';
 export type { MatchValue } from './match.js';

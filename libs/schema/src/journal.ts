@@ -4,7 +4,7 @@
  */
 import { z } from 'zod';
 import { failureSchema } from './failure.js';
-import { uuidSchema } from './identifiers.js';
+import { buildIdSchema, uuidSchema } from './identifiers.js';
 import { limits } from './limits.js';
 import { mismatchSchema } from './mismatch.js';
 import { journaledStepSchema, outputClaimSchema } from './step.js';
@@ -77,6 +77,14 @@ export const writerSchema = z.object({
 });
 export type Writer = z.infer<typeof writerSchema>;
 
+/** From now on the run is for workers of this build alone, once the activation that says so is over. */
+const pinSchema = z.object({
+  buildId: buildIdSchema,
+  /** What was served before this activation: until more is, the run is activated where it was. */
+  servedBefore: z.number().int().nonnegative(),
+});
+export type Pin = z.infer<typeof pinSchema>;
+
 export const journalMessageSchema = z.object({
   environmentId: uuidSchema,
   runId: uuidSchema,
@@ -86,6 +94,8 @@ export const journalMessageSchema = z.object({
   writer: writerSchema,
   /** When the activation called the function, for `started_at` and the trace. */
   activatedAtMs: z.number().int().nonnegative(),
+  /** Of the first message of an activation that pins the run. */
+  pin: pinSchema.optional(),
   entries: z.array(journalEntrySchema).min(1),
 });
 export type JournalMessage = z.infer<typeof journalMessageSchema>;

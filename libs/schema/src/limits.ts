@@ -43,6 +43,8 @@ export const limits = {
   /** Runs asked to stop by one request. */
   bulkCancelMax: 500,
   bulkEventsPerSecondMax: 100,
+  /** Runs of a build are counted no further. */
+  buildRunsCountMax: 1_000,
   /** A preview counts no further. */
   bulkCountMax: 100_000,
 } as const;

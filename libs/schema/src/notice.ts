@@ -12,6 +12,8 @@ export const runNoticeSchema = z.object({
   functionId: z.string(),
   appId: z.string(),
   mode: z.enum(['push', 'pull']),
+  /** Of the lane on which it is activated now. */
+  buildId: z.string().optional(),
   status: runStatusSchema,
   journalSeq: z.number(),
   wake: z.number(),
@@ -37,6 +39,7 @@ export const stopNoticeSchema = runNoticeSchema.pick({
   eventId: true,
   functionId: true,
   appId: true,
+  buildId: true,
   mode: true,
 });
 export type StopNotice = z.infer<typeof stopNoticeSchema>;

@@ -4,7 +4,7 @@
  */
 import { z } from 'zod';
 import { failureSchema } from './failure.js';
-import { uuidSchema } from './identifiers.js';
+import { buildIdSchema, uuidSchema } from './identifiers.js';
 import { writerSchema } from './journal.js';
 import { mismatchSchema } from './mismatch.js';
 import { memoizedStepSchema, stepRecordSchema } from './step.js';
@@ -100,6 +100,10 @@ export const workerMessageSchema = z.discriminatedUnion('type', [
     appId: z.string(),
     /** Activations it takes at once. */
     slots: z.number().int().min(1).max(10_000),
+    /** Of its code: it is given the runs that are pinned to it. */
+    buildId: buildIdSchema.optional(),
+    /** Whether runs that it is the first to drive are pinned to its build. */
+    pinRuns: z.boolean().optional(),
   }),
   /** Steps that ended (or began to wait); answered by `recorded` with the same `sequence` once they are durable. */
   z.object({
@@ -121,7 +125,13 @@ export const workerMessageSchema = z.discriminatedUnion('type', [
 export type WorkerMessage = z.infer<typeof workerMessageSchema>;
 
 export const executorMessageSchema = z.discriminatedUnion('type', [
-  z.object({ type: z.literal('welcome'), v: z.number().int(), executor: z.string() }),
+  z.object({
+    type: z.literal('welcome'),
+    v: z.number().int(),
+    executor: z.string(),
+    /** Its build, where the executor knows of builds. */
+    buildId: z.string().optional(),
+  }),
   z.object({ type: z.literal('activate'), writer: writerSchema, invocation: invocationSchema }),
   z.object({ type: z.literal('recorded'), ...lease.shape, sequence: z.number().int().nonnegative() }),
   /** The lease is over for this worker: abort the function, send nothing more of it. */

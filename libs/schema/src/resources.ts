@@ -91,6 +91,7 @@ export const runSchema = z.object({
   functionId: functionIdSchema,
   functionHash: z.string(),
   mode: z.enum(['push', 'pull']),
+  buildId: z.string().optional().describe('the build of the workers that it is pinned to'),
   status: runStatusSchema,
   skipReason: z.string().optional(),
   eventId: uuidSchema,
@@ -227,6 +228,15 @@ export const appSchema = z.object({
   url: z.string().optional(),
   sdk: z.string().optional(),
   functions: z.number().int(),
+  builds: z
+    .array(
+      z.object({
+        id: z.string(),
+        runs: z.number().int().describe(`that have not ended, up to ${limits.buildRunsCountMax}`),
+        waitingForWorker: z.number().int().describe('of these, the ones that wait for a worker of the build'),
+      }),
+    )
+    .describe('those with runs that are pinned to them and have not ended'),
   registeredAt: timestamp,
 });
 export type App = z.infer<typeof appSchema>;

@@ -231,6 +231,17 @@ export const routes = {
     body: cancelRunsBodySchema,
     answers: ok(cancelRunsAnswerSchema, 'stored; with `dryRun` only counted'),
   },
+  unpinRun: {
+    service: 'api',
+    method: 'POST',
+    path: '/v1/runs/:id/unpin',
+    summary: 'Let a run that waits go on with workers of any build',
+    role: 'developer',
+    params: runParams,
+    query: noQuery,
+    answers: ok(runSchema, 'it is pinned to no build now; asking again changes nothing'),
+    errors: ['run_not_found', 'run_ended', 'run_active'],
+  },
   signalRun: {
     service: 'api',
     method: 'POST',

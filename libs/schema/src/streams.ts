@@ -1,4 +1,6 @@
 /** The one table of streams, durable consumers and buckets. libs/jetstream provisions from it; nothing else declares one. */
+import { laneToken } from './lane.js';
+import type { Lane } from './lane.js';
 import { subjectFilters } from './subjects.js';
 
 const mebibyte = 1024 * 1024;
@@ -133,16 +135,16 @@ export const consumers = {
   },
 } as const satisfies Record<string, ConsumerDefinition>;
 
-/** The consumer of one pull app: made when its first worker connects, gone after an hour without one. */
-export function pullConsumer(app: {
+/** The consumer of one lane: made when its first worker connects, gone after an hour without one. */
+export function pullConsumer(of: {
   environmentId: string;
-  appId: string;
+  lane: Lane;
   filterSubject: string;
 }): ConsumerDefinition {
   return {
     stream: 'STEPS',
-    durable: `pull_${app.environmentId}_${app.appId}`,
-    filterSubject: app.filterSubject,
+    durable: `pull_${of.environmentId}_${laneToken(of.lane)}`,
+    filterSubject: of.filterSubject,
     maxAckPending: 10_000,
     inactiveThresholdMs: hourMs,
   };
@@ -161,7 +163,7 @@ export interface BucketDefinition {
 export const buckets: Record<BucketName, BucketDefinition> = {
   /** `<environment id>` → the version of its registry: the signal to read it again. */
   SYS_functions: { name: 'SYS_functions', ttlMs: 0, maxBytes: 64 * mebibyte },
-  /** `<environment id>.<app id>.<executor id>` while that executor holds a worker's socket of that app. */
+  /** `<environment id>.<lane>.<executor id>` while that executor holds a socket of a worker that serves it. */
   SYS_workers: { name: 'SYS_workers', ttlMs: 15_000, maxBytes: 64 * mebibyte },
   /** `<firing's event id>`: the first `create` fires it, the others need not. */
   SYS_cron_triggers: { name: 'SYS_cron_triggers', ttlMs: dayMs, maxBytes: 64 * mebibyte },

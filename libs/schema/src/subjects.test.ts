@@ -31,13 +31,21 @@ describe('what is built is parsed', () => {
 
   test('for activations', () => {
     const mode = fc.constantFrom('push' as const, 'pull' as const);
-    const run = fc.record({ mode, appId: anyId, functionId: anyId, runId: anyUuid });
+    const bare = fc.record({ mode, appId: anyId, functionId: anyId, runId: anyUuid });
+    const buildId = anyId.map((id) => id.slice(0, 64));
+    const run = fc.oneof(
+      bare,
+      fc.tuple(bare, buildId).map(([of, id]) => ({ ...of, buildId: id })),
+    );
     fc.assert(
       fc.property(place, run, (where, activation) => {
         const subject = subjects.activation(where, activation);
         expect(parseSubject(subject)).toEqual({ kind: 'activation', ...activation, ...where });
-        const filter = subjects.pullActivationsOf(where, activation.appId);
+        const filter = subjects.pullActivationsOf(where, activation);
         expect(matches(filter, subject)).toBe(activation.mode === 'pull');
+        // No lane takes what is another's.
+        const ofApp = subjects.pullActivationsOf(where, { appId: activation.appId });
+        expect(matches(ofApp, subject)).toBe(activation.mode === 'pull' && !('buildId' in activation));
         expect(matches(subjectFilters.everyPushActivation, subject)).toBe(activation.mode === 'push');
       }),
     );
@@ -105,7 +113,7 @@ describe('what was not built here', () => {
     fc.assert(
       fc.property(fc.string({ unit: 'binary' }), (text) => {
         const parsed = parseSubject(text);
-        if (parsed !== undefined) expect(text).toMatch(/^(ironflow|public)\.[A-Za-z0-9_.-]+$/);
+        if (parsed !== undefined) expect(text).toMatch(/^(ironflow|public)\.[A-Za-z0-9_.=-]+$/);
       }),
     );
   });
@@ -122,6 +130,11 @@ describe('what was not built here', () => {
     'ironflow.p.e.events.a b',
     'ironflow.p.e.steps.push.app.fn',
     'ironflow.p.e.steps.pushed.app.fn.run',
+    'ironflow.p.e.steps.pull.app=.fn.run',
+    'ironflow.p.e.steps.pull.=build.fn.run',
+    'ironflow.p.e.steps.pull.app=build=more.fn.run',
+    'ironflow.p.e.steps.pull.app.fn=build.run',
+    'ironflow.p.e.events.a=b',
     'ironflow.p.e.steps.push.app.fn.run.more',
     'ironflow.p.e.results.run',
     'ironflow.p.e.results.run.other',

@@ -3,6 +3,8 @@
  * so no part can contain a dot (event names, always last, excepted) or a wildcard.
  */
 import type { Scope } from './identifiers.js';
+import { laneToken, parseLane } from './lane.js';
+import type { Lane } from './lane.js';
 
 type Place = Pick<Scope, 'project' | 'env'>;
 export type RunMode = 'push' | 'pull';
@@ -12,10 +14,10 @@ const prefix = (place: Place): string => `ironflow.${place.project}.${place.env}
 export const subjects = {
   ingest: (place: Place, eventName: string) => `${prefix(place)}.ingest.${eventName}`,
   event: (place: Place, eventName: string) => `${prefix(place)}.events.${eventName}`,
-  activation: (place: Place, run: { mode: RunMode; appId: string; functionId: string; runId: string }) =>
-    `${prefix(place)}.steps.${run.mode}.${run.appId}.${run.functionId}.${run.runId}`,
-  /** Every pull activation of one app: the filter of that app's own consumer. */
-  pullActivationsOf: (place: Place, appId: string) => `${prefix(place)}.steps.pull.${appId}.>`,
+  activation: (place: Place, run: Lane & { mode: RunMode; functionId: string; runId: string }) =>
+    `${prefix(place)}.steps.${run.mode}.${laneToken(run)}.${run.functionId}.${run.runId}`,
+  /** Every pull activation of one lane: the filter of that lane's own consumer. */
+  pullActivationsOf: (place: Place, lane: Lane) => `${prefix(place)}.steps.pull.${laneToken(lane)}.>`,
   journal: (place: Place, runId: string, last: 'step' | 'run') => `${prefix(place)}.results.${runId}.${last}`,
   /** A run's whole journal. Every append expects against exactly this filter: differing ones are not safe on R3. */
   journalOf: (place: Place, runId: string) => `${prefix(place)}.results.${runId}.>`,
@@ -66,7 +68,7 @@ export type RunNoticeKind = (typeof runNoticeKinds)[number];
 
 export type ParsedSubject =
   | ({ kind: 'ingest' | 'event'; eventName: string } & Place)
-  | ({ kind: 'activation'; mode: RunMode; appId: string; functionId: string; runId: string } & Place)
+  | ({ kind: 'activation'; mode: RunMode; functionId: string; runId: string } & Lane & Place)
   | ({ kind: 'journal'; runId: string; last: 'step' | 'run' } & Place)
   | ({ kind: 'cancel'; runId: string } & Place)
   | ({ kind: 'deadLetter'; tail: string } & Place)
@@ -76,11 +78,13 @@ export type ParsedSubject =
   | ({ kind: 'topicMessage'; topic: string } & Place);
 
 const subjectPattern = /^[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*$/;
+/** The one place of a character besides: between app and build. */
+const lanePattern = /^(ironflow\.[^.]+\.[^.]+\.steps\.[^.]+\.[^.=]+)=/;
 
 /** What a subject says, or `undefined` when it is none of ours. */
 export function parseSubject(subject: string): ParsedSubject | undefined {
   // No part has a space or a wildcard in it: a filter is not a subject.
-  if (!subjectPattern.test(subject)) return undefined;
+  if (!subjectPattern.test(subject.replace(lanePattern, '$1-'))) return undefined;
   const tokens = subject.split('.');
   const [root, project, env, kind, ...rest] = tokens;
   if (project === undefined || env === undefined || rest.length === 0) return undefined;
@@ -92,22 +96,14 @@ export function parseSubject(subject: string): ParsedSubject | undefined {
 }
 
 function parseMessage(place: Place, kind: string | undefined, rest: string[]): ParsedSubject | undefined {
-  const [first, second, third, fourth] = rest;
+  const [first, second] = rest;
   switch (kind) {
     case 'ingest':
       return { kind: 'ingest', eventName: rest.join('.'), ...place };
     case 'events':
       return { kind: 'event', eventName: rest.join('.'), ...place };
     case 'steps':
-      if (rest.length !== 4 || (first !== 'push' && first !== 'pull')) return undefined;
-      return {
-        kind: 'activation',
-        mode: first,
-        appId: second!,
-        functionId: third!,
-        runId: fourth!,
-        ...place,
-      };
+      return rest.length === 4 ? parseActivation(place, rest) : undefined;
     case 'results':
       if (rest.length !== 2 || (second !== 'step' && second !== 'run')) return undefined;
       return { kind: 'journal', runId: first!, last: second, ...place };
@@ -118,6 +114,13 @@ function parseMessage(place: Place, kind: string | undefined, rest: string[]): P
     default:
       return undefined;
   }
+}
+
+function parseActivation(place: Place, rest: string[]): ParsedSubject | undefined {
+  const [mode, token, functionId, runId] = rest;
+  const lane = parseLane(token!);
+  if (lane === undefined || (mode !== 'push' && mode !== 'pull')) return undefined;
+  return { kind: 'activation', mode, ...lane, functionId: functionId!, runId: runId!, ...place };
 }
 
 function parseNotice(place: Place, rest: string[]): ParsedSubject | undefined {

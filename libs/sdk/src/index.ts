@@ -49,6 +49,7 @@ export { IronflowApiError } from './client/api-error.js';
 export type { AppOptions } from './app.js';
 export type { PlatformOptions } from './environment.js';
 export type {
+  App,
   AppManifest,
   DeadLetterDetail,
   DeadLettersPage,

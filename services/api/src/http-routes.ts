@@ -28,7 +28,7 @@ export interface HttpRoutesOptions extends ApprovalsOptions {
   streams: RunStreams;
   topicStreams: TopicStreams;
   topics: Pick<Topics, 'publish'>;
-  notices: Pick<Notices, 'publishStop' | 'publishWaits'>;
+  notices: Pick<Notices, 'publishRun' | 'publishStop' | 'publishWaits'>;
   version: string;
 }
 
@@ -70,9 +70,29 @@ function addRuns(app: HttpApp, options: HttpRoutesOptions): void {
     const { id: runId, mode, appId, functionId, eventId } = answer.run;
     // Also the second time: whoever was to hear of it may not have.
     if (answer.run.status !== 'cancelled') {
-      options.notices.publishStop({ scope, runId, mode, appId, functionId, eventId });
+      const lane = answer.lane === undefined ? {} : { buildId: answer.lane };
+      options.notices.publishStop({ scope, runId, mode, appId, ...lane, functionId, eventId });
     }
     return reply.code(202).send(answer.run);
+  });
+  serve(app, options, routes.unpinRun, async (request) => {
+    const { scope } = principalOf(request);
+    const answer = await store.unpin(scope.environmentId, request.params.id);
+    if (answer.kind === 'not_found') throw runNotFound();
+    if (answer.kind === 'ended') {
+      throw new IronflowError('conflict', 'run_ended', `the run has ended: it is ${answer.status}`);
+    }
+    if (answer.kind === 'active') {
+      const message = 'a worker of its build may have the run: ask again when the run waits, or cancel it';
+      throw new IronflowError('conflict', 'run_active', message);
+    }
+    const { run, resumed } = answer;
+    if (resumed !== undefined) {
+      const { id: runId, eventId, functionId, appId, mode, status } = run;
+      const notice = { scope, runId, eventId, functionId, appId, mode, status, ...resumed, steps: [] };
+      options.notices.publishRun(notice, 'yielded');
+    }
+    return run;
   });
   serve(app, options, routes.cancelRuns, async (request) => {
     const { scope } = principalOf(request);

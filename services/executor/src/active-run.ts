@@ -19,6 +19,10 @@ export interface ActiveRun {
   runId: string;
   scope: Scope;
   appId: string;
+  /** The build that it is pinned to. */
+  buildId: string | undefined;
+  /** Nothing of it is recorded that another build would have to fit: the first worker's build may keep it. */
+  isPinnable: boolean;
   functionId: string;
   writer: Writer;
   event: Omit<StoredEvent, 'scope' | 'awaited'>;

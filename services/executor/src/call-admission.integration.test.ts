@@ -111,20 +111,36 @@ test('nothing is claimed for a run that is somebody else’s by now', async () =
   expect(await state()).toEqual(open);
 });
 
+test('a pinned run that is delivered where no worker is of its build is put off at once, and goes to its lane', async () => {
+  const { admission, open, state, scope } = await setup();
+  const putOff: unknown[] = [];
+  const drive = createPullDriver({
+    registry: { atLeast: async () => ({ functions: new Map(), apps: new Map() }) } as never,
+    admission,
+    settlement: { defer: async (_run, why) => (putOff.push(why), 'over') },
+  });
+  const none = { areThere: () => false, haveRoom: () => true, pick: () => undefined };
+  expect(await drive(createFakeRun({ scope, buildId: 'old' }), none)).toBe('over');
+  expect(putOff).toEqual([{ inMs: 0, reason: 'build_elsewhere' }]);
+  expect(await state()).toEqual(open);
+});
+
 test('nothing is claimed for a run that no worker has room for', async () => {
   const { admission, open, state, scope } = await setup();
   const registry = { functions: new Map(), apps: new Map() };
   const drive = createPullDriver({
     registry: { atLeast: async () => registry } as never,
     admission,
+    settlement: { defer: () => Promise.reject(new Error('put off')) },
   });
+  const workers = { areThere: () => true, haveRoom: () => true, pick: () => undefined };
   const run = createFakeRun({ scope });
-  expect(await drive(run, { haveRoom: () => false, pick: () => undefined })).toBe('over');
+  expect(await drive(run, { ...workers, haveRoom: () => false })).toBe('over');
   expect(run.answers).toEqual(['handed back']);
   expect(await state()).toEqual(open);
   // The only worker leaves between the look and the claim.
   const next = createFakeRun({ scope });
-  expect(await drive(next, { haveRoom: () => true, pick: () => undefined })).toBe('over');
+  expect(await drive(next, workers)).toBe('over');
   expect(next.answers).toEqual(['handed back']);
   expect(await state()).toEqual(open);
 });

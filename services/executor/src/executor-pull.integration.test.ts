@@ -23,8 +23,8 @@ const error = { name: 'Error', message: 'm' };
 const definitionOf = (appId: string): ConsumerDefinition =>
   pullConsumer({
     environmentId: scope.environmentId,
-    appId,
-    filterSubject: subjects.pullActivationsOf(scope, appId),
+    lane: { appId },
+    filterSubject: subjects.pullActivationsOf(scope, { appId }),
   });
 
 async function startWorker(

@@ -18,8 +18,8 @@ beforeAll(() => {
 const definitionOf = (appId: string): ConsumerDefinition =>
   pullConsumer({
     environmentId: scope.environmentId,
-    appId,
-    filterSubject: subjects.pullActivationsOf(scope, appId),
+    lane: { appId },
+    filterSubject: subjects.pullActivationsOf(scope, { appId }),
   });
 
 describe('two executors with the same activation', () => {

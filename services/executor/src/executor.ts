@@ -24,7 +24,7 @@ import { createIntake } from './intake.js';
 import type { Intake, Taken } from './intake.js';
 import { createLeaseKeeper } from './lease.js';
 import type { TimeSource } from './lease.js';
-import { createPullApps } from './pull-apps.js';
+import { createPullLanes } from './pull-lanes.js';
 import { createPullDriver } from './pull-driver.js';
 import { createPushCaller } from './push-call.js';
 import { createPushDriver } from './push-driver.js';
@@ -77,13 +77,13 @@ export function createExecutor(options: ExecutorOptions): Executor {
     tenants: createTenantStore(options.database, options.secrets),
     deadlineMs: options.pushDeadlineMs,
   });
-  const drivePull = createPullDriver({ registry, admission });
+  const drivePull = createPullDriver({ registry, admission, settlement });
   const push = createPushIntake({
     jetstream,
     concurrency: options.pushConcurrency,
     drive: (delivery) => drive({ intake, stops, logger }, delivery, drivePush),
   });
-  const pullApps = createPullApps({
+  const pullLanes = createPullLanes({
     executor,
     jetstream,
     presence: jetstream.bucket('SYS_workers'),
@@ -95,7 +95,7 @@ export function createExecutor(options: ExecutorOptions): Executor {
     executor,
     authenticator: createAuthenticator(options.database, options.secrets),
     registry,
-    pullApps,
+    pullLanes,
     settlement,
     metrics,
     logger,
@@ -107,7 +107,7 @@ export function createExecutor(options: ExecutorOptions): Executor {
   const stop = async (): Promise<void> => {
     push.stop();
     gateway.drain();
-    await pullApps.stop();
+    await pullLanes.stop();
     await drained(() => leases.count() === 0, options.drainTimeoutMs);
     leases.handBackAll('the executor stops');
     gateway.stop();

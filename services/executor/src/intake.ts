@@ -4,7 +4,7 @@
  */
 import { messageOf } from '@ironflow/errors';
 import type { ExecutorStore, RunState } from '@ironflow/database';
-import { parseTraceparent } from '@ironflow/schema';
+import { parseSubject, parseTraceparent } from '@ironflow/schema';
 import type { Activation, TraceContext, Writer } from '@ironflow/schema';
 import type { Delivery, Journal } from '@ironflow/jetstream';
 import { createBatcher } from '@ironflow/service';
@@ -15,7 +15,7 @@ import type { ExecutorMetrics } from './executor-metrics.js';
 import { createClaimingWriter, createOutputStore } from './output-claims.js';
 import type { OutputStore } from './output-claims.js';
 import type { Lease, LeaseKeeper } from './lease.js';
-import { assessReadiness, unrecordedCalls } from './run-position.js';
+import { assessReadiness, laneBuildOf, unrecordedCalls } from './run-position.js';
 import type { RunPosition } from './run-position.js';
 import { loadRuns } from './run-loader.js';
 import type { LoadedRun } from './run-loader.js';
@@ -122,12 +122,22 @@ function admit(options: Ground, item: Item, loaded: LoadedRun): Taken {
   if (readiness.kind === 'superseded') lease.abandon('superseded by a newer writer');
   if (readiness.kind === 'nothing_due') lease.finish();
   if (readiness.kind !== 'ready') return { kind: 'settled' };
+  if (isOfFormerLane(delivery, readiness.position)) {
+    lease.finish();
+    return { kind: 'settled' };
+  }
   const calls = unrecordedCalls(last, writer);
   const isSuspect = calls > 0 || delivery.deliveryCount > unmarkedDeliveriesMax;
   return {
     kind: 'active',
     run: activate(options, item, state, readiness.position, isSuspect ? calls : undefined),
   };
+}
+
+/** It was pinned or unpinned since: on the lane that it has now, another activation is published. */
+function isOfFormerLane(delivery: Delivery, position: RunPosition): boolean {
+  const parsed = parseSubject(delivery.subject);
+  return parsed?.kind === 'activation' && parsed.buildId !== laneBuildOf(position);
 }
 
 function putOff(
@@ -164,6 +174,7 @@ function activate(
     writer,
     activatedAtMs,
     position,
+    servedBefore: position.served,
     traceparent: state.traceparent,
     acceptedSequence: () => acceptedSequence(options.store, runId),
     isConnected: options.isConnected,
@@ -186,6 +197,8 @@ function activate(
     runId,
     scope,
     appId: state.appId,
+    buildId: position.pin?.buildId,
+    isPinnable: isPinnable(position),
     functionId: state.functionId,
     writer,
     event: state.event,
@@ -207,6 +220,11 @@ function activate(
   if (state.stopRequested) stop.request();
   announceWhenSlow(run, position);
   return run;
+}
+
+/** One whose steps were taken over from another run has some before its journal begins. */
+function isPinnable({ pin, memo, prev }: RunPosition): boolean {
+  return pin === undefined && (memo.size === 0 || prev === 0);
 }
 
 /** A run whose first step takes long would show as queued all the while: its first sign of life says that it runs. */

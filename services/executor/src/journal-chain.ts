@@ -29,6 +29,8 @@ export interface JournalChainOptions {
   writer: Writer;
   activatedAtMs: number;
   position: Pick<RunPosition, 'prev' | 'lastSequence'>;
+  /** `runs.served` as it was when the activation began. */
+  servedBefore: number;
   traceparent: string | undefined;
   /** What Postgres has accepted last, asked when the stream has nothing of the run any more. */
   acceptedSequence: () => Promise<number>;
@@ -45,7 +47,7 @@ const retryDelayMsMin = 50;
 const retryDelayMsMax = 1_000;
 
 /** Appends one message. Rejects when it cannot be found out how the run goes on. */
-export type AppendToChain = (entries: JournalEntry[]) => Promise<WriteResult>;
+export type AppendToChain = (entries: JournalEntry[], pinTo?: string) => Promise<WriteResult>;
 
 export function createJournalChain(options: JournalChainOptions): AppendToChain {
   let { prev, lastSequence } = options.position;
@@ -59,7 +61,7 @@ export function createJournalChain(options: JournalChainOptions): AppendToChain 
     return accepted !== prev && accepted < sequence;
   };
 
-  return async (entries) => {
+  return async (entries, pinTo) => {
     counter += 1;
     let delayMs = retryDelayMsMin;
     let isRepeated = false;
@@ -73,7 +75,7 @@ export function createJournalChain(options: JournalChainOptions): AppendToChain 
       const result = await options.journal
         .append({
           scope: options.scope,
-          message: messageOf(options, prev, entries),
+          message: { ...messageOf(options, prev, entries), ...pinOf(options, pinTo) },
           expectedSequence: lastSequence,
           counter,
           traceparent: options.traceparent,
@@ -118,6 +120,13 @@ function refusalOf(error: unknown): Extract<AppendResult, { kind: 'unanswered' }
   if (error instanceof JournalUnreadableError) return { kind: 'unanswered' };
   if (error instanceof IronflowError && error.code === 'message_refused') return { kind: 'too_large' };
   throw error;
+}
+
+function pinOf(
+  { servedBefore }: JournalChainOptions,
+  buildId: string | undefined,
+): Pick<JournalMessage, 'pin'> {
+  return buildId === undefined ? {} : { pin: { buildId, servedBefore } };
 }
 
 function messageOf(options: JournalChainOptions, prev: number, entries: JournalEntry[]): JournalMessage {

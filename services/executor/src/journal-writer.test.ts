@@ -48,6 +48,7 @@ function setup(over: Setup = {}) {
     writer: { activation: 5, delivery: 1, executor: 'x' },
     activatedAtMs: 1,
     position: over.position ?? { prev: 7, lastSequence: 9 },
+    servedBefore: 2,
     traceparent: undefined,
     acceptedSequence: async () => over.acceptedSequence ?? 0,
     isConnected: () => connected,

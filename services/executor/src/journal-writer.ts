@@ -13,6 +13,8 @@ export interface JournalWriter {
    * not written. Calls that wait behind such a one are `lost`, but nothing that is asked for afterwards: the run's end is.
    */
   append(entries: JournalEntry[]): Promise<WriteResult>;
+  /** What is appended next says that the run is for workers of that build from now on; `undefined` takes it back. */
+  pin(buildId: string | undefined): void;
   /** Whether anything was appended by this writer. */
   hasAppended(): boolean;
 }
@@ -36,14 +38,18 @@ interface Written {
 export function createJournalWriter(options: JournalWriterOptions): JournalWriter {
   const append = createJournalChain(options);
   let appended = false;
+  let pinTo: string | undefined;
   let broken: 'lost' | 'restart' | undefined;
   let queue: Waiting[] = [];
   let writing = false;
 
   /** Halves what a server with a smaller limit refuses, down to the one entry that is too large by itself. */
   const writePart = async (entries: JournalEntry[]): Promise<Written> => {
-    const result = await append(entries);
-    if (result === 'appended') appended = true;
+    const result = await append(entries, pinTo);
+    if (result === 'appended') {
+      appended = true;
+      pinTo = undefined;
+    }
     if (result !== 'too_large' || entries.length === 1) {
       return { result, count: result === 'appended' ? entries.length : 0 };
     }
@@ -95,6 +101,7 @@ export function createJournalWriter(options: JournalWriterOptions): JournalWrite
   };
   return {
     hasAppended: () => appended,
+    pin: (buildId) => (pinTo = buildId),
     append: (entries) =>
       new Promise((resolve) => {
         queue.push({ entries, resolve });

@@ -33,6 +33,7 @@ function setup() {
         written.push(entries);
         return Promise.resolve('appended');
       },
+      pin: () => undefined,
       hasAppended: () => written.length > 0,
     },
     environmentId: 'environment',

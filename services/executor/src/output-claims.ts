@@ -77,6 +77,7 @@ export function createClaimingWriter(options: ClaimingWriterOptions): JournalWri
   };
   return {
     hasAppended: () => writer.hasAppended(),
+    pin: (buildId) => writer.pin(buildId),
     append: (entries) => {
       if (last === undefined && !entries.some(isLarge)) return writer.append(entries);
       return new Promise((resolve) => {

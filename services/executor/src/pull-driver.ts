@@ -1,20 +1,25 @@
 /** Drives pull runs: gives each to the worker that has most room. */
 import type { RegistryReader } from '@ironflow/database';
 import type { ActiveRun } from './active-run.js';
+import { concluded } from './call-admission.js';
 import type { CallAdmission, Driven } from './call-admission.js';
+import type { Settlement } from './settlement.js';
 import { workerEndpoint } from './worker-connection.js';
 import type { WorkerConnection } from './worker-connection.js';
 
 export interface PullDriverOptions {
   registry: RegistryReader;
   admission: CallAdmission;
+  settlement: Pick<Settlement, 'defer'>;
 }
 
-/** The workers of a run's app. */
+/** The workers of a run's lane; those that are asked for are of the run's build, if it is pinned to one. */
 export interface Workers {
-  haveRoom(): boolean;
+  /** Whether there is one, with room or without. */
+  areThere(run: ActiveRun): boolean;
+  haveRoom(run: ActiveRun): boolean;
   /** One with a free slot; to be given the run in the same turn of the event loop. */
-  pick(): WorkerConnection | undefined;
+  pick(run: ActiveRun): WorkerConnection | undefined;
 }
 
 export type PullDrive = (run: ActiveRun, workers: Workers) => Promise<Driven>;
@@ -22,7 +27,7 @@ export type PullDrive = (run: ActiveRun, workers: Workers) => Promise<Driven>;
 /** A worker may be back by then, or another executor has one. */
 const noSlotDelayMs = 50;
 
-export function createPullDriver({ registry, admission }: PullDriverOptions): PullDrive {
+export function createPullDriver({ registry, admission, settlement }: PullDriverOptions): PullDrive {
   return async (run, workers) => {
     const known = await registry.atLeast(run.scope.environmentId, run.registryVersion);
     const policy = known.functions.get(run.functionId)?.config.retries;
@@ -30,10 +35,14 @@ export function createPullDriver({ registry, admission }: PullDriverOptions): Pu
       run.lease.handBack(noSlotDelayMs);
       return 'over';
     };
+    // Pinned by an activation that was not over when its executor was lost: the next one goes to its build.
+    if (!run.stop.isRequested && run.buildId !== undefined && !workers.areThere(run)) {
+      return concluded(settlement.defer(run, { inMs: 0, reason: 'build_elsewhere' }));
+    }
     // Before the breaker is asked: its one probe is not for a run that nobody can take.
-    if (!run.stop.isRequested && !workers.haveRoom()) return handBack();
+    if (!run.stop.isRequested && !workers.haveRoom(run)) return handBack();
     return admission(run, workerEndpoint, async (probe) => {
-      const worker = workers.pick();
+      const worker = workers.pick(run);
       return worker === undefined ? handBack() : worker.drive(run, { policy, probe });
     });
   };

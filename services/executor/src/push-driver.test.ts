@@ -55,6 +55,7 @@ test('a run goes on with the signing keys it began with, whatever becomes of Pos
         entries.push(...more);
         return 'appended';
       },
+      pin: () => undefined,
       hasAppended: () => entries.length > 0,
     },
   });

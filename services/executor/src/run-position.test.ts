@@ -1,6 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
 import type { JournalEntry, JournalMessage, Mismatch, RunEntry, StepRecord, Writer } from '@ironflow/schema';
-import { assessReadiness, memoGrowth, unrecordedCalls } from './run-position.js';
+import { assessReadiness, laneBuildOf, memoGrowth, unrecordedCalls } from './run-position.js';
 import type { AcceptedPosition } from './run-position.js';
 
 const self: Writer = { activation: 100, delivery: 1, executor: 'self' };
@@ -62,6 +62,27 @@ describe('a run is ready', () => {
     expect(
       assessReadiness(accepted({ mismatch: of('a') }), { messages: [], lastSequence: 10 }, self),
     ).toMatchObject({ position: { mismatch: of('a') } });
+  });
+
+  test('on the lane of the build that it is pinned to, once the activation that pinned it is over', () => {
+    const pin = { buildId: 'old', servedBefore: 3 };
+    const positionAfter = (entries: JournalEntry[], over: Partial<AcceptedPosition> = {}) => {
+      const pinning = { ...message(10, [step('a')]), pin };
+      const messages = [
+        { sequence: 12, message: pinning },
+        { sequence: 13, message: message(12, entries) },
+      ];
+      const found = { ...accepted({ wake: 9, served: 3, ...over }) };
+      const readiness = assessReadiness(found, { messages, lastSequence: 13 }, self);
+      if (readiness.kind !== 'ready') throw new Error(readiness.kind);
+      return readiness.position;
+    };
+    const before = positionAfter([step('b')]);
+    expect([before.pin, laneBuildOf(before)]).toEqual([pin, undefined]);
+    const after = positionAfter([run({ kind: 'yielded', served: 4 })]);
+    expect([after.pin, laneBuildOf(after)]).toEqual([pin, 'old']);
+    const earlier = { buildId: 'older', servedBefore: 1 };
+    expect(laneBuildOf(positionAfter([step('b')], { pin: earlier }))).toBe('older');
   });
 
   test('without the steps of a branch, which Postgres will drop, but expecting its sequence', () => {

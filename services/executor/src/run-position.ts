@@ -8,6 +8,7 @@ import type {
   JournalMessage,
   MemoizedStep,
   Mismatch,
+  Pin,
   RunStatus,
   StepRecord,
   Writer,
@@ -26,6 +27,7 @@ export interface AcceptedPosition {
   /** Of what the steps returned or threw. */
   memoBytes?: number;
   mismatch?: Mismatch;
+  pin?: Pin;
 }
 
 export interface JournalTail {
@@ -39,6 +41,8 @@ export interface RunPosition {
   memo: Map<string, MemoizedStep>;
   memoBytes: number;
   mismatch: Mismatch | undefined;
+  /** To which build. */
+  pin: Pin | undefined;
   served: number;
   /** Calls of the function that failed since it last made progress. */
   failures: number;
@@ -60,6 +64,7 @@ export function assessReadiness(accepted: AcceptedPosition, tail: JournalTail, s
     memo: new Map(accepted.steps.map((step) => [step.id, step])),
     memoBytes: accepted.memoBytes ?? 0,
     mismatch: accepted.mismatch,
+    pin: accepted.pin,
     served: accepted.served,
     failures: accepted.failures,
     started: accepted.status !== 'queued' && accepted.status !== 'waiting_for_worker',
@@ -72,12 +77,18 @@ export function assessReadiness(accepted: AcceptedPosition, tail: JournalTail, s
     if (terminal || message.prev !== position.prev) continue;
     if (compareWriters(message.writer, self) > 0) return { kind: 'superseded' };
     position.prev = sequence;
+    position.pin ??= message.pin;
     // Whatever else woke the run waits with a retry of its own for that one's time, unless it is to stop.
     const waits = accepted.stopRequested === true ? 0 : accepted.wake;
     for (const entry of message.entries) terminal = applyEntry(position, entry, waits) || terminal;
   }
   if (terminal || accepted.wake <= position.served) return { kind: 'nothing_due' };
   return { kind: 'ready', position };
+}
+
+/** The build of the lane on which a run is activated now; as Postgres has it, see `laneBuildOf` of libs/database. */
+export function laneBuildOf({ pin, served }: Pick<RunPosition, 'pin' | 'served'>): string | undefined {
+  return pin !== undefined && served > pin.servedBefore ? pin.buildId : undefined;
 }
 
 /** Carries a position on by one entry; `waits`: the wake-ups that a retry serves. Answers whether the run is terminal after it. */

@@ -7,8 +7,9 @@ import { createSettlement } from './settlement.js';
 import { createFakeRun } from './testing/fake-run.js';
 import type { FakeRun } from './testing/fake-run.js';
 import { createWorkerConnection } from './worker-connection.js';
+import type { WorkerBuild } from './worker-connection.js';
 
-function setup(slots = 10) {
+function setup(slots = 10, build: WorkerBuild = {}) {
   const metrics = createExecutorMetrics(createMetrics({ service: 'executor' }));
   const spans = createSpanRecorder({ service: 'executor' });
   let congested = false;
@@ -17,21 +18,24 @@ function setup(slots = 10) {
   const connection = createWorkerConnection({
     socket: { send: ({ type }) => sent.push(type), isCongested: () => congested },
     slots,
+    build,
     settlement: createSettlement({ spans, metrics, now: () => 1, random: () => 0 }),
     metrics,
     onChange: () => (changes += 1),
   });
+  const pins: (string | undefined)[] = [];
   const written = new Map<string, JournalEntry[]>();
-  const give = (functionId: string, probe?: number): FakeRun => {
+  const give = (functionId: string, probe?: number, over: Partial<ActiveRun> = {}): FakeRun => {
     const entries: JournalEntry[] = [];
     const journal: ActiveRun['journal'] = {
       append: async (more) => {
         entries.push(...more);
         return 'appended';
       },
+      pin: (buildId) => pins.push(buildId),
       hasAppended: () => entries.length > 0,
     };
-    const run = createFakeRun({ functionId, journal });
+    const run = createFakeRun({ functionId, journal, ...over });
     written.set(run.runId, entries);
     void connection.drive(run, { policy: undefined, probe });
     return run;
@@ -45,6 +49,7 @@ function setup(slots = 10) {
     give,
     callOf,
     sent,
+    pins,
     congest: (is: boolean) => (congested = is),
     changes: () => changes,
   };
@@ -73,6 +78,20 @@ test('a worker that drains has no slots, and what it has when it leaves is hande
   connection.lost();
   expect(run.answers).toEqual(['handed back']);
   expect(callOf(run)).toBeUndefined();
+});
+
+test('a worker that pins runs pins those that may be, and none that it declines', async () => {
+  const { connection, give, pins } = setup(3, { buildId: 'old', pinRuns: true });
+  give('f');
+  expect(pins).toEqual([]);
+  const { runId, writer } = give('f', undefined, { isPinnable: true });
+  expect(pins).toEqual(['old']);
+  const outcome = { kind: 'declined', reason: 'function_not_found' } as const;
+  await connection.receive({ type: 'end', runId, writer, records: [], outcome });
+  expect(pins).toEqual(['old', undefined]);
+  const loose = setup(3, { buildId: 'old' });
+  loose.give('f', undefined, { isPinnable: true });
+  expect(loose.pins).toEqual([]);
 });
 
 test('a worker that is slow to read gets no runs until it has read, and keeps its slots', () => {

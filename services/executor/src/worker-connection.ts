@@ -17,16 +17,24 @@ export const workerEndpoint = 'worker';
 export interface WorkerConnectionOptions {
   socket: Pick<WorkerSocket, 'send' | 'isCongested'>;
   slots: number;
+  build: WorkerBuild;
   settlement: Settlement;
   metrics: ExecutorMetrics;
   /** A slot has become free, or there are none any more. */
   onChange: () => void;
 }
 
+/** Of a worker's code, as its hello says. */
+export interface WorkerBuild {
+  buildId?: string | undefined;
+  pinRuns?: boolean | undefined;
+}
+
 /** What a connected worker says after its hello. */
 export type RunMessage = Extract<WorkerMessage, { type: 'record' | 'end' | 'drain' }> | MalformedMessage;
 
 export interface WorkerConnection {
+  readonly buildId: string | undefined;
   /** Runs that it takes at once; none when it drains. */
   slots(): number;
   /** Those that have no run, as long as the worker reads what it is sent. */
@@ -68,7 +76,11 @@ class SocketWorkerConnection implements WorkerConnection {
   private ending = 0;
   private draining = false;
 
-  constructor(private readonly options: WorkerConnectionOptions) {}
+  readonly buildId: string | undefined;
+
+  constructor(private readonly options: WorkerConnectionOptions) {
+    this.buildId = options.build.buildId;
+  }
 
   slots(): number {
     return this.draining ? 0 : this.options.slots;
@@ -99,6 +111,7 @@ class SocketWorkerConnection implements WorkerConnection {
         this.abort(run, reason);
         this.release(given, 'over');
       });
+      if (run.isPinnable && this.options.build.pinRuns === true) run.journal.pin(this.buildId);
       this.options.socket.send({ type: 'activate', writer: run.writer, invocation: toInvocation(run) });
       run.stop.onRequested(() => this.cancel(given));
     });
@@ -205,6 +218,7 @@ class SocketWorkerConnection implements WorkerConnection {
         return this.refuse(given, 'a worker goes on by itself: it cannot ask to be called');
       case 'declined':
         metrics.calls.add(1, { mode: 'pull', result: 'declined' });
+        run.journal.pin(undefined);
         return settlement.defer(run, { inMs: declinedDelayMs, reason: outcome.reason });
       default:
         metrics.calls.add(1, { mode: 'pull', result: 'answered' });

@@ -37,6 +37,7 @@ describe('a worker', () => {
   test.each([
     ['of an app that is not registered', { appId: 'unknown' }, 'app_not_registered'],
     ['of an app with a URL', { appId: 'shop' }, 'app_is_push'],
+    ['that pins runs to no build', { appId: 'fleet', pinRuns: true }, 'build_id_missing'],
     ['of another version of the protocol', { appId: 'fleet', v: 99 }, 'protocol_unsupported'],
   ])('%s is refused with a code, and the connection closed', async (_name, hello, code) => {
     const worker = await connect(hello);

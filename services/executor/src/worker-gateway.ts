@@ -1,4 +1,4 @@
-/** Where workers connect: authenticates the upgrade, reads the hello, and joins the worker to its app. */
+/** Where workers connect: authenticates the upgrade, reads the hello, and joins the worker to the lanes that it serves. */
 import type { IncomingMessage } from 'node:http';
 import type { Duplex } from 'node:stream';
 import { WebSocketServer } from 'ws';
@@ -10,7 +10,7 @@ import type { Authenticator, RegistryReader } from '@ironflow/database';
 import { childLogger, requirePrincipal } from '@ironflow/service';
 import type { Logger } from '@ironflow/service';
 import type { ExecutorMetrics } from './executor-metrics.js';
-import type { AppKey, PullApps } from './pull-apps.js';
+import type { LaneKey, PullLanes } from './pull-lanes.js';
 import type { Settlement } from './settlement.js';
 import { createWorkerConnection } from './worker-connection.js';
 import type { WorkerConnection } from './worker-connection.js';
@@ -21,7 +21,7 @@ export interface WorkerGatewayOptions {
   executor: string;
   authenticator: Authenticator;
   registry: RegistryReader;
-  pullApps: PullApps;
+  pullLanes: PullLanes;
   settlement: Settlement;
   metrics: ExecutorMetrics;
   logger: Logger;
@@ -96,10 +96,10 @@ function createGuest(
   webSocket: WebSocket,
   { scope, onGone }: { scope: Scope; onGone: () => void },
 ): Guest {
-  const { pullApps } = options;
+  const { pullLanes } = options;
   const logger = childLogger(options.logger, { project: scope.project, env: scope.env });
   let state: 'awaited' | 'checking' | 'joined' | 'gone' = 'awaited';
-  let joined: { key: AppKey; connection: WorkerConnection } | undefined;
+  let joined: { keys: LaneKey[]; connection: WorkerConnection } | undefined;
   let draining = false;
   const close = (): void => socket.close(closeRestart, 'the executor restarts');
   const closeWhenIdle = (): void => {
@@ -118,19 +118,27 @@ function createGuest(
       socket.close(closePolicy, refusal.code);
       return;
     }
-    const key = { scope, appId: hello.appId };
+    const { appId, buildId, pinRuns, slots } = hello;
+    const keys = [{ scope, appId }, ...(buildId === undefined ? [] : [{ scope, appId, buildId }])];
     const onChange = (): void => {
-      pullApps.changed(key);
+      for (const key of keys) pullLanes.changed(key);
       closeWhenIdle();
     };
     joined = {
-      key,
-      connection: createWorkerConnection({ ...options, socket, slots: hello.slots, onChange }),
+      keys,
+      connection: createWorkerConnection({
+        ...options,
+        socket,
+        slots,
+        build: { buildId, pinRuns },
+        onChange,
+      }),
     };
     state = 'joined';
-    socket.send({ type: 'welcome', v: protocolVersion, executor: options.executor });
-    pullApps.join(key, joined.connection);
-    logger.info({ appId: key.appId }, 'a worker has connected');
+    const build = buildId === undefined ? {} : { buildId };
+    socket.send({ type: 'welcome', v: protocolVersion, executor: options.executor, ...build });
+    for (const key of keys) pullLanes.join(key, joined.connection);
+    logger.info({ appId, ...build }, 'a worker has connected');
   };
   const timer = setTimeout(() => {
     if (state !== 'joined') webSocket.close(closePolicy, 'no hello');
@@ -141,16 +149,16 @@ function createGuest(
       return state === 'awaited' ? join(message) : undefined;
     },
     onUncongested: () => {
-      if (joined !== undefined) pullApps.changed(joined.key);
+      for (const key of joined?.keys ?? []) pullLanes.changed(key);
     },
     onClose: () => {
       clearTimeout(timer);
       state = 'gone';
       onGone();
       if (joined === undefined) return;
-      pullApps.leave(joined.key, joined.connection);
+      for (const key of joined.keys) pullLanes.leave(key, joined.connection);
       joined.connection.lost();
-      logger.info({ appId: joined.key.appId }, 'a worker is gone');
+      logger.info({ appId: joined.keys[0]!.appId }, 'a worker is gone');
     },
   });
   return {
@@ -169,13 +177,16 @@ type Hello = Extract<WorkerMessage, { type: 'hello' }>;
 async function check(
   registry: RegistryReader,
   scope: Scope,
-  hello: { v: number; appId: string },
+  hello: Hello,
 ): Promise<{ code: string; message: string } | undefined> {
   if (hello.v !== protocolVersion) {
     return {
       code: 'protocol_unsupported',
       message: `this executor speaks version ${protocolVersion} of the protocol`,
     };
+  }
+  if (hello.pinRuns === true && hello.buildId === undefined) {
+    return { code: 'build_id_missing', message: 'a worker that pins runs needs a build id' };
   }
   // A worker registers and connects right after it: what was read before then does not count.
   registry.invalidate(scope.environmentId);

@@ -92,6 +92,7 @@ export function collapse(chain: readonly PlacedMessage[]): RunProgress {
   };
   const steps = new Map<string, JournaledStep>();
   for (const { message } of chain) {
+    progress.pin ??= message.pin;
     for (const entry of message.entries) {
       if (entry.type === 'run') addRunEntry(progress, entry.run);
       else addStep(progress, steps, entry.step);

@@ -47,6 +47,7 @@ function announce({ run, messages, failure }: Told, steps: RunNotice['steps']): 
       functionId: run.functionId,
       appId: run.appId,
       mode: run.mode,
+      ...(run.buildId === undefined ? {} : { buildId: run.buildId }),
       status: run.status,
       journalSeq: run.journalSeq,
       wake: run.wake,

@@ -1,20 +1,21 @@
 /**
- * From a run that has a reason to go on to its activation. A pull app without a worker is not admitted: its runs rest in
- * Postgres until one connects, so that they fill neither STEPS nor the way of others.
+ * From a run that has a reason to go on to its activation. A lane of a pull app without a worker is not admitted: its runs rest
+ * in Postgres until one connects, so that they fill neither STEPS nor the way of others.
  *
  * A run that was asked to stop is admitted like any other, so that whoever drives it ends it; without a worker it ends here.
  *
  * Presence may change between the look at it and the commit that acts on it, so whoever put a run to rest looks again
  * afterwards; the sweep covers the rest.
  */
-import type { RunToActivate, SchedulerStore, StoppingRun } from '@ironflow/database';
+import type { LaneRef, RunToActivate, SchedulerStore, StoppingRun } from '@ironflow/database';
 import { messageOf } from '@ironflow/errors';
 import type { Journal, Notices } from '@ironflow/jetstream';
 import type { Logger } from '@ironflow/service';
 import { activationOf } from './activation-message.js';
 import type { Activator, PublishOptions, PublishTally } from './activator.js';
 import type { SchedulerMetrics } from './metrics.js';
-import type { AppRef, WorkerPresence } from './worker-presence.js';
+import { laneKey } from './worker-presence.js';
+import type { WorkerPresence } from './worker-presence.js';
 
 export interface AdmissionOptions {
   store: Pick<SchedulerStore, 'restForWorker' | 'releaseForWorker' | 'stoppingRuns' | 'endStopped'>;
@@ -29,8 +30,8 @@ export interface AdmissionOptions {
 export interface Admission {
   /** Never rejects: what cannot be done now is left to the sweep. */
   admit(runs: readonly RunToActivate[], options?: PublishOptions): Promise<PublishTally>;
-  /** Brings runs that rest on their way if their app has a worker by now. Never rejects. */
-  release(app: AppRef): Promise<void>;
+  /** Brings runs that rest on their way if their lane has a worker by now. Never rejects. */
+  release(lane: LaneRef): Promise<void>;
 }
 
 /** Small enough that a page's activations fit the pipeline, large enough that the statement is not the cost. */
@@ -40,10 +41,10 @@ export function createAdmission(options: AdmissionOptions): Admission {
   const { store, activator, presence, metrics, logger } = options;
   const releasing = new Map<string, Promise<void>>();
 
-  const releasePages = async (app: AppRef): Promise<void> => {
+  const releasePages = async (lane: LaneRef): Promise<void> => {
     try {
-      while (presence.isPresent(app)) {
-        const runs = await store.releaseForWorker(app.environmentId, app.appId, releasePageMax);
+      while (presence.isPresent(lane)) {
+        const runs = await store.releaseForWorker(lane, releasePageMax);
         if (runs.length > 0) metrics.swept('released_runs', runs.length);
         const { turnedAway } = await activator.publish(runs.map(activationOf));
         // The released ones are found by the sweep; those that still rest are better off resting.
@@ -53,12 +54,12 @@ export function createAdmission(options: AdmissionOptions): Admission {
       logger.warn({ reason: messageOf(error) }, 'runs cannot be released now; the sweep tries again');
     }
   };
-  const release = (app: AppRef): Promise<void> => {
-    if (!presence.isPresent(app)) return Promise.resolve();
-    const key = `${app.environmentId}.${app.appId}`;
+  const release = (lane: LaneRef): Promise<void> => {
+    if (!presence.isPresent(lane)) return Promise.resolve();
+    const key = laneKey(lane);
     const before = releasing.get(key) ?? Promise.resolve();
     // After one that is under way, not instead: it may have read its last page already.
-    const next = before.then(() => releasePages(app));
+    const next = before.then(() => releasePages(lane));
     releasing.set(key, next);
     return next.finally(() => {
       if (releasing.get(key) === next) releasing.delete(key);
@@ -73,7 +74,7 @@ export function createAdmission(options: AdmissionOptions): Admission {
       logger.warn({ reason: messageOf(error) }, 'runs cannot be put to rest now; the sweep finds them');
       return;
     }
-    for (const app of appsOf(runs)) await release(app);
+    for (const lane of lanesOf(runs)) await release(lane);
   };
 
   return {
@@ -81,7 +82,7 @@ export function createAdmission(options: AdmissionOptions): Admission {
       const admitted: RunToActivate[] = [];
       const resting: RunToActivate[] = [];
       for (const run of runs) {
-        const isAdmitted = run.mode === 'push' || presence.isPresent(appOf(run));
+        const isAdmitted = run.mode === 'push' || presence.isPresent(laneOf(run));
         (isAdmitted ? admitted : resting).push(run);
       }
       const [tally] = await Promise.all([
@@ -122,10 +123,10 @@ async function endStopped(
   }
 }
 
-function appOf(run: RunToActivate): AppRef {
-  return { environmentId: run.scope.environmentId, appId: run.appId };
+function laneOf({ scope, appId, buildId }: RunToActivate): LaneRef {
+  return { environmentId: scope.environmentId, appId, ...(buildId === undefined ? {} : { buildId }) };
 }
 
-function appsOf(runs: readonly RunToActivate[]): Iterable<AppRef> {
-  return new Map(runs.map((run) => [`${run.scope.environmentId}.${run.appId}`, appOf(run)])).values();
+function lanesOf(runs: readonly RunToActivate[]): Iterable<LaneRef> {
+  return new Map(runs.map(laneOf).map((lane) => [laneKey(lane), lane])).values();
 }

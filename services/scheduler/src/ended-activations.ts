@@ -4,9 +4,10 @@
  * brought it goes on, a wait is looked at as soon as what it waits for may be there, and the event that tells of a failure is
  * routed. Notices come at most once; the sweep and the timers' poll make up for those that do not.
  */
+import type { RunToActivate } from '@ironflow/database';
 import type { Notices } from '@ironflow/jetstream';
 import { isTerminal, subjectFilters } from '@ironflow/schema';
-import type { RunNotice } from '@ironflow/schema';
+import type { RunNotice, StopNotice } from '@ironflow/schema';
 import type { Admission } from './admission.js';
 import type { EventRouter } from './event-router.js';
 import type { Timers } from './timers.js';
@@ -31,8 +32,7 @@ export function followEndedActivations(options: EndedActivationsOptions): () => 
     // Its timer came with an earlier record, whose notice was another.
     else if (notice.status === 'waiting') timers.ask();
     if (!needsActivation(notice)) return;
-    const { runId, scope, mode, appId, functionId, eventId } = notice;
-    void admission.admit([{ runId, scope, mode, appId, functionId, eventId }], { replacing: true });
+    void admission.admit([runOf(notice)], { replacing: true });
   };
   const onArmed = ({ nextDueInMs }: RunNotice): void => {
     if (nextDueInMs !== undefined) timers.arm(nextDueInMs);
@@ -47,11 +47,15 @@ export function followEndedActivations(options: EndedActivationsOptions): () => 
       queueGroup,
     ),
     // Whoever drives it hears of it as well; if nobody does, somebody has to.
-    options.notices.onStop((run) => void admission.admit([run], { replacing: true }), queueGroup),
+    options.notices.onStop((run) => void admission.admit([runOf(run)], { replacing: true }), queueGroup),
   ];
   return () => {
     for (const stop of undo) stop();
   };
+}
+
+function runOf({ runId, scope, mode, appId, buildId, functionId, eventId }: StopNotice): RunToActivate {
+  return { runId, scope, mode, appId, functionId, eventId, ...(buildId === undefined ? {} : { buildId }) };
 }
 
 export function needsActivation(notice: Pick<RunNotice, 'wake' | 'served' | 'status'>): boolean {

@@ -7,7 +7,7 @@
  * E2 Everything after the commit may be lost: activations are found by the sweep, notices have their readers' fallback.
  */
 import { isRefusedData } from '@ironflow/database';
-import type { NewRun, RegistryReader, SchedulerStore } from '@ironflow/database';
+import type { LaneRef, NewRun, RegistryReader, SchedulerStore } from '@ironflow/database';
 import { IronflowError, messageOf } from '@ironflow/errors';
 import type { Notices } from '@ironflow/jetstream';
 import { parseTraceparent } from '@ironflow/schema';
@@ -22,7 +22,7 @@ import type { SchedulerMetrics } from './metrics.js';
 import { routeEvent, routeSpanId } from './routing.js';
 import { cancellersOf } from './trigger-index.js';
 import type { Waits } from './waits.js';
-import type { AppRef, WorkerPresence } from './worker-presence.js';
+import type { WorkerPresence } from './worker-presence.js';
 
 export type EventOutcome =
   /** `awaited`: runs wait for an event of its name. */
@@ -232,7 +232,7 @@ async function storeMatched(
 async function announce(options: EventRouterOptions, batch: RoutedBatch): Promise<void> {
   const settled: string[] = [];
   const activations: Promise<unknown>[] = [];
-  const restingApps = new Map<string, AppRef>();
+  const restingApps = new Map<string, LaneRef>();
   for (const event of batch.events) {
     const outcome = batch.outcomes.get(event.id);
     if (outcome?.kind === 'settled') settled.push(event.id);

@@ -91,7 +91,7 @@ function createParts({
   const presence = createWorkerPresence({
     ...base,
     bucket: jetstream.bucket('SYS_workers'),
-    onFirstWorker: (app) => void admission.release(app),
+    onFirstWorker: (lane) => void admission.release(lane),
   });
   const admission = createAdmission({
     ...base,

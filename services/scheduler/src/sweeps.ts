@@ -120,5 +120,7 @@ async function sweepOverdueRuns(options: SweepsOptions, position: SweepPosition)
 }
 
 async function sweepWaitingForWorker({ store, admission, presence }: SweepsOptions): Promise<void> {
-  for (const app of await store.waitingForWorker()) if (presence.isPresent(app)) await admission.release(app);
+  for (const lane of await store.waitingForWorker()) {
+    if (presence.isPresent(lane)) await admission.release(lane);
+  }
 }

@@ -59,6 +59,22 @@ test('an app has a worker from the first entry of any executor until none has be
   presence.stop();
 });
 
+test('the lane of a build is present by itself, and not by workers of its app', async () => {
+  const { presence, expectPresent } = await watching({ ttlMs: 15_000 });
+  const old = { ...app('built'), buildId: 'old' };
+  await put('built', 'executor-1', 1);
+  await expectPresent('built', true);
+  expect(presence.isPresent(old)).toBe(false);
+  const entry = { ...old, executor: 'executor-1', slots: 1 };
+  await jetstream.bucket('SYS_workers').put(workerPresenceKey(entry), JSON.stringify(entry));
+  await eventually(() => expect(presence.isPresent(old)).toBe(true));
+  expect(presence.isPresent({ ...old, buildId: 'new' })).toBe(false);
+  await jetstream.bucket('SYS_workers').delete(workerPresenceKey(entry));
+  await eventually(() => expect(presence.isPresent(old)).toBe(false));
+  expect(presence.isPresent(app('built'))).toBe(true);
+  presence.stop();
+});
+
 test('entries that were there before it began count, those without slots and deleted ones do not', async () => {
   await put('early', 'executor-1', 1);
   await put('idle', 'executor-1', 0);

@@ -1,21 +1,17 @@
 /**
- * Which pull apps have a worker, as this scheduler sees it. Executors that hold sockets of an app's workers put a key
+ * Which lanes of pull apps have a worker, as this scheduler sees it. Executors that hold sockets of workers put a key for each
  * into SYS_workers again and again; an entry counts for `ttlMs` after it was last seen, by our own clock, because a
  * watcher is not told of keys that expire.
  */
+import type { LaneRef } from '@ironflow/database';
 import type { Bucket } from '@ironflow/jetstream';
-import { buckets, workerPresenceSchema } from '@ironflow/schema';
+import { buckets, laneToken, parseLane, workerPresenceSchema } from '@ironflow/schema';
 import type { Clock, Logger } from '@ironflow/service';
-
-export interface AppRef {
-  environmentId: string;
-  appId: string;
-}
 
 export interface WorkerPresenceOptions {
   bucket: Pick<Bucket, 'watch' | 'get'>;
-  /** An app that had no worker has one. */
-  onFirstWorker: (app: AppRef) => void;
+  /** A lane that had no worker has one. */
+  onFirstWorker: (lane: LaneRef) => void;
   clock: Clock;
   logger: Logger;
   ttlMs?: number;
@@ -23,7 +19,7 @@ export interface WorkerPresenceOptions {
 
 export interface WorkerPresence {
   start(): Promise<void>;
-  isPresent(app: AppRef): boolean;
+  isPresent(lane: LaneRef): boolean;
   /** Forgets what has expired: bounds memory, decides nothing. */
   prune(): void;
   stop(): void;
@@ -31,29 +27,31 @@ export interface WorkerPresence {
 
 export function createWorkerPresence(options: WorkerPresenceOptions): WorkerPresence {
   const { bucket, clock, logger, ttlMs = buckets.SYS_workers.ttlMs } = options;
-  /** By app, then by the key of an executor's entry: until when it counts. */
-  const apps = new Map<string, Map<string, number>>();
+  /** By lane, then by the key of an executor's entry: until when it counts. */
+  const lanes = new Map<string, Map<string, number>>();
   let stopWatching: (() => void) | undefined;
 
-  const isPresent = (app: AppRef): boolean => {
-    const entries = apps.get(appKey(app));
+  const isPresent = (lane: LaneRef): boolean => {
+    const entries = lanes.get(laneKey(lane));
     if (entries === undefined) return false;
     for (const untilMs of entries.values()) if (untilMs > clock.now()) return true;
     return false;
   };
-  const add = (app: AppRef, key: string): void => {
-    const wasPresent = isPresent(app);
-    const entries = apps.get(appKey(app)) ?? new Map<string, number>();
-    apps.set(appKey(app), entries);
+  const add = (lane: LaneRef, key: string): void => {
+    const wasPresent = isPresent(lane);
+    const entries = lanes.get(laneKey(lane)) ?? new Map<string, number>();
+    lanes.set(laneKey(lane), entries);
     entries.set(key, clock.now() + ttlMs);
-    if (!wasPresent) options.onFirstWorker(app);
+    if (!wasPresent) options.onFirstWorker(lane);
   };
   const remove = (key: string): void => {
-    const [environmentId = '', appId = ''] = key.split('.');
-    const name = appKey({ environmentId, appId });
-    const entries = apps.get(name);
+    const [environmentId = '', token = ''] = key.split('.');
+    const lane = parseLane(token);
+    if (lane === undefined) return;
+    const name = laneKey({ environmentId, ...lane });
+    const entries = lanes.get(name);
     entries?.delete(key);
-    if (entries?.size === 0) apps.delete(name);
+    if (entries?.size === 0) lanes.delete(name);
   };
   const look = async (key: string): Promise<void> => {
     try {
@@ -73,15 +71,15 @@ export function createWorkerPresence(options: WorkerPresenceOptions): WorkerPres
     },
     isPresent,
     prune: () => {
-      for (const [name, entries] of apps) {
+      for (const [name, entries] of lanes) {
         for (const [key, untilMs] of entries) if (untilMs <= clock.now()) entries.delete(key);
-        if (entries.size === 0) apps.delete(name);
+        if (entries.size === 0) lanes.delete(name);
       }
     },
     stop: () => stopWatching?.(),
   };
 }
 
-function appKey({ environmentId, appId }: AppRef): string {
-  return `${environmentId}.${appId}`;
+export function laneKey({ environmentId, ...lane }: LaneRef): string {
+  return `${environmentId}.${laneToken(lane)}`;
 }

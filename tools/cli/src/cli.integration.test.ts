@@ -311,7 +311,9 @@ describe('what works', () => {
     expect(second.runs[0]!.id).not.toBe(first.runs[0]!.id);
     expect((await json<Page>('runs', 'list', '--to', '2020-01-01')).runs).toEqual([]);
     const table = await run('runs', 'list', '--status', 'completed', '--limit', '1');
-    expect(table.out).toMatch(/^RUN +FUNCTION +STATUS +EVENT +CREATED +TOOK\n.* ms\n\nmore: --cursor \S+$/);
+    expect(table.out).toMatch(
+      /^RUN +FUNCTION +STATUS +EVENT +CREATED +TOOK +BUILD\n.* ms\n\nmore: --cursor \S+$/,
+    );
     expect((await run('runs', 'list', '--status', 'skipped')).out).toBe('no runs');
   });
 

@@ -7,7 +7,7 @@ import type { executorService } from '@ironflow/executor';
 import { startPlatform } from '@ironflow/platform';
 import type { Platform } from '@ironflow/platform';
 import { createClient, createWorker } from '@ironflow/sdk';
-import type { Client, IronflowFunction, RunDetail, Worker } from '@ironflow/sdk';
+import type { Client, IronflowFunction, RunDetail, Worker, WorkerOptions } from '@ironflow/sdk';
 import { createLifecycle, createLogger, startService } from '@ironflow/service';
 import { createScratch, eventually } from '@ironflow/testing';
 import { startPushApp } from './push-app.js';
@@ -20,7 +20,12 @@ export interface Tenant {
   apiKey: string;
   signingKey: string;
   client: Client;
-  startWorker(app: string, functions: IronflowFunction[], slots?: number): Promise<Worker>;
+  startWorker(
+    app: string,
+    functions: IronflowFunction[],
+    slots?: number,
+    build?: Pick<WorkerOptions, 'buildId' | 'pinRuns'>,
+  ): Promise<Worker>;
   startPushApp(app: string, functions: IronflowFunction[]): Promise<PushApp>;
   /** Of one run, when it has ended. */
   ended(runId: string, timeoutMs?: number): Promise<RunDetail>;
@@ -107,8 +112,16 @@ function createTenant(
   return {
     ...of,
     client,
-    startWorker: async (app, functions, slots = 100) => {
-      const worker = createWorker({ ...of, app, functions, slots, handleSignals: false, log: () => {} });
+    startWorker: async (app, functions, slots = 100, build = {}) => {
+      const worker = createWorker({
+        ...of,
+        ...build,
+        app,
+        functions,
+        slots,
+        handleSignals: false,
+        log: () => {},
+      });
       onStop(`worker of ${app}`, () => worker.stop({ timeoutMs: 0 }));
       await worker.start();
       return worker;

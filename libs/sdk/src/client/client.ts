@@ -1,6 +1,7 @@
 /** `createClient`: emit events, start functions, read runs and events, watch a run to its end. */
 import { randomUUID } from 'node:crypto';
 import type {
+  App,
   AppManifest,
   ApprovalLinkAnswer,
   DeadLetterDetail,
@@ -88,6 +89,11 @@ export interface Client {
      * worker ends when that is free. Rejects with `run_ended` if it has ended otherwise.
      */
     cancel(runId: string): Promise<Run>;
+    /**
+     * Lets a run that is pinned to a build go on with workers of any; its code has to fit what is recorded. Refused (`run_active`)
+     * while a worker may have it.
+     */
+    unpin(runId: string): Promise<Run>;
     /** Cancels what a filter finds among the runs that have not ended, page by page; answers how many. */
     cancelAll(
       filter: CancelFilter,
@@ -148,6 +154,8 @@ export interface Client {
     replay(functionId: string, filter: ReplayFilter, options?: BulkOptions): Promise<BulkResult>;
   };
   readonly apps: {
+    /** With the builds that still have runs. */
+    list(): Promise<App[]>;
     register(manifest: AppManifest, options?: { signal?: AbortSignal }): Promise<RegisterAnswer>;
   };
   /** The run's state now and after each change; ends with its terminal state. Connects again when it is cut off. */
@@ -196,6 +204,7 @@ export function createClient(options: PlatformOptions = {}): Client {
           path: `/v1/runs/${encodeURIComponent(runId)}/rerun`,
           body: jsonOf({ ...options, idempotencyKey }),
         }),
+      unpin: (runId) => http.json({ method: 'POST', path: `/v1/runs/${encodeURIComponent(runId)}/unpin` }),
       cancelAll: (filter, options) => cancelInPages(http, filter, options),
       rerunAll: (filter, options) => inPages({ ...options, http, path: '/v1/runs/rerun', filter }),
     },
@@ -248,6 +257,7 @@ export function createClient(options: PlatformOptions = {}): Client {
         }),
     },
     apps: {
+      list: async () => (await get<{ apps: App[] }>('/v1/apps')).apps,
       register: (manifest, { signal } = {}) =>
         http.json({
           method: 'PUT',

@@ -38,6 +38,19 @@ function startWorker(peer: Peer, functions: IronflowFunction[], more: Partial<Wo
 }
 
 describe('a worker', () => {
+  test('says of which build it is, and warns when the platform knows of no builds', async () => {
+    const peer = await startPeer();
+    const warnings: string[] = [];
+    const worker = startWorker(peer, [counting], {
+      buildId: 'c0ffee',
+      pinRuns: true,
+      log: ({ level, message }) => level === 'warn' && warnings.push(message),
+    });
+    await worker.start();
+    expect(await peer.next('hello')).toMatchObject({ buildId: 'c0ffee', pinRuns: true });
+    expect(warnings).toEqual([expect.stringContaining('no run is pinned')]);
+  });
+
   test('registers its app, says hello, and drives a run record by record', async () => {
     const peer = await startPeer();
     const worker = startWorker(peer, [counting], { slots: 7 });
@@ -326,6 +339,10 @@ describe('a worker', () => {
   test('refuses options that break a rule, naming them', () => {
     const options = { app: 'shop', functions: [counting], apiKey: 'ifk_test' };
     expect(() => createWorker({ ...options, slots: 0 })).toThrow(/slots/);
+    for (const buildId of ['', 'a.b', 'a=b', 'x'.repeat(65)]) {
+      expect(() => createWorker({ ...options, buildId })).toThrow(/^buildId: must be 1 to 64/);
+    }
+    expect(() => createWorker({ ...options, pinRuns: true })).toThrow(/^pinRuns: needs a buildId/);
     expect(() => createWorker({ ...options, workerUrl: 'executors:7400' })).toThrow(/^workerUrl: must be/);
     expect(() => createWorker({ ...options, app: 'a b' })).toThrow(/^app: must be 1 to 128/);
     expect(() => createWorker({ ...options, functions: [counting, counting] })).toThrow(

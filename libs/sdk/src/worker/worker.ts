@@ -4,7 +4,7 @@
  * growing pauses.
  */
 import { setTimeout as delay } from 'node:timers/promises';
-import { protocolVersion } from '@ironflow/schema';
+import { buildIdSchema, protocolVersion } from '@ironflow/schema';
 import { backoffMs } from '@ironflow/retry-policy';
 import { functionsById, manifestOf } from '../app.js';
 import type { AppOptions } from '../app.js';
@@ -28,6 +28,16 @@ export interface WorkerOptions extends AppOptions, PlatformOptions {
    * Default: IRONFLOW_WORKER_URL, then `ironflowUrl`.
    */
   workerUrl?: string | undefined;
+  /**
+   * Of this worker's code, such as its commit: 1 to 64 of A-Z, a-z, 0-9, "_" and "-". The worker is given the runs that are
+   * pinned to it, besides those that are pinned to none.
+   */
+  buildId?: string;
+  /**
+   * Pins each run that this worker is the first to drive to `buildId`: from then on only workers of that build get it, and it
+   * waits while there is none. Default false.
+   */
+  pinRuns?: boolean;
   /** Runs driven at once. Default 100. */
   slots?: number;
   /** Drain on SIGTERM, then let the process end as it would have. Default true. */
@@ -72,6 +82,7 @@ class SocketWorker implements Worker {
   private readonly platform;
   private readonly workerUrl: string;
   private readonly slots: number;
+  private readonly build: { buildId?: string; pinRuns?: true };
   private readonly definitions;
   private readonly manifest;
   private readonly client;
@@ -93,6 +104,7 @@ class SocketWorker implements Worker {
     if (!Number.isInteger(this.slots) || this.slots < 1 || this.slots > slotsMax) {
       throw new ConfigurationError(`slots: must be 1 to ${slotsMax}`, 'slots');
     }
+    this.build = readBuild(options);
     this.definitions = functionsById(options);
     this.manifest = manifestOf({ app: options.app, functions: options.functions });
     this.client = createClient({ ironflowUrl: this.platform.url, apiKey: this.platform.apiKey });
@@ -170,14 +182,18 @@ class SocketWorker implements Worker {
       url: this.workerUrl,
       apiKey: this.platform.apiKey,
       onOpen: () => {
-        const { slots } = this;
+        const { slots, build } = this;
+        const appId = this.options.app;
         current.open = true;
-        connection.send({ type: 'hello', v: protocolVersion, sdk: sdkName, appId: this.options.app, slots });
+        connection.send({ type: 'hello', v: protocolVersion, sdk: sdkName, appId, slots, ...build });
       },
       onMessage: (message) => {
         if (message.type === 'welcome' && message.v === protocolVersion) {
           welcomed = true;
           this.logger.info('connected', { executor: message.executor });
+          if (message.buildId !== this.build.buildId) {
+            this.logger.warn('this platform knows of no builds yet: no run is pinned');
+          }
           onWelcome();
         } else if (message.type === 'welcome') {
           refusal = versionRefusal(message.v);
@@ -261,6 +277,17 @@ class SocketWorker implements Worker {
     const ms = backoffMs(reconnect, failures) * (0.5 + Math.random() / 2);
     return delay(ms, undefined, { signal: this.stopping.signal });
   }
+}
+
+function readBuild({ buildId, pinRuns = false }: WorkerOptions): { buildId?: string; pinRuns?: true } {
+  if (typeof pinRuns !== 'boolean') throw new ConfigurationError('pinRuns: must be true or false', 'pinRuns');
+  if (buildId === undefined) {
+    if (pinRuns) throw new ConfigurationError('pinRuns: needs a buildId to pin runs to', 'pinRuns');
+    return {};
+  }
+  const parsed = buildIdSchema.safeParse(buildId);
+  if (!parsed.success) throw new ConfigurationError(`buildId: ${parsed.error.issues[0]!.message}`, 'buildId');
+  return pinRuns ? { buildId, pinRuns } : { buildId };
 }
 
 /** One connection, from the attempt to make it. */

@@ -149,8 +149,8 @@ export async function createWorld(): Promise<World> {
       return taker.activations;
     },
     takePull: async (scope, appId) => {
-      const filterSubject = subjects.pullActivationsOf(scope, appId);
-      const definition = pullConsumer({ environmentId: scope.environmentId, appId, filterSubject });
+      const filterSubject = subjects.pullActivationsOf(scope, { appId });
+      const definition = pullConsumer({ environmentId: scope.environmentId, lane: { appId }, filterSubject });
       await jetstream.provisioner.ensureConsumer(definition);
       const taker = takeActivations(ground, definition, true);
       undo.push(taker.stop);

@@ -1,9 +1,9 @@
-/** `ironflow apps sync`. */
+/** `ironflow apps list|sync`. */
 import { Command } from 'commander';
-import { errorBodySchema, registerAnswerSchema } from '@ironflow/schema';
-import type { RegisterAnswer } from '@ironflow/sdk';
-import { printJson } from '../output.js';
-import { wantsJson } from '../session.js';
+import { errorBodySchema, limits, registerAnswerSchema } from '@ironflow/schema';
+import type { App, RegisterAnswer } from '@ironflow/sdk';
+import { printJson, printTable } from '../output.js';
+import { openSession, wantsJson } from '../session.js';
 import type { Terminal } from '../terminal.js';
 
 export function appCommands(terminal: Terminal): Command {
@@ -18,7 +18,34 @@ export function appCommands(terminal: Terminal): Command {
         if (answer[kind].length > 0) terminal.print(`${kind.padEnd(11)} ${answer[kind].join(', ')}`);
       }
     });
-  return new Command('apps').description('the apps whose functions run here').addCommand(sync);
+  const list = new Command('list')
+    .description('every app, and the builds that still have runs: their workers may not go yet')
+    .action(async (_flags: unknown, command: Command) => {
+      const { client, json } = openSession(command, terminal);
+      const apps = await client.apps.list();
+      if (json) return printJson(terminal, { apps });
+      if (apps.length === 0) return terminal.print('no apps: one registers itself when it starts');
+      printTable(
+        terminal,
+        ['APP', 'MODE', 'FUNCTIONS', 'REGISTERED', 'BUILDS WITH RUNS'],
+        apps.map((app) => [
+          app.id,
+          app.mode,
+          String(app.functions),
+          app.registeredAt,
+          app.builds.map(describeBuild).join(', '),
+        ]),
+      );
+    });
+  return new Command('apps')
+    .description('the apps whose functions run here')
+    .addCommand(list)
+    .addCommand(sync);
+}
+
+function describeBuild({ id, runs, waitingForWorker }: App['builds'][number]): string {
+  const count = runs >= limits.buildRunsCountMax ? `${runs} or more` : String(runs);
+  return `${id}: ${count}${waitingForWorker === 0 ? '' : `, ${waitingForWorker} without a worker`}`;
 }
 
 /** Nobody answers at the address: an app that starts may do so in a moment. */

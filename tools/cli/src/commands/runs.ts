@@ -1,4 +1,4 @@
-/** `ironflow runs list|show|watch|cancel|cancel-all|signal|approve|reject|rerun|rerun-all`. */
+/** `ironflow runs list|show|watch|cancel|cancel-all|unpin|signal|approve|reject|rerun|rerun-all`. */
 import { Command, Option } from 'commander';
 import { isTerminal, runStatuses } from '@ironflow/schema';
 import type { CancelFilter, RerunFilter, Run, RunDetail, RunsQuery } from '@ironflow/sdk';
@@ -17,6 +17,7 @@ export function runCommands(terminal: Terminal): Command {
     .addCommand(showCommand(terminal))
     .addCommand(watchCommand(terminal))
     .addCommand(cancelCommand(terminal))
+    .addCommand(unpinCommand(terminal))
     .addCommand(signalCommand(terminal))
     .addCommand(decideCommand(terminal, 'approve'))
     .addCommand(decideCommand(terminal, 'reject'))
@@ -43,7 +44,7 @@ function listCommand(terminal: Terminal): Command {
       if (page.runs.length === 0) return terminal.print('no runs');
       printTable(
         terminal,
-        ['RUN', 'FUNCTION', 'STATUS', 'EVENT', 'CREATED', 'TOOK'],
+        ['RUN', 'FUNCTION', 'STATUS', 'EVENT', 'CREATED', 'TOOK', 'BUILD'],
         page.runs.map((run) => [
           run.id,
           run.functionId,
@@ -51,6 +52,7 @@ function listCommand(terminal: Terminal): Command {
           run.eventName,
           run.createdAt,
           run.endedAt === undefined ? '' : tookOf(run, run.endedAt),
+          run.buildId ?? '',
         ]),
       );
       if (page.nextCursor !== undefined) terminal.print(`\nmore: --cursor ${page.nextCursor}`);
@@ -184,6 +186,18 @@ function rerunAllCommand(terminal: Terminal): Command {
     });
 }
 
+function unpinCommand(terminal: Terminal): Command {
+  return new Command('unpin')
+    .description('let a run that waits for workers of its build go on with those of any')
+    .argument('<run id>', 'as `runs list` and `emit --wait` print it')
+    .action(async (runId: string, _flags: unknown, command: Command) => {
+      const { client, json } = openSession(command, terminal);
+      const run = await client.runs.unpin(runId);
+      if (json) return printJson(terminal, run);
+      terminal.print(`run ${run.id} is pinned to no build`);
+    });
+}
+
 function cancelAllCommand(terminal: Terminal): Command {
   return new Command('cancel-all')
     .description('stop all runs that a filter finds and that have not ended')
@@ -212,6 +226,8 @@ function describeRun(run: RunDetail, nowMs: number): string[] {
   const fields: [string, string | undefined][] = [
     ['run', run.id],
     ['function', `${run.functionId} (app ${run.appId}, ${run.mode})`],
+    ['version', run.functionHash],
+    ['build', run.buildId],
     ['status', run.skipReason === undefined ? run.status : `${run.status}: ${run.skipReason}`],
     ['event', `${run.eventName} ${run.eventId}`],
     ['rerun of', run.rerunOf],
