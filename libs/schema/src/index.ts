@@ -31,6 +31,8 @@ export {
   functionConfigSchema,
   isCronTrigger,
   retryPolicySchema,
+  functionTimeoutMsDefault,
+  functionTimeoutMsSchema,
   stepTimeoutMsSchema,
   triggerSchema,
 } from './function.js';
@@ -74,6 +76,7 @@ export {
   compareWriters,
   journalEntrySchema,
   journalMessageSchema,
+  notCompensatedSchema,
   outputClaimOf,
   runEntrySchema,
   writerSchema,
@@ -83,7 +86,9 @@ export type {
   EndingRunEntry,
   JournalEntry,
   JournalMessage,
+  NotCompensated,
   RunEntry,
+  StopOutcome,
   Writer,
 } from './journal.js';
 export { describeIssue } from './issue.js';
@@ -100,7 +105,9 @@ export {
   invocationSchema,
   outcomeSchema,
   declineReasons,
+  isInvocationVersion,
   protocolVersion,
+  stoppingVersion,
   pushAnswerSchema,
   signatureHeaders,
   signatureToleranceSeconds,

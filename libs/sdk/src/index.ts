@@ -62,6 +62,7 @@ export type {
   FunctionConfig,
   FunctionResource,
   Identity,
+  NotCompensated,
   PublishAnswer,
   RegisterAnswer,
   ReplayAnswer,
