@@ -128,6 +128,7 @@ export const journaledStepSchema = z.discriminatedUnion('status', [
   failedStepSchema,
   retryingStepSchema,
   waitingStepSchema,
+  registeredStepSchema,
 ]);
 export type JournaledStep = z.infer<typeof journaledStepSchema>;
 
