@@ -80,7 +80,7 @@ export const outcomeSchema = z.discriminatedUnion('kind', [
     mismatch,
   }),
   /** Of a run that is stopping: every compensation that the function registered has been tried. */
-  z.object({ kind: z.literal('stopped') }),
+  z.object({ kind: z.literal('stopped'), mismatch }),
   /** `output` is JSON text. */
   z.object({ kind: z.literal('completed'), output: z.string().optional(), mismatch }),
   /** Pull only: this worker cannot drive the run, another one or a later version may. No attempt is used. */
