@@ -3,7 +3,15 @@
  * the tests of the replay core: they differ in who says when time passes.
  */
 import { isProgress, protocolVersion, stepRecordSchema, stoppingVersion } from '@ironflow/schema';
-import type { Failure, Invocation, MemoizedStep, Mismatch, Outcome, StepRecord, StopOutcome } from '@ironflow/schema';
+import type {
+  Failure,
+  Invocation,
+  MemoizedStep,
+  Mismatch,
+  Outcome,
+  StepRecord,
+  StopOutcome,
+} from '@ironflow/schema';
 import { startActivation } from '../replay/activation.js';
 import type { Activation, ActivationOptions } from '../replay/activation.js';
 

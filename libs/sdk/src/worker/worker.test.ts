@@ -138,10 +138,10 @@ describe('a worker', () => {
   });
 
   test.each([
-    ['of another version', { v: 2 }, 'protocol_version_unsupported'],
+    ['of another version', { v: 3 }, 'protocol_version_unsupported'],
     [
       'of another version and form',
-      { v: 2, event: undefined, memo: { steps: {} } },
+      { v: 3, event: undefined, memo: { steps: {} } },
       'protocol_version_unsupported',
     ],
     ['that it cannot read', { memo: 'compressed' }, 'invocation_invalid'],
