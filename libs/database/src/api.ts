@@ -199,7 +199,8 @@ function listOf(parts: ListParts): List {
 }
 
 const runFacts = `id, app_id, function_id, function_hash, mode, status, skip_reason, event_id,
-  correlation_id, error, traceparent, created_at, started_at, ended_at, stop_requested_at, rerun_of, build_id`;
+  correlation_id, error, traceparent, created_at, started_at, ended_at, stop_requested_at, rerun_of, build_id,
+  stopping_as, not_compensated`;
 const eventName = '(select name from events where events.id = r.event_id) as event_name';
 const eventFacts = 'id, name, version, source, correlation_id, causation_id, received_at';
 const resultColumns = 'id, function_id, status, output::text, error';
@@ -277,7 +278,8 @@ async function requestStop(
   const run = toRun(row);
   // What was cancelled before may well have ended since.
   const isStopped =
-    run.status === 'cancelled' || (run.stopRequestedAt !== undefined && !isTerminal(run.status));
+    run.status === 'cancelled' ||
+    ((run.stopRequestedAt ?? run.stoppingAs) !== undefined && !isTerminal(run.status));
   return isStopped
     ? { kind: 'requested', run, lane: row.lane ?? undefined }
     : { kind: 'ended', status: run.status };

@@ -67,6 +67,7 @@ function conditionOf(environmentId: string, filter: Filter): { condition: string
   const statuses = filter.status === undefined ? liveStatuses : [filter.status];
   return {
     condition: `environment_id = $1 and status = any($2) and id >= $3 and id < $4 and stop_requested_at is null
+      and stopping_as is null
       and ($5::text is null or function_id = $5) and ($6::text is null or correlation_id = $6)`,
     values: [environmentId, statuses, lowest, end, filter.function ?? null, filter.correlation ?? null],
   };

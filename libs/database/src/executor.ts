@@ -3,7 +3,16 @@
  * one statement. What happened goes into the journal; all that it writes here are outputs too large for that.
  */
 import { limits } from '@ironflow/schema';
-import type { MemoizedStep, Mismatch, Pin, RunStatus, Scope, StoredEvent } from '@ironflow/schema';
+import type {
+  Failure,
+  MemoizedStep,
+  Mismatch,
+  Pin,
+  RunStatus,
+  Scope,
+  StopOutcome,
+  StoredEvent,
+} from '@ironflow/schema';
 import { readClaimedOutputs, storeClaimedOutputs } from './claimed-outputs.js';
 import type { ClaimKey, OutputToClaim } from './claimed-outputs.js';
 import type { Database, Statement } from './database.js';
@@ -23,9 +32,13 @@ export interface RunState {
   failures: number;
   /** Somebody asked for it: nothing more is to be called. */
   stopRequested: boolean;
+  /** How it will end, once what it had registered is undone. */
+  stopping?: StopOutcome;
+  /** For how long its function was at work. */
+  activeMs: number;
   journalSeq: number;
   registryVersion: number;
-  /** Outputs and errors of `steps`, as UTF-8. Beyond `limits.runMemoBytesMax` they are not read: `steps` is empty. */
+  /** Outputs and errors of `steps`, as UTF-8. Beyond `limits.runMemoBytesMax` only compensations are read. */
   memoBytes: number;
   /**
    * The last attempt of each: first those that settled with a place, in order, then the sleeps that timers ended, in the
@@ -87,6 +100,8 @@ const loadStatement: Statement = {
   name: 'load_runs',
   text: `select r.id, r.environment_id, ${scopeColumns}, r.app_id, r.function_id, r.status,
       r.wake, r.served, r.failures, r.stop_requested_at is not null as stop_requested,
+      r.stopping_as, case when r.stopping_as = 'failed' then r.error end as stopping_error,
+      r.active_ms::float8 as active_ms,
       r.journal_seq::float8 as journal_seq, e.registry_version, r.traceparent, r.mismatch, r.build_id, r.pinned_after,
       s.steps, coalesce(s.memo_bytes, 0)::float8 as memo_bytes,
       v.id as event_id, v.name as event_name, v.data, v.version, v.source, v.correlation_id, v.causation_id,
@@ -94,7 +109,7 @@ const loadStatement: Statement = {
     from unnest($1::uuid[]) as i (id)
     cross join lateral (
       select id, environment_id, event_id, app_id, function_id, status, wake, served, failures, journal_seq,
-        traceparent, stop_requested_at, rerun_of, mismatch, build_id,
+        traceparent, stop_requested_at, rerun_of, stopping_as, error, active_ms, mismatch, build_id,
         pinned_after
       from runs where runs.id = i.id and runs.id >= $2 and runs.id <= $3 offset 0
     ) r
@@ -107,7 +122,8 @@ const loadStatement: Statement = {
     left join lateral (
       select max(memo_bytes) as memo_bytes,
         json_agg(json_build_array(step_id, type, attempt, status, output, error, settle_order)
-          order by settle_order, ended_at, due_at, step_id) filter (where memo_bytes <= $4) as steps
+          order by settle_order, ended_at, due_at, step_id)
+            filter (where memo_bytes <= $4 or type = 'compensate') as steps
       from (
         select *, sum(coalesce(octet_length(output), 0) + coalesce(octet_length(error::text), 0))
           over () as memo_bytes
@@ -143,6 +159,9 @@ interface RunRow {
   served: number;
   failures: number;
   stop_requested: boolean;
+  stopping_as: StopOutcome['kind'] | null;
+  stopping_error: Failure | null;
+  active_ms: number;
   journal_seq: number;
   registry_version: number;
   traceparent: string | null;
@@ -173,6 +192,8 @@ function toRunState(row: RunRow): RunState {
     served: row.served,
     failures: row.failures,
     stopRequested: row.stop_requested,
+    ...stoppingOf(row),
+    activeMs: row.active_ms,
     journalSeq: row.journal_seq,
     registryVersion: row.registry_version,
     memoBytes: row.memo_bytes,
@@ -192,6 +213,11 @@ function toRunState(row: RunRow): RunState {
     ...(row.mismatch === null ? {} : { mismatch: row.mismatch }),
     ...(row.build_id === null ? {} : { pin: { buildId: row.build_id, servedBefore: row.pinned_after ?? 0 } }),
   };
+}
+
+function stoppingOf({ stopping_as: kind, stopping_error: error }: RunRow): Pick<RunState, 'stopping'> {
+  if (kind === null) return {};
+  return { stopping: kind === 'cancelled' ? { kind } : { kind, error: error! } };
 }
 
 function toMemoizedStep([id, type, attempt, status, output, error, order]: StepTuple): MemoizedStep {

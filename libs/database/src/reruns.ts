@@ -68,7 +68,8 @@ interface RunToRepeatRow {
 const runToRepeatStatement: Statement = {
   name: 'run_to_repeat',
   text: `select r.id, r.function_id, r.status, e.id as event_id, e.name, e.data::text, e.version, e.correlation_id,
-      exists (select from steps s where s.run_id = r.id and s.step_id = $3 and s.environment_id = $1) as has_step
+      exists (select from steps s where s.run_id = r.id and s.step_id = $3 and s.environment_id = $1
+        and s.type <> 'compensate') as has_step
     from runs r join events e on e.id = r.event_id and e.environment_id = r.environment_id
     where r.environment_id = $1 and r.id = $2`,
 };
@@ -77,7 +78,7 @@ const runToRepeatStatement: Statement = {
  * Of `repeating (id, environment_id, rerun_of, from_step)`: what its run takes over. The places are those that a replay
  * gives (readMemo in the SDK): a step that was recorded with one has it, and a sleep that a timer ended fills the next that
  * no step has, so that the clocks of workers and of Postgres are never compared. Before a step that never settled, all
- * others did.
+ * others did. What the old run has undone is undone, and what it had registered its repetition registers itself.
  */
 export const takenOverSteps = `select r.id as run_id, s.step_id, s.attempt, r.environment_id, s.name, s.type, s.status,
     s.output, s.error, s.started_at, s.ended_at, s.due_at, s.settle_order
@@ -91,7 +92,7 @@ export const takenOverSteps = `select r.id as run_id, s.step_id, s.attempt, r.en
         select *, row_number() over (
             partition by settle_order is null order by settle_order, ended_at, due_at, step_id) - 1 as rank
         from steps where run_id = r.rerun_of and environment_id = r.environment_id
-          and status in ('completed', 'failed')
+          and status in ('completed', 'failed') and type <> 'compensate'
         offset 0
       ) ranked
     ) placed

@@ -1,6 +1,7 @@
 /** Rows as the API's queries answer them, and the resources they become. Pure. */
 import { parseTraceparent } from '@ironflow/schema';
 import type { App, Event, Failure, FunctionConfig, FunctionResource, Mismatch } from '@ironflow/schema';
+import type { NotCompensated } from '@ironflow/schema';
 import type { Run, RunMode, RunResult, RunStatus, RunUpdate, Step } from '@ironflow/schema';
 
 /** Absent instead of null, and parsed here: the driver would parse a JSON `null` to the same as no value. */
@@ -24,6 +25,8 @@ export interface RunRow {
   stop_requested_at: Date | null;
   rerun_of: string | null;
   build_id: string | null;
+  stopping_as: 'failed' | 'cancelled' | null;
+  not_compensated: NotCompensated[] | null;
 }
 
 export interface RunDetailRow extends RunRow {
@@ -56,6 +59,8 @@ export function toRun(row: RunRow): Run {
     ...(row.ended_at === null ? {} : { endedAt: row.ended_at.toISOString() }),
     ...(row.stop_requested_at === null ? {} : { stopRequestedAt: row.stop_requested_at.toISOString() }),
     ...(row.rerun_of === null ? {} : { rerunOf: row.rerun_of }),
+    ...(row.stopping_as === null || row.ended_at !== null ? {} : { stoppingAs: row.stopping_as }),
+    ...(row.not_compensated === null ? {} : { notCompensated: row.not_compensated }),
   };
 }
 

@@ -8,8 +8,9 @@
  * 4. A step's first accepted wait fixes when it is due, by PostgreSQL's clock.
  * 5. A retry of the run itself serves every reason to run that there is: nothing calls the function before it is due, and
  *    what came meanwhile is found then (see timers.ts). A run that was asked to stop does not wait for it.
- * 6. A run that becomes `failed` leaves a dead letter, and an event that tells of it, in the same commit.
- * 7. An output that an entry claims is taken over from where its executor stored it (claimed-outputs.ts).
+ * 6. A run that begins to stop has nothing left to wait for but what it undoes, and its own retry holds from then on.
+ * 7. A run that becomes `failed` leaves a dead letter, and an event that tells of it, in the same commit.
+ * 8. An output that an entry claims is taken over from where its executor stored it (claimed-outputs.ts).
  */
 import { randomBytes } from 'node:crypto';
 import { createId, isTerminal, systemEventNames } from '@ironflow/schema';
@@ -18,11 +19,13 @@ import type {
   Failure,
   JournaledStep,
   Mismatch,
+  NotCompensated,
   OutputClaim,
   Pin,
   RunMode,
   RunStatus,
   Scope,
+  StopOutcome,
 } from '@ironflow/schema';
 import { keyColumns, runStep } from './claimed-outputs.js';
 import type { ClaimKey } from './claimed-outputs.js';
@@ -56,6 +59,11 @@ export interface RunProgress {
   pin?: Pin | undefined;
   /** All that is known of it by now. */
   mismatch?: Mismatch | undefined;
+  /** It begins to stop, and will be this. */
+  stopping?: StopOutcome['kind'] | undefined;
+  notCompensated?: readonly NotCompensated[] | undefined;
+  /** To be added to what its function has taken. */
+  activeMs?: number | undefined;
   /** A timer of the run itself, for which all its wake-ups wait; the last one given holds. */
   retryInMs?: number | undefined;
 }
@@ -142,8 +150,13 @@ async function apply(database: Database, batch: readonly RunProgress[]): Promise
   const failing = runs.filter(({ status }) => status === 'failed');
   const waits = waitColumns(recorded);
   const claims = claimsOf(runs);
+  const stops = runs.filter((run) => (run.stopping ?? run.notCompensated) !== undefined);
   const isOrdinary =
-    failing.length === 0 && waits[0]!.length === 0 && claims.length === 0 && runs.every(isPlain);
+    failing.length === 0 &&
+    waits[0]!.length === 0 &&
+    claims.length === 0 &&
+    stops.length === 0 &&
+    runs.every(isPlain);
   const values = applyValues(runs, recorded);
   const rows = isOrdinary
     ? await database.query<AcceptedRow>(applyStatement, values)
@@ -154,6 +167,9 @@ async function apply(database: Database, batch: readonly RunProgress[]): Promise
         ...waits,
         ...keyColumns(claims),
         runs.map(({ mismatch }) => (mismatch === undefined ? null : JSON.stringify(mismatch))),
+        stops.map(({ runId }) => runId),
+        stops.map(({ stopping }) => stopping ?? null),
+        stops.map(({ notCompensated: left }) => (left === undefined ? null : JSON.stringify(left))),
         runs.map(({ pin }) => pin?.buildId ?? null),
         runs.map(({ pin }) => pin?.servedBefore ?? null),
       ]);
@@ -175,6 +191,9 @@ const acceptedColumns = `r.id, r.environment_id, r.event_id, r.function_id, r.ap
 // The array of locked ids also makes it take all locks first.
 function applyStatementFor(batches: 'ordinary' | 'any'): Statement {
   const isOrdinary = batches === 'ordinary';
+  const heedsStop = `r.stop_requested_at is not null and ${
+    isOrdinary ? 'r.stopping_as' : 'coalesce(r.stopping_as, st.stopping_as)'
+  } is null`;
   return {
     name: isOrdinary ? 'apply_progress' : 'apply_any',
     text: `with ${isOrdinary ? '' : claimedOutputs}locked as materialized (
@@ -183,30 +202,35 @@ function applyStatementFor(batches: 'ordinary' | 'any'): Statement {
     update runs r set
       journal_seq = g.journal_seq,
       status = case
-        when g.status = 'waiting' and (g.retry_in_ms is null or r.stop_requested_at is not null)
+        when g.status = 'waiting' and (g.retry_in_ms is null or (${heedsStop}))
           and r.wake > greatest(r.served, g.served) then 'queued'
         else coalesce(g.status, r.status) end,
       served = greatest(r.served, g.served,
-        case when g.retry_in_ms is not null and r.stop_requested_at is null then r.wake end),
+        case when g.retry_in_ms is not null and not (${heedsStop}) then r.wake end),
       failures = coalesce(g.failures, r.failures),
       started_at = coalesce(r.started_at, to_timestamp(g.started_at_ms / 1000)),
       ended_at = case when g.status in ('completed', 'failed', 'cancelled', 'skipped')
         then date_trunc('milliseconds', now()) end,
       output = coalesce(g.output::json, ${isOrdinary ? '' : 'c.output, c.hash::json, '}r.output),
-      error = coalesce(g.error::json, r.error)${isOrdinary ? '' : rareChanges}
+      error = coalesce(g.error::json, r.error),
+      active_ms = r.active_ms + coalesce(g.active_ms, 0)
+      ${isOrdinary ? '' : rareColumns}
     from unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::bigint[], $5::text[], $6::int[], $7::int[],
       $8::float8[],
-        $9::text[], $10::text[], $11::float8[]${isOrdinary ? '' : ', $45::text[], $46::text[], $47::int[]'})
+        $9::text[], $10::text[], $11::float8[],
+        $28::bigint[]${isOrdinary ? '' : ', $46::text[], $50::text[], $51::int[]'})
       as g (id, environment_id, prev, journal_seq, status, served, failures, started_at_ms, output, error,
-        retry_in_ms${isOrdinary ? '' : ', mismatch, build_id, pinned_after'})
+        retry_in_ms, active_ms${isOrdinary ? '' : ', mismatch, build_id, pinned_after'})
       ${isOrdinary ? '' : "left join claimed c on c.run_id = g.id and c.step_id = ''"}
+      ${isOrdinary ? '' : joinedStops}
     where r.id = any(array(select id from locked)) and r.id >= $26 and r.id <= $27
       and r.id = g.id and r.environment_id = g.environment_id and r.journal_seq = g.prev
       and r.status in ('queued', 'running', 'waiting', 'waiting_for_worker')
     returning r.id, r.environment_id, r.event_id, r.function_id, r.app_id, r.mode, r.status, r.journal_seq,
       r.wake,
-      r.served, r.build_id, r.pinned_after, r.correlation_id, r.traceparent, r.created_at, r.started_at, r.ended_at, g.retry_in_ms
-      ${isOrdinary ? '' : ', r.error'}
+      r.served, r.build_id, r.pinned_after, r.correlation_id, r.traceparent, r.created_at, r.started_at, r.ended_at,
+      g.retry_in_ms
+      ${isOrdinary ? '' : ', r.error, r.not_compensated, st.stopping_as is not null as begins_to_stop'}
   ), stored as (
     insert into steps (run_id, step_id, attempt, environment_id, name, type, status, output, error,
       started_at, ended_at,
@@ -237,8 +261,10 @@ function applyStatementFor(batches: 'ordinary' | 'any'): Statement {
     returning run_id, due_at
   ${isOrdinary ? '' : newWaits}  ), disarmed as (
     delete from timers where run_id = any(array(select id from accepted where ended_at is not null))
+      ${isOrdinary ? '' : orItsRunStops}
   ), unanswered as (
-    delete from waits where run_id = any(array(select id from accepted where ended_at is not null))
+    delete from waits where run_id = any(array(
+      select id from accepted where ended_at is not null ${isOrdinary ? '' : 'or begins_to_stop'}))
   ), untaken as (
     delete from signals where run_id = any(array(select id from accepted where ended_at is not null))
   )${isOrdinary ? '' : takenOver + tracesOfFailures}
@@ -260,26 +286,32 @@ const claimedOutputs = `claimed as materialized (
       select o.output from claimed_outputs o
       where o.run_id = g.run_id and o.step_id = g.step_id and o.attempt = g.attempt and o.hash = g.hash
     ) as output
-    from unnest($41::uuid[], $42::text[], $43::int[], $44::text[]) as g (run_id, step_id, attempt, hash)
+    from unnest($42::uuid[], $43::text[], $44::int[], $45::text[]) as g (run_id, step_id, attempt, hash)
   ), `;
 const takenOver = `, taken_over as (
     delete from claimed_outputs o using claimed c join accepted a on a.id = c.run_id
-    where o.run_id = any($41::uuid[]) and o.run_id = c.run_id and o.step_id = c.step_id and o.attempt = c.attempt
+    where o.run_id = any($42::uuid[]) and o.run_id = c.run_id and o.step_id = c.step_id and o.attempt = c.attempt
       and o.hash = c.hash
   )`;
-
-const rareChanges = `,
-      mismatch = coalesce(g.mismatch::json, r.mismatch),
+const rareColumns = `, mismatch = coalesce(g.mismatch::json, r.mismatch),
       build_id = coalesce(r.build_id, g.build_id),
-      pinned_after = coalesce(r.pinned_after, g.pinned_after)`;
+      pinned_after = coalesce(r.pinned_after, g.pinned_after),
+      stopping_as = coalesce(r.stopping_as, st.stopping_as),
+      not_compensated = coalesce(st.not_compensated::json, r.not_compensated)`;
+const joinedStops = `left join unnest($47::uuid[], $48::text[], $49::text[])
+      as st (id, stopping_as, not_compensated) on st.id = g.id`;
+
+/** Its own timer is replaced, where there is a new one: a row is not changed twice by one statement. */
+const orItsRunStops = `or run_id = any(array(select id from accepted where begins_to_stop))
+        and not (step_id = '' and run_id = any(array(select id from accepted where retry_in_ms is not null)))`;
 
 const newWaits = `), awaiting as (
     insert into waits (run_id, step_id, attempt, environment_id, kind, name, condition, match_path, match_value,
       match_type, awaited_run_id, place)
     select w.run_id, w.step_id, w.attempt, s.environment_id, w.kind, w.name, w.condition, w.match_path,
       w.match_value, w.match_type, w.awaited_run_id, w.place
-    from unnest($30::uuid[], $31::text[], $32::int[], $33::text[], $34::text[], $35::text[], $36::text[],
-        $37::text[], $38::text[], $39::uuid[], $40::int[])
+    from unnest($31::uuid[], $32::text[], $33::int[], $34::text[], $35::text[], $36::text[], $37::text[],
+        $38::text[], $39::text[], $40::uuid[], $41::int[])
       as w (run_id, step_id, attempt, kind, name, condition, match_path, match_value, match_type,
         awaited_run_id, place)
     join stored s on s.run_id = w.run_id and s.step_id = w.step_id and s.attempt = w.attempt
@@ -292,7 +324,7 @@ const newWaits = `), awaiting as (
  */
 const tracesOfFailures = `, failed as (
     select a.*, l.failure_id, v.event, v.event_name
-    from accepted a join unnest($28::uuid[], $29::uuid[]) as l (run_id, failure_id) on l.run_id = a.id
+    from accepted a join unnest($29::uuid[], $30::uuid[]) as l (run_id, failure_id) on l.run_id = a.id
     left join lateral (
       select json_build_object('id', id, 'name', name, 'version', version,
         'data', case when octet_length(data::text) <= ${failureEventDataBytesMax} then data end) as event, name as event_name
@@ -305,7 +337,7 @@ const tracesOfFailures = `, failed as (
     insert into events (id, environment_id, name, data, source, correlation_id, causation_id, traceparent)
     select failure_id, environment_id, '${systemEventNames.functionFailed}', json_build_object(
         'run', json_build_object('id', id, 'functionId', function_id, 'appId', app_id),
-        'error', error, 'event', event),
+        'error', error, 'event', event, 'notCompensated', coalesce(not_compensated, '[]'::json)),
       'system', correlation_id, event_id::text, traceparent
     from failed where event_name is distinct from '${systemEventNames.functionFailed}'
     returning id, environment_id, received_at
@@ -322,7 +354,7 @@ const applyStatement = applyStatementFor('ordinary');
 const applyAnyStatement = applyStatementFor('any');
 
 function recordedStepsOf({ runId, environmentId, steps, ...run }: RunProgress): RecordedSteps {
-  return { runId, environmentId, steps, ended: hasEnded(run) };
+  return { runId, environmentId, steps, ended: hasEnded(run), stops: run.stopping !== undefined };
 }
 
 function claimsOf(runs: readonly RunProgress[]): ClaimKey[] {
@@ -356,6 +388,7 @@ function applyValues(runs: readonly RunProgress[], recorded: readonly RecordedSt
     ...stepColumns(recorded),
     lowest,
     highest,
+    column((run) => run.activeMs ?? null),
   ];
 }
 

@@ -15,7 +15,7 @@ import { takenOverSteps } from './reruns.js';
 import { laneBuildOf, laneColumnOf, runToActivate, scopeColumns } from './run-to-activate.js';
 import type { RunToActivate, RunToActivateRow } from './run-to-activate.js';
 import { readScopes } from './scopes.js';
-import { endStopped, requestStopOf, runsToCancel, stoppingRuns } from './stopping-runs.js';
+import { endStopped, hasCompensations, requestStopOf, runsToCancel, stoppingRuns } from './stopping-runs.js';
 import type { RunsToCancelQuery, RunToCancel, StoppingRun } from './stopping-runs.js';
 import { toStoredEvent } from './stored-event.js';
 import type { StoredEventRow } from './stored-event.js';
@@ -92,7 +92,7 @@ export interface SchedulerStore extends WaitStore {
   runsOfEvents(eventIds: readonly string[]): Promise<RunToActivate[]>;
   /** Runs that need an activation and were woken longer ago than that, the longest first. */
   overdueRuns(query: OverdueRunsQuery): Promise<OverdueRun[]>;
-  /** Queued runs of an app without a worker; answers those that it put to rest. Runs that were asked to stop do not rest. */
+  /** Queued runs of an app without a worker; answers those that it put to rest. Runs that were asked to stop rest only if they have something to undo. */
   restForWorker(runIds: readonly string[]): Promise<string[]>;
   runsToCancel(query: RunsToCancelQuery): Promise<RunToCancel[]>;
   /** Stores the wish and wakes the runs; answers those that nobody had asked before. */
@@ -348,7 +348,7 @@ const restStatement: Statement = {
   name: 'rest_for_worker',
   text: `with locked as materialized (
     select id from runs where id = any($1::uuid[]) and id >= $2 and id <= $3 and status = 'queued'
-      and stop_requested_at is null
+      and (stop_requested_at is null or ${hasCompensations})
     order by id for update
   )
   update runs r set status = 'waiting_for_worker' from locked l

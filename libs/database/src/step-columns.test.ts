@@ -16,8 +16,8 @@ const retrying = (attempt: number): StepRecord => ({
   endedAtMs: 2,
 });
 
-const rowsOf = (steps: StepRecord[], ended = false): unknown[][] => {
-  const columns = stepColumns([{ runId: 'r', environmentId, steps, ended }]);
+const rowsOf = (steps: StepRecord[], ended = false, stops = false): unknown[][] => {
+  const columns = stepColumns([{ runId: 'r', environmentId, steps, ended, stops }]);
   return steps.map((_step, row) => columns.map((column) => column[row]));
 };
 
@@ -92,6 +92,7 @@ test('what a step waits for is a row of its own, in the order of the calls; noth
     environmentId,
     steps: [eventWait, retrying(1), signal, invoke],
     ended: false,
+    stops: false,
   };
   const columns = waitColumns([recorded]);
   expect([0, 1, 2].map((row) => columns.map((column) => column[row]))).toEqual([
@@ -99,7 +100,9 @@ test('what a step waits for is a row of its own, in the order of the calls; noth
     ['r', 'n', 1, 'signal', 'go', null, null, null, null, null, 1],
     ['r', 'i', 1, 'run', null, null, null, null, null, childId, 2],
   ]);
-  expect(waitColumns([{ ...recorded, ended: true }])).toEqual(Array.from({ length: 11 }, () => []));
+  expect(waitColumns([{ ...recorded, ended: true, stops: false }])).toEqual(
+    Array.from({ length: 11 }, () => []),
+  );
 });
 
 test('an invoked run is kept with its step, and without a timeout it has no timer', () => {
@@ -107,7 +110,7 @@ test('an invoked run is kept with its step, and without a timeout it has no time
 });
 
 test('no steps still give every column', () => {
-  expect(stepColumns([{ runId: 'r', environmentId, steps: [], ended: false }])).toEqual(
+  expect(stepColumns([{ runId: 'r', environmentId, steps: [], ended: false, stops: false }])).toEqual(
     Array.from({ length: 14 }, () => []),
   );
 });

@@ -8,6 +8,8 @@ export interface RecordedSteps {
   steps: readonly JournaledStep[];
   /** The run ends with this batch: nothing of it needs a timer. */
   ended: boolean;
+  /** It begins to stop with it: nothing but what it undoes does. */
+  stops: boolean;
 }
 
 /**
@@ -17,14 +19,15 @@ export interface RecordedSteps {
  */
 export function stepColumns(runs: readonly RecordedSteps[]): unknown[][] {
   const columns: unknown[][] = Array.from({ length: 14 }, () => []);
-  for (const { runId, environmentId, steps, ended } of runs) {
+  for (const { runId, environmentId, steps, ended, stops } of runs) {
     const lastAttempts = new Map<string, number>();
     for (const { id, attempt } of steps) {
       lastAttempts.set(id, Math.max(attempt, lastAttempts.get(id) ?? 0));
     }
     for (const step of steps) {
       const isSuperseded = lastAttempts.get(step.id) !== step.attempt;
-      const due = ended || isSuperseded ? noDue : dueOf(step);
+      const isLeft = ended || (stops && step.type !== 'compensate');
+      const due = isLeft || isSuperseded ? noDue : dueOf(step);
       const awaitedRunId = awaitedRunOf(environmentId, awaitedOf(step));
       const row = [runId, ...rowOf(step, isSuperseded), due.inMs, due.atMs, awaitedRunId];
       for (const [index, value] of row.entries()) columns[index]!.push(value);
@@ -64,12 +67,12 @@ function rowOf(step: JournaledStep, isSuperseded: boolean): unknown[] {
 
 /**
  * Run id, step id, attempt, kind, name, condition, path and value and type to match, awaited run, place among the waits of
- * the batch. What a run that has ended was waiting for is of no interest.
+ * the batch. What a run that has ended, or stops, was waiting for is of no interest.
  */
 export function waitColumns(runs: readonly RecordedSteps[]): unknown[][] {
   const columns: unknown[][] = Array.from({ length: 11 }, () => []);
-  for (const { runId, environmentId, steps, ended } of runs) {
-    for (const step of ended ? [] : steps) {
+  for (const { runId, environmentId, steps, ended, stops } of runs) {
+    for (const step of ended || stops ? [] : steps) {
       const awaited = awaitedOf(step);
       if (awaited === undefined) continue;
       const row = [

@@ -45,6 +45,7 @@ export async function requestStopOf(database: Database, runIds: readonly string[
   return rows.map(runToActivate);
 }
 
+/** Without those that have something to undo: they need whoever drives them. */
 export async function stoppingRuns(database: Database, runIds: readonly string[]): Promise<StoppingRun[]> {
   const { lowest, highest } = boundsOf(runIds);
   const rows = await database.query<StoppingRow>(stoppingStatement, [runIds, lowest, highest]);
@@ -69,6 +70,9 @@ export async function endStopped(
   return new Map(rows.map((row) => [row.id, row.awaited_by ?? []]));
 }
 
+export const hasCompensations = `exists (
+        select from steps where steps.run_id = runs.id and steps.type = 'compensate')`;
+
 // One that runs, as far as is known, may be with a worker that only leaves: it is left alone for longer than a delivery
 // goes without a sign of life.
 const stoppingStatement: Statement = {
@@ -76,7 +80,8 @@ const stoppingStatement: Statement = {
   text: `select id, journal_seq::float8 as journal_seq, wake, served from runs
     where id = any($1::uuid[]) and id >= $2 and id <= $3 and stop_requested_at is not null
       and (status in ('queued', 'waiting', 'waiting_for_worker')
-        or status = 'running' and stop_requested_at < now() - interval '15 seconds')`,
+        or status = 'running' and stop_requested_at < now() - interval '15 seconds')
+      and not ${hasCompensations}`,
 };
 
 // From status to status there is an index of the environment's runs, whatever has ended.
@@ -87,7 +92,7 @@ const runsToCancelStatement: Statement = {
     cross join lateral (
       select id, event_id from runs
       where environment_id = $1 and runs.status = live.status and function_id = $2 and id > $3
-        and stop_requested_at is null
+        and stop_requested_at is null and stopping_as is null
       order by id limit $4
     ) r
     cross join lateral (select ${storedEventColumns} from events where events.id = r.event_id offset 0) v
@@ -107,6 +112,7 @@ const requestStopStatement: Statement = {
       status = case when r.status in ('waiting', 'waiting_for_worker') then 'queued' else r.status end
     from locked l
     where r.id = l.id and r.id = any($1::uuid[]) and r.id >= $2 and r.id <= $3 and r.stop_requested_at is null
+      and r.stopping_as is null
       and r.status in ('queued', 'running', 'waiting', 'waiting_for_worker')
     returning r.id, r.environment_id, r.mode, r.app_id, r.function_id, r.event_id, ${laneColumnOf('r')}
   )

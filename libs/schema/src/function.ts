@@ -53,6 +53,8 @@ export const retryPolicySchema = z.strictObject({
 });
 
 export const stepTimeoutMsSchema = z.number().int().min(1).max(limits.stepTimeoutMsMax);
+export const functionTimeoutMsSchema = z.number().int().min(1).max(limits.functionTimeoutMsMax);
+export const functionTimeoutMsDefault = 600_000;
 
 /** What cancels runs of the function: an event that comes while they are under way. */
 export const cancelOnSchema = z.strictObject({
@@ -78,6 +80,8 @@ export const functionConfigSchema = z.strictObject({
   retries: retryPolicySchema.default(defaultRetryPolicy),
   /** What an attempt of a step may take, unless the step says otherwise; none without. */
   stepTimeoutMs: stepTimeoutMsSchema.optional(),
+  /** What all activations of a run may take together, its waiting not counted; 10 minutes without. */
+  timeoutMs: functionTimeoutMsSchema.optional(),
   cancelOn: z.array(cancelOnSchema).max(limits.cancelOnPerFunctionMax).optional(),
 });
 /** With every default filled in. */

@@ -39,6 +39,8 @@ export {
   functionConfigSchema,
   isCronTrigger,
   retryPolicySchema,
+  functionTimeoutMsDefault,
+  functionTimeoutMsSchema,
   stepTimeoutMsSchema,
   triggerSchema,
 } from './function.js';
@@ -83,6 +85,7 @@ export {
   compareWriters,
   journalEntrySchema,
   journalMessageSchema,
+  notCompensatedSchema,
   outputClaimOf,
   runEntrySchema,
   writerSchema,
@@ -93,7 +96,9 @@ export type {
   EndingRunEntry,
   JournalEntry,
   JournalMessage,
+  NotCompensated,
   RunEntry,
+  StopOutcome,
   Writer,
 } from './journal.js';
 export { describeIssue } from './issue.js';
@@ -112,7 +117,9 @@ export {
   invocationSchema,
   outcomeSchema,
   declineReasons,
+  isInvocationVersion,
   protocolVersion,
+  stoppingVersion,
   pushAnswerSchema,
   signatureHeaders,
   signatureToleranceSeconds,

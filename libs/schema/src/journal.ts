@@ -1,13 +1,13 @@
 /**
  * A run's journal: what its executor appends to RESULTS. One message is one atomic append of one or more entries, in
- * their order; a `run` entry, if any, is the last. Its subject ends in `run` if it holds a run entry, else in `step`.
+ * their order; `run` entries, if any, are the last. Its subject ends in `run` if it holds a run entry, else in `step`.
  */
 import { z } from 'zod';
 import { failureSchema } from './failure.js';
 import { buildIdSchema, uuidSchema } from './identifiers.js';
 import { limits } from './limits.js';
 import { mismatchSchema } from './mismatch.js';
-import { journaledStepSchema, outputClaimSchema } from './step.js';
+import { journaledStepSchema, outputClaimSchema, stepIdSchema } from './step.js';
 import type { OutputClaim } from './step.js';
 import { utf8Text } from './utf8-text.js';
 
@@ -29,12 +29,30 @@ const ending = {
   /** All that is known of it by now; absent when that is as before. */
   mismatch: mismatchSchema.optional(),
 };
+/** How long the function was at work since the run was activated; what the function's timeout bounds. */
+const activeMs = z.number().int().nonnegative().optional();
 const retrySchema = z.object({
   /** The attempt that failed, from 1; consecutive ones without progress are counted. */
   attempt: z.number().int().min(1),
   inMs: z.number().int().nonnegative(),
   error: failureSchema,
 });
+
+/** What a run that has stopped could not undo. */
+export const notCompensatedSchema = z.object({
+  /** The id of the compensation: `compensate(<name>)`. */
+  step: stepIdSchema,
+  error: failureSchema.pick({ name: true, message: true }),
+});
+export type NotCompensated = z.infer<typeof notCompensatedSchema>;
+const notCompensated = z.array(notCompensatedSchema).optional();
+
+/** What a run that is stopping will be. */
+export const stopOutcomeSchema = z.discriminatedUnion('kind', [
+  z.object({ kind: z.literal('cancelled') }),
+  z.object({ kind: z.literal('failed'), error: failureSchema }),
+]);
+export type StopOutcome = z.infer<typeof stopOutcomeSchema>;
 
 export const runEntrySchema = z.discriminatedUnion('kind', [
   /**
@@ -43,23 +61,33 @@ export const runEntrySchema = z.discriminatedUnion('kind', [
    */
   z.object({ kind: z.literal('started'), calls: z.number().int().positive().optional() }),
   /** Nothing to do until a timer; with `retry` the function itself threw and will be called again. */
-  z.object({ kind: z.literal('yielded'), ...ending, retry: retrySchema.optional() }),
+  z.object({ kind: z.literal('yielded'), ...ending, activeMs, retry: retrySchema.optional() }),
   /** The function could not be called or was lost: unreachable, 5xx, timed out, worker gone. */
-  z.object({ kind: z.literal('call_failed'), ...ending, retry: retrySchema }),
+  z.object({ kind: z.literal('call_failed'), ...ending, activeMs, retry: retrySchema }),
   /** The breaker is open, or the worker declined: the run waits and no attempt is used. */
   z.object({ kind: z.literal('deferred'), served, inMs: z.number().int().nonnegative(), reason: z.string() }),
+  /**
+   * It will end like this, once what it had registered has been undone; the first one holds. The function is called for
+   * that, and for nothing else.
+   */
+  z.object({
+    kind: z.literal('stopping'),
+    outcome: stopOutcomeSchema,
+    call: ending.call,
+    mismatch: ending.mismatch,
+  }),
   z.object({
     kind: z.literal('completed'),
     ...ending,
     output: utf8Text(limits.stepOutputBytesMax).optional(),
     outputClaim: outputClaimSchema.optional(),
   }),
-  z.object({ kind: z.literal('failed'), ...ending, error: failureSchema }),
+  z.object({ kind: z.literal('failed'), ...ending, error: failureSchema, notCompensated }),
   /** Somebody asked for it. What the function may still do is not heard any more. */
-  z.object({ kind: z.literal('cancelled'), served }),
+  z.object({ kind: z.literal('cancelled'), ...ending, notCompensated }),
 ]);
 export type RunEntry = z.infer<typeof runEntrySchema>;
-export type EndingRunEntry = Exclude<RunEntry, { kind: 'started' }>;
+export type EndingRunEntry = Exclude<RunEntry, { kind: 'started' | 'stopping' }>;
 
 export const journalEntrySchema = z.discriminatedUnion('type', [
   z.object({ type: z.literal('step'), step: journaledStepSchema }),

@@ -17,6 +17,8 @@ export const limits = {
   parallelMax: 1_000,
   /** A day: what takes longer is better several steps. */
   stepTimeoutMsMax: 86_400_000,
+  /** A week of activity, in which waiting does not count. */
+  functionTimeoutMsMax: 604_800_000,
   matchPathBytesMax: 256,
   matchValueBytesMax: 1_024,
   /** Of one run, not taken yet. */

@@ -10,6 +10,15 @@ import { mismatchSchema } from './mismatch.js';
 import { memoizedStepSchema, stepRecordSchema } from './step.js';
 
 export const protocolVersion = 1;
+/**
+ * Of the invocation of a run that is stopping. An SDK that knows nothing of it declines it, as it does every version but its
+ * own, and does not go on with the function.
+ */
+export const stoppingVersion = 2;
+
+export function isInvocationVersion(v: number): boolean {
+  return v === protocolVersion || v === stoppingVersion;
+}
 
 /** Paths below the one IRONFLOW_URL. */
 export const workerPath = '/v1/workers';
@@ -41,6 +50,8 @@ export const invocationSchema = z.object({
   mismatch: mismatchSchema.optional(),
   /** The user's own spans go below the run's. */
   traceparent: z.string().optional(),
+  /** With `v` 2, always: nothing new is begun, and what the function has registered is undone. */
+  stopping: z.object({ as: z.enum(['failed', 'cancelled']) }).optional(),
   /** Push only: the SDK aborts when so much time has passed since it got the call. */
   deadlineMs: z.number().int().positive().optional(),
 });
@@ -68,6 +79,8 @@ export const outcomeSchema = z.discriminatedUnion('kind', [
     retryInMs: z.number().int().nonnegative().optional(),
     mismatch,
   }),
+  /** Of a run that is stopping: every compensation that the function registered has been tried. */
+  z.object({ kind: z.literal('stopped'), mismatch }),
   /** `output` is JSON text. */
   z.object({ kind: z.literal('completed'), output: z.string().optional(), mismatch }),
   /** Pull only: this worker cannot drive the run, another one or a later version may. No attempt is used. */
@@ -119,6 +132,8 @@ export const workerMessageSchema = z.discriminatedUnion('type', [
     records: z.array(stepRecordSchema),
     outcome: outcomeSchema,
   }),
+  /** The answer to `abort`: no step of that lease is at work any more. */
+  z.object({ type: z.literal('aborted'), ...lease.shape }),
   /** The worker drains: it finishes what it has and takes nothing new. */
   z.object({ type: z.literal('drain') }),
 ]);
@@ -134,7 +149,7 @@ export const executorMessageSchema = z.discriminatedUnion('type', [
   }),
   z.object({ type: z.literal('activate'), writer: writerSchema, invocation: invocationSchema }),
   z.object({ type: z.literal('recorded'), ...lease.shape, sequence: z.number().int().nonnegative() }),
-  /** The lease is over for this worker: abort the function, send nothing more of it. */
+  /** The lease is over for this worker: abort the function, send nothing more of it but `aborted`. */
   z.object({ type: z.literal('abort'), ...lease.shape, reason: z.string() }),
   /** The answer to `drain`: nothing more is activated on this connection. */
   z.object({ type: z.literal('drained') }),

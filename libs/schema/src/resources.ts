@@ -6,6 +6,7 @@ import { emittedEventSchema, eventDataSchema, eventSources } from './event.js';
 import { failureSchema } from './failure.js';
 import { appIdSchema, emittedEventNameSchema, functionIdSchema, uuidSchema } from './identifiers.js';
 import { functionConfigSchema } from './function.js';
+import { notCompensatedSchema } from './journal.js';
 import { limits } from './limits.js';
 import { mismatchSchema } from './mismatch.js';
 import { isTerminal, runStatuses, runStatusSchema } from './run.js';
@@ -105,6 +106,14 @@ export const runSchema = z.object({
   endedAt: timestamp.optional(),
   stopRequestedAt: timestamp.optional().describe('when it was cancelled; it ends as soon as it has stopped'),
   rerunOf: uuidSchema.optional().describe('the run that it repeats'),
+  stoppingAs: z
+    .enum(['failed', 'cancelled'])
+    .optional()
+    .describe('how it will end, once what it had registered has been undone'),
+  notCompensated: z
+    .array(notCompensatedSchema)
+    .optional()
+    .describe('what could not be undone when it stopped'),
 });
 export type Run = z.infer<typeof runSchema>;
 

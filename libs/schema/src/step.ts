@@ -35,13 +35,13 @@ const ended = { ...base, endedAtMs: timeMs };
 export const completedStepSchema = z.object({
   ...ended,
   /** `sleep`: until a time that had already passed. */
-  type: z.enum(['run', 'sleep']),
+  type: z.enum(['run', 'sleep', 'compensate']),
   order,
   status: z.literal('completed'),
   output: utf8Text(limits.stepOutputBytesMax).optional(),
 });
 /** `invoke`: the other function could not be started. */
-const attemptedType = z.enum(['run', 'invoke']);
+const attemptedType = z.enum(['run', 'invoke', 'compensate']);
 export const failedStepSchema = z.object({
   ...ended,
   type: attemptedType,
@@ -94,11 +94,20 @@ export const waitingStepSchema = z.discriminatedUnion('type', [
   z.object({ ...waiting, type: z.literal('invoke'), awaited: awaitedSchema, due: dueIn.optional() }),
 ]);
 
+/** A compensation that will be run if the run stops. Its attempts are counted from 1, and this is none. */
+export const registeredStepSchema = z.object({
+  ...ended,
+  attempt: z.literal(0),
+  type: z.literal('compensate'),
+  status: z.literal('registered'),
+});
+
 export const stepRecordSchema = z.discriminatedUnion('status', [
   completedStepSchema,
   failedStepSchema,
   retryingStepSchema,
   waitingStepSchema,
+  registeredStepSchema,
 ]);
 export type StepRecord = z.infer<typeof stepRecordSchema>;
 
@@ -119,6 +128,7 @@ export const journaledStepSchema = z.discriminatedUnion('status', [
   failedStepSchema,
   retryingStepSchema,
   waitingStepSchema,
+  registeredStepSchema,
 ]);
 export type JournaledStep = z.infer<typeof journaledStepSchema>;
 
@@ -127,18 +137,26 @@ export function isProgress(record: Pick<StepRecord, 'status'>): boolean {
   return record.status !== 'retrying';
 }
 
-export const stepTypes = ['run', 'sleep', 'wait_for_event', 'wait_for_signal', 'invoke'] as const;
+export const stepTypes = [
+  'run',
+  'sleep',
+  'wait_for_event',
+  'wait_for_signal',
+  'invoke',
+  'compensate',
+] as const;
 export type StepType = (typeof stepTypes)[number];
 
 /** `errored`: a failed attempt whose retry is due. `retrying` has a timer, and so has what is `waiting`, unless it waits for ever. */
-export const stepStatuses = ['completed', 'failed', 'retrying', 'errored', 'waiting'] as const;
+export const stepStatuses = ['completed', 'failed', 'retrying', 'errored', 'waiting', 'registered'] as const;
 export type StepStatus = (typeof stepStatuses)[number];
 
 /** What a replay has to know of a step: its last attempt. */
 export const memoizedStepSchema = z.object({
   id: stepIdSchema,
   type: z.enum(stepTypes),
-  attempt: attemptSchema,
+  /** 0: registered. */
+  attempt: z.number().int().nonnegative(),
   status: z.enum(stepStatuses),
   /** As it was recorded. */
   order,

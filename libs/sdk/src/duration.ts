@@ -1,5 +1,5 @@
 /** Durations as people write them: milliseconds, or a number with a unit such as `"90s"`, `"5m"`, `"7d"`. */
-import { stepTimeoutMsSchema } from '@ironflow/schema';
+import { functionTimeoutMsSchema, stepTimeoutMsSchema } from '@ironflow/schema';
 import { ConfigurationError } from './configuration-error.js';
 
 type Unit = 'ms' | 's' | 'm' | 'h' | 'd' | 'w';
@@ -35,6 +35,13 @@ export function readStepTimeout(timeout: Duration, field: string): number {
   const parsed = stepTimeoutMsSchema.safeParse(msOf(timeout));
   if (parsed.success) return parsed.data;
   throw new ConfigurationError(`${field}: must be a duration from 1 ms to a day, such as "30s"`, field);
+}
+
+/** Of a run's activity; `field` is named when it is refused. */
+export function readFunctionTimeout(timeout: Duration, field: string): number {
+  const parsed = functionTimeoutMsSchema.safeParse(msOf(timeout));
+  if (parsed.success) return parsed.data;
+  throw new ConfigurationError(`${field}: must be a duration from 1 ms to a week, such as "10m"`, field);
 }
 
 function msOf(duration: Duration): number {

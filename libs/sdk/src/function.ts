@@ -1,9 +1,9 @@
 /** `createFunction` and the one object that a handler gets. Public: later versions only add. */
 import { describeIssue, functionConfigSchema, functionIdSchema, systemEventNames } from '@ironflow/schema';
-import type { CancelOn, Failure, FunctionConfig, FunctionEvent } from '@ironflow/schema';
+import type { CancelOn, Failure, FunctionConfig, FunctionEvent, NotCompensated } from '@ironflow/schema';
 import type { RetryPolicy } from '@ironflow/retry-policy';
 import { ConfigurationError } from './configuration-error.js';
-import { readStepTimeout } from './duration.js';
+import { readFunctionTimeout, readStepTimeout } from './duration.js';
 import type { Duration } from './duration.js';
 import type { Logger } from './logger.js';
 import type { StepTools } from './step-tools.js';
@@ -38,6 +38,11 @@ export interface FunctionOptions<Data, Input = Data> {
   /** For the function itself and, unless they say otherwise, for its steps. */
   retries?: Retries;
   /**
+   * What a run may be at work, all its activations together; at most a week, and 10 minutes without it. Its waiting does not
+   * count, nor does undoing what it had done: a run whose time is up fails with `FunctionTimeout`.
+   */
+  timeout?: Duration;
+  /**
    * What an attempt of a step may take, unless the step says otherwise; at most a day. Its `signal` fires then, and the
    * attempt has failed. Without it nothing bounds a step.
    */
@@ -60,6 +65,8 @@ export interface FunctionOptions<Data, Input = Data> {
 export interface FailureContext extends Omit<HandlerContext<unknown>, 'events' | 'event'> {
   readonly error: Failure;
   readonly failedRun: { readonly id: string; readonly functionId: string };
+  /** What the failed run had registered with `step.compensate` and could not undo. */
+  readonly notCompensated: readonly NotCompensated[];
   /** The event that started the failed run; its data is `null` if it is larger than 256 KiB. Not checked by the schema. */
   readonly event: {
     readonly id: string;
@@ -112,13 +119,14 @@ export function createFunction<Output, Data = unknown, Input = Data>(
 ): IronflowFunction<Data, Output, Input> {
   if (typeof handler !== 'function')
     throw new ConfigurationError('the handler must be a function', 'handler');
-  const { schema, stepTimeout, onFailure, ...declared } = options;
+  const { schema, timeout, stepTimeout, onFailure, ...declared } = options;
   if (schema !== undefined && typeof schema.safeParseAsync !== 'function') {
     throw new ConfigurationError('schema: must be a Zod schema', 'schema');
   }
   const config = readConfig({
     ...declared,
     ...retriesOf(declared.retries),
+    ...(timeout === undefined ? {} : { timeoutMs: readFunctionTimeout(timeout, 'timeout') }),
     ...(stepTimeout === undefined ? {} : { stepTimeoutMs: readStepTimeout(stepTimeout, 'stepTimeout') }),
   });
   const failures = onFailure === undefined ? {} : { onFailure: failureFunction(config, onFailure) };
@@ -147,8 +155,8 @@ function failureFunction(
     ...(stepTimeoutMs === undefined ? {} : { stepTimeoutMs }),
   });
   const handler = ({ event: told, events: _events, ...context }: HandlerContext<unknown>): unknown => {
-    const { run, error, event } = told.data as FailureData;
-    return onFailure({ ...context, error, failedRun: run, event });
+    const { run, error, event, notCompensated = [] } = told.data as FailureData;
+    return onFailure({ ...context, error, failedRun: run, event, notCompensated });
   };
   return Object.freeze({ id: ownId, config, schema: undefined, handler });
 }
@@ -158,6 +166,8 @@ interface FailureData {
   run: { id: string; functionId: string; appId: string };
   error: Failure;
   event: FailureContext['event'];
+  /** Absent from a platform of an older version. */
+  notCompensated?: NotCompensated[];
 }
 
 function readConfig(declared: unknown): FunctionConfig {

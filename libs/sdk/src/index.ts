@@ -66,6 +66,7 @@ export type {
   FunctionConfig,
   FunctionResource,
   Identity,
+  NotCompensated,
   PublishAnswer,
   RegisterAnswer,
   ReplayAnswer,

@@ -192,6 +192,20 @@ export interface StepTools {
    */
   patched(id: string): Promise<boolean>;
   /**
+   * Registers what undoes something, for the case that the run stops: it fails for good, whatever the reason, or it is
+   * cancelled. Then all that it has registered by then is run, the last one first and one at a time, each as a step named
+   * `compensate(<name>)` with `retries` and `timeout` of its own; one that fails for good is listed on the run
+   * (`notCompensated`), and the others go on. A run that completes runs none.
+   *
+   * Registered is registered: whether the step that it belongs to has ended does not matter. Called after a step, it undoes
+   * what has completed, and is recorded with it; called before, also what may have happened, and the step begins once
+   * that is recorded. It waits for nothing.
+   *
+   * To undo, the function is called again: code outside of steps runs up to where the run had got, steps give what they
+   * are recorded with, and nothing new begins. So `undo` may use whatever is in scope here.
+   */
+  compensate(name: string, undo: (context: StepContext) => unknown, options?: StepOptions): Promise<void>;
+  /**
    * Runs `work` for each item as a step of its own, `name[0]`, `name[1]`…, and resolves with their outputs in the order of
    * the items. A second map of that name has `name:1[0]`…
    *

@@ -25,9 +25,10 @@ export function readCallReport(data: Uint8Array): CallReport {
   const message = reportSchema.safeParse(parseJson(bytes));
   if (!message.success) return { kind: 'unreadable' };
   const { environmentId, functionId, entries } = message.data;
-  const entry = entrySchema.safeParse(entries.at(-1));
-  if (!entry.success) return { kind: 'unreadable' };
-  const { call } = entry.data.run;
+  // The last but one, where the run is stopping and waits for the end of that call.
+  const runEntries = entries.slice(-2).map((entry) => entrySchema.safeParse(entry));
+  if (runEntries.at(-1)?.success !== true) return { kind: 'unreadable' };
+  const call = runEntries.findLast(({ data }) => data?.run.call !== undefined)?.data?.run.call;
   return call === undefined ? { kind: 'nothing' } : { kind: 'call', environmentId, functionId, call };
 }
 

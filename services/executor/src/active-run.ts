@@ -2,13 +2,20 @@
 import type {
   StoredEvent,
   Scope,
+  StopOutcome,
   Writer,
   Invocation,
   MemoizedStep,
   Mismatch,
   StepRecord,
 } from '@ironflow/schema';
-import { formatTraceparent, isProgress, protocolVersion } from '@ironflow/schema';
+import {
+  formatTraceparent,
+  functionTimeoutMsDefault,
+  isProgress,
+  protocolVersion,
+  stoppingVersion,
+} from '@ironflow/schema';
 import type { TraceContext } from '@ironflow/schema';
 import type { JournalWriter } from './journal-writer.js';
 import type { Lease } from './lease.js';
@@ -31,6 +38,10 @@ export interface ActiveRun {
   /** Failed calls since the function last made progress. */
   failures: number;
   memo: Map<string, MemoizedStep>;
+  /** How it will end, once what it had registered is undone: the function is called for nothing else. */
+  stopping: StopOutcome | undefined;
+  /** For how long the function was at work in the activations before. */
+  activeMs: number;
   /** Of what its steps returned or threw, with those that are being recorded. */
   memoBytes: number;
   /** What of its record is known not to fit its function's code. */
@@ -52,9 +63,11 @@ export interface ActiveRun {
 }
 
 export function toInvocation(run: ActiveRun, deadlineMs?: number): Invocation {
-  const { event } = run;
+  const { event, stopping } = run;
   return {
-    v: protocolVersion,
+    ...(stopping === undefined
+      ? { v: protocolVersion }
+      : { v: stoppingVersion, stopping: { as: stopping.kind } }),
     run: { id: run.runId, functionId: run.functionId, attempt: run.failures + 1 },
     event: {
       id: event.id,
@@ -75,4 +88,9 @@ export function toInvocation(run: ActiveRun, deadlineMs?: number): Invocation {
 export function remember(run: ActiveRun, records: StepRecord[]): void {
   for (const record of records) run.memo.set(record.id, memoize(record));
   if (records.some(isProgress)) run.failures = 0;
+}
+
+/** What is left of the function's time bounds this activation. To undo may take longer: that is not counted. */
+export function limitActivity(run: ActiveRun, timeoutMs = functionTimeoutMsDefault): void {
+  run.stop.timeOutIn(run.stopping === undefined ? timeoutMs - run.activeMs : Number.POSITIVE_INFINITY);
 }

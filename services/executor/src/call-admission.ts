@@ -28,8 +28,11 @@ const unrecordedCallsMax = 20;
 
 export function createCallAdmission({ circuits, settlement }: CallAdmissionOptions): CallAdmission {
   return async (run, endpoint, drive) => {
-    if (run.stop.isRequested) return concluded(settlement.cancel(run));
-    if (run.memoBytes > limits.runMemoBytesMax) return concluded(settlement.fail(run, memoTooLarge()));
+    const isToStop = (): boolean => run.stopping === undefined && run.stop.isRequested;
+    if (isToStop()) return concluded(settlement.stop(run));
+    if (run.stopping === undefined && run.memoBytes > limits.runMemoBytesMax) {
+      return concluded(settlement.fail(run, memoTooLarge()));
+    }
     if ((run.unrecordedCalls ?? 0) >= unrecordedCallsMax) {
       return concluded(settlement.fail(run, deliveryExhausted(unrecordedCallsMax)));
     }
@@ -45,7 +48,7 @@ export function createCallAdmission({ circuits, settlement }: CallAdmissionOptio
     try {
       const marked = await settlement.markCall(run);
       if (marked !== 'settled') return marked;
-      return run.stop.isRequested ? await concluded(settlement.cancel(run)) : await drive(probe);
+      return isToStop() ? await concluded(settlement.stop(run)) : await drive(probe);
     } finally {
       if (probe !== undefined && !run.callReported) await circuits.giveBack(of, probe);
     }

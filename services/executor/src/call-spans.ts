@@ -8,7 +8,7 @@ export function recordStepSpans(spans: SpanRecorder, run: ActiveRun, records: St
   if (run.trace === undefined) return;
   for (const record of records) {
     // A sleep has ended when its timer fired, which is not here.
-    if (record.status === 'waiting') continue;
+    if (record.status === 'waiting' || record.status === 'registered') continue;
     spans.record({
       name: `workflow.step ${record.name}`,
       traceId: run.trace.traceId,

@@ -36,6 +36,8 @@ export function entryBytesMax(entry: JournalEntry): number {
   const outputLength = 'output' in ended ? (ended.output?.length ?? 0) : 0;
   const error = 'error' in ended ? ended.error : 'retry' in ended ? ended.retry?.error : undefined;
   let textLength = entry.type === 'step' ? entry.step.id.length + entry.step.name.length : 0;
+  for (const { step, error: why } of 'notCompensated' in ended ? (ended.notCompensated ?? []) : [])
+    textLength += 64 + step.length + why.name.length + why.message.length;
   if (error !== undefined)
     textLength += error.name.length + error.message.length + (error.stack?.length ?? 0);
   const mismatched = 'mismatch' in ended ? (ended.mismatch?.steps.length ?? 0) : 0;

@@ -205,6 +205,8 @@ function activate(
     wake: state.wake,
     failures: position.failures,
     memo: position.memo,
+    stopping: position.stopping,
+    activeMs: position.activeMs,
     memoBytes: position.memoBytes,
     mismatch: position.mismatch,
     unrecordedCalls,

@@ -1,7 +1,7 @@
 import { describe, expect, test } from '@jest/globals';
 import { defaultRetryPolicy } from '@ironflow/retry-policy';
-import type { Mismatch, Outcome } from '@ironflow/schema';
-import { callFailedEntry, endingEntry } from './outcome.js';
+import type { Mismatch } from '@ironflow/schema';
+import { callFailedEntry, endingEntry, notCompensatedOf, stopEntry, stoppingEntry } from './outcome.js';
 
 const call = { endpoint: 'worker', succeeded: true };
 const context = { wake: 3, failures: 1, call };
@@ -26,17 +26,57 @@ describe('the end of a call', () => {
     });
   });
 
-  test('of a function that threw for good fails the run', () => {
-    expect(endingEntry({ kind: 'threw', error }, context)).toMatchObject({ run: { kind: 'failed', error } });
+  test('says how long the function was at work, where that is counted', () => {
+    expect(endingEntry({ kind: 'yielded' }, { ...context, activeMs: 70 })).toMatchObject({
+      run: { kind: 'yielded', activeMs: 70 },
+    });
   });
 
-  test.each<Exclude<Outcome, { kind: 'continue' | 'declined' }>>([
-    { kind: 'yielded', mismatch },
-    { kind: 'completed', mismatch },
-    { kind: 'threw', error, mismatch },
-    { kind: 'threw', error, retryInMs: 50, mismatch },
-  ])('carries what does not fit the code, however it ends (%j)', (outcome) => {
-    expect(endingEntry(outcome, context)).toMatchObject({ run: { mismatch } });
+  test('of a run that failed or was cancelled says what could not be undone', () => {
+    const of = { wake: 3, call, mismatch: undefined, notCompensated: [] };
+    expect(stopEntry({ kind: 'failed', error }, of)).toEqual({
+      type: 'run',
+      run: { kind: 'failed', served: 3, call, error },
+    });
+    const memo = [
+      { id: 'compensate(a)', type: 'compensate', attempt: 1, status: 'completed' },
+      { id: 'compensate(b)', type: 'compensate', attempt: 3, status: 'failed', error },
+      { id: 'compensate(c)', type: 'compensate', attempt: 0, status: 'registered' },
+      { id: 'd', type: 'run', attempt: 1, status: 'failed', error },
+    ] as const;
+    const why = { name: 'unreachable', message: 'nobody there' };
+    const notCompensated = notCompensatedOf(memo, why);
+    expect(stopEntry({ kind: 'cancelled' }, { ...of, notCompensated })).toMatchObject({
+      run: {
+        kind: 'cancelled',
+        notCompensated: [
+          { step: 'compensate(b)', error },
+          { step: 'compensate(c)', error: why },
+        ],
+      },
+    });
+  });
+
+  test('lists what could not be undone within one message, however much it is', () => {
+    const memo = Array.from({ length: 1_000 }, (_, index) => ({
+      id: `compensate(${String(index).padStart(240, '-')})`,
+      type: 'compensate' as const,
+      attempt: 1,
+      status: 'failed' as const,
+      error: { name: '😀'.repeat(500), message: '😀'.repeat(4_000) },
+    }));
+    const list = JSON.stringify(notCompensatedOf(memo, error));
+    expect(Buffer.byteLength(list)).toBeLessThan(900_000);
+  });
+
+  test.each([
+    endingEntry({ kind: 'yielded', mismatch }, context),
+    endingEntry({ kind: 'completed', mismatch }, context),
+    endingEntry({ kind: 'threw', error, retryInMs: 50, mismatch }, context),
+    stoppingEntry({ kind: 'cancelled' }, { call, mismatch }),
+    stopEntry({ kind: 'failed', error }, { wake: 3, call, mismatch, notCompensated: [] }),
+  ])('carries what does not fit the code, however it ends (%j)', (entry) => {
+    expect(entry).toMatchObject({ run: { mismatch } });
   });
 });
 
@@ -59,9 +99,7 @@ describe('a call that failed', () => {
     });
   });
 
-  test('fails the run when its attempts are used up', () => {
-    expect(callFailedEntry(lost, { ...context, failures: 2 }, defaultRetryPolicy, 0.5)).toMatchObject({
-      run: { kind: 'failed', error: lost.error },
-    });
+  test('is not repeated when its attempts are used up', () => {
+    expect(callFailedEntry(lost, { ...context, failures: 2 }, defaultRetryPolicy, 0.5)).toBeUndefined();
   });
 });

@@ -2,13 +2,25 @@
 import { decideRetry } from '@ironflow/retry-policy';
 import type { RetryPolicy } from '@ironflow/retry-policy';
 import { limits } from '@ironflow/schema';
-import type { CallOutcome, Failure, JournalEntry, Outcome, StepRecord } from '@ironflow/schema';
+import type {
+  CallOutcome,
+  Failure,
+  JournalEntry,
+  MemoizedStep,
+  Mismatch,
+  NotCompensated,
+  Outcome,
+  StepRecord,
+  StopOutcome,
+} from '@ironflow/schema';
 
 export interface CallContext {
   /** `runs.wake` as it was read before the call. */
   wake: number;
   /** Failed calls without progress before this one. */
   failures: number;
+  /** What this activation took of the function's time; absent where that is not counted. */
+  activeMs?: number | undefined;
   /** Absent when it has been told already: a lost worker is one failure, however many runs it had. */
   call: CallOutcome | undefined;
 }
@@ -29,15 +41,29 @@ export function stepEntries(records: StepRecord[]): JournalEntry[] {
 /** How a call ends in which the function was driven as far as it goes. */
 export type CallEnd = Exclude<Outcome, { kind: 'continue' | 'declined' }>;
 
-/** The entry that ends an activation. */
-export function endingEntry(outcome: CallEnd, context: CallContext): JournalEntry {
-  const ending = {
-    ...endingOf(context),
-    ...(outcome.mismatch === undefined ? {} : { mismatch: outcome.mismatch }),
-  };
+/** What is wrong with such an end of a call, if anything: a run that is stopping does nothing else, and no other stops. */
+export function misfitOf(outcome: Outcome, stopping: StopOutcome | undefined): Failure | undefined {
+  if (stopping === undefined) {
+    return outcome.kind === 'stopped' ? badAnswer('the run is not stopping') : undefined;
+  }
+  if (outcome.kind === 'threw') return outcome.error;
+  return outcome.kind === 'completed' ? badAnswer('the run is stopping and cannot complete') : undefined;
+}
+
+export function badAnswer(message: string): Failure {
+  return { name: 'bad_answer', message };
+}
+
+/** The entry that ends an activation; one that fails or stops the run is `stopEntry`. */
+export function endingEntry(
+  outcome: Exclude<CallEnd, { kind: 'stopped' }>,
+  context: CallContext,
+): JournalEntry {
+  const ending = { ...endingOf(context), ...mismatchOf(outcome.mismatch) };
+  const worked = activityOf(context);
   switch (outcome.kind) {
     case 'yielded':
-      return { type: 'run', run: { kind: 'yielded', ...ending } };
+      return { type: 'run', run: { kind: 'yielded', ...ending, ...worked } };
     case 'completed':
       return {
         type: 'run',
@@ -48,39 +74,96 @@ export function endingEntry(outcome: CallEnd, context: CallContext): JournalEntr
         },
       };
     case 'threw': {
-      if (outcome.retryInMs === undefined) {
-        return { type: 'run', run: { kind: 'failed', ...ending, error: outcome.error } };
-      }
-      const retry = { attempt: context.failures + 1, inMs: outcome.retryInMs, error: outcome.error };
-      return { type: 'run', run: { kind: 'yielded', ...ending, retry } };
+      const { retryInMs: inMs = 0, error } = outcome;
+      const retry = { attempt: context.failures + 1, inMs, error };
+      return { type: 'run', run: { kind: 'yielded', ...ending, ...worked, retry } };
     }
   }
 }
 
-function endingOf({ wake, call }: CallContext) {
+function endingOf({ wake, call }: Pick<CallContext, 'wake' | 'call'>) {
   return { served: wake, ...(call === undefined ? {} : { call }) };
 }
 
+function activityOf({ activeMs }: CallContext) {
+  return activeMs === undefined ? {} : { activeMs };
+}
+
+function mismatchOf(mismatch: Mismatch | undefined) {
+  return mismatch === undefined ? {} : { mismatch };
+}
+
+/** The entry by which a run begins to stop. */
+export function stoppingEntry(
+  outcome: StopOutcome,
+  { call, mismatch }: { call: CallOutcome | undefined; mismatch: Mismatch | undefined },
+): JournalEntry {
+  const reported = call === undefined ? {} : { call };
+  return { type: 'run', run: { kind: 'stopping', outcome, ...reported, ...mismatchOf(mismatch) } };
+}
+
+/** The end of a run that failed or was cancelled. */
+export function stopEntry(
+  outcome: StopOutcome,
+  context: Pick<CallContext, 'wake' | 'call'> & {
+    mismatch: Mismatch | undefined;
+    notCompensated: NotCompensated[];
+  },
+): JournalEntry {
+  const { mismatch, notCompensated } = context;
+  const left = notCompensated.length === 0 ? {} : { notCompensated };
+  return { type: 'run', run: { ...outcome, ...endingOf(context), ...mismatchOf(mismatch), ...left } };
+}
+
+/** What a run that has stopped had registered and could not undo: what each failed with, or why it was not tried. */
+export function notCompensatedOf(memo: Iterable<MemoizedStep>, why: Failure): NotCompensated[] {
+  const left = [...memo].filter(({ type, status }) => type === 'compensate' && status !== 'completed');
+  // All of them go into one message; the steps have their errors whole.
+  const messageLengthMax = Math.min(1_024, Math.floor(listedLengthMax / left.length));
+  return left.map(({ id, error }) => {
+    const { name, message } = error ?? why;
+    return { step: id, error: { name: name.slice(0, 64), message: message.slice(0, messageLengthMax) } };
+  });
+}
+
+const listedLengthMax = 100_000;
+
+export const notRegistered: Failure = {
+  name: 'not_run',
+  message: 'the function did not register it again when it was called to undo it',
+};
+
+/** `undefined` when there is none left. */
 export function callFailedEntry(
   failure: CallFailure,
   context: CallContext,
   policy: RetryPolicy,
   random: number,
-): JournalEntry {
+): JournalEntry | undefined {
   const ending = endingOf(context);
   const attempt = context.failures + 1;
   const retryAfterMs = failure.retryAtOnce === true && attempt === 1 ? 0 : undefined;
   const decision = decideRetry(policy, { attempt, retryable: true, retryAfterMs }, random);
-  if (!decision.retry) return { type: 'run', run: { kind: 'failed', ...ending, error: failure.error } };
+  if (!decision.retry) return undefined;
   const inMs = Math.max(decision.delayMs, failure.notBeforeMs ?? 0);
   return {
     type: 'run',
-    run: { kind: 'call_failed', ...ending, retry: { attempt, inMs, error: failure.error } },
+    run: {
+      kind: 'call_failed',
+      ...ending,
+      ...activityOf(context),
+      retry: { attempt, inMs, error: failure.error },
+    },
   };
 }
 
-/** What entries that do not fit into a message make of the run: nothing would be different the next time. */
-export function outputTooLarge(entries: JournalEntry[]): Failure {
+/** What entries that cannot be written make of the run, if that is so: nothing would be different the next time. */
+export function unwritable(result: string, entries: JournalEntry[]): Failure | undefined {
+  if (result === 'too_large') return outputTooLarge(entries);
+  return result === 'refused' ? outputRefused(entries) : undefined;
+}
+
+function outputTooLarge(entries: JournalEntry[]): Failure {
   const message =
     `what ${ownerOfLargest(entries)} returned is too large to be recorded: the platform's NATS server takes no message that ` +
     'holds it';
@@ -88,7 +171,7 @@ export function outputTooLarge(entries: JournalEntry[]): Failure {
 }
 
 /** Of large outputs, the only ones that Postgres is given before their entry. */
-export function outputRefused(entries: JournalEntry[]): Failure {
+function outputRefused(entries: JournalEntry[]): Failure {
   const message =
     `what ${ownerOfLargest(entries)} returned cannot be stored: an output is JSON, and no more lists and objects within one ` +
     'another than PostgreSQL reads';
@@ -105,6 +188,11 @@ export function memoTooLarge(): Failure {
     `the steps of this run returned more than ${limits.runMemoBytesMax} bytes, which is the limit of one run: ` +
     'every replay has to be given all of it';
   return { name: 'memo_too_large', message };
+}
+
+export function functionTimedOut(): Failure {
+  const message = 'the function was at work for longer than its timeout allows; what waits does not count';
+  return { name: 'FunctionTimeout', message };
 }
 
 export function deliveryExhausted(calls: number): Failure {

@@ -1,5 +1,6 @@
 /** Drives pull runs: gives each to the worker that has most room. */
 import type { RegistryReader } from '@ironflow/database';
+import { limitActivity } from './active-run.js';
 import type { ActiveRun } from './active-run.js';
 import { concluded } from './call-admission.js';
 import type { CallAdmission, Driven } from './call-admission.js';
@@ -30,7 +31,9 @@ const noSlotDelayMs = 50;
 export function createPullDriver({ registry, admission, settlement }: PullDriverOptions): PullDrive {
   return async (run, workers) => {
     const known = await registry.atLeast(run.scope.environmentId, run.registryVersion);
-    const policy = known.functions.get(run.functionId)?.config.retries;
+    const config = known.functions.get(run.functionId)?.config;
+    const policy = config?.retries;
+    limitActivity(run, config?.timeoutMs);
     const handBack = (): Driven => {
       run.lease.handBack(noSlotDelayMs);
       return 'over';
@@ -40,7 +43,7 @@ export function createPullDriver({ registry, admission, settlement }: PullDriver
       return concluded(settlement.defer(run, { inMs: 0, reason: 'build_elsewhere' }));
     }
     // Before the breaker is asked: its one probe is not for a run that nobody can take.
-    if (!run.stop.isRequested && !workers.haveRoom(run)) return handBack();
+    if ((run.stopping !== undefined || !run.stop.isRequested) && !workers.haveRoom(run)) return handBack();
     return admission(run, workerEndpoint, async (probe) => {
       const worker = workers.pick(run);
       return worker === undefined ? handBack() : worker.drive(run, { policy, probe });

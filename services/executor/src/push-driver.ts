@@ -2,12 +2,13 @@
 import { defaultRetryPolicy } from '@ironflow/retry-policy';
 import type { RetryPolicy } from '@ironflow/retry-policy';
 import type { RegistryReader, TenantStore } from '@ironflow/database';
-import type { PushAnswer, RegisteredApp } from '@ironflow/schema';
-import { toInvocation } from './active-run.js';
+import type { Failure, PushAnswer, RegisteredApp } from '@ironflow/schema';
+import { limitActivity, toInvocation } from './active-run.js';
 import type { ActiveRun } from './active-run.js';
 import { concluded } from './call-admission.js';
 import type { CallAdmission, Driven } from './call-admission.js';
 import type { ExecutorMetrics } from './executor-metrics.js';
+import { badAnswer, misfitOf } from './outcome.js';
 import type { PushCaller, PushResult } from './push-call.js';
 import type { Settlement } from './settlement.js';
 
@@ -25,7 +26,9 @@ export function createPushDriver(options: PushDriverOptions): (run: ActiveRun) =
   return async (run) => {
     const { environmentId } = run.scope;
     const registry = await options.registry.atLeast(environmentId, run.registryVersion);
-    const policy = registry.functions.get(run.functionId)?.config.retries ?? defaultRetryPolicy;
+    const config = registry.functions.get(run.functionId)?.config;
+    const policy = config?.retries ?? defaultRetryPolicy;
+    limitActivity(run, config?.timeoutMs);
     const app = registry.apps.get(run.appId);
     // Once: a run under way does not depend on Postgres. Keys that are rotated meanwhile are valid for a while.
     const signingKeys = await options.tenants.signingKeys(environmentId);
@@ -49,7 +52,7 @@ async function drive(options: PushDriverOptions, run: ActiveRun, target: Target)
   const { endpoint, policy, probe } = target;
   const abort = new AbortController();
   run.lease.onLost((reason) => abort.abort(reason));
-  run.stop.onRequested(() => abort.abort('the run was asked to stop'));
+  if (run.stopping === undefined) run.stop.onRequested(() => abort.abort('the run is to stop'));
   for (let calls = 1; ; calls += 1) {
     const startedMs = performance.now();
     const result = await call(options, run, { ...target, calls, signal: abort.signal });
@@ -59,20 +62,20 @@ async function drive(options: PushDriverOptions, run: ActiveRun, target: Target)
       succeeded: result.kind === 'answered',
       ...(probe === undefined ? {} : { probe }),
     };
+    const remainingMs = Math.max(0, Math.ceil(deadlineMs - (performance.now() - startedMs)));
     if (result.kind === 'aborted') {
-      return run.stop.isRequested ? concluded(settlement.cancel(run)) : 'over';
+      const isToStop = run.stopping === undefined && run.stop.isRequested;
+      return isToStop ? concluded(settlement.stop(run, remainingMs)) : 'over';
     }
     if (result.kind === 'failed') {
-      const remainingMs = deadlineMs - (performance.now() - startedMs);
-      const notBeforeMs = result.mayStillRun ? Math.max(0, Math.ceil(remainingMs)) : 0;
+      const notBeforeMs = result.mayStillRun ? remainingMs : 0;
       const failure = { error: result.error, notBeforeMs };
       return concluded(settlement.endFailedCall(run, failure, outcome, policy));
     }
     const { records, outcome: end } = result.answer;
-    const refusal = refusalOf(result.answer, calls);
-    if (refusal !== undefined) {
-      const failure = { error: { name: 'bad_answer', message: refusal } };
-      return concluded(settlement.endFailedCall(run, failure, { ...outcome, succeeded: false }, policy));
+    const error = refusalOf(result.answer, calls) ?? misfitOf(end, run.stopping);
+    if (error !== undefined) {
+      return concluded(settlement.endFailedCall(run, { error }, { ...outcome, succeeded: false }, policy));
     }
     if (end.kind !== 'continue' && end.kind !== 'declined') {
       return concluded(settlement.end(run, records, end, outcome));
@@ -83,11 +86,11 @@ async function drive(options: PushDriverOptions, run: ActiveRun, target: Target)
 }
 
 /** Why an answer of the protocol is none that an endpoint may give. */
-function refusalOf({ outcome, records }: PushAnswer, calls: number): string | undefined {
-  if (outcome.kind === 'declined') return 'only workers can decline a run';
+function refusalOf({ outcome, records }: PushAnswer, calls: number): Failure | undefined {
+  if (outcome.kind === 'declined') return badAnswer('only workers can decline a run');
   if (outcome.kind !== 'continue') return undefined;
-  if (records.length === 0) return 'the endpoint wants to go on but recorded nothing';
-  return calls >= callsMax ? `the endpoint wants to go on after ${callsMax} calls` : undefined;
+  if (records.length === 0) return badAnswer('the endpoint wants to go on but recorded nothing');
+  return calls >= callsMax ? badAnswer(`the endpoint wants to go on after ${callsMax} calls`) : undefined;
 }
 
 const answerGraceMs = 2_000;

@@ -46,6 +46,32 @@ describe('a run is ready', () => {
     expect(readiness.kind === 'ready' && readiness.position.memo.get('a')?.output).toBe('1');
   });
 
+  test('as one that is stopping, as the first entry says, with calls that failed before not counted', () => {
+    const error = { name: 'Error', message: 'm' };
+    const entries = [
+      run({ kind: 'yielded', served: 0, activeMs: 5, retry: { attempt: 2, inMs: 1, error } }),
+      run({ kind: 'stopping', outcome: { kind: 'failed', error } }),
+      run({ kind: 'stopping', outcome: { kind: 'cancelled' } }),
+    ];
+    const tail = { messages: [{ sequence: 12, message: message(10, entries) }], lastSequence: 12 };
+    const state = accepted({ stopRequested: true, activeMs: 7 });
+    expect(assessReadiness(state, tail, self)).toMatchObject({
+      kind: 'ready',
+      position: { stopping: { kind: 'failed', error }, failures: 0, activeMs: 12 },
+    });
+  });
+
+  test('but one that is stopping waits for the time of its retry, also if it was asked to stop', () => {
+    const deferral = run({ kind: 'deferred', served: 0, inMs: 5, reason: 'call_may_run' });
+    const readinessOf = (entries: JournalEntry[]) => {
+      const tail = { messages: [{ sequence: 12, message: message(10, entries) }], lastSequence: 12 };
+      return assessReadiness(accepted({ stopRequested: true }), tail, self).kind;
+    };
+    expect(readinessOf([deferral])).toBe('ready');
+    const stopping = run({ kind: 'stopping', outcome: { kind: 'cancelled' } });
+    expect(readinessOf([stopping, deferral])).toBe('nothing_due');
+  });
+
   test('with what is known not to fit its code, the journal’s word before that of Postgres', () => {
     const of = (id: string): Mismatch => ({
       count: 1,

@@ -11,6 +11,7 @@ import type {
   Pin,
   RunStatus,
   StepRecord,
+  StopOutcome,
   Writer,
 } from '@ironflow/schema';
 
@@ -21,6 +22,8 @@ export interface AcceptedPosition {
   served: number;
   failures: number;
   stopRequested?: boolean;
+  stopping?: StopOutcome;
+  activeMs?: number;
   journalSeq: number;
   /** The last attempt of every step; not read when they are more than a run may have. */
   steps: MemoizedStep[];
@@ -46,6 +49,9 @@ export interface RunPosition {
   served: number;
   /** Calls of the function that failed since it last made progress. */
   failures: number;
+  /** How it will end; the first word on it holds. */
+  stopping: StopOutcome | undefined;
+  activeMs: number;
   started: boolean;
   /** The last entry on the chain: `prev` of the next append. */
   prev: number;
@@ -67,6 +73,8 @@ export function assessReadiness(accepted: AcceptedPosition, tail: JournalTail, s
     pin: accepted.pin,
     served: accepted.served,
     failures: accepted.failures,
+    stopping: accepted.stopping,
+    activeMs: accepted.activeMs ?? 0,
     started: accepted.status !== 'queued' && accepted.status !== 'waiting_for_worker',
     prev: accepted.journalSeq,
     lastSequence: tail.lastSequence,
@@ -78,9 +86,11 @@ export function assessReadiness(accepted: AcceptedPosition, tail: JournalTail, s
     if (compareWriters(message.writer, self) > 0) return { kind: 'superseded' };
     position.prev = sequence;
     position.pin ??= message.pin;
-    // Whatever else woke the run waits with a retry of its own for that one's time, unless it is to stop.
-    const waits = accepted.stopRequested === true ? 0 : accepted.wake;
-    for (const entry of message.entries) terminal = applyEntry(position, entry, waits) || terminal;
+    for (const entry of message.entries) {
+      // Whatever else woke the run waits with a retry of its own for that one's time, unless it is to stop and is not yet at it.
+      const isToStop = accepted.stopRequested === true && position.stopping === undefined;
+      terminal = applyEntry(position, entry, isToStop ? 0 : accepted.wake) || terminal;
+    }
   }
   if (terminal || accepted.wake <= position.served) return { kind: 'nothing_due' };
   return { kind: 'ready', position };
@@ -103,6 +113,7 @@ function applyEntry(position: RunPosition, entry: JournalEntry, waits: number): 
   const { run } = entry;
   if ('served' in run) position.served = Math.max(position.served, run.served);
   if ('mismatch' in run) position.mismatch = run.mismatch ?? position.mismatch;
+  if ('activeMs' in run) position.activeMs += run.activeMs ?? 0;
   switch (run.kind) {
     case 'yielded':
     case 'call_failed':
@@ -115,6 +126,11 @@ function applyEntry(position: RunPosition, entry: JournalEntry, waits: number): 
       position.served = Math.max(position.served, waits);
       return false;
     case 'started':
+      return false;
+    case 'stopping':
+      position.stopping ??= run.outcome;
+      // Calls that failed before were for something else.
+      position.failures = 0;
       return false;
     case 'completed':
     case 'failed':

@@ -6,13 +6,18 @@ import { isProgress, limits } from '@ironflow/schema';
 import type { CallOutcome, Failure, JournalEntry, StepRecord } from '@ironflow/schema';
 import type { RetryPolicy } from '@ironflow/retry-policy';
 import type { SpanRecorder } from '@ironflow/service';
-import { remember } from './active-run.js';
 import type { ActiveRun } from './active-run.js';
-import { recordActivationSpan, recordStepSpans } from './call-spans.js';
 import type { ExecutorMetrics } from './executor-metrics.js';
-import { callFailedEntry, endingEntry, memoTooLarge, stepEntries } from './outcome.js';
-import { outputRefused, outputTooLarge } from './outcome.js';
+import {
+  callFailedEntry,
+  endingEntry,
+  functionTimedOut,
+  memoTooLarge,
+  unwritable,
+  stepEntries,
+} from './outcome.js';
 import type { CallEnd, CallFailure } from './outcome.js';
+import { createRunEnds } from './run-end.js';
 import { memoGrowth } from './run-position.js';
 
 export interface SettlementOptions {
@@ -27,7 +32,7 @@ export type Settled =
   | 'settled'
   /** Stop and send nothing more: the activation has ended or is somebody else's. */
   | 'over'
-  /** An older writer was there: read the run again and go on from there. */
+  /** An older writer was there, or the run is stopping now: read it again and go on from there. */
   | 'restart';
 
 export interface Settlement {
@@ -47,42 +52,25 @@ export interface Settlement {
   defer(run: ActiveRun, why: { inMs: number; reason: string }): Promise<Settled>;
   /** The run can go no further, whatever the function does. */
   fail(run: ActiveRun, error: Failure): Promise<Settled>;
-  /** As it was asked to; nothing of the function runs any more, or what does is no longer heard. */
-  cancel(run: ActiveRun): Promise<Settled>;
+  /** As it was asked to; what may still run of the function is no longer heard, and ends within the time that is given. */
+  stop(run: ActiveRun, callEndsInMs?: number): Promise<Settled>;
 }
 
 export function createSettlement(options: SettlementOptions): Settlement {
-  const { spans, metrics } = options;
-  const noteRecorded = (run: ActiveRun, records: StepRecord[]): void => {
-    remember(run, records);
-    recordStepSpans(spans, run, records);
-    for (const { status } of records) metrics.steps.add(1, { status });
-  };
-  const finish = async (run: ActiveRun, entries: JournalEntry[], records: StepRecord[]): Promise<Settled> => {
-    const result = await run.journal.append(entries);
-    if (result === 'too_large') return fail(run, outputTooLarge(entries));
-    if (result === 'refused') return fail(run, outputRefused(entries));
-    if (result !== 'appended') return result === 'restart' ? 'restart' : 'over';
-    run.lease.finish();
-    noteRecorded(run, records);
-    const last = entries.at(-1);
-    if (last?.type !== 'run') return 'over';
-    if ('mismatch' in last.run && last.run.mismatch !== undefined) metrics.mismatches.add(1);
-    run.callReported = 'call' in last.run && last.run.call !== undefined;
-    const failure =
-      'error' in last.run ? last.run.error : 'retry' in last.run ? last.run.retry?.error : undefined;
-    recordActivationSpan(spans, run, {
-      outcome: last.run.kind,
-      atMs: options.now(),
-      ...(failure === undefined ? {} : { error: failure.name }),
-    });
-    return 'over';
-  };
-  const fail = (run: ActiveRun, error: Failure): Promise<Settled> =>
-    finish(run, [{ type: 'run', run: { kind: 'failed', served: run.wake, error } }], []);
+  const { metrics } = options;
+  const { noteRecorded, finish, stopAs, fail } = createRunEnds(options);
+  const activityOf = (run: ActiveRun): number | undefined =>
+    run.stopping === undefined ? Math.max(0, options.now() - run.activatedAtMs) : undefined;
   return {
     fail,
-    cancel: (run) => finish(run, [{ type: 'run', run: { kind: 'cancelled', served: run.wake } }], []),
+    stop: (run, callEndsInMs = 0) =>
+      stopAs(
+        run,
+        run.stop.reason === 'timed_out'
+          ? { kind: 'failed', error: functionTimedOut() }
+          : { kind: 'cancelled' },
+        { callEndsInMs },
+      ),
     markCall: async (run) => {
       if (run.unrecordedCalls === undefined) return 'settled';
       const calls = run.unrecordedCalls + 1;
@@ -91,26 +79,35 @@ export function createSettlement(options: SettlementOptions): Settlement {
       return result === 'appended' && run.lease.isHeld() ? 'settled' : 'over';
     },
     record: async (run, records) => {
-      if (!fitsMemo(run, records)) return fail(run, memoTooLarge());
+      if (!fitsMemo(run, records)) return fail(run, memoTooLarge(), records);
       const entries = stepEntries(records);
       const result = await run.journal.append(entries);
-      if (result === 'too_large') return fail(run, outputTooLarge(entries));
-      if (result === 'refused') return fail(run, outputRefused(entries));
+      const refused = unwritable(result, entries);
+      if (refused !== undefined) return fail(run, refused, records);
       if (result !== 'appended') return result === 'restart' ? 'restart' : 'over';
       noteRecorded(run, records);
       // The acknowledgement may have waited in a process that was stopped: what follows it is another's to do.
       return run.lease.isHeld() ? 'settled' : 'over';
     },
     end: async (run, records, outcome, call) => {
-      if (!fitsMemo(run, records)) return fail(run, memoTooLarge());
+      if (!fitsMemo(run, records)) return fail(run, memoTooLarge(), records);
+      if (outcome.kind === 'stopped') return stopAs(run, run.stopping!, { records, call });
+      if (outcome.kind === 'threw' && outcome.retryInMs === undefined) {
+        const { error, mismatch } = outcome;
+        return stopAs(run, { kind: 'failed', error }, { records, call, mismatch });
+      }
       // Progress that comes with the end: failures before it do not count against it.
       const failures = records.some(isProgress) ? 0 : run.failures;
-      const ending = endingEntry(outcome, { wake: run.wake, failures, call });
+      const context = { wake: run.wake, failures, activeMs: activityOf(run), call };
+      const ending = endingEntry(outcome, context);
       return finish(run, [...stepEntries(records), ending], records);
     },
     endFailedCall: (run, failure, call, policy) => {
-      const context = { wake: run.wake, failures: run.failures, call };
-      return finish(run, [callFailedEntry(failure, context, policy, options.random())], []);
+      const context = { wake: run.wake, failures: run.failures, activeMs: activityOf(run), call };
+      const retry = callFailedEntry(failure, context, policy, options.random());
+      if (retry !== undefined) return finish(run, [retry], []);
+      const { error, notBeforeMs: callEndsInMs = 0 } = failure;
+      return stopAs(run, { kind: 'failed', error }, { call, callEndsInMs, why: error });
     },
     defer: (run, { inMs, reason }) => {
       metrics.deferred.add(1, { reason });
@@ -126,5 +123,5 @@ export function createSettlement(options: SettlementOptions): Settlement {
 /** Counts records before they are written: those that come meanwhile must not pass beside the limit. */
 function fitsMemo(run: ActiveRun, records: StepRecord[]): boolean {
   run.memoBytes += memoGrowth(run.memo, records);
-  return run.memoBytes <= limits.runMemoBytesMax;
+  return run.memoBytes <= limits.runMemoBytesMax || run.stopping !== undefined;
 }

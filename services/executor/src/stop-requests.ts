@@ -1,6 +1,6 @@
 /**
- * Who is asked to stop: the runs that this executor has taken, each told at once when its run is to end. A run is watched
- * from its delivery on, before Postgres is asked about it, so that no request falls in between.
+ * Who is to stop: the runs that this executor has taken, each told at once when its run is to end. A run is watched
+ * from its delivery on, before Postgres is asked about it, so that no request falls in between. A run whose function has used up its time is told in the same way.
  */
 import { TurnoverMap } from '@ironflow/collections';
 import type { ExecutorStore } from '@ironflow/database';
@@ -8,25 +8,42 @@ import { messageOf } from '@ironflow/errors';
 import type { Connection, Notices } from '@ironflow/jetstream';
 import type { Logger } from '@ironflow/service';
 
+export type StopReason = 'cancelled' | 'timed_out';
+
 /** Of one run that is being driven. */
 export class StopRequest {
-  private requested = false;
+  private given: StopReason | undefined;
   private listener: () => void = () => undefined;
+  private timeOutAtMs = Number.POSITIVE_INFINITY;
 
   get isRequested(): boolean {
-    return this.requested;
+    return this.given !== undefined;
   }
 
-  request(): void {
-    if (this.requested) return;
-    this.requested = true;
+  /** The first one holds. */
+  get reason(): StopReason | undefined {
+    return this.given;
+  }
+
+  request(reason: StopReason = 'cancelled'): void {
+    if (this.given !== undefined) return;
+    this.given = reason;
     this.listener();
+  }
+
+  /** From now on; asked again, the last word holds. By the process's monotonic clock. */
+  timeOutIn(ms: number): void {
+    this.timeOutAtMs = performance.now() + ms;
+  }
+
+  timeOutIfDue(nowMs: number): void {
+    if (nowMs >= this.timeOutAtMs) this.request('timed_out');
   }
 
   /** Called once: now, if it was requested before. The last listener counts. */
   onRequested(listener: () => void): void {
     this.listener = listener;
-    if (this.requested) listener();
+    if (this.isRequested) listener();
   }
 }
 
@@ -46,6 +63,8 @@ export interface StopRequestsOptions {
 
 const pageMax = 500;
 const catchUpIntervalMs = 5_000;
+/** One timer looks after the time of every run. */
+const timeOutTickMs = 250;
 
 export function createStopRequests({
   notices,
@@ -56,7 +75,7 @@ export function createStopRequests({
   const watched = new TurnoverMap<number, { runId: string; stop: StopRequest }>();
   let count = 0;
   let undo: (() => void)[] = [];
-  let ticker: NodeJS.Timeout | undefined;
+  let tickers: NodeJS.Timeout[] = [];
 
   const request = (runIds: ReadonlySet<string>): void => {
     for (const { runId, stop } of watched.values()) if (runIds.has(runId)) stop.request();
@@ -72,6 +91,10 @@ export function createStopRequests({
       logger.warn({ reason: messageOf(error) }, 'it cannot be asked now which runs are to stop');
     }
   };
+  const timeOut = (): void => {
+    const nowMs = performance.now();
+    for (const { stop } of watched.values()) stop.timeOutIfDue(nowMs);
+  };
   return {
     watch: (runId) => {
       const id = (count += 1);
@@ -84,10 +107,13 @@ export function createStopRequests({
         notices.onStop(({ runId }) => request(new Set([runId]))),
         connection.onReconnect(() => void catchUp()),
       ];
-      ticker = setInterval(() => void catchUp(), catchUpIntervalMs).unref();
+      tickers = [
+        setInterval(() => void catchUp(), catchUpIntervalMs).unref(),
+        setInterval(timeOut, timeOutTickMs).unref(),
+      ];
     },
     stop: () => {
-      clearInterval(ticker);
+      for (const ticker of tickers) clearInterval(ticker);
       for (const stopListening of undo) stopListening();
     },
   };

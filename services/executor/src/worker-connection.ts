@@ -2,12 +2,13 @@
 import { TurnoverMap } from '@ironflow/collections';
 import { defaultRetryPolicy } from '@ironflow/retry-policy';
 import type { RetryPolicy } from '@ironflow/retry-policy';
-import type { CallOutcome, Outcome, StepRecord, WorkerMessage, Writer } from '@ironflow/schema';
+import type { CallOutcome, Failure, Outcome, StepRecord, WorkerMessage, Writer } from '@ironflow/schema';
 import { toInvocation } from './active-run.js';
 import type { ActiveRun } from './active-run.js';
 import type { ExecutorMetrics } from './executor-metrics.js';
 import { concluded } from './call-admission.js';
 import type { Driven } from './call-admission.js';
+import { badAnswer, misfitOf } from './outcome.js';
 import type { Settled, Settlement } from './settlement.js';
 import type { MalformedMessage, WorkerSocket } from './worker-socket.js';
 
@@ -31,7 +32,8 @@ export interface WorkerBuild {
 }
 
 /** What a connected worker says after its hello. */
-export type RunMessage = Extract<WorkerMessage, { type: 'record' | 'end' | 'drain' }> | MalformedMessage;
+export type RunMessage =
+  Extract<WorkerMessage, { type: 'record' | 'end' | 'aborted' | 'drain' }> | MalformedMessage;
 
 export interface WorkerConnection {
   readonly buildId: string | undefined;
@@ -69,9 +71,13 @@ interface GivenRun {
 
 /** Another worker or a later version may drive what this one declined. */
 const declinedDelayMs = 5_000;
+/** For how long steps that were aborted are waited for before they are undone; a worker of an older version says nothing. */
+const abortedWithinMs = 60_000;
 
 class SocketWorkerConnection implements WorkerConnection {
   private readonly active = new TurnoverMap<string, GivenRun>();
+  /** Told to abort before their runs are undone, by lease. */
+  private readonly aborting = new Map<string, () => void>();
   /** Over for the worker, and their end is not durable yet. */
   private ending = 0;
   private draining = false;
@@ -113,7 +119,7 @@ class SocketWorkerConnection implements WorkerConnection {
       });
       if (run.isPinnable && this.options.build.pinRuns === true) run.journal.pin(this.buildId);
       this.options.socket.send({ type: 'activate', writer: run.writer, invocation: toInvocation(run) });
-      run.stop.onRequested(() => this.cancel(given));
+      if (run.stopping === undefined) run.stop.onRequested(() => this.stop(given));
     });
   }
 
@@ -122,6 +128,10 @@ class SocketWorkerConnection implements WorkerConnection {
       this.drain();
       // Behind everything that was activated before: nothing comes after it.
       this.options.socket.send({ type: 'drained' });
+      return;
+    }
+    if (message.type === 'aborted') {
+      this.aborting.get(leaseOf(message))?.();
       return;
     }
     const given = this.find(message.runId, message.writer);
@@ -136,7 +146,7 @@ class SocketWorkerConnection implements WorkerConnection {
         return this.end(given, this.settle(given, message.records, message.outcome));
       case 'malformed':
         this.abort(message, 'a message of this run breaks the protocol');
-        return this.end(given, this.refuse(given, 'a message of the worker breaks the protocol'));
+        return this.end(given, this.refuse(given, badAnswer('a message of the worker breaks the protocol')));
     }
   }
 
@@ -148,6 +158,7 @@ class SocketWorkerConnection implements WorkerConnection {
   lost(): void {
     const given = [...this.active.values()];
     this.active.clear();
+    for (const aborted of this.aborting.values()) aborted();
     if (this.draining) this.handBack(given);
     else this.failLost(given);
     this.draining = true;
@@ -202,23 +213,51 @@ class SocketWorkerConnection implements WorkerConnection {
   }
 
   /** Unless it has just ended by itself. */
-  private cancel(given: GivenRun): void {
+  private stop(given: GivenRun): void {
     const { run } = given;
     if (this.active.get(run.runId) !== given) return;
-    this.abort(run, 'the run was asked to stop');
     this.options.metrics.calls.add(1, { mode: 'pull', result: 'cancelled' });
-    void this.end(given, this.options.settlement.cancel(run));
+    const aborted = this.aborted(run);
+    this.abort(run, 'the run is to stop');
+    const settled = this.options.settlement.stop(run).then(async (how) => {
+      if (how === 'restart') await aborted.promise;
+      aborted.forget();
+      return how;
+    });
+    void this.end(given, settled);
+  }
+
+  /** Resolves when no step of that lease is at work any more, as far as is known. */
+  private aborted(run: ActiveRun): { promise: Promise<void>; forget: () => void } {
+    const lease = leaseOf(run);
+    let timer: NodeJS.Timeout | undefined;
+    const promise = new Promise<void>((resolve) => {
+      this.aborting.set(lease, resolve);
+      timer = setTimeout(resolve, abortedWithinMs).unref();
+    });
+    const forget = (): void => {
+      clearTimeout(timer);
+      this.aborting.delete(lease);
+    };
+    return { promise, forget };
   }
 
   private settle(given: GivenRun, records: StepRecord[], outcome: Outcome): Promise<Settled> {
     const { settlement, metrics } = this.options;
-    const { run, call } = given;
+    const { run, call, policy } = given;
+    const misfit = misfitOf(outcome, run.stopping);
+    if (misfit !== undefined) return this.refuse(given, misfit);
     switch (outcome.kind) {
       case 'continue':
-        return this.refuse(given, 'a worker goes on by itself: it cannot ask to be called');
+        return this.refuse(given, badAnswer('a worker goes on by itself: it cannot ask to be called'));
       case 'declined':
         metrics.calls.add(1, { mode: 'pull', result: 'declined' });
         run.journal.pin(undefined);
+        if (run.stopping !== undefined && outcome.reason === 'protocol_version_unsupported') {
+          // Another worker may be newer, but not for ever.
+          const failure = { error: undoUnknown, notBeforeMs: declinedDelayMs };
+          return settlement.endFailedCall(run, failure, undefined, policy);
+        }
         return settlement.defer(run, { inMs: declinedDelayMs, reason: outcome.reason });
       default:
         metrics.calls.add(1, { mode: 'pull', result: 'answered' });
@@ -226,9 +265,8 @@ class SocketWorkerConnection implements WorkerConnection {
     }
   }
 
-  private refuse({ run, call, policy }: GivenRun, message: string): Promise<Settled> {
+  private refuse({ run, call, policy }: GivenRun, error: Failure): Promise<Settled> {
     this.options.metrics.calls.add(1, { mode: 'pull', result: 'failed' });
-    const error = { name: 'bad_answer', message };
     return this.options.settlement.endFailedCall(run, { error }, { ...call, succeeded: false }, policy);
   }
 
@@ -251,4 +289,13 @@ class SocketWorkerConnection implements WorkerConnection {
       mine.executor === writer.executor;
     return isMine ? given : undefined;
   }
+}
+
+const undoUnknown: Failure = {
+  name: 'sdk_too_old',
+  message: 'the SDK of the worker is older than step.compensate and cannot undo what the run had registered',
+};
+
+function leaseOf({ runId, writer }: { runId: string; writer: Writer }): string {
+  return `${runId} ${writer.activation} ${writer.delivery} ${writer.executor}`;
 }

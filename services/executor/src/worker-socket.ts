@@ -180,7 +180,7 @@ function readFrame(data: Buffer): (WorkerMessage | MalformedMessage)[] | undefin
 }
 
 const runTypes = new Set(['record', 'end']);
-const knownTypes = new Set([...runTypes, 'hello', 'drain']);
+const knownTypes = new Set([...runTypes, 'hello', 'drain', 'aborted']);
 
 function typeOf(body: unknown): string {
   return typeof body === 'object' && body !== null && 'type' in body ? String(body.type) : '';

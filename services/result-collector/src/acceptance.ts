@@ -206,7 +206,11 @@ function noteAccepted(
     const progress = progresses[index]!;
     const run = runs.get(progress.runId);
     if (run === undefined) continue;
-    acceptance.accepted.push({ run, messages, failure: progress.error });
+    acceptance.accepted.push({
+      run,
+      messages,
+      failure: run.status === 'failed' ? progress.error : undefined,
+    });
     for (const { sequence } of messages) acceptance.outcomes.set(sequence, 'accepted');
   }
 }

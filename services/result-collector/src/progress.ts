@@ -116,10 +116,19 @@ function addRunEntry(progress: RunProgress, entry: RunEntry): void {
     case 'started':
       progress.status = 'running';
       return;
+    case 'stopping':
+      // Calls that failed before, and what it waited for, were for something else.
+      progress.status = 'running';
+      progress.failures = 0;
+      progress.retryInMs = undefined;
+      progress.stopping = entry.outcome.kind;
+      if (entry.outcome.kind === 'failed') progress.error = entry.outcome.error;
+      return;
     case 'yielded':
     case 'call_failed':
       progress.status = 'waiting';
       addServed(progress, entry.served);
+      if (entry.activeMs !== undefined) progress.activeMs = (progress.activeMs ?? 0) + entry.activeMs;
       if (entry.retry === undefined) return;
       progress.failures = entry.retry.attempt;
       progress.retryInMs = entry.retry.inMs;
@@ -136,8 +145,10 @@ function addRunEntry(progress: RunProgress, entry: RunEntry): void {
       break;
     case 'failed':
       progress.error = entry.error;
+      progress.notCompensated = entry.notCompensated;
       break;
     case 'cancelled':
+      progress.notCompensated = entry.notCompensated;
       break;
   }
   progress.status = entry.kind;
@@ -163,5 +174,5 @@ export function terminalEntryOf(
 /** Whether an activation ends here: the scheduler may have to publish the next one. */
 export function endsActivation(message: JournalMessage): boolean {
   const last = message.entries.at(-1);
-  return last?.type === 'run' && last.run.kind !== 'started';
+  return last?.type === 'run' && last.run.kind !== 'started' && last.run.kind !== 'stopping';
 }

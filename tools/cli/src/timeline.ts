@@ -21,13 +21,13 @@ export function drawTimeline(run: RunDetail, nowMs: number): string[] {
       .padEnd(barWidth + 1);
     const tookMs = Math.max(0, endOf(step, nowMs) - Date.parse(step.startedAt));
     const note = step.error === undefined ? '' : `  ${plain(`${step.error.name}: ${step.error.message}`)}`;
-    return `${labelOf(step).padEnd(nameWidth)}  |${bar}|  ${step.status.padEnd(9)}  ${formatDuration(tookMs)}${note}`;
+    return `${labelOf(step).padEnd(nameWidth)}  |${bar}|  ${step.status.padEnd(10)}  ${formatDuration(tookMs)}${note}`;
   });
 }
 
 function labelOf(step: Step): string {
   const id = plain(step.id);
-  return step.attempt === 1 ? id : `${id} (attempt ${step.attempt})`;
+  return step.attempt <= 1 ? id : `${id} (attempt ${step.attempt})`;
 }
 
 function fillOf(step: Step): string {

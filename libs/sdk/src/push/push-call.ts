@@ -1,6 +1,7 @@
 /** One signed call of the platform: replay the memo, run what is new, answer with its records. */
 import {
   invocationSchema,
+  isInvocationVersion,
   protocolVersion,
   signatureHeaders,
   signatureToleranceSeconds,
@@ -109,7 +110,7 @@ function readSignature(request: EndpointRequest, { keys, dev }: PushCallOptions)
 function readInvocation(body: Uint8Array): { invocation: Invocation } | { refused: Reply } {
   const json = parseJson(body);
   const v = typeof json === 'object' && json !== null && 'v' in json ? json.v : undefined;
-  if (typeof v === 'number' && v !== protocolVersion) {
+  if (typeof v === 'number' && !isInvocationVersion(v)) {
     const message = `this SDK speaks version ${protocolVersion} of the protocol`;
     return { refused: errorReply(400, 'protocol_version_unsupported', message) };
   }

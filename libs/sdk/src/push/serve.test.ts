@@ -159,7 +159,7 @@ describe('a push endpoint', () => {
     };
     expect(await status('{')).toEqual([400, 'invocation_invalid']);
     expect(await status('{}')).toEqual([400, 'invocation_invalid']);
-    expect(await status(JSON.stringify(invocation({ v: 2 })))).toEqual([400, 'protocol_version_unsupported']);
+    expect(await status(JSON.stringify(invocation({ v: 3 })))).toEqual([400, 'protocol_version_unsupported']);
     expect(await status(JSON.stringify(invocation({ functionId: 'nope' })))).toEqual([
       404,
       'function_not_found',
@@ -168,7 +168,7 @@ describe('a push endpoint', () => {
   });
 
   test('looks at the version before it looks at anything else of a call', async () => {
-    const body = JSON.stringify({ v: 2, run: 'of another form' });
+    const body = JSON.stringify({ v: 3, run: 'of another form' });
     const response = await build()(new Request('http://localhost', signed(body)));
     expect(response.status).toBe(400);
     expect(await response.json()).toMatchObject({ error: { code: 'protocol_version_unsupported' } });

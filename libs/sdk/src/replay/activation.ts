@@ -28,6 +28,10 @@
  *     not called when the handler has returned without it (a loser of a race that is still busy with work of its own can be
  *     among those). When the handler throws, or its time is up, it may come further the next time: then nothing is said of
  *     what it did not call. Markers of `patched` are not looked for, and what they guard calls what the code before it did.
+ * A8. `compensate` takes no turn either, and its record goes with those of the reaction that it is part of (A2).
+ * A9. A run that is stopping is replayed as far as its memo goes, and nothing begins: what is not recorded as settled stays
+ *     pending, and how the handler ends does not matter. Then what it has registered is undone, the last one first, each
+ *     attempt recorded before the next one begins.
  */
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { limits } from '@ironflow/schema';
@@ -42,6 +46,7 @@ import type { StartTimer } from '../timer.js';
 import { attemptStep, recordOfFailure } from './attempt.js';
 import type { Attempt, RunStep, StepWork } from './attempt.js';
 import { answerable, Batches } from './batches.js';
+import { Compensations } from './compensations.js';
 import { Gate } from './gate.js';
 import { createHandlerContext } from './handler-context.js';
 import { LazyAbort } from './lazy-abort.js';
@@ -83,10 +88,14 @@ export interface Activation {
   abort(reason: Error): void;
   /** The call's time is over: what still runs counts as a failed attempt, and the result follows at once. */
   expire(): void;
+  /** Resolves when no step is at work any more; one that was aborted may take its time. */
+  atRest(): Promise<void>;
 }
 
 /** How long nothing must have moved before recorded steps settle out of turn. Only a function whose code changed waits. */
 const patienceMs = 250;
+/** For how long a handler that is busy with work of its own, and is to be undone, is waited for to come to what it registered. */
+const replayMsMax = 30_000;
 /** Nothing bounds a handler that a worker runs: say that it hangs, this often. */
 const stuckAfterMs = 600_000;
 
@@ -124,6 +133,7 @@ class Driver implements Activation {
   private readonly mismatches: Mismatches;
   /** What `patched` has answered, by the id of its marker. */
   private readonly patches: Map<string, boolean>;
+  private readonly compensations: Compensations;
   private readonly running = new Set<Attempt>();
   /** Recorded, and not submitted yet. */
   private readonly batches = new Batches(() => this.gate.submit());
@@ -133,6 +143,9 @@ class Driver implements Activation {
   private unseen: number;
 
   private over = false;
+  /** The replay of a run that is stopping is over. */
+  private undoing = false;
+  private atRestListeners: (() => void)[] = [];
   private expired = false;
   private handlerEnd: HandlerEnd | undefined;
   private fatal: Error | undefined;
@@ -147,6 +160,7 @@ class Driver implements Activation {
     this.memo = readMemo(options.invocation.memo);
     this.settled = [...this.memo.settled];
     this.patches = new Map(this.memo.patches);
+    this.compensations = new Compensations(this.memo.compensations);
     this.nextOrder = this.memo.nextOrder;
     this.unseen = this.memo.byId.size;
     this.mismatches = new Mismatches(this.memo.byId, this.occurrences, options.invocation.mismatch);
@@ -164,10 +178,11 @@ class Driver implements Activation {
       logger: createLogger({
         log,
         fields: { runId: id, functionId },
-        silent: () => this.over || this.unseen > 0,
+        silent: () => this.over || (!this.undoing && (this.unseen > 0 || this.isStopping())),
       }),
       call: (step) => this.call(step),
       patched: (patchId) => this.patched(patchId),
+      compensate: (step) => this.compensate(step),
       stepsLeft: () => limits.stepsPerRunMax - this.occurrences.size,
     });
     if (this.options.recorder !== undefined) this.watchProgress();
@@ -201,10 +216,24 @@ class Driver implements Activation {
     this.touch();
   }
 
+  atRest(): Promise<void> {
+    if (this.running.size === 0) return Promise.resolve();
+    return new Promise((resolve) => this.atRestListeners.push(resolve));
+  }
+
+  private isStopping(): boolean {
+    return this.options.invocation.stopping !== undefined;
+  }
+
+  /** Nothing that the handler still calls is heard. */
+  private isClosed(): boolean {
+    return this.over || this.expired || this.undoing || this.fatal !== undefined;
+  }
+
   /** A step is called by the handler. */
   private call(step: StepWork): Promise<unknown> {
     this.refuseWithinStep(step.name);
-    if (this.over || this.expired || this.fatal !== undefined) return new Promise(() => {});
+    if (this.isClosed()) return new Promise(() => {});
     const id = this.occurrences.next(step.name);
     const recorded = this.memo.byId.get(id);
     if (recorded !== undefined) this.mismatches.call(recorded, step.type);
@@ -221,7 +250,7 @@ class Driver implements Activation {
   private patched(patchId: string): Promise<boolean> {
     const marker = markerName(patchId);
     this.refuseWithinStep(marker);
-    if (this.over || this.expired || this.fatal !== undefined) return new Promise(() => {});
+    if (this.isClosed()) return new Promise(() => {});
     // Counted in a replay too, so that the limit of steps is met at the same one.
     if (!this.occurrences.has(marker))
       this.fatal = this.misfit(this.occurrences.next(marker), 'run', undefined);
@@ -233,6 +262,17 @@ class Driver implements Activation {
     }
     this.touch();
     return Promise.resolve(answer);
+  }
+
+  private compensate(step: RunStep): Promise<void> {
+    this.refuseWithinStep(step.name);
+    if (this.isClosed()) return new Promise(() => {});
+    const id = this.occurrences.next(step.name);
+    this.fatal = this.misfit(id, step.type, undefined);
+    const record = this.compensations.register(id, step, this.options.now());
+    if (record !== undefined) this.batches.add(record);
+    this.touch();
+    return Promise.resolve();
   }
 
   private refuseWithinStep(name: string): void {
@@ -267,10 +307,13 @@ class Driver implements Activation {
         return;
       case 'errored':
         this.unseen -= 1;
+        if (this.isStopping()) return;
         this.gate.pass(() => this.begin(id, step, recorded.attempt + 1));
         return;
+      case 'registered':
       case undefined:
         this.unseen = 0;
+        if (this.isStopping()) return;
         if ('record' in step) this.note(step.record(id, () => this.nextOrder++));
         else this.gate.pass(() => this.begin(id, step, 1));
     }
@@ -279,7 +322,7 @@ class Driver implements Activation {
   private begin(id: string, step: StepWork, number: number): void {
     if (this.over || this.expired || this.fatal !== undefined || 'record' in step) return;
     const { workOf, now } = this.options;
-    const own = workOf === undefined || step.type !== 'run' ? step : { ...step, work: workOf(step, id) };
+    const own = workOf === undefined || step.type === 'invoke' ? step : { ...step, work: workOf(step, id) };
     const attempt: Attempt = { id, step: own, number, startedAtMs: now() };
     this.running.add(attempt);
     const options = { ...this.options, abort: this.lazyAbort };
@@ -288,7 +331,10 @@ class Driver implements Activation {
   }
 
   private conclude(attempt: Attempt, record: StepRecord): void {
-    if (this.over || !this.running.delete(attempt)) return;
+    if (!this.running.delete(attempt)) return;
+    if (this.running.size === 0) for (const listener of this.atRestListeners.splice(0)) listener();
+    if (this.over) return;
+    if (this.undoing) return this.concludeUndo(record);
     this.note(settles(record) ? { ...record, order: this.nextOrder++ } : record);
     this.touch();
   }
@@ -311,11 +357,15 @@ class Driver implements Activation {
 
   private readonly turn = (): void => {
     this.turnScheduled = false;
-    if (this.over) return;
+    if (this.over || this.undoing) return;
     const next = this.settled[0];
     if (next !== undefined && this.pending.has(next.id)) {
       this.settled.shift();
       this.settle(next);
+      return;
+    }
+    if (this.isStopping()) {
+      this.lookWhenIdle();
       return;
     }
     if (this.handlerEnd === undefined || !this.isLastBatch()) this.flush();
@@ -329,8 +379,9 @@ class Driver implements Activation {
     const activity = this.activity;
     setImmediate(() => {
       this.idleScheduled = false;
-      if (this.over) return;
+      if (this.over || this.undoing) return;
       if (activity !== this.activity) this.touch();
+      else if (this.isStopping()) this.goOnOrUndo(activity);
       else if (this.fatal !== undefined || !this.mayStillBeCalled()) this.endIfQuiet();
       else if (this.expired) this.goOnOutOfTurn();
       else this.bePatient(activity);
@@ -344,14 +395,72 @@ class Driver implements Activation {
     return this.pending.size > 0 && this.gate.held === 0 && this.mismatches.isAnyAwaited();
   }
 
-  private bePatient(activity: number): void {
+  private bePatient(activity: number, thenGoOn = () => this.goOnOutOfTurn(), waitMs = patienceMs): void {
     this.cancelPatience?.();
-    this.cancelPatience = this.options.startTimer(patienceMs, () => {
+    this.cancelPatience = this.options.startTimer(waitMs, () => {
       // A process that stood still has to catch up first.
       setImmediate(() => {
-        if (!this.over && activity === this.activity) this.goOnOutOfTurn();
+        if (!this.over && activity === this.activity) thenGoOn();
       });
     });
+  }
+
+  /** Whether the replay of a run that is stopping has come to its end (A9). */
+  private goOnOrUndo(activity: number): void {
+    if (this.expired) {
+      this.endLate();
+      return;
+    }
+    const canSettle = this.settled.some(({ id }) => this.pending.has(id));
+    if (this.fatal !== undefined || this.compensations.allMet) this.beginUndoing();
+    else if (canSettle) this.bePatient(activity);
+    else if (this.handlerEnd !== undefined) this.beginUndoing();
+    else {
+      const waitMs = this.pending.size > 0 ? patienceMs : replayMsMax;
+      this.bePatient(activity, () => this.beginUndoing(), waitMs);
+    }
+  }
+
+  private beginUndoing(): void {
+    this.undoing = true;
+    this.cancelPatience?.();
+    this.flush();
+    this.undoNext();
+  }
+
+  private undoNext(): void {
+    if (this.over) return;
+    const next = this.compensations.next();
+    if (next.kind === 'done') this.endUndoing({ kind: 'stopped' });
+    else if (next.kind === 'wait') this.endUndoing({ kind: 'yielded' });
+    // Push: what was undone is durable with the answer alone.
+    else if (this.unsent.some(({ attempt }) => attempt > 0)) this.endUndoing({ kind: 'continue' });
+    else this.begin(next.id, next.step, next.number);
+  }
+
+  private concludeUndo(record: StepRecord): void {
+    this.compensations.note(record);
+    const { recorder } = this.options;
+    if (recorder === undefined) {
+      this.unsent.push(record);
+      this.undoNext();
+      return;
+    }
+    recorder.record([record]).then(
+      () => this.undoNext(),
+      (error: unknown) => this.abort(asError(error)),
+    );
+  }
+
+  private endUndoing(outcome: Outcome): void {
+    this.end({ kind: 'ended', outcome, records: this.unsent });
+  }
+
+  /** The deadline of the call has passed in the replay. */
+  private endLate(): void {
+    const { definition, invocation, random } = this.options;
+    const context = { policy: definition.config.retries, attempt: invocation.run.attempt, random };
+    this.end({ kind: 'ended', outcome: outcomeOfError(deadlinePassed(), context), records: [] });
   }
 
   /** The handler does not call the step whose turn it is (its code was changed): go on with one that it did call. */
@@ -397,8 +506,7 @@ class Driver implements Activation {
       else {
         recorder.record(records).then(
           () => this.acknowledge(submission),
-          (error: unknown) =>
-            this.abort(error instanceof Error ? error : new Error('the records were refused')),
+          (error: unknown) => this.abort(asError(error)),
         );
       }
     }
@@ -448,9 +556,7 @@ class Driver implements Activation {
     if (this.pending.size > 0) return { kind: 'yielded' };
     if (this.unsent.some(settles)) return { kind: 'continue' };
     if (!this.expired) return undefined;
-    const late = new Error('the deadline of the call passed while the function was busy outside of a step');
-    late.name = 'DeadlineExceeded';
-    return outcomeOfError(late, context);
+    return outcomeOfError(deadlinePassed(), context);
   }
 
   /** Says what does not fit, if nobody knows of it yet (A7). */
@@ -482,6 +588,16 @@ class Driver implements Activation {
     this.cancelWatch?.();
     this.finish(result);
   }
+}
+
+function deadlinePassed(): Error {
+  const late = new Error('the deadline of the call passed while the function was busy outside of a step');
+  late.name = 'DeadlineExceeded';
+  return late;
+}
+
+function asError(thrown: unknown): Error {
+  return thrown instanceof Error ? thrown : new Error('the records were refused');
 }
 
 type SettlingRecord = Extract<StepRecord, { status: 'completed' | 'failed' }>;

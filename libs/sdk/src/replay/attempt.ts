@@ -15,7 +15,7 @@ export type StepWork = AttemptedStep | PendingStep;
 /** `invoke`: its work starts another run, and answers what the step waits for from then on. */
 export type AttemptedStep = RunStep | InvokeStep;
 export interface RunStep extends StepAttempts {
-  type: 'run';
+  type: 'run' | 'compensate';
   work: (context: StepContext, stepId: string) => unknown;
 }
 export interface InvokeStep extends StepAttempts {
@@ -66,7 +66,7 @@ export async function attemptStep(
     const output = writeOutput(await work(step, attempt, options));
     return {
       ...endOf(attempt, options.now()),
-      type: 'run',
+      type: step.type,
       status: 'completed',
       ...(output === undefined ? {} : { output }),
     };

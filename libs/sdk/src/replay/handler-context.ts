@@ -19,7 +19,8 @@ import type {
   WaitForSignalOptions,
 } from '../step-tools.js';
 import { createApprove } from './approvals.js';
-import type { PendingStep, StepWork } from './attempt.js';
+import type { PendingStep, RunStep, StepWork } from './attempt.js';
+import { compensationName } from './compensations.js';
 import { withSignal } from './lazy-abort.js';
 import type { LazyAbort } from './lazy-abort.js';
 import { withParallel } from './parallel-tools.js';
@@ -28,7 +29,7 @@ import { createSendEvents } from './send-events.js';
 import type { PlatformCalls } from './platform-calls.js';
 import { publishOnce } from './publish.js';
 import type { SendEvents } from './send-events.js';
-import { checkName, checkPatchId } from './step-name.js';
+import { checkCompensationName, checkName, checkPatchId } from './step-name.js';
 import { createWaitSteps } from './wait-steps.js';
 import type { WaitSteps } from './wait-steps.js';
 
@@ -41,6 +42,7 @@ interface ContextOptions {
   platform: PlatformCalls;
   call: (step: StepWork) => Promise<unknown>;
   patched: (id: string) => Promise<boolean>;
+  compensate: (step: RunStep) => Promise<void>;
   /** How many steps the run may still have. */
   stepsLeft: () => number;
 }
@@ -87,6 +89,7 @@ function onFirstUse<T>(create: () => T): () => T {
 function createSingleTools(options: {
   call: (step: StepWork) => Promise<unknown>;
   patched: (id: string) => Promise<boolean>;
+  compensate: (step: RunStep) => Promise<void>;
   policy: RetryPolicy;
   stepTimeoutMs: number | undefined;
   sendEvents: SendEvents;
@@ -95,32 +98,37 @@ function createSingleTools(options: {
   waits: () => WaitSteps;
   now: () => number;
 }): SingleTools {
-  const { call, patched, sendEvents, platform, invocation, waits, policy, stepTimeoutMs, now } = options;
+  const { call, patched, compensate, sendEvents, platform, invocation, waits, policy, stepTimeoutMs, now } =
+    options;
   const approve = onFirstUse(() => createApprove({ ...options, runId: invocation.run.id }));
   const named = (name: string, step: () => StepWork) =>
     attempted(() => {
       checkName(name);
       return call(step());
     });
+  const attempts = (name: string, work: (context: StepContext) => unknown, own: StepOptions | undefined) => {
+    if (typeof work !== 'function') {
+      throw new ConfigurationError(`step "${name}": its second argument must be a function`);
+    }
+    return {
+      name,
+      work: (context: StepContext) => work(context),
+      policy: policyOf(name, own?.retries, policy),
+      timeoutMs:
+        own?.timeout === undefined ? stepTimeoutMs : readStepTimeout(own.timeout, `step "${name}": timeout`),
+    };
+  };
   return {
     run: <T>(name: string, work: (context: StepContext) => T | Promise<T>, own?: StepOptions) =>
       attempted(() => {
         checkName(name);
-        if (typeof work !== 'function') {
-          throw new ConfigurationError(`step "${name}": its second argument must be a function`);
-        }
-        const timeoutMs =
-          own?.timeout === undefined
-            ? stepTimeoutMs
-            : readStepTimeout(own.timeout, `step "${name}": timeout`);
-        return call({
-          type: 'run',
-          name,
-          work: (context) => work(context),
-          policy: policyOf(name, own?.retries, policy),
-          timeoutMs,
-        });
+        return call({ type: 'run', ...attempts(name, work, own) });
       }) as Promise<Jsonified<T>>,
+    compensate: (name, undo, own) =>
+      attempted(() => {
+        checkCompensationName(name);
+        return compensate({ type: 'compensate', ...attempts(compensationName(name), undo, own) });
+      }) as Promise<void>,
     sendEvent: (name, events) =>
       attempted(() => {
         checkName(name);

@@ -7,6 +7,8 @@ export interface Memo {
   readonly byId: ReadonlyMap<string, MemoizedStep>;
   /** Steps that completed or failed, in the order in which the function saw them settle. */
   readonly settled: readonly MemoizedStep[];
+  /** What was registered by `step.compensate`, by id. */
+  readonly compensations: ReadonlyMap<string, MemoizedStep>;
   /** What `step.patched` answered, by the id of its marker. */
   readonly patches: ReadonlyMap<string, boolean>;
   /** The place of the next step to settle. */
@@ -20,8 +22,10 @@ export interface Memo {
 export function readMemo(steps: readonly MemoizedStep[]): Memo {
   const byId = new Map<string, MemoizedStep>();
   const patches = new Map<string, boolean>();
+  const compensations = new Map<string, MemoizedStep>();
   for (const step of steps) {
     if (isMarkerName(step.id)) patches.set(step.id, answerOf(step));
+    else if (step.type === 'compensate') compensations.set(step.id, step);
     else byId.set(step.id, step);
   }
   const ended = [...byId.values()].filter(({ status }) => status === 'completed' || status === 'failed');
@@ -34,7 +38,8 @@ export function readMemo(steps: readonly MemoizedStep[]): Memo {
     settled.push(step);
   }
   settled.push(...unplaced.slice(next));
-  return { byId, patches, settled, nextOrder: Math.max(settled.length, (placed.at(-1)?.order ?? -1) + 1) };
+  const nextOrder = Math.max(settled.length, (placed.at(-1)?.order ?? -1) + 1);
+  return { byId, compensations, patches, settled, nextOrder };
 }
 
 function hasOrder(step: MemoizedStep): step is MemoizedStep & { order: number } {

@@ -102,6 +102,8 @@ function named(single: SingleTools, prefix: string): SingleTools {
     invokeAsync: (name, options) => unattended(async () => single.invokeAsync(within(name), options)),
     sleep: (name, duration) => unattended(async () => single.sleep(within(name), duration)),
     sleepUntil: (name, time) => unattended(async () => single.sleepUntil(within(name), time)),
+    compensate: (name, undo, options) =>
+      unattended(async () => single.compensate(within(name), undo, options)),
     // An answer is the run's, whoever asks first.
     patched: (id) => single.patched(id),
   };

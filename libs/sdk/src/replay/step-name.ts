@@ -1,6 +1,7 @@
 /** What a step may be called. */
 import { limits } from '@ironflow/schema';
 import { ConfigurationError } from '../configuration-error.js';
+import { compensationName, isCompensationName } from './compensations.js';
 import { isMarkerName, markerName } from './patches.js';
 
 /** NUL, or half a surrogate pair. */
@@ -13,6 +14,16 @@ export function checkName(name: unknown): asserts name is string {
   if (isMarkerName(name)) {
     throw new ConfigurationError(`a step cannot be called "${name}": such names are those of step.patched`);
   }
+  if (isCompensationName(name)) {
+    throw new ConfigurationError(
+      `a step cannot be called "${name}": such names are those of step.compensate`,
+    );
+  }
+}
+
+export function checkCompensationName(name: unknown): asserts name is string {
+  if (typeof name !== 'string' || name === '') throw new ConfigurationError('step.compensate needs a name');
+  checkText(compensationName(name));
 }
 
 export function checkPatchId(id: unknown): asserts id is string {

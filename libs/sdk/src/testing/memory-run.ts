@@ -6,8 +6,8 @@ import type { HandlerContext, IronflowFunction } from '../function.js';
 import type { LogLine } from '../logger.js';
 import type { PlatformCalls } from '../replay/platform-calls.js';
 import type { StartTimer } from '../timer.js';
-import { activateStored, answerWait, createStoredRun, driveToEnd, endWait } from './stored-run.js';
-import type { StoredRun } from './stored-run.js';
+import { activateStored, answerWait, createStoredRun, driveToEnd, endWait, purposeOf } from './stored-run.js';
+import type { EndOutcome, StoredRun } from './stored-run.js';
 
 export const runId = '0192f0c0-0000-7000-8000-000000000001';
 export const invokedEventId = '0192f0c0-0000-7000-8000-00000000000e';
@@ -41,7 +41,11 @@ export function answer(run: MemoryRun, stepId: string, output: unknown): void {
 
 /** A timer fires: of those that are set, the one that `choose` picks; it moves behind what ended before. */
 export function fireTimer(run: MemoryRun, choose: (count: number) => number): boolean {
-  const set = [...run.steps.values()].filter(({ status }) => status === 'waiting' || status === 'retrying');
+  const set = [...run.steps.values()].filter(
+    ({ status, type }) =>
+      (status === 'waiting' || status === 'retrying') &&
+      (run.stopping === undefined || type === 'compensate'),
+  );
   const step = set[choose(set.length)];
   if (step === undefined) return false;
   endWait(run, step.id);
@@ -114,7 +118,7 @@ function platformOf(run: MemoryRun): PlatformCalls {
 
 export function invocationOf(memory: MemoryRun, data: unknown): Invocation {
   return {
-    v: 1,
+    ...purposeOf(memory),
     run: { id: runId, functionId: 'under-test', attempt: memory.attempt },
     event: {
       id: eventId,
@@ -148,7 +152,7 @@ export function drive(options: Activate & { crashes?: number[]; choose?: (count:
 export const turn = () => new Promise<void>((resolve) => setImmediate(resolve));
 export const define = (handler: (context: HandlerContext<unknown>) => unknown, retries?: number) =>
   createFunction({ id: 'under-test', triggers: [], ...(retries === undefined ? {} : { retries }) }, handler);
-export const valueOf = (outcome: Outcome | 'crashed'): unknown =>
+export const valueOf = (outcome: Outcome | EndOutcome | 'crashed'): unknown =>
   outcome !== 'crashed' && outcome.kind === 'completed' && outcome.output !== undefined
     ? JSON.parse(outcome.output)
     : outcome;

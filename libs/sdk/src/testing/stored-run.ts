@@ -2,10 +2,18 @@
  * A run that is kept in memory, and what scheduler, executor and Postgres do with it. The test kit stands on it, and so do
  * the tests of the replay core: they differ in who says when time passes.
  */
-import { isProgress, stepRecordSchema } from '@ironflow/schema';
-import type { Failure, MemoizedStep, Mismatch, Outcome, StepRecord } from '@ironflow/schema';
+import { isProgress, protocolVersion, stepRecordSchema, stoppingVersion } from '@ironflow/schema';
+import type {
+  Failure,
+  Invocation,
+  MemoizedStep,
+  Mismatch,
+  Outcome,
+  StepRecord,
+  StopOutcome,
+} from '@ironflow/schema';
 import { startActivation } from '../replay/activation.js';
-import type { ActivationOptions } from '../replay/activation.js';
+import type { Activation, ActivationOptions } from '../replay/activation.js';
 
 export interface StoredRun {
   /** As a replay is told of them. Those that a timer or somebody outside ended stand in the order in which they did. */
@@ -17,6 +25,8 @@ export interface StoredRun {
   attempt: number;
   /** What of them did not fit the function's code. */
   mismatch?: Mismatch | undefined;
+  /** What it will be, once what it had registered is undone. */
+  stopping: StopOutcome | undefined;
 }
 
 export const createStoredRun = (): StoredRun => ({
@@ -24,6 +34,7 @@ export const createStoredRun = (): StoredRun => ({
   dueAtMs: new Map(),
   records: [],
   attempt: 1,
+  stopping: undefined,
 });
 
 /** Its timer is due: a sleep is over, a wait was in vain, a failed attempt can be followed by another. */
@@ -67,6 +78,7 @@ export interface ActivateStored extends Omit<ActivationOptions, 'recorder'> {
    * records with the answer alone: a call that makes so many is lost with all of them.
    */
   crashAfter?: number | undefined;
+  onActivation?: (activation: Activation) => void;
 }
 
 export async function activateStored(options: ActivateStored): Promise<Outcome | 'crashed'> {
@@ -92,6 +104,7 @@ export async function activateStored(options: ActivateStored): Promise<Outcome |
     },
   };
   const activation = startActivation({ ...rest, ...(mode === 'pull' ? { recorder } : {}) });
+  options.onActivation?.(activation);
   const result = await activation.result;
   if (result.kind === 'aborted') return 'crashed';
   if (mode === 'push' && result.records.length >= left) return 'crashed';
@@ -121,7 +134,7 @@ function keep(run: StoredRun, records: StepRecord[], nowMs: number): void {
 /** Far beyond what a run of 1,000 steps needs: one that makes no progress is a mistake. */
 const activationsMax = 100_000;
 
-export type EndOutcome = Extract<Outcome, { kind: 'completed' | 'threw' }>;
+export type EndOutcome = Extract<Outcome, { kind: 'completed' | 'threw' }> | { kind: 'cancelled' };
 
 /** Activates until the run ends, as scheduler and executor would. */
 export async function driveToEnd(
@@ -132,14 +145,22 @@ export async function driveToEnd(
     pause(delayMs: number): void;
     /** Ends a wait of the run; false if it has none that time would end. */
     wake(): boolean | Promise<boolean>;
+    isCancelled?(): boolean;
   },
 ): Promise<EndOutcome> {
   for (let activations = 0; activations < activationsMax; activations += 1) {
+    if (run.stopping === undefined && by.isCancelled?.() === true) {
+      if (!stop(run, { kind: 'cancelled' })) return { kind: 'cancelled' };
+    }
     const outcome = await by.activate();
     if (outcome === 'crashed' || outcome.kind === 'continue') continue;
     if (outcome.kind === 'completed') return outcome;
+    if (outcome.kind === 'stopped') return endOf(run.stopping!);
     if (outcome.kind === 'threw') {
-      if (outcome.retryInMs === undefined) return outcome;
+      if (outcome.retryInMs === undefined) {
+        if (stop(run, { kind: 'failed', error: outcome.error })) continue;
+        return outcome;
+      }
       run.attempt += 1;
       by.pause(outcome.retryInMs);
     } else if (!(await by.wake())) {
@@ -148,4 +169,33 @@ export async function driveToEnd(
     }
   }
   throw new Error(`the run has not ended after ${activationsMax} activations`);
+}
+
+/** False if there is nothing to undo. */
+function stop(run: StoredRun, outcome: StopOutcome): boolean {
+  if (![...run.steps.values()].some(({ type }) => type === 'compensate')) return false;
+  run.stopping = outcome;
+  run.attempt = 1;
+  run.dueAtMs.clear();
+  return true;
+}
+
+function endOf(outcome: StopOutcome): EndOutcome {
+  return outcome.kind === 'cancelled' ? outcome : { kind: 'threw', error: outcome.error };
+}
+
+/** What no compensation has undone, and why. */
+export function notCompensatedOf(run: StoredRun): { step: string; error: Failure }[] {
+  const compensations = [...run.steps.values()].filter(({ type }) => type === 'compensate');
+  return compensations
+    .filter(({ status }) => status !== 'completed')
+    .map(({ id, error }) => ({ step: id, error: error ?? notMet }));
+}
+
+const notMet: Failure = { name: 'not_run', message: 'the function did not register it again' };
+
+/** What an activation of a run that is stopping is told. */
+export function purposeOf(run: StoredRun): Pick<Invocation, 'v' | 'stopping'> {
+  if (run.stopping === undefined) return { v: protocolVersion };
+  return { v: stoppingVersion, stopping: { as: run.stopping.kind } };
 }

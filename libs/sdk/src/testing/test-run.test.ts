@@ -401,3 +401,51 @@ test('the example in the README is the test that runs here, but for where it imp
     .replace("'./index.js'", "'@ironflow/sdk/testing'");
   expect(await read('../../README.md')).toContain(`\`\`\`ts\n${example}\`\`\``);
 });
+
+describe('what a function has registered to be undone', () => {
+  const book = (done: string[]) =>
+    createFunction({ id: 'book', triggers: [], retries: 2 }, async ({ step }) => {
+      await step.run('room', () => 1);
+      await step.compensate('room', () => done.push('real'));
+      await step.sleep('night', '8h');
+      await step.run('pay', () => {
+        throw new Error('declined');
+      });
+    });
+
+  test('is undone when it fails, by a mock where one is given', async () => {
+    const done: string[] = [];
+    const steps = { 'compensate(room)': () => done.push('mocked') };
+    const result = await createTestRun(book(done), { steps }).execute();
+    expect(result).toMatchObject({ status: 'failed', notCompensated: [], unusedMocks: [] });
+    expect(done).toEqual(['mocked']);
+    const plain = await createTestRun(book(done)).execute();
+    expect(plain.steps.find(({ id }) => id === 'compensate(room)')).toMatchObject({
+      type: 'compensate',
+      status: 'completed',
+      attempts: 1,
+    });
+    expect(done).toEqual(['mocked', 'real']);
+  });
+
+  test('is undone when it is cancelled, and listed if it cannot be', async () => {
+    const steps = {
+      pay: () => run.cancel(),
+      'compensate(room)': new Error('occupied'),
+    };
+    const run = createTestRun(book([]), { steps });
+    const result = await run.execute();
+    expect(result).toMatchObject({
+      status: 'cancelled',
+      error: undefined,
+      notCompensated: [{ step: 'compensate(room)', error: { message: 'occupied' } }],
+    });
+    expect(result.steps.find(({ id }) => id === 'pay')).toBeUndefined();
+  });
+
+  test('is nothing in a run that is cancelled before it began', async () => {
+    const run = createTestRun(book([]));
+    run.cancel();
+    expect(await run.execute()).toMatchObject({ status: 'cancelled', steps: [], notCompensated: [] });
+  });
+});

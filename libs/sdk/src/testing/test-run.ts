@@ -3,17 +3,25 @@
  * activations, where sleeps and the delays of retries pass; while the function works it stands still. Waits are answered
  * before it passes.
  */
-import { protocolVersion } from '@ironflow/schema';
-import type { EmittedEvent, Failure, StepStatus, StepType } from '@ironflow/schema';
+import type { EmittedEvent, Failure, NotCompensated, StepStatus, StepType } from '@ironflow/schema';
 import type { IronflowFunction } from '../function.js';
 import type { LogLine } from '../logger.js';
 import { readOutput, writeOutput } from '../output.js';
 import type { Jsonified } from '../output.js';
+import type { Activation } from '../replay/activation.js';
 import type { PlatformCalls } from '../replay/platform-calls.js';
 import { startTimer } from '../timer.js';
 import { StepMocks } from './step-mocks.js';
 import { toFailure } from '../failure.js';
-import { activateStored, answerWait, createStoredRun, driveToEnd, endWait } from './stored-run.js';
+import {
+  activateStored,
+  answerWait,
+  createStoredRun,
+  driveToEnd,
+  endWait,
+  notCompensatedOf,
+  purposeOf,
+} from './stored-run.js';
 import type { EndOutcome, StoredRun } from './stored-run.js';
 import { readOptions } from './test-run-options.js';
 import type { ReadOptions, TestRunOptions } from './test-run-options.js';
@@ -21,18 +29,22 @@ import type { ReadOptions, TestRunOptions } from './test-run-options.js';
 export interface TestRun<Output = unknown> {
   /** Drives the run to its end; called again, it answers the same. */
   readonly execute: () => Promise<TestResult<Output>>;
+  /** As somebody who cancels it: what is at work is aborted, and what was registered is undone. */
+  readonly cancel: () => void;
   /** The run's clock. */
   readonly now: () => Date;
 }
 
 export interface TestResult<Output = unknown> {
-  status: 'completed' | 'failed';
+  status: 'completed' | 'failed' | 'cancelled';
   /** What the function returned, gone through JSON. */
   output: Jsonified<Output> | undefined;
   /** What the function threw in its last attempt. */
   error: Failure | undefined;
-  /** In the order in which they were first recorded; answers of `step.patched` included. */
+  /** In the order in which they were first recorded; answers of `step.patched` and compensations included. */
   steps: TestStep[];
+  /** What `step.compensate` had registered and could not be undone. */
+  notCompensated: NotCompensated[];
   /** What `step.sendEvent` sent: each event once, as the platform keeps it. */
   sent: EmittedEvent[];
   /** What `step.publish` published: each message once. */
@@ -72,6 +84,7 @@ export function createTestRun<Data, Output, Input>(
   let result: Promise<TestResult> | undefined;
   return {
     execute: () => (result ??= run.execute()) as Promise<TestResult<Awaited<Output>>>,
+    cancel: () => run.cancel(),
     now: () => run.now(),
   };
 }
@@ -91,6 +104,8 @@ class VirtualRun {
   private readonly published = new Map<string, { topic: string; data: unknown }>();
   private readonly crashes: number[];
   private clockMs: number;
+  private cancelled = false;
+  private current: Activation | undefined;
 
   private links = 0;
 
@@ -107,11 +122,17 @@ class VirtualRun {
     return new Date(this.clockMs);
   }
 
+  cancel(): void {
+    this.cancelled = true;
+    if (this.stored.stopping === undefined) this.current?.abort(new Error('the run was cancelled'));
+  }
+
   async execute(): Promise<TestResult> {
     const end = await driveToEnd(this.stored, {
       activate: () => this.activate(),
       pause: (delayMs) => (this.clockMs += delayMs),
       wake: () => this.wake(),
+      isCancelled: () => this.cancelled,
     });
     return this.resultOf(end);
   }
@@ -126,7 +147,7 @@ class VirtualRun {
       mode: this.options.mode,
       crashAfter: crashAt === undefined ? undefined : crashAt - this.stored.records.length,
       invocation: {
-        v: protocolVersion,
+        ...purposeOf(this.stored),
         run: { id: runId, functionId, attempt: this.stored.attempt },
         event: this.options.event,
         memo: structuredClone([...this.stored.steps.values()]),
@@ -138,8 +159,10 @@ class VirtualRun {
       startTimer,
       platform: this.platform,
       log: (line) => this.logs.push(line),
+      onActivation: (activation) => (this.current = activation),
     });
-    if (outcome === 'crashed') this.crashes.shift();
+    if (this.cancelled) await this.current?.atRest();
+    if (outcome === 'crashed' && !this.cancelled) this.crashes.shift();
     return outcome;
   }
 
@@ -156,7 +179,7 @@ class VirtualRun {
   private async answerWaits(): Promise<boolean> {
     let isAnswered = false;
     for (const { id, type, status } of [...this.stored.steps.values()]) {
-      if (status !== 'waiting' || type === 'sleep') continue;
+      if (status !== 'waiting' || type === 'sleep' || this.stored.stopping !== undefined) continue;
       const answer = this.mocks.answerOf(this.nameOf(id), id);
       if (answer === undefined) continue;
       answerWait(this.stored, id, await answerOf(answer));
@@ -197,13 +220,14 @@ class VirtualRun {
   private resultOf(end: EndOutcome): TestResult {
     const names = new Map(this.stored.records.map(({ id, name }) => [id, name]));
     return {
-      status: end.kind === 'completed' ? 'completed' : 'failed',
+      status: end.kind === 'threw' ? 'failed' : end.kind,
       output: end.kind === 'completed' ? readOutput(end.output) : undefined,
-      error: end.kind === 'completed' ? undefined : end.error,
+      error: end.kind === 'threw' ? end.error : undefined,
       steps: [...names].map(([id, name]) => {
         const { type, status, attempt, output, error } = this.stored.steps.get(id)!;
         return { id, name, type, status, attempts: attempt, output: readOutput(output), error };
       }),
+      notCompensated: end.kind === 'completed' ? [] : notCompensatedOf(this.stored),
       sent: [...this.sent.values()],
       published: [...this.published.values()],
       logs: this.logs,

@@ -98,8 +98,12 @@ export function createActiveRuns(options: {
       if (resolve !== undefined && awaited!.delete(message.sequence)) resolve();
     },
     abort(message) {
+      const { runId, writer } = message;
       const run = held(message);
-      if (run !== undefined) stop(message.runId, run, message.reason);
+      if (run !== undefined) stop(runId, run, message.reason);
+      void (run?.activation.atRest() ?? Promise.resolve()).then(() =>
+        send({ type: 'aborted', runId, writer }),
+      );
     },
     abortAll(reason) {
       const all = [...runs];

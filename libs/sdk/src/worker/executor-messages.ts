@@ -3,7 +3,7 @@
  * costs the run it is about an answer, and not every run of this connection.
  */
 import { z } from 'zod';
-import { executorMessageSchema, protocolVersion, uuidSchema, writerSchema } from '@ironflow/schema';
+import { executorMessageSchema, isInvocationVersion, uuidSchema, writerSchema } from '@ironflow/schema';
 import type { ExecutorMessage, Outcome, Writer } from '@ironflow/schema';
 
 export type DeclineReason = Extract<Outcome, { kind: 'declined' }>['reason'];
@@ -55,7 +55,7 @@ function readMessage(raw: unknown): ReadMessage | 'unknown' | undefined {
     writer,
     reason,
   });
-  if (invocation.v !== protocolVersion) return declined('protocol_version_unsupported');
+  if (!isInvocationVersion(invocation.v)) return declined('protocol_version_unsupported');
   return executorMessageSchema.safeParse(raw).data ?? declined('invocation_invalid');
 }
 

@@ -150,11 +150,26 @@ describe('a worker', () => {
     expect((await peer.next('end')).outcome).toEqual({ kind: 'declined', reason: 'function_not_found' });
   });
 
+  test('says when what it was told to abort has ended, and at once of what it has not', async () => {
+    const peer = await startPeer();
+    const holding = createHolding();
+    await startWorker(peer, [holding.definition]).start();
+    peer.send(activation(1, 'hold'));
+    await holding.began;
+    const abort = (n: number) => ({ type: 'abort' as const, runId: runIdOf(n), writer, reason: 'enough' });
+    peer.send(abort(1));
+    await holding.wasAborted;
+    peer.send(abort(2));
+    expect(await peer.next('aborted')).toMatchObject({ runId: runIdOf(2), writer });
+    holding.release();
+    expect(await peer.next('aborted')).toMatchObject({ runId: runIdOf(1), writer });
+  });
+
   test.each([
-    ['of another version', { v: 2 }, 'protocol_version_unsupported'],
+    ['of another version', { v: 3 }, 'protocol_version_unsupported'],
     [
       'of another version and form',
-      { v: 2, event: undefined, memo: { steps: {} } },
+      { v: 3, event: undefined, memo: { steps: {} } },
       'protocol_version_unsupported',
     ],
     ['that it cannot read', { memo: 'compressed' }, 'invocation_invalid'],

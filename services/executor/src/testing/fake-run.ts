@@ -39,6 +39,8 @@ export function createFakeRun(over: Partial<ActiveRun> = {}): FakeRun {
     wake: 1,
     failures: 0,
     memo: new Map(),
+    stopping: undefined,
+    activeMs: 0,
     memoBytes: 0,
     mismatch: undefined,
     unrecordedCalls: undefined,

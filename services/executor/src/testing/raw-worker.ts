@@ -98,7 +98,8 @@ export function record(
 export function end(
   activation: { writer: Writer; invocation: { run: { id: string } } },
   outcome: object = { kind: 'completed' },
+  records: StepRecord[] = [],
 ) {
   const { writer, invocation } = activation;
-  return { type: 'end', runId: invocation.run.id, writer, records: [], outcome };
+  return { type: 'end', runId: invocation.run.id, writer, records, outcome };
 }

@@ -80,7 +80,8 @@ export function useWorld() {
       eventually(async () => {
         const entries = await world.entries(run);
         const last = entries.at(-1);
-        if (last?.type !== 'run' || last.run.kind === 'started') throw new Error('the activation goes on');
+        if (last?.type !== 'run' || last.run.kind === 'started' || last.run.kind === 'stopping')
+          throw new Error('the activation goes on');
         if (await world.isActivated(run)) throw new Error('the activation is not acknowledged');
         return entries;
       }, patience),

@@ -235,7 +235,7 @@ function describeRun(run: RunDetail, nowMs: number): string[] {
     ['invoker', run.invokedBy],
     ['created', run.createdAt],
     ['queued', run.startedAt === undefined ? undefined : tookOf(run, run.startedAt)],
-    ['stopping', run.endedAt === undefined ? run.stopRequestedAt : undefined],
+    ['stopping', stoppingOf(run)],
     ['took', run.endedAt === undefined ? undefined : tookOf(run, run.endedAt)],
     ...(run.approvals ?? []).map(({ name, dueAt }): [string, string] => [
       'approval',
@@ -246,10 +246,20 @@ function describeRun(run: RunDetail, nowMs: number): string[] {
   return [
     ...fields.flatMap(([name, value]) => (value === undefined ? [] : [`${name.padEnd(9)} ${plain(value)}`])),
     ...(timeline.length === 0 ? [] : ['', ...timeline]),
+    ...(run.notCompensated ?? []).map(
+      ({ step, error }, index) =>
+        `${index === 0 ? '\n' : ''}not undone  ${plain(`${step}: ${error.name}: ${error.message}`)}`,
+    ),
     ...(run.output === undefined ? [] : ['', `output    ${JSON.stringify(run.output)}`]),
     ...(run.error === undefined ? [] : ['', `error     ${plain(`${run.error.name}: ${run.error.message}`)}`]),
     ...(run.mismatch === undefined ? [] : ['', ...describeMismatch(run.mismatch)]),
   ];
+}
+
+/** Since when it was asked to, or what it will be once it has undone what it had done. */
+function stoppingOf(run: Run): string | undefined {
+  if (run.endedAt !== undefined) return undefined;
+  return run.stoppingAs === undefined ? run.stopRequestedAt : `to be ${run.stoppingAs}`;
 }
 
 /** From the run's creation to a moment of it. */

@@ -1,0 +1,106 @@
+/**
+ * How activations and runs are brought to their ends. A run that fails or is cancelled with something to undo is stopping
+ * first, and is read again for that.
+ */
+import type { CallOutcome, Failure, JournalEntry, Mismatch, StepRecord, StopOutcome } from '@ironflow/schema';
+import { remember } from './active-run.js';
+import type { ActiveRun } from './active-run.js';
+import { recordActivationSpan, recordStepSpans } from './call-spans.js';
+import {
+  notCompensatedOf,
+  notRegistered,
+  stepEntries,
+  stopEntry,
+  stoppingEntry,
+  unwritable,
+} from './outcome.js';
+import { memoize } from './run-position.js';
+import type { Settled, SettlementOptions } from './settlement.js';
+
+/** How a run comes to its end as failed or cancelled. */
+interface Stop {
+  /** The last ones, to be recorded with it. */
+  records?: StepRecord[];
+  call?: CallOutcome | undefined;
+  /** What of the run's record does not fit the code. */
+  mismatch?: Mismatch | undefined;
+  /** Nothing is undone before, since the call that it was lost in may run for so long. */
+  callEndsInMs?: number;
+  /** Why what was not tried to be undone was not. */
+  why?: Failure;
+}
+
+export interface RunEnds {
+  /** They are durable: the next call knows them. */
+  noteRecorded(run: ActiveRun, records: StepRecord[]): void;
+  /** The entries end the activation; the records are among them. */
+  finish(run: ActiveRun, entries: JournalEntry[], records: StepRecord[]): Promise<Settled>;
+  stopAs(run: ActiveRun, outcome: StopOutcome, stop: Stop): Promise<Settled>;
+  /** Of records that cannot be kept, at least what they register is. */
+  fail(run: ActiveRun, error: Failure, records?: StepRecord[]): Promise<Settled>;
+}
+
+export function createRunEnds(options: Pick<SettlementOptions, 'spans' | 'metrics' | 'now'>): RunEnds {
+  const { spans, metrics } = options;
+  const noteRecorded = (run: ActiveRun, records: StepRecord[]): void => {
+    remember(run, records);
+    recordStepSpans(spans, run, records);
+    for (const { status } of records) metrics.steps.add(1, { status });
+  };
+  const finish = async (run: ActiveRun, entries: JournalEntry[], records: StepRecord[]): Promise<Settled> => {
+    const result = await run.journal.append(entries);
+    const refused = unwritable(result, entries);
+    if (refused !== undefined) return fail(run, refused, records);
+    if (result !== 'appended') return result === 'restart' ? 'restart' : 'over';
+    run.lease.finish();
+    noteRecorded(run, records);
+    const last = entries.at(-1);
+    if (last?.type !== 'run') return 'over';
+    if ('mismatch' in last.run && last.run.mismatch !== undefined) metrics.mismatches.add(1);
+    run.callReported = entries.some(reportsCall);
+    const failure =
+      'error' in last.run ? last.run.error : 'retry' in last.run ? last.run.retry?.error : undefined;
+    recordActivationSpan(spans, run, {
+      outcome: last.run.kind,
+      atMs: options.now(),
+      ...(failure === undefined ? {} : { error: failure.name }),
+    });
+    return 'over';
+  };
+  /** At once, unless there is something to undo: then the run is stopping, and is read again for that. */
+  const stopAs = async (run: ActiveRun, outcome: StopOutcome, stop: Stop): Promise<Settled> => {
+    const { records = [], call, mismatch, callEndsInMs = 0, why = notRegistered } = stop;
+    const memo = [...run.memo.values(), ...records.map(memoize)];
+    if (run.stopping !== undefined || !memo.some(({ type }) => type === 'compensate')) {
+      const last = new Map(memo.map((step) => [step.id, step]));
+      const notCompensated = notCompensatedOf(last.values(), why);
+      const context = { wake: run.wake, call, mismatch, notCompensated };
+      const ending = stopEntry(run.stopping ?? outcome, context);
+      return finish(run, [...stepEntries(records), ending], records);
+    }
+    const entries = [...stepEntries(records), stoppingEntry(outcome, { call, mismatch })];
+    if (callEndsInMs > 0) {
+      const wait = { served: run.wake, inMs: Math.ceil(callEndsInMs), reason: 'call_may_run' };
+      return finish(run, [...entries, { type: 'run', run: { kind: 'deferred', ...wait } }], records);
+    }
+    const result = await run.journal.append(entries);
+    const refused = unwritable(result, entries);
+    if (refused !== undefined) return fail(run, refused, records);
+    if (result !== 'appended') return result === 'restart' ? 'restart' : 'over';
+    noteRecorded(run, records);
+    if (mismatch !== undefined) metrics.mismatches.add(1);
+    run.callReported = call !== undefined;
+    return run.lease.isHeld() ? 'restart' : 'over';
+  };
+  const fail = (run: ActiveRun, error: Failure, records: StepRecord[] = []): Promise<Settled> =>
+    stopAs(
+      run,
+      { kind: 'failed', error },
+      { records: records.filter(({ status }) => status === 'registered'), why: error },
+    );
+  return { noteRecorded, finish, stopAs, fail };
+}
+
+function reportsCall(entry: JournalEntry): boolean {
+  return entry.type === 'run' && 'call' in entry.run && entry.run.call !== undefined;
+}
