@@ -58,8 +58,6 @@ interface Item {
 }
 
 const retryDelayMs = 500;
-/** Deliveries after which each call is marked in the journal before it is made: many are hand-backs, and cost nothing more. */
-const unmarkedDeliveriesMax = 5;
 
 export function createIntake(given: IntakeOptions): Intake {
   const options = { ...given, outputs: createOutputStore(given.store) };
@@ -122,12 +120,11 @@ function admit(options: Ground, item: Item, loaded: LoadedRun): Taken {
   if (readiness.kind === 'superseded') lease.abandon('superseded by a newer writer');
   if (readiness.kind === 'nothing_due') lease.finish();
   if (readiness.kind !== 'ready') return { kind: 'settled' };
-  const calls = unrecordedCalls(last, writer);
-  const isSuspect = calls > 0 || delivery.deliveryCount > unmarkedDeliveriesMax;
-  return {
-    kind: 'active',
-    run: activate(options, item, state, readiness.position, isSuspect ? calls : undefined),
-  };
+  // Whoever had it before may have an append under way still. The mark comes before the call: what is stored before it is
+  // read again, what comes after it is refused, and so no step that is stored begins again.
+  const wasDriven = delivery.deliveryCount > 1 || last?.writer.activation === writer.activation;
+  const calls = wasDriven ? unrecordedCalls(last, writer) : undefined;
+  return { kind: 'active', run: activate(options, item, state, readiness.position, calls) };
 }
 
 function putOff(
