@@ -42,14 +42,14 @@ interface Options {
   json: boolean;
 }
 
-/** As in docs/architecture.md, "Upgrading"; the two that it does not name read and write what has not changed. */
+/** As in docs/architecture.md, "Upgrading"; cron, which it does not name, reads and writes what has not changed. */
 const order: readonly ServiceName[] = [
   'scheduler',
   'result-collector',
+  'circuit-breaker',
   'ingest',
   'api',
   'cron',
-  'circuit-breaker',
   'executor',
 ];
 const replicas = 2;
