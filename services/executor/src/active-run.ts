@@ -46,7 +46,7 @@ export interface ActiveRun {
   memoBytes: number;
   /** What of its record is known not to fit its function's code. */
   mismatch: Mismatch | undefined;
-  /** Calls of this activation that left no record; counted once it was delivered often. */
+  /** Calls of this activation that left no record; counted once somebody may have driven it before. */
   unrecordedCalls: number | undefined;
   /** How the call went is in the journal, for the circuit breaker. */
   callReported: boolean;

@@ -101,6 +101,7 @@ test('an executor without NATS for longer than the ack wait sends nothing more o
   const entries = await ended(run);
   expect(entries.map((entry) => (entry.type === 'step' ? entry.step.id : entry.run.kind))).toEqual([
     'one',
+    'started',
     'two',
     'completed',
   ]);
@@ -129,6 +130,7 @@ test('an executor that was suspended for longer than the ack wait aborts its cal
   await eventually(() => expect(isAborted).toBe(true));
   const entries = await ended(run);
   expect(entries.map((entry) => (entry.type === 'step' ? entry.step.id : entry.run.kind))).toEqual([
+    'started',
     'call2',
     'completed',
   ]);

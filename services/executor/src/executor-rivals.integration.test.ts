@@ -54,7 +54,7 @@ describe('two executors with the same activation', () => {
     expect(answers).toHaveLength(heard);
   });
 
-  test('of which the older wins an append make the newer one start again from it', async () => {
+  test('of which the newer has called the function: nothing of the older is taken any more', async () => {
     const appId = await createApp();
     const [first, second] = [await start(), await start()];
     const a = await connect(first, appId, { slots: 1 });
@@ -64,20 +64,32 @@ describe('two executors with the same activation', () => {
     await handBackForeign(appId);
     const current = await b.next('activate');
     expect(current.writer.delivery).toBe(2);
-    a.send(record(stale, 0, completed('one')));
-    await a.next('recorded');
-    // The newer one ran the same step meanwhile: it is told that the run has moved on, and gets it as it is now.
-    b.send(record(current, 0, completed('one')));
-    await b.next('abort');
-    const again = await b.next('activate', 1);
-    expect(again.invocation.memo.map(({ id }) => id)).toEqual(['one']);
-    // What was on its way from the start before counts for nothing.
-    b.send(record(current, 1, completed('late')), end(current));
-    b.send(record(again, 0, completed('two')));
+    a.send(record(stale, 0, completed('stale')));
+    await a.next('abort');
+    b.send(record(current, 0, completed('one')), end(current));
+    expect(stepIds(await ended(run))).toEqual(['one']);
+    expect(a.received.filter(({ type }) => type === 'recorded')).toEqual([]);
+  });
+
+  test('of which the older’s append comes after the newer one has read the run: no step that it stored begins again', async () => {
+    const appId = await createApp();
+    const [first, second] = [await start(), await start()];
+    const a = await connect(first, appId, { slots: 1 });
+    const run = await activated(appId);
+    const stale = await a.next('activate');
+    const b = await connect(second, appId, { slots: 1 });
+    beforeNextAppend(second, async () => {
+      a.send(record(stale, 0, completed('one')));
+      await a.next('recorded');
+    });
+    await handBackForeign(appId);
+    const current = await b.next('activate');
+    expect(current.invocation.memo.map(({ id }) => id)).toEqual(['one']);
+    b.send(record(current, 0, completed('two')));
     await b.next('recorded');
     a.send(record(stale, 1, completed('two')));
     await a.next('abort');
-    b.send(end(again));
+    b.send(end(current));
     expect(stepIds(await ended(run))).toEqual(['one', 'two']);
   });
 
@@ -95,6 +107,18 @@ describe('two executors with the same activation', () => {
     await eventually(async () => expect(await executor.metrics()).toMatch(/active_activations\S* 0/));
   });
 });
+
+/** Holds the next append of an executor up until something else has happened. */
+function beforeNextAppend(executor: RunningExecutor, happens: () => Promise<void>): void {
+  const { nats } = executor.jetstream.connection;
+  const publish = nats.publish.bind(nats);
+  nats.publish = (subject, ...rest) => {
+    if (!subject.includes('.results.')) return publish(subject, ...rest);
+    nats.publish = publish;
+    void happens().then(() => publish(subject, ...rest));
+  };
+  undo(() => (nats.publish = publish));
+}
 
 /** What an executor's own connection publishes about its deliveries from now on. */
 function hearAnswers(executor: RunningExecutor): string[] {

@@ -49,7 +49,7 @@ describe('an executor that stops while it calls endpoints', () => {
     await start();
     const stoppedAtMs = performance.now();
     await executor.stop();
-    expect(await ended(run)).toMatchObject([{ run: { kind: 'completed' } }]);
+    expect(await ended(run)).toMatchObject([{ run: { kind: 'started', calls: 1 } }, { run: { kind: 'completed' } }]);
     // Far less than the ack wait that a killed one costs.
     expect(performance.now() - stoppedAtMs).toBeLessThan(4_000);
   });
@@ -126,7 +126,11 @@ describe('the service', () => {
     const again = await other.next('activate');
     expect(again.invocation).toMatchObject({ run: { attempt: 1 }, memo: [{ id: 'one' }] });
     other.send(end(again));
-    expect(await ended(run)).toMatchObject([{ step: { id: 'one' } }, { run: { kind: 'completed' } }]);
+    expect(await ended(run)).toMatchObject([
+      { step: { id: 'one' } },
+      { run: { kind: 'started', calls: 1 } },
+      { run: { kind: 'completed' } },
+    ]);
   });
 
   test('whose workers leave while it drains hands their runs back', async () => {
@@ -142,7 +146,7 @@ describe('the service', () => {
     const again = await other.next('activate');
     expect(again.invocation.run.attempt).toBe(1);
     other.send(end(again));
-    expect(await ended(run)).toMatchObject([{ run: { kind: 'completed' } }]);
+    expect(await ended(run)).toMatchObject([{ run: { kind: 'started', calls: 1 } }, { run: { kind: 'completed' } }]);
   });
 });
 
@@ -184,7 +188,7 @@ describe('a worker that drains', () => {
     other.send(...again.map((one) => end(one)));
     const entries = (await Promise.all(runs.map(ended))).flat();
     expect(stepIds(entries)).toEqual(['kept']);
-    const ends = entries.filter((entry) => entry.type === 'run');
+    const ends = entries.filter((entry) => entry.type === 'run' && entry.run.kind !== 'started');
     expect(ends).toMatchObject([{ run: { kind: 'completed' } }, { run: { kind: 'completed' } }]);
   });
 });

@@ -58,8 +58,6 @@ interface Item {
 }
 
 const retryDelayMs = 500;
-/** Deliveries after which each call is marked in the journal before it is made: many are hand-backs, and cost nothing more. */
-const unmarkedDeliveriesMax = 5;
 
 export function createIntake(given: IntakeOptions): Intake {
   const options = { ...given, outputs: createOutputStore(given.store) };
@@ -126,12 +124,11 @@ function admit(options: Ground, item: Item, loaded: LoadedRun): Taken {
     lease.finish();
     return { kind: 'settled' };
   }
-  const calls = unrecordedCalls(last, writer);
-  const isSuspect = calls > 0 || delivery.deliveryCount > unmarkedDeliveriesMax;
-  return {
-    kind: 'active',
-    run: activate(options, item, state, readiness.position, isSuspect ? calls : undefined),
-  };
+  // Whoever had it before may have an append under way still. The mark comes before the call: what is stored before it is
+  // read again, what comes after it is refused, and so no step that is stored begins again.
+  const wasDriven = delivery.deliveryCount > 1 || last?.writer.activation === writer.activation;
+  const calls = wasDriven ? unrecordedCalls(last, writer) : undefined;
+  return { kind: 'active', run: activate(options, item, state, readiness.position, calls) };
 }
 
 /** It was pinned or unpinned since: on the lane that it has now, another activation is published. */

@@ -2,6 +2,8 @@
  * The events of a scenario, as a client sends them that wants each of them taken: one a request, evenly spread, each under
  * an idempotency key of its own and again until it is answered with 202.
  */
+import { messageOf } from '@ironflow/errors';
+import { Agent, fetch } from 'undici';
 import { faultEvent } from './fault-functions.js';
 
 export interface Emission {
@@ -26,12 +28,15 @@ export interface EmissionOptions {
 const answeredWithinMsDefault = 60_000;
 const pauseMsMin = 100;
 const pauseMsMax = 5_000;
+/** More requests wait here: connections by the thousand would be what fails. */
+const connectionsMax = 256;
 
 /** A refusal as it should be: it says when to come again. */
 export const politeRefusal = 'status 503';
 
 export function startEmission(options: EmissionOptions): Emission {
   const { url, apiKey, perSecond, count, answeredWithinMs = answeredWithinMsDefault } = options;
+  const dispatcher = new Agent({ connections: connectionsMax });
   const sent: Promise<string>[] = [];
   const refusals: Record<string, number> = {};
   const emitNext = (): Promise<string> => {
@@ -48,13 +53,13 @@ export function startEmission(options: EmissionOptions): Emission {
       let retryAfterMs = 0;
       try {
         const headers = { 'content-type': 'application/json', authorization: `Bearer ${apiKey}` };
-        const answer = await fetch(`${url}/v1/events`, { method: 'POST', headers, body });
+        const answer = await fetch(`${url}/v1/events`, { method: 'POST', headers, body, dispatcher });
         const text = await answer.text();
         if (answer.status === 202) return (JSON.parse(text) as { ids: [string] }).ids[0];
         retryAfterMs = Number(answer.headers.get('retry-after')) * 1_000;
         last = `status ${answer.status}${retryAfterMs > 0 ? '' : ' without Retry-After'}`;
-      } catch {
-        last = 'no answer';
+      } catch (error) {
+        last = `no answer (${messageOf((error as Error).cause ?? error)})`;
       }
       refusals[last] = (refusals[last] ?? 0) + 1;
       if (performance.now() > deadlineMs) throw new Error(`an event was not taken: ${last}`);
@@ -73,7 +78,7 @@ export function startEmission(options: EmissionOptions): Emission {
     emit: async () => void (await emitNext()),
     finish: async () => {
       clearInterval(timer);
-      return Promise.all(sent);
+      return Promise.all(sent).finally(() => dispatcher.close());
     },
   };
 }

@@ -64,7 +64,7 @@ const load = options.smoke
   ? { perSecond: 75, events: 130, midway: 100 }
   : { perSecond: 120, events: 240, midway: 200 };
 /** Under pressure the load lasts as long as the fault: less a second, as what is refused comes again beside it. */
-const pressure = options.smoke ? { perSecond: 20, midway: 30 } : { perSecond: 40, midway: 60 };
+const pressure = options.smoke ? { perSecond: 20, midway: 30 } : { perSecond: 30, midway: 60 };
 /** Steps of seconds, so that most runs have one under way. */
 const recoveryLoad = { perSecond: 60, events: 360, midway: 600, runsMin: 100, stepMsMax: 5_000 };
 const midwayWithinMs = 60_000;

@@ -24,7 +24,9 @@ import { startChild } from './children.js';
 import { readDurability } from './durability.js';
 import { createMeter } from './meter.js';
 import type { Measurement, Meter } from './meter.js';
-import { wholeNumber, wholeNumbers } from './option-values.js';
+import { namesOf, wholeNumber, wholeNumbers } from './option-values.js';
+import { measureSleepers, measureTimers } from './sleeper-measurements.js';
+import type { Bench, SleepersReport } from './sleeper-measurements.js';
 import { countRows, problemsOf, readSpans } from './verification.js';
 import { pullFunction, pushFunction } from './workload.js';
 import { storedEvents, threeStepRuns } from './workloads.js';
@@ -36,12 +38,20 @@ interface Options {
   clients: number[];
   warmUp: number;
   replicas: number;
+  only: string[];
+  timers: number;
+  timersLead: number;
+  sleepers: number;
 }
 
+/** What is measured when nothing is chosen: sleepers take minutes. */
+const usualParts = ['runs', 'events'];
+const parts = [...usualParts, 'timers', 'sleepers'];
 const options = readOptions();
 const say = (line: string): void => console.error(line);
 const interruption = endOnSignal(() => say('Stopping…'));
 const warmUpClients = 64;
+const asleepPerSecondMin = 50;
 
 const passed = await main().catch((error: unknown) => {
   if (!interruption.signal.aborted) console.error(messageOf(error));
@@ -58,6 +68,10 @@ function readOptions(): Options {
     .option('--warm-up <n>', 'seconds before the first', wholeNumber(1, 3_600), 20)
     .option('--replicas <n>', 'of every service', wholeNumber(1, 8), 1)
     .option('--clients <list>', 'closed-loop clients', wholeNumbers(1, 4_096), [1, 64, 256])
+    .option('--only <names>', `of: ${parts.join(', ')}`, namesOf(parts), usualParts)
+    .option('--timers <n>', 'of `timers`: how many, due within 5 s', wholeNumber(1, 1_000_000), 10_000)
+    .option('--timers-lead <n>', 'seconds until the first is due', wholeNumber(1, 3_600), 60)
+    .option('--sleepers <n>', 'of `sleepers`: how many', wholeNumber(1, 10_000_000), 100_000)
     .parse()
     .opts<Options>();
 }
@@ -117,19 +131,31 @@ async function measureAll(platform: Platform, database: Database, meter: Meter):
   say(`Durability: ${JSON.stringify(durability)}`);
   // As behind an ingress: the load goes to the replicas of ingest, without the development gateway in between.
   const target = { apiKey: platform.apiKey, urls: platform.fleet!.of('ingest').map(({ url }) => url) };
+  const measures = (part: string): boolean => options.only.includes(part);
   const measurements: Measurement[] = [];
-  for (const functionId of [pullFunction, pushFunction]) {
+  for (const functionId of measures('runs') ? [pullFunction, pushFunction] : []) {
     await meter.warmUp(threeStepRuns(target, functionId, warmUpClients), options.warmUp);
     for (const clients of options.clients) {
       measurements.push(await meter.measure(threeStepRuns(target, functionId, clients), options.seconds));
     }
   }
-  for (const eventsPerRequest of [1, 100]) {
+  for (const eventsPerRequest of measures('events') ? [1, 100] : []) {
     measurements.push(await meter.measure(storedEvents(target, eventsPerRequest), options.seconds));
   }
+  const bench = { target, database, meter };
+  const timers = measures('timers')
+    ? await measureTimers(bench, { count: options.timers, leadSeconds: options.timersLead })
+    : undefined;
+  if (timers !== undefined) say(`Timers: ${JSON.stringify(timers)}`);
+  const sleepers = measures('sleepers') ? await measureWithSleepers(bench) : undefined;
+  if (sleepers !== undefined) say(`Sleepers: ${JSON.stringify(sleepers)}`);
   const counts = await countRows(database);
   const spans = await readSpans(platform.fleet!);
-  const problems = [...meter.problems, ...problemsOf(meter.answered, counts, spans)];
+  const problems = [
+    ...meter.problems,
+    ...problemsOf(meter.answered, counts, spans),
+    ...(timers?.problems ?? []),
+  ];
   const report = {
     machine: { cpus: cpus().length, model: cpus()[0]?.model, node: process.version },
     settings: {
@@ -142,6 +168,8 @@ async function measureAll(platform: Platform, database: Database, meter: Meter):
       workersConnectTo: workerUrlOf(platform) === platform.url ? 'gateway' : 'executor',
     },
     measurements,
+    ...(timers === undefined ? {} : { timers }),
+    ...(sleepers === undefined ? {} : { sleepers }),
     verified: { answered: meter.answered, ...counts, spans, problems, passed: problems.length === 0 },
   };
   if (options.json) console.log(JSON.stringify(report, null, 2));
@@ -151,4 +179,15 @@ async function measureAll(platform: Platform, database: Database, meter: Meter):
     say(`Verified: ${JSON.stringify(report.verified)}`);
   }
   return report.verified.passed;
+}
+
+/** What new runs of three steps take beside them. */
+async function measureWithSleepers(bench: Bench): Promise<SleepersReport> {
+  const workload = threeStepRuns(bench.target, pullFunction, warmUpClients);
+  await bench.meter.warmUp(workload, options.warmUp);
+  return measureSleepers(bench, workload, {
+    count: options.sleepers,
+    seconds: options.seconds,
+    asleepWithinMs: 60_000 + (options.sleepers / asleepPerSecondMin) * 1_000,
+  });
 }

@@ -1,4 +1,5 @@
 /** Runs workloads and keeps what they took: rates, latencies, CPU and memory of every process, and what was answered in all. */
+import { setTimeout as pause } from 'node:timers/promises';
 import type { Platform } from '@ironflow/platform';
 import type { Child } from './children.js';
 import type { LoadResult } from './load.js';
@@ -22,6 +23,8 @@ export interface Meter {
   readonly problems: string[];
   warmUp(workload: Workload, seconds: number): Promise<void>;
   measure(workload: Workload, seconds: number): Promise<Measurement>;
+  /** What every process takes while nothing is asked of it. */
+  idle(seconds: number): Promise<Record<string, Usage>>;
 }
 
 export interface MeterOptions {
@@ -46,6 +49,12 @@ export function createMeter({ platform, children, say }: MeterOptions): Meter {
   return {
     answered,
     problems,
+    idle: async (seconds) => {
+      const pids = pidsOf(platform, children);
+      const before = await usagesOf(pids);
+      await pause(seconds * 1_000);
+      return difference(before, await usagesOf(pids));
+    },
     warmUp: async (workload, seconds) => void (await run(workload, seconds)),
     measure: async (workload, seconds) => {
       const pids = pidsOf(platform, children);

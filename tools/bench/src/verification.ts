@@ -1,6 +1,7 @@
 /** Whether what was measured happened: what clients were answered against what Postgres has, and what became of the spans. */
 import type { Database } from '@ironflow/database';
 import type { Fleet } from '@ironflow/platform';
+import { pullFunction, pushFunction } from './workload.js';
 import { storedEvent } from './workloads.js';
 
 /** What clients saw, warm-ups included. */
@@ -47,12 +48,13 @@ export async function countRows(database: Database): Promise<Counts> {
   const [row] = await database.query<Counts>(
     {
       name: 'bench_count',
-      text: `select (select count(*)::int from runs where status = 'completed') as "completedRuns",
+      text: `select (select count(*)::int from runs where status = 'completed' and function_id = any($2)) as "completedRuns",
                     (select count(*)::int from runs where ended_at is null) as "openRuns",
-                    (select count(*)::int from steps where status = 'completed') as "completedSteps",
+                    (select count(*)::int from steps s join runs r on r.id = s.run_id
+                      where s.status = 'completed' and r.function_id = any($2)) as "completedSteps",
                     (select count(*)::int from events where name = $1) as "storedEvents"`,
     },
-    [storedEvent],
+    [storedEvent, [pullFunction, pushFunction]],
   );
   return row!;
 }

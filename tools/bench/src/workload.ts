@@ -10,3 +10,14 @@ export const threeSteps = (id: string) =>
 
 export const pullFunction = 'bench-pull';
 export const pushFunction = 'bench-push';
+export const sleeperFunction = 'bench-sleeper';
+
+/** Sleeps until it is told to wake, and does one thing more. */
+export const sleeper = () =>
+  createFunction<unknown, { untilMs: number }>(
+    { id: sleeperFunction, triggers: [{ event: `${sleeperFunction}.started` }] },
+    async ({ event, step }) => {
+      await step.sleepUntil('nap', new Date(event.data.untilMs));
+      await step.run('woke', () => 1);
+    },
+  );

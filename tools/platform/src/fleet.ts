@@ -24,6 +24,8 @@ export interface FleetOptions {
   port: number;
   /** Where each process writes its log. */
   logFolder: string;
+  /** Where the services are built; these by default. */
+  workspace?: string;
 }
 
 export interface FleetMember {
@@ -35,8 +37,8 @@ export interface FleetMember {
   kill(): Promise<void>;
   /** SIGTERM, and waits for the end. */
   stop(): Promise<void>;
-  /** Starts it again, on the same port. */
-  start(): Promise<void>;
+  /** Starts it again, on the same port, from what is built in a workspace: the fleet's by default. */
+  start(options?: { workspace?: string }): Promise<void>;
 }
 
 export interface Fleet {
@@ -46,7 +48,7 @@ export interface Fleet {
   of(service: ServiceName): FleetMember[];
 }
 
-const workspace = fileURLToPath(new URL('../../../', import.meta.url));
+const ownWorkspace = fileURLToPath(new URL('../../../', import.meta.url));
 const readyWithinMs = 30_000;
 /** A service drains within less; one that is paused or stuck does not end by itself. */
 const stopPatienceMs = 20_000;
@@ -105,7 +107,7 @@ function createMember(options: MemberOptions): FleetMember {
     },
     kill: () => end('SIGKILL'),
     stop: () => end('SIGTERM'),
-    start: async () => {
+    start: async ({ workspace = options.workspace ?? ownWorkspace } = {}) => {
       options.lifecycle.stopping.throwIfAborted();
       const main = join(workspace, 'services', service, 'dist', 'main.js');
       child = spawn(process.execPath, [...serviceNodeArguments, ...endWithParentArguments, main], {
