@@ -6,5 +6,5 @@ export { readAcceptedSteps, readJournalTimes } from './journal-times.js';
 export { createLedger, earliest, examine, readLedger, stepKey } from './ledger.js';
 export type { LedgerFindings, LedgerLine, StoredTimes } from './ledger.js';
 export { namesOf, wholeNumber } from './option-values.js';
-export { processTree, usageOf } from './process-usage.js';
+export { usageOf } from './process-usage.js';
 export type { Usage } from './process-usage.js';

@@ -9,6 +9,8 @@ export interface EventFact {
   source: string;
   /** The one function it is for. */
   functionId: string | null;
+  /** The run that its run repeats. */
+  rerunOf: string | null;
   receivedAtMs: number;
 }
 

@@ -1,6 +1,7 @@
 /** Plays planned faults on the stage, each at its time, and tells when each really began and ended. */
+import { readFileSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
-import { processTree, readAcceptedSteps } from '@ironflow/bench';
+import { readAcceptedSteps } from '@ironflow/bench';
 import type { StoredTimes } from '@ironflow/bench';
 import { messageOf } from '@ironflow/errors';
 import { eventually } from '@ironflow/testing';
@@ -151,7 +152,7 @@ async function strikePostgres(scene: Scene, { act, forMs }: Blow): Promise<strin
       [],
     );
   } else if (act === 'pause') {
-    await pausing(scene, await processTree(pid), forMs);
+    await pausing(scene, [pid, ...childrenOf(pid)], forMs);
   } else {
     await postgres.kill();
     await delay(forMs);
@@ -186,6 +187,12 @@ async function pausing({ paused }: Scene, pids: number[], forMs: number): Promis
   await delay(forMs);
   signalAll(pids, 'SIGCONT');
   for (const pid of pids) paused.delete(pid);
+}
+
+/** Postgres' connections are processes. */
+function childrenOf(pid: number): number[] {
+  const text = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8');
+  return text.trim().split(' ').map(Number);
 }
 
 function signalAll(pids: Iterable<number>, signal: NodeJS.Signals): void {

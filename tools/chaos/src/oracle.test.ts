@@ -10,6 +10,7 @@ const event = (over: Partial<EventFact> = {}): EventFact => ({
   data: { key: 'event 1', input: { n: 4, stepMs: [1, 1, 1] } },
   source: 'http',
   functionId: null,
+  rerunOf: null,
   receivedAtMs: 1_000,
   ...over,
 });
@@ -147,12 +148,16 @@ test('an event that a run sent and that is lost, or was sent twice', () => {
   ]);
 });
 
-test('a run that was repeated without having been asked to', () => {
-  const rerun = event({ id: 'e2', source: 'rerun', functionId: 'steps-push' });
+test('a run that was repeated twice, or was to be and is not', () => {
+  const rerun = (id: string) => event({ id, source: 'rerun', functionId: 'steps-push', rerunOf: 'r1' });
+  const accepted = { ...nothing, reruns: [{ eventId: 'e2', runId: 'r2' }] };
   const runs = [run(), run({ id: 'r2', eventId: 'e2' })];
-  const reruns = [{ eventId: 'e2', runId: 'r2' }];
-  expect(rulesOf({ events: [event(), rerun], runs, accepted: { ...nothing, reruns } })).toEqual([]);
-  expect(rulesOf({ events: [event(), rerun], runs })).toEqual(['a run was repeated twice']);
+  expect(rulesOf({ events: [event(), rerun('e2')], runs, accepted })).toEqual([]);
+  expect(rulesOf({ accepted })).toEqual(['an accepted event is lost']);
+  const thrice = [...runs, run({ id: 'r3', eventId: 'e3' })];
+  expect(rulesOf({ events: [event(), rerun('e2'), rerun('e3')], runs: thrice, accepted })).toEqual([
+    'a run was repeated twice',
+  ]);
 });
 
 test('a step that begins once its result was acknowledged', () => {

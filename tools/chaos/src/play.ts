@@ -38,6 +38,7 @@ export interface ChaosOptions {
 
 /** Beyond every timer of the load and every sweep of the platform: what is left then stays. */
 const quietWithinMs = 180_000;
+const firedWithinMs = 30_000;
 
 export async function playChaos(options: ChaosOptions): Promise<Report> {
   const { seed, rate, cluster, lifecycle, say } = options;
@@ -57,6 +58,7 @@ export async function playChaos(options: ChaosOptions): Promise<Report> {
   const memoryAtLast = await readMemory(stage);
   await load.finish();
   const untilMs = Date.now();
+  await firedUntil(stage.ledgerFile, untilMs);
   await endSchedule(requester);
   const quiet = await comeToRest(stage);
   say(quiet.afterMs === undefined ? 'it does not come to rest' : `at rest after ${quiet.afterMs} ms`);
@@ -77,6 +79,19 @@ export async function playChaos(options: ChaosOptions): Promise<Report> {
     memoryAtFirst,
     memoryAtLast,
   });
+}
+
+/** That it does not is for the oracle to say. */
+async function firedUntil(ledgerFile: string, untilMs: number): Promise<void> {
+  await eventually(
+    () => {
+      const times = readLedger(ledgerFile).flatMap(({ what, step }) =>
+        what === 'fired' ? [Date.parse(step)] : [],
+      );
+      if (!times.some((time) => time >= untilMs)) throw new Error('the last firings are missing');
+    },
+    { timeoutMs: firedWithinMs, intervalMs: 1_000 },
+  ).catch(() => undefined);
 }
 
 /** The schedule would keep everything busy for ever: its app goes on without a function. */

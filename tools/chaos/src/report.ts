@@ -57,8 +57,8 @@ export function printReport(report: Report, print: (line: string) => void): void
   print(`seed ${report.seed}: ${events.accepted} events accepted, ${events.stored} stored, ${total} runs`);
   print(`steps: ${steps.begun} attempts begun, ${steps.repeats} of them again`);
   print(`refused requests: ${JSON.stringify(report.refusals)}; network: ${JSON.stringify(report.network)}`);
-  console.table(report.recovery);
-  console.table(report.memory);
+  print(table(['recovery, ms', 'times', 'p50', 'p99'], rowsOf(report.recovery)));
+  print(table(['memory, MB', 'at first', 'at last'], rowsOf(report.memory)));
   for (const failure of failures) print(`failure: ${failure}`);
   for (const rule of new Set(violations.map((violation) => violation.rule))) {
     const of = violations.filter((violation) => violation.rule === rule);
@@ -70,4 +70,17 @@ export function printReport(report: Report, print: (line: string) => void): void
       ? 'passed: nothing lost, nothing twice, nothing left'
       : 'FAILED',
   );
+}
+
+function rowsOf(records: Record<string, Record<string, number>>): (string | number)[][] {
+  return Object.entries(records).map(([name, values]) => [name, ...Object.values(values)]);
+}
+
+/** In columns; standard output is left to the JSON. */
+function table(head: string[], rows: (string | number)[][]): string {
+  const lines = [head, ...rows].map((cells) => cells.map(String));
+  const widths = head.map((_, column) => Math.max(...lines.map((cells) => cells[column]!.length)));
+  const padded = ([first = '', ...others]: string[]): string =>
+    [first.padEnd(widths[0]!), ...others.map((cell, index) => cell.padStart(widths[index + 1]!))].join('  ');
+  return lines.map(padded).join('\n');
 }
