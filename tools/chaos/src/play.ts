@@ -1,4 +1,5 @@
 /** One run of the suite from its first process to its report. */
+import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { earliest, readJournalTimes, readLedger, usageOf } from '@ironflow/bench';
 import { messageOf } from '@ironflow/errors';
 import type { Lifecycle } from '@ironflow/service';
@@ -37,7 +38,7 @@ export interface ChaosOptions {
 }
 
 /** Beyond every timer of the load and every sweep of the platform: what is left then stays. */
-const quietWithinMs = 180_000;
+const quietWithinMs = 120_000;
 const firedWithinMs = 30_000;
 
 export async function playChaos(options: ChaosOptions): Promise<Report> {
@@ -46,6 +47,8 @@ export async function playChaos(options: ChaosOptions): Promise<Report> {
   const fromMs = Date.now();
   const memoryAtFirst = await readMemory(stage);
   const requester = createRequester(stage.platform);
+  const loopDelay = monitorEventLoopDelay({ resolution: 10 });
+  loopDelay.enable();
   const injector = createInjector(stage, say);
   lifecycle.onStop('injector', () => injector.stop());
   const watch = watchStage(stage, injector, say);
@@ -55,6 +58,7 @@ export async function playChaos(options: ChaosOptions): Promise<Report> {
   const injection = await injector.play(options.plan);
   await lasted;
   say(`${load.accepted.events.length} events were accepted; no more are sent`);
+  loopDelay.disable();
   const memoryAtLast = await readMemory(stage);
   await load.finish();
   const untilMs = Date.now();
@@ -78,6 +82,7 @@ export async function playChaos(options: ChaosOptions): Promise<Report> {
     quietAfterMs: quiet.afterMs,
     memoryAtFirst,
     memoryAtLast,
+    ownDelayMs: Math.round(loopDelay.percentile(99) / 1e6),
   });
 }
 
@@ -159,6 +164,7 @@ interface Played {
   quietAfterMs: number | undefined;
   memoryAtFirst: Memory;
   memoryAtLast: Memory;
+  ownDelayMs: number;
 }
 
 function reportOf(options: ChaosOptions, played: Played): Report {
@@ -192,6 +198,7 @@ function reportOf(options: ChaosOptions, played: Played): Report {
     })),
     recovery: summarizeRecoveries(recoveries),
     quietAfterMs: played.quietAfterMs,
+    ownDelayMs: played.ownDelayMs,
     memory: Object.fromEntries(
       Object.keys(memoryAtLast).map((name) => [
         name,

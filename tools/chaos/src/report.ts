@@ -22,6 +22,8 @@ export interface Report {
   faults: (Omit<InjectedFault, 'recoversFrom'> & { recoveredMs: number })[];
   recovery: Record<string, { times: number; p50: number; p99: number }>;
   quietAfterMs: number | undefined;
+  /** By which the suite's own process, proxy and clients, was late: the 99th percentile. */
+  ownDelayMs: number;
   memory: Record<string, { atFirstMegabytes: number; atLastMegabytes: number }>;
   violations: Violation[];
   failures: string[];
@@ -56,6 +58,7 @@ export function printReport(report: Report, print: (line: string) => void): void
   print('');
   print(`seed ${report.seed}: ${events.accepted} events accepted, ${events.stored} stored, ${total} runs`);
   print(`steps: ${steps.begun} attempts begun, ${steps.repeats} of them again`);
+  print(`the suite itself was up to ${report.ownDelayMs} ms late (p99)`);
   print(`refused requests: ${JSON.stringify(report.refusals)}; network: ${JSON.stringify(report.network)}`);
   print(table(['recovery, ms', 'times', 'p50', 'p99'], rowsOf(report.recovery)));
   print(table(['memory, MB', 'at first', 'at last'], rowsOf(report.memory)));

@@ -1,5 +1,5 @@
 /** Steps and times: nothing that was recorded begins again (I3), and nothing that takes time is over early (I7). Pure. */
-import { examine } from '@ironflow/bench';
+import { attemptKey, examine, stepKey } from '@ironflow/bench';
 import type { Facts, Violation } from '../facts.js';
 
 /** Postgres' clock and node's are this machine's, read in microseconds and milliseconds. */
@@ -8,7 +8,7 @@ const roundingMs = 2;
 export function checkBegunAfterStored({ ledger, stored }: Facts): Violation[] {
   return examine([...ledger], stored).violations.map(({ run, step, attempt, atMs }) => ({
     rule: 'a step began after its result was acknowledged',
-    evidence: `run ${run}, ${step} attempt ${attempt} at ${atMs}, stored at ${stored.get(`${run} ${step}`)}`,
+    evidence: `run ${run}, ${step} attempt ${attempt} at ${atMs}, stored at ${stored.get(stepKey(run, step)) ?? stored.get(attemptKey(run, step, attempt))}`,
   }));
 }
 
