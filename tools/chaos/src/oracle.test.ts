@@ -67,6 +67,7 @@ function facts(over: Partial<Facts> = {}): Facts {
     steps: [step()],
     deadLetters: [],
     stored: new Map([['r1 step 0', 1_200]]),
+    journal: new Map([['r1 step 0', 1_200]]),
     endsHeard: [{ runId: 'r1', status: 'completed' }],
     leftovers: [],
     deaths: [],
@@ -164,6 +165,14 @@ test('a step that begins once its result was acknowledged', () => {
   expect(rulesOf({ ledger: [line(), line({ atMs: 1_150 }), ...fired] })).toEqual([]);
   expect(rulesOf({ ledger: [line(), line({ atMs: 1_201 }), ...fired] })).toEqual([
     'a step began after its result was acknowledged',
+  ]);
+});
+
+test('a step that begins before the result of the one before is stored', () => {
+  const next = (atMs: number) => line({ step: 'step 1', atMs });
+  expect(rulesOf({ ledger: [line(), next(1_200), ...fired] })).toEqual([]);
+  expect(rulesOf({ ledger: [line(), next(1_190), ...fired] })).toEqual([
+    'a step began before the result of the one before was stored',
   ]);
 });
 

@@ -139,16 +139,22 @@ interface Gathered {
 async function readFacts(stage: Stage, gathered: Gathered): Promise<Facts> {
   const { database, jetstream, ledgerFile } = stage;
   const { load, injection, watch, leftovers, fromMs, untilMs } = gathered;
-  const stored = await readJournalTimes({
+  const journal = await readJournalTimes({
     connection: jetstream.connection,
     database,
     onlyKept: injection.accepted !== undefined,
   });
+  const rows = await readDatabase(database);
+  const wipedUntilMs = injection.faults.find(({ name }) => name === 'wipe-nats')?.endedAtMs ?? 0;
+  const young = new Set(
+    rows.runs.filter(({ createdAtMs }) => createdAtMs > wipedUntilMs).map(({ id }) => id),
+  );
   return {
-    ...(await readDatabase(database)),
+    ...rows,
     accepted: load.accepted,
     ledger: readLedger(ledgerFile),
-    stored: earliest(stored, injection.accepted ?? new Map<string, number>()),
+    journal: new Map([...journal].filter(([key]) => young.has(key.split(' ')[0]!))),
+    stored: earliest(journal, injection.accepted ?? new Map<string, number>()),
     endsHeard: watch.endsHeard,
     deaths: watch.deaths,
     leftovers,

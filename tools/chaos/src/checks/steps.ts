@@ -12,6 +12,17 @@ export function checkBegunAfterStored({ ledger, stored }: Facts): Violation[] {
   }));
 }
 
+/** Of steps that come one after the other (those of probes): the next begins once the result of the one before is stored. */
+export function checkBegunBeforeStored({ ledger, journal }: Facts): Violation[] {
+  return ledger.flatMap(({ what, run, step, atMs }) => {
+    const index = Number(/^step (\d+)$/.exec(step)?.[1] ?? 0);
+    const storedAtMs = journal.get(stepKey(run, `step ${index - 1}`));
+    if (what !== 'begun' || storedAtMs === undefined || atMs + roundingMs >= storedAtMs) return [];
+    const evidence = `run ${run}, ${step} at ${atMs}, the one before stored at ${storedAtMs}`;
+    return [{ rule: 'a step began before the result of the one before was stored', evidence }];
+  });
+}
+
 /** From the first moment that a handler came to a wait until the first that any went past it. */
 export function checkEarly({ ledger }: Facts): Violation[] {
   const asked = new Map<string, { dueAtMs: number }>();
