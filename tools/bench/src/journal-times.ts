@@ -5,7 +5,7 @@
 import type { Database } from '@ironflow/database';
 import type { Connection } from '@ironflow/jetstream';
 import { journalMessageSchema } from '@ironflow/schema';
-import { stepKey } from './ledger.js';
+import { attemptKey, stepKey } from './ledger.js';
 import type { StoredTimes } from './ledger.js';
 
 export interface JournalTimesOptions {
@@ -43,24 +43,32 @@ export async function readJournalTimes(options: JournalTimesOptions): Promise<St
   }
 }
 
-/** The steps whose result Postgres has, all with the present time: none of them may begin from now on. */
+/** The steps and attempts whose result Postgres has, all with the present time: none of them may begin from now on. */
 export async function readAcceptedSteps(database: Pick<Database, 'query'>): Promise<StoredTimes> {
   const accepted = await readEndTimes(database);
   const nowMs = Date.now();
   return new Map([...accepted.keys()].map((key) => [key, nowMs]));
 }
 
-/** When the steps that Postgres has a result of ended, as their SDK said. */
+/** When the steps and failed attempts that Postgres has a result of ended, as their SDK said. */
 async function readEndTimes(database: Pick<Database, 'query'>): Promise<Map<string, number>> {
-  const rows = await database.query<{ run: string; name: string; endedAtMs: number }>(
+  const rows = await database.query<Ended & { run: string; endedAtMs: number }>(
     {
       name: 'bench_end_times',
-      text: `select run_id as run, name, (extract(epoch from ended_at) * 1000)::float8 as "endedAtMs"
-             from steps where status in ('completed', 'failed')`,
+      text: `select run_id as run, name, attempt, status, (extract(epoch from ended_at) * 1000)::float8 as "endedAtMs"
+             from steps where status <> 'waiting' and ended_at is not null`,
     },
     [],
   );
-  return new Map(rows.map(({ run, name, endedAtMs }) => [stepKey(run, name), Math.round(endedAtMs)]));
+  return new Map(rows.map((row) => [keyOf(row.run, row), Math.round(row.endedAtMs)]));
+}
+
+type Ended = { name: string; attempt: number; status: string };
+
+/** What must not begin again: a step that has its result, or an attempt that has failed and is followed by another. */
+function keyOf(run: string, { name, attempt, status }: Ended): string {
+  const isResult = status === 'completed' || status === 'failed';
+  return isResult ? stepKey(run, name) : attemptKey(run, name, attempt);
 }
 
 interface Page {
@@ -83,9 +91,7 @@ async function readNext(connection: Pick<Connection, 'request'>, seq: number): P
   const storedAtMs = Date.parse(message.time);
   const results = entries.flatMap((entry) => {
     if (entry.type !== 'step' || !('endedAtMs' in entry.step)) return [];
-    const { status, name, endedAtMs } = entry.step;
-    const isResult = status === 'completed' || status === 'failed';
-    return isResult ? [{ key: stepKey(runId, name), endedAtMs, storedAtMs }] : [];
+    return [{ key: keyOf(runId, entry.step), endedAtMs: entry.step.endedAtMs, storedAtMs }];
   });
   return { seq: message.seq, results };
 }

@@ -1,5 +1,5 @@
 import { expect, test } from '@jest/globals';
-import { earliest, examine, stepKey } from './ledger.js';
+import { attemptKey, earliest, examine, stepKey } from './ledger.js';
 import type { LedgerLine } from './ledger.js';
 
 const begun = (atMs: number, over: Partial<LedgerLine> = {}): LedgerLine => ({
@@ -19,6 +19,12 @@ test('a step begun again while nothing was stored is a repeat and no violation',
 test('a step begun after its result was stored is a violation, wherever the lines stand and whatever its attempt', () => {
   const late = [begun(9), begun(7, { attempt: 2 })];
   expect(examine([...late, begun(1)], stored(6)).violations).toEqual(late);
+});
+
+test('an attempt that begins after its failure was stored is a violation, and the next attempt is none', () => {
+  const failed = new Map([[attemptKey('r', 's', 1), 6]]);
+  const again = begun(9);
+  expect(examine([begun(1), again, begun(9, { attempt: 2 })], failed).violations).toEqual([again]);
 });
 
 test('a step of which nothing is stored cannot have begun too late', () => {

@@ -48,10 +48,13 @@ export function readLedger(file: string): LedgerLine[] {
     .map((line) => JSON.parse(line) as LedgerLine);
 }
 
-/** When the result of each step was stored, by `stepKey`. */
+/** When the result of each step was stored, by `stepKey`, and of each attempt that another followed, by `attemptKey`. */
 export type StoredTimes = Map<string, number>;
 
 export const stepKey = (run: string, step: string): string => `${run} ${step}`;
+
+export const attemptKey = (run: string, step: string, attempt: number): string =>
+  `${stepKey(run, step)} ${attempt}`;
 
 /** The earlier time of each step. */
 export function earliest(...all: StoredTimes[]): StoredTimes {
@@ -70,9 +73,9 @@ export function examine(lines: LedgerLine[], storedAtMs: StoredTimes): LedgerFin
   for (const line of lines) {
     if (line.what !== 'begun') continue;
     begun += 1;
-    const stored = storedAtMs.get(stepKey(line.run, line.step));
-    if (stored !== undefined && line.atMs > stored) violations.push(line);
-    const attempt = `${stepKey(line.run, line.step)} ${line.attempt}`;
+    const attempt = attemptKey(line.run, line.step, line.attempt);
+    const stored = [storedAtMs.get(stepKey(line.run, line.step)), storedAtMs.get(attempt)];
+    if (stored.some((atMs) => atMs !== undefined && line.atMs > atMs)) violations.push(line);
     beginnings.set(attempt, (beginnings.get(attempt) ?? 0) + 1);
   }
   const repeats = [...beginnings.values()].reduce((sum, count) => sum + count - 1, 0);

@@ -14,7 +14,7 @@ const ticksPerSecond = 100;
 
 /** Of a process; with everything it has started if `withChildren`. */
 export async function usageOf(pid: number, { withChildren }: { withChildren: boolean }): Promise<Usage> {
-  const tree = withChildren ? await processTree(pid) : [pid];
+  const tree = withChildren ? await treeOf(pid) : [pid];
   const usages = await Promise.all(tree.map(usageOfOne));
   const sum = (of: keyof Usage): number => usages.reduce((total, usage) => total + usage[of], 0);
   return {
@@ -30,8 +30,7 @@ export async function peakMegabytesOf(pid: number): Promise<number> {
   return Math.round(kilobytesIn(status, /^VmHWM:\s+(\d+)/m) / 1_024);
 }
 
-/** A process and everything it has started. */
-export async function processTree(root: number): Promise<number[]> {
+async function treeOf(root: number): Promise<number[]> {
   const parents = await parentsOfAll();
   const tree = new Set([root]);
   for (let size = 0; size < tree.size;) {

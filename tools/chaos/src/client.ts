@@ -24,7 +24,7 @@ export interface Request {
 const answeredWithinMs = 4_000;
 const pauseMs = 200;
 /** Longer than any outage that is injected. */
-const givenUpAfterMs = 120_000;
+const givenUpAfterMs = 300_000;
 
 export function createRequester(platform: { url: string; apiKey: string }): Requester {
   const refusals: Record<string, number> = {};

@@ -9,6 +9,8 @@ export interface EventFact {
   source: string;
   /** The one function it is for. */
   functionId: string | null;
+  /** The run that its run repeats. */
+  rerunOf: string | null;
   receivedAtMs: number;
 }
 
@@ -63,6 +65,8 @@ export interface Facts {
   deadLetters: readonly DeadLetterFact[];
   /** When nats-server stored the result of each step, or Postgres was known to have it. */
   stored: StoredTimes;
+  /** As nats-server gave them alone, of runs that are younger than the last wipe. */
+  journal: StoredTimes;
   endsHeard: readonly EndHeard[];
   leftovers: readonly Leftover[];
   /** Processes that ended without having been struck. */

@@ -1,6 +1,7 @@
 /** Plays planned faults on the stage, each at its time, and tells when each really began and ended. */
+import { readFileSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
-import { processTree, readAcceptedSteps } from '@ironflow/bench';
+import { readAcceptedSteps } from '@ironflow/bench';
 import type { StoredTimes } from '@ironflow/bench';
 import { messageOf } from '@ironflow/errors';
 import { eventually } from '@ironflow/testing';
@@ -38,14 +39,16 @@ interface Scene {
   stage: Stage;
   struck: Set<Victim>;
   paused: Set<number>;
+  isNatsStruck: boolean;
   injection: Injection;
 }
 
-const startedWithinMs = 90_000;
+const acceptedWithinMs = 90_000;
+const caughtUpWithinMs = 60_000;
 
 export function createInjector(stage: Stage, say: (line: string) => void): Injector {
   const injection: Injection = { faults: [], accepted: undefined, failures: [] };
-  const scene: Scene = { stage, struck: new Set(), paused: new Set(), injection };
+  const scene: Scene = { stage, struck: new Set(), paused: new Set(), isNatsStruck: false, injection };
   const playOne = async (fault: PlannedFault, startMs: number): Promise<void> => {
     await delay(Math.max(0, startMs + fault.atMs - performance.now()));
     const { name, recoversFrom } = fault.kind;
@@ -85,7 +88,9 @@ async function strike(scene: Scene, { kind, forMs, victim: drawn }: PlannedFault
     case 'endpoint':
       return strikeProcess(scene, endpoint, { act, forMs });
     case 'nats':
-      return strikeNats(scene, await natsVictim(scene.stage, drawn), { act, forMs });
+      return oneNodeAtATime(scene, async () =>
+        strikeNats(scene, await natsVictim(scene.stage, drawn), { act, forMs }),
+      );
     case 'postgres':
       return strikePostgres(scene, { act, forMs });
     case 'network':
@@ -129,13 +134,37 @@ async function strikeNats(scene: Scene, server: NatsServer, { act, forMs }: Blow
   if (act === 'wipe') {
     // Another fault may hold up Postgres.
     injection.accepted = await eventually(() => readAcceptedSteps(stage.database), {
-      timeoutMs: startedWithinMs,
+      timeoutMs: acceptedWithinMs,
       intervalMs: 100,
     });
   }
   await delay(forMs);
   await server.restart({ wipe: act === 'wipe' });
   return `${serverName} (${pid})`;
+}
+
+/** A node is back when it has caught up: a cluster of three bears the loss of one. */
+async function oneNodeAtATime(scene: Scene, blow: () => Promise<string>): Promise<string> {
+  while (scene.isNatsStruck) await delay(100);
+  scene.isNatsStruck = true;
+  try {
+    const victim = await blow();
+    const { natsServers } = scene.stage;
+    if (natsServers.length > 1) await Promise.all(natsServers.map(caughtUp));
+    return victim;
+  } finally {
+    scene.isNatsStruck = false;
+  }
+}
+
+function caughtUp({ monitorUrl, serverName }: NatsServer): Promise<void> {
+  return eventually(
+    async () => {
+      const answer = await fetch(`${monitorUrl}/healthz`);
+      if (!answer.ok) throw new Error(await answer.text());
+    },
+    { timeoutMs: caughtUpWithinMs, intervalMs: 100, description: `${serverName} to catch up` },
+  );
 }
 
 async function strikePostgres(scene: Scene, { act, forMs }: Blow): Promise<string> {
@@ -151,7 +180,7 @@ async function strikePostgres(scene: Scene, { act, forMs }: Blow): Promise<strin
       [],
     );
   } else if (act === 'pause') {
-    await pausing(scene, await processTree(pid), forMs);
+    await pausing(scene, [pid, ...childrenOf(pid)], forMs);
   } else {
     await postgres.kill();
     await delay(forMs);
@@ -186,6 +215,12 @@ async function pausing({ paused }: Scene, pids: number[], forMs: number): Promis
   await delay(forMs);
   signalAll(pids, 'SIGCONT');
   for (const pid of pids) paused.delete(pid);
+}
+
+/** Postgres' connections are processes. */
+function childrenOf(pid: number): number[] {
+  const text = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8');
+  return text.trim().split(' ').map(Number);
 }
 
 function signalAll(pids: Iterable<number>, signal: NodeJS.Signals): void {

@@ -10,6 +10,7 @@ const event = (over: Partial<EventFact> = {}): EventFact => ({
   data: { key: 'event 1', input: { n: 4, stepMs: [1, 1, 1] } },
   source: 'http',
   functionId: null,
+  rerunOf: null,
   receivedAtMs: 1_000,
   ...over,
 });
@@ -66,6 +67,7 @@ function facts(over: Partial<Facts> = {}): Facts {
     steps: [step()],
     deadLetters: [],
     stored: new Map([['r1 step 0', 1_200]]),
+    journal: new Map([['r1 step 0', 1_200]]),
     endsHeard: [{ runId: 'r1', status: 'completed' }],
     leftovers: [],
     deaths: [],
@@ -147,18 +149,30 @@ test('an event that a run sent and that is lost, or was sent twice', () => {
   ]);
 });
 
-test('a run that was repeated without having been asked to', () => {
-  const rerun = event({ id: 'e2', source: 'rerun', functionId: 'steps-push' });
+test('a run that was repeated twice, or was to be and is not', () => {
+  const rerun = (id: string) => event({ id, source: 'rerun', functionId: 'steps-push', rerunOf: 'r1' });
+  const accepted = { ...nothing, reruns: [{ eventId: 'e2', runId: 'r2' }] };
   const runs = [run(), run({ id: 'r2', eventId: 'e2' })];
-  const reruns = [{ eventId: 'e2', runId: 'r2' }];
-  expect(rulesOf({ events: [event(), rerun], runs, accepted: { ...nothing, reruns } })).toEqual([]);
-  expect(rulesOf({ events: [event(), rerun], runs })).toEqual(['a run was repeated twice']);
+  expect(rulesOf({ events: [event(), rerun('e2')], runs, accepted })).toEqual([]);
+  expect(rulesOf({ accepted })).toEqual(['an accepted event is lost']);
+  const thrice = [...runs, run({ id: 'r3', eventId: 'e3' })];
+  expect(rulesOf({ events: [event(), rerun('e2'), rerun('e3')], runs: thrice, accepted })).toEqual([
+    'a run was repeated twice',
+  ]);
 });
 
 test('a step that begins once its result was acknowledged', () => {
   expect(rulesOf({ ledger: [line(), line({ atMs: 1_150 }), ...fired] })).toEqual([]);
   expect(rulesOf({ ledger: [line(), line({ atMs: 1_201 }), ...fired] })).toEqual([
     'a step began after its result was acknowledged',
+  ]);
+});
+
+test('a step that begins before the result of the one before is stored', () => {
+  const next = (atMs: number) => line({ step: 'step 1', atMs });
+  expect(rulesOf({ ledger: [line(), next(1_200), ...fired] })).toEqual([]);
+  expect(rulesOf({ ledger: [line(), next(1_190), ...fired] })).toEqual([
+    'a step began before the result of the one before was stored',
   ]);
 });
 

@@ -9,7 +9,12 @@ import {
   checkTerminal,
   checkWaitsShareNoEvent,
 } from './checks/ends.js';
-import { checkBegunAfterStored, checkEarly, checkRetriesEarly } from './checks/steps.js';
+import {
+  checkBegunAfterStored,
+  checkBegunBeforeStored,
+  checkEarly,
+  checkRetriesEarly,
+} from './checks/steps.js';
 import type { Facts, Violation } from './facts.js';
 
 const checks: readonly ((facts: Facts) => Violation[])[] = [
@@ -19,6 +24,7 @@ const checks: readonly ((facts: Facts) => Violation[])[] = [
   checkTerminal,
   checkEndsAreFinal,
   checkBegunAfterStored,
+  checkBegunBeforeStored,
   checkEarly,
   checkRetriesEarly,
   checkWaitsShareNoEvent,

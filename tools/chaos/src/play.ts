@@ -1,4 +1,5 @@
 /** One run of the suite from its first process to its report. */
+import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { earliest, readJournalTimes, readLedger, usageOf } from '@ironflow/bench';
 import { messageOf } from '@ironflow/errors';
 import type { Lifecycle } from '@ironflow/service';
@@ -37,7 +38,8 @@ export interface ChaosOptions {
 }
 
 /** Beyond every timer of the load and every sweep of the platform: what is left then stays. */
-const quietWithinMs = 180_000;
+const quietWithinMs = 120_000;
+const firedWithinMs = 30_000;
 
 export async function playChaos(options: ChaosOptions): Promise<Report> {
   const { seed, rate, cluster, lifecycle, say } = options;
@@ -45,6 +47,8 @@ export async function playChaos(options: ChaosOptions): Promise<Report> {
   const fromMs = Date.now();
   const memoryAtFirst = await readMemory(stage);
   const requester = createRequester(stage.platform);
+  const loopDelay = monitorEventLoopDelay({ resolution: 10 });
+  loopDelay.enable();
   const injector = createInjector(stage, say);
   lifecycle.onStop('injector', () => injector.stop());
   const watch = watchStage(stage, injector, say);
@@ -54,9 +58,11 @@ export async function playChaos(options: ChaosOptions): Promise<Report> {
   const injection = await injector.play(options.plan);
   await lasted;
   say(`${load.accepted.events.length} events were accepted; no more are sent`);
+  loopDelay.disable();
   const memoryAtLast = await readMemory(stage);
   await load.finish();
   const untilMs = Date.now();
+  await firedUntil(stage.ledgerFile, untilMs);
   await endSchedule(requester);
   const quiet = await comeToRest(stage);
   say(quiet.afterMs === undefined ? 'it does not come to rest' : `at rest after ${quiet.afterMs} ms`);
@@ -76,7 +82,21 @@ export async function playChaos(options: ChaosOptions): Promise<Report> {
     quietAfterMs: quiet.afterMs,
     memoryAtFirst,
     memoryAtLast,
+    ownDelayMs: Math.round(loopDelay.percentile(99) / 1e6),
   });
+}
+
+/** That it does not is for the oracle to say. */
+async function firedUntil(ledgerFile: string, untilMs: number): Promise<void> {
+  await eventually(
+    () => {
+      const times = readLedger(ledgerFile).flatMap(({ what, step }) =>
+        what === 'fired' ? [Date.parse(step)] : [],
+      );
+      if (!times.some((time) => time >= untilMs)) throw new Error('the last firings are missing');
+    },
+    { timeoutMs: firedWithinMs, intervalMs: 1_000 },
+  ).catch(() => undefined);
 }
 
 /** The schedule would keep everything busy for ever: its app goes on without a function. */
@@ -119,16 +139,22 @@ interface Gathered {
 async function readFacts(stage: Stage, gathered: Gathered): Promise<Facts> {
   const { database, jetstream, ledgerFile } = stage;
   const { load, injection, watch, leftovers, fromMs, untilMs } = gathered;
-  const stored = await readJournalTimes({
+  const journal = await readJournalTimes({
     connection: jetstream.connection,
     database,
     onlyKept: injection.accepted !== undefined,
   });
+  const rows = await readDatabase(database);
+  const wipedUntilMs = injection.faults.find(({ name }) => name === 'wipe-nats')?.endedAtMs ?? 0;
+  const young = new Set(
+    rows.runs.filter(({ createdAtMs }) => createdAtMs > wipedUntilMs).map(({ id }) => id),
+  );
   return {
-    ...(await readDatabase(database)),
+    ...rows,
     accepted: load.accepted,
     ledger: readLedger(ledgerFile),
-    stored: earliest(stored, injection.accepted ?? new Map<string, number>()),
+    journal: new Map([...journal].filter(([key]) => young.has(key.split(' ')[0]!))),
+    stored: earliest(journal, injection.accepted ?? new Map<string, number>()),
     endsHeard: watch.endsHeard,
     deaths: watch.deaths,
     leftovers,
@@ -144,6 +170,7 @@ interface Played {
   quietAfterMs: number | undefined;
   memoryAtFirst: Memory;
   memoryAtLast: Memory;
+  ownDelayMs: number;
 }
 
 function reportOf(options: ChaosOptions, played: Played): Report {
@@ -177,6 +204,7 @@ function reportOf(options: ChaosOptions, played: Played): Report {
     })),
     recovery: summarizeRecoveries(recoveries),
     quietAfterMs: played.quietAfterMs,
+    ownDelayMs: played.ownDelayMs,
     memory: Object.fromEntries(
       Object.keys(memoryAtLast).map((name) => [
         name,

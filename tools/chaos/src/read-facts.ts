@@ -13,7 +13,7 @@ export async function readDatabase(database: Database): Promise<{
   const events = await database.query<EventFact>(
     {
       name: 'chaos_events',
-      text: `select id, name, data::text as data, source, function_id as "functionId",
+      text: `select id, name, data::text as data, source, function_id as "functionId", rerun_of as "rerunOf",
                     ${millisecondsOf('received_at')} as "receivedAtMs" from events`,
     },
     [],

@@ -22,6 +22,8 @@ export interface Report {
   faults: (Omit<InjectedFault, 'recoversFrom'> & { recoveredMs: number })[];
   recovery: Record<string, { times: number; p50: number; p99: number }>;
   quietAfterMs: number | undefined;
+  /** By which the suite's own process, proxy and clients, was late: the 99th percentile. */
+  ownDelayMs: number;
   memory: Record<string, { atFirstMegabytes: number; atLastMegabytes: number }>;
   violations: Violation[];
   failures: string[];
@@ -56,9 +58,10 @@ export function printReport(report: Report, print: (line: string) => void): void
   print('');
   print(`seed ${report.seed}: ${events.accepted} events accepted, ${events.stored} stored, ${total} runs`);
   print(`steps: ${steps.begun} attempts begun, ${steps.repeats} of them again`);
+  print(`the suite itself was up to ${report.ownDelayMs} ms late (p99)`);
   print(`refused requests: ${JSON.stringify(report.refusals)}; network: ${JSON.stringify(report.network)}`);
-  console.table(report.recovery);
-  console.table(report.memory);
+  print(table(['recovery, ms', 'times', 'p50', 'p99'], rowsOf(report.recovery)));
+  print(table(['memory, MB', 'at first', 'at last'], rowsOf(report.memory)));
   for (const failure of failures) print(`failure: ${failure}`);
   for (const rule of new Set(violations.map((violation) => violation.rule))) {
     const of = violations.filter((violation) => violation.rule === rule);
@@ -70,4 +73,17 @@ export function printReport(report: Report, print: (line: string) => void): void
       ? 'passed: nothing lost, nothing twice, nothing left'
       : 'FAILED',
   );
+}
+
+function rowsOf(records: Record<string, Record<string, number>>): (string | number)[][] {
+  return Object.entries(records).map(([name, values]) => [name, ...Object.values(values)]);
+}
+
+/** In columns; standard output is left to the JSON. */
+function table(head: string[], rows: (string | number)[][]): string {
+  const lines = [head, ...rows].map((cells) => cells.map(String));
+  const widths = head.map((_, column) => Math.max(...lines.map((cells) => cells[column]!.length)));
+  const padded = ([first = '', ...others]: string[]): string =>
+    [first.padEnd(widths[0]!), ...others.map((cell, index) => cell.padStart(widths[index + 1]!))].join('  ');
+  return lines.map(padded).join('\n');
 }

@@ -1,5 +1,5 @@
 /** Steps and times: nothing that was recorded begins again (I3), and nothing that takes time is over early (I7). Pure. */
-import { examine } from '@ironflow/bench';
+import { attemptKey, examine, stepKey } from '@ironflow/bench';
 import type { Facts, Violation } from '../facts.js';
 
 /** Postgres' clock and node's are this machine's, read in microseconds and milliseconds. */
@@ -8,8 +8,19 @@ const roundingMs = 2;
 export function checkBegunAfterStored({ ledger, stored }: Facts): Violation[] {
   return examine([...ledger], stored).violations.map(({ run, step, attempt, atMs }) => ({
     rule: 'a step began after its result was acknowledged',
-    evidence: `run ${run}, ${step} attempt ${attempt} at ${atMs}, stored at ${stored.get(`${run} ${step}`)}`,
+    evidence: `run ${run}, ${step} attempt ${attempt} at ${atMs}, stored at ${stored.get(stepKey(run, step)) ?? stored.get(attemptKey(run, step, attempt))}`,
   }));
+}
+
+/** Of steps that come one after the other (those of probes): the next begins once the result of the one before is stored. */
+export function checkBegunBeforeStored({ ledger, journal }: Facts): Violation[] {
+  return ledger.flatMap(({ what, run, step, atMs }) => {
+    const index = Number(/^step (\d+)$/.exec(step)?.[1] ?? 0);
+    const storedAtMs = journal.get(stepKey(run, `step ${index - 1}`));
+    if (what !== 'begun' || storedAtMs === undefined || atMs + roundingMs >= storedAtMs) return [];
+    const evidence = `run ${run}, ${step} at ${atMs}, the one before stored at ${storedAtMs}`;
+    return [{ rule: 'a step began before the result of the one before was stored', evidence }];
+  });
 }
 
 /** From the first moment that a handler came to a wait until the first that any went past it. */
