@@ -48,6 +48,7 @@ describe('a run of a worker that fails with something to undo', () => {
     const entries = await ended(run);
     expect(entries.slice(2)).toMatchObject([
       { run: { kind: 'stopping', outcome: { kind: 'failed', error: refused.error } } },
+      { run: { kind: 'started' } },
       { step: { id: idOf('a'), attempt: 1, status: 'completed' } },
       { run: { kind: 'failed', error: refused.error } },
     ]);
