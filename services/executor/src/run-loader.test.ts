@@ -1,6 +1,7 @@
 import { expect, test } from '@jest/globals';
 import { IronflowError } from '@ironflow/errors';
 import { JournalUnreadableError } from '@ironflow/jetstream';
+import type { StoredJournalMessage } from '@ironflow/jetstream';
 import type { RunState } from '@ironflow/database';
 import { loadRuns } from './run-loader.js';
 import type { RunLoaderOptions } from './run-loader.js';
@@ -60,4 +61,42 @@ test.each([
   const loaded = await load();
   expect(loaded[7]).toEqual({ kind: 'unreadable', reason: failure.message, retryDelayMs });
   expect(loaded.filter(({ kind }) => kind === 'loaded')).toHaveLength(99);
+});
+
+test('a tail that was trimmed while it was read is not taken for the end of the run', async () => {
+  // Postgres was at 1 when it was read; it took 2 and 3, and both were trimmed, before the journal was read after 1.
+  const positions = [1, 3];
+  const last = { sequence: 3, messageId: 'm', message: { prev: 2 } } as StoredJournalMessage;
+  const loaded = await loadRuns(
+    {
+      store: {
+        loadRuns: async (runIds) => {
+          const journalSeq = positions.shift()!;
+          return new Map(runIds.map((runId) => [runId, { runId, journalSeq } as RunState]));
+        },
+      },
+      journal: { last: async () => last, after: async () => [] },
+    },
+    activations.slice(0, 1),
+  );
+  expect(loaded).toMatchObject([{ kind: 'loaded', state: { journalSeq: 3 }, tail: { lastSequence: 3 } }]);
+});
+
+test('a branch at the end of a journal is read past, and costs one statement', async () => {
+  let statements = 0;
+  const branch = { sequence: 5, messageId: 'm', message: { prev: 4, entries: [] } } as StoredJournalMessage;
+  const loaded = await loadRuns(
+    {
+      store: {
+        loadRuns: async (runIds) => {
+          statements += 1;
+          return new Map(runIds.map((runId) => [runId, { runId, journalSeq: 1 } as RunState]));
+        },
+      },
+      journal: { last: async () => branch, after: async () => [branch] },
+    },
+    activations.slice(0, 1),
+  );
+  expect(loaded).toMatchObject([{ kind: 'loaded', tail: { messages: [{ sequence: 5 }] } }]);
+  expect(statements).toBe(2);
 });

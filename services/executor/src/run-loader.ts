@@ -44,7 +44,7 @@ export async function loadRuns(options: RunLoaderOptions, activations: Activatio
         const state = valueOf((await states).get(activation.runId)!);
         if (state === undefined) return { kind: 'unknown' };
         const seen = valueOf(await lasts[index]!);
-        return { kind: 'loaded', state, ...(await readTail(options, activation, state, seen)) };
+        return { kind: 'loaded', ...(await readWhole(options, activation, state, seen)) };
       } catch (error) {
         const retryDelayMs = isUnavailable(error) ? unavailableDelayMs : unreadableDelayMs;
         return { kind: 'unreadable', reason: messageOf(error), retryDelayMs };
@@ -77,6 +77,24 @@ async function loadStates(
     const first = await loadStates(store, runIds.slice(0, half));
     return new Map([...first, ...(await loadStates(store, runIds.slice(half)))]);
   }
+}
+
+/**
+ * A tail that does not go on from the position may have lost its beginning: what Postgres took meanwhile can be trimmed
+ * before it is read here. Then Postgres has moved on, and is read again; a branch leaves it where it was.
+ */
+async function readWhole(
+  options: RunLoaderOptions,
+  activation: Activation,
+  state: RunState,
+  seen: StoredJournalMessage | undefined,
+) {
+  const read = await readTail(options, activation, state, seen);
+  const goesOn = read.tail.messages.some(({ message }) => message.prev === state.journalSeq);
+  if (goesOn || read.tail.lastSequence <= state.journalSeq) return { state, ...read };
+  const now = (await options.store.loadRuns([activation.runId])).get(activation.runId);
+  if (now === undefined || now.journalSeq === state.journalSeq) return { state, ...read };
+  return { state: now, ...(await readTail(options, activation, now, undefined)) };
 }
 
 /** Both were read at once, so Postgres may be ahead of the tail that was seen: then the tail is read again. */
