@@ -55,6 +55,8 @@ interface Item {
   lease: Lease;
   activation: Activation;
   writer: Writer;
+  /** Its position is read no earlier. */
+  readAtMs: number;
 }
 
 const retryDelayMs = 500;
@@ -75,7 +77,8 @@ export function createIntake(given: IntakeOptions): Intake {
       return { kind: 'settled' };
     }
     try {
-      const item = { delivery, stop, lease, activation, writer: writerOf(options, delivery, restarts) };
+      const writer = writerOf(options, delivery, restarts);
+      const item = { delivery, stop, lease, activation, writer, readAtMs: options.now() };
       return admit(options, item, await batcher.add(activation));
     } catch (error) {
       return putOff(options, { delivery, lease }, { reason: messageOf(error), retryDelayMs });
@@ -149,7 +152,7 @@ function putOff(
 
 function activate(
   options: Ground,
-  { delivery, stop, lease, activation, writer }: Item,
+  { delivery, stop, lease, activation, writer, readAtMs }: Item,
   state: RunState,
   position: RunPosition,
   unrecordedCalls: number | undefined,
@@ -172,6 +175,7 @@ function activate(
     activatedAtMs,
     position,
     servedBefore: position.served,
+    positionAgeMs: () => options.now() - readAtMs,
     traceparent: state.traceparent,
     acceptedSequence: () => acceptedSequence(options.store, runId),
     isConnected: options.isConnected,

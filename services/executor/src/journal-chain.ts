@@ -31,6 +31,8 @@ export interface JournalChainOptions {
   position: Pick<RunPosition, 'prev' | 'lastSequence'>;
   /** `runs.served` as it was when the activation began. */
   servedBefore: number;
+  /** Since the position was read. */
+  positionAgeMs: () => number;
   traceparent: string | undefined;
   /** What Postgres has accepted last, asked when the stream has nothing of the run any more. */
   acceptedSequence: () => Promise<number>;
@@ -43,6 +45,8 @@ export interface JournalChainOptions {
   observe: (event: 'appended' | 'conflict' | 'full' | 'unanswered', durationMs: number) => void;
 }
 
+/** What another writer appended after the position was read can be taken by Postgres and trimmed in about that time. */
+const trimmableAfterMs = 500;
 const retryDelayMsMin = 50;
 const retryDelayMsMax = 1_000;
 
@@ -53,8 +57,9 @@ export function createJournalChain(options: JournalChainOptions): AppendToChain 
   let { prev, lastSequence } = options.position;
   let counter = 0;
   /**
-   * A stream that was wiped after Postgres had taken the first try takes the repetition too, since it expects nothing there:
-   * Postgres will drop that one, with all that would follow it.
+   * A stream that has nothing of the run takes an append that expects nothing, also when it was wiped after Postgres had taken
+   * the first try, or when another writer's entries were taken and trimmed: Postgres will drop this one, with all that
+   * would follow it.
    */
   const isBranch = async (sequence: number): Promise<boolean> => {
     const accepted = await options.acceptedSequence();
@@ -85,7 +90,9 @@ export function createJournalChain(options: JournalChainOptions): AppendToChain 
       switch (result.kind) {
         case 'appended':
           options.observe('appended', durationMs);
-          if (isRepeated && lastSequence === 0 && (await isBranch(result.sequence))) return 'restart';
+          if (lastSequence === 0 && (isRepeated || options.positionAgeMs() > trimmableAfterMs)) {
+            if (await isBranch(result.sequence)) return 'restart';
+          }
           prev = lastSequence = result.sequence;
           return 'appended';
         case 'superseded':

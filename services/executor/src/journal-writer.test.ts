@@ -13,6 +13,7 @@ interface Setup {
   acceptedSequence?: number;
   payloadBytesMax?: number;
   position?: { prev: number; lastSequence: number };
+  positionAgeMs?: number;
 }
 
 function setup(over: Setup = {}) {
@@ -49,6 +50,7 @@ function setup(over: Setup = {}) {
     activatedAtMs: 1,
     position: over.position ?? { prev: 7, lastSequence: 9 },
     servedBefore: 2,
+    positionAgeMs: () => over.positionAgeMs ?? 0,
     traceparent: undefined,
     acceptedSequence: async () => over.acceptedSequence ?? 0,
     isConnected: () => connected,
@@ -103,6 +105,18 @@ test('an append without an answer is repeated with the same counter, so that it 
   await answer({ kind: 'appended', sequence: 20 });
   expect(requests.map((request) => request.counter)).toEqual([1, 1, 1]);
   expect(await appended).toBe('appended');
+});
+
+test('a late append to a journal that has become empty asks Postgres whether it was another writer’s meanwhile', async () => {
+  const late = { position: { prev: 0, lastSequence: 0 }, positionAgeMs: 2_000 };
+  const overtaken = setup({ ...late, acceptedSequence: 15 });
+  const branch = overtaken.writer.append([step('a')]);
+  await overtaken.answer({ kind: 'appended', sequence: 20 });
+  expect(await branch).toBe('restart');
+  const alone = setup({ ...late, acceptedSequence: 0 });
+  const first = alone.writer.append([step('a')]);
+  await alone.answer({ kind: 'appended', sequence: 20 });
+  expect(await first).toBe('appended');
 });
 
 test('nothing is sent once the lease is over', async () => {

@@ -70,6 +70,7 @@ test('a tail that was trimmed while it was read is not taken for the end of the 
   const loaded = await loadRuns(
     {
       store: {
+        readClaimed: async () => new Map(),
         loadRuns: async (runIds) => {
           const journalSeq = positions.shift()!;
           return new Map(runIds.map((runId) => [runId, { runId, journalSeq } as RunState]));
@@ -84,10 +85,11 @@ test('a tail that was trimmed while it was read is not taken for the end of the 
 
 test('a branch at the end of a journal is read past, and costs one statement', async () => {
   let statements = 0;
-  const branch = { sequence: 5, messageId: 'm', message: { prev: 4, entries: [] } } as StoredJournalMessage;
+  const branch = { sequence: 5, messageId: 'm', message: { prev: 4, entries: [] } } as unknown as StoredJournalMessage;
   const loaded = await loadRuns(
     {
       store: {
+        readClaimed: async () => new Map(),
         loadRuns: async (runIds) => {
           statements += 1;
           return new Map(runIds.map((runId) => [runId, { runId, journalSeq: 1 } as RunState]));
