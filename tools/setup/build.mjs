@@ -11,7 +11,14 @@ const client = at('libs/database/src/generated/client.ts');
 if (!existsSync(client) || statSync(client).mtimeMs < statSync(model).mtimeMs) {
   run('npm', ['run', '--silent', 'generate', '--workspace', '@ironflow/database']);
 }
-const programs = ['tools/platform', 'tools/cli', 'tools/bench', 'tools/chaos', 'tools/examples/github-triage'];
+const programs = [
+  'tools/platform',
+  'tools/cli',
+  'tools/bench',
+  'tools/chaos',
+  'tools/simulation',
+  'tools/examples/github-triage',
+];
 run(process.execPath, [
   at('node_modules/typescript/bin/tsc'),
   '--build',

@@ -3,7 +3,6 @@
  * writer of journals. Any replica may be killed at any time: what it had is delivered again after one ack wait.
  */
 import { randomUUID } from 'node:crypto';
-import { messageOf } from '@ironflow/errors';
 import {
   createAuthenticator,
   createExecutorStore,
@@ -11,17 +10,14 @@ import {
   createTenantStore,
 } from '@ironflow/database';
 import type { Database, Secrets } from '@ironflow/database';
-import type { Delivery, JetStream } from '@ironflow/jetstream';
-import { parseSubject } from '@ironflow/schema';
+import type { JetStream } from '@ironflow/jetstream';
 import type { CircuitPolicy } from '@ironflow/schema';
 import type { Logger, Metrics, SpanRecorder, Stoppable } from '@ironflow/service';
-import type { ActiveRun } from './active-run.js';
+import { createActivationDriver } from './activation-driver.js';
 import { createCallAdmission } from './call-admission.js';
-import type { Driven } from './call-admission.js';
 import { createCircuitGate } from './circuit-gate.js';
 import { createExecutorMetrics } from './executor-metrics.js';
 import { createIntake } from './intake.js';
-import type { Intake, Taken } from './intake.js';
 import { createLeaseKeeper } from './lease.js';
 import type { TimeSource } from './lease.js';
 import { createPullLanes } from './pull-lanes.js';
@@ -29,10 +25,8 @@ import { createPullDriver } from './pull-driver.js';
 import { createPushCaller } from './push-call.js';
 import { createPushDriver } from './push-driver.js';
 import { createPushIntake } from './push-intake.js';
-import { runLogger } from './run-logger.js';
 import { createSettlement } from './settlement.js';
 import { createStopRequests } from './stop-requests.js';
-import type { StopRequest, StopRequests } from './stop-requests.js';
 import { createWorkerGateway } from './worker-gateway.js';
 import type { WorkerGateway } from './worker-gateway.js';
 
@@ -60,9 +54,6 @@ export interface Executor extends Stoppable {
 }
 
 const connectionsMax = 10_000;
-/** Restarts of one activation; each follows another writer's progress, so more than a few mean that something is broken. */
-const restartsMax = 20;
-const retryDelayMs = 1_000;
 const drainPollMs = 20;
 const processTime: TimeSource = { wallMs: Date.now, monotonicMs: () => performance.now() };
 
@@ -70,6 +61,7 @@ export function createExecutor(options: ExecutorOptions): Executor {
   const { jetstream, logger } = options;
   const parts = createParts(options);
   const { intake, leases, circuits, settlement, registry, caller, metrics, executor, stops } = parts;
+  const drive = createActivationDriver({ intake, stops, logger });
   const admission = createCallAdmission({ circuits, settlement });
   const drivePush = createPushDriver({
     ...parts,
@@ -81,15 +73,14 @@ export function createExecutor(options: ExecutorOptions): Executor {
   const push = createPushIntake({
     jetstream,
     concurrency: options.pushConcurrency,
-    drive: (delivery) => drive({ intake, stops, logger }, delivery, drivePush),
+    drive: (delivery) => drive(delivery, drivePush),
   });
   const pullLanes = createPullLanes({
     executor,
     jetstream,
     presence: jetstream.bucket('SYS_workers'),
     logger,
-    drive: (delivery, workers) =>
-      drive({ intake, stops, logger }, delivery, (run) => drivePull(run, workers)),
+    drive: (delivery, workers) => drive(delivery, (run) => drivePull(run, workers)),
   });
   const gateway = createWorkerGateway({
     executor,
@@ -174,44 +165,6 @@ function createParts(options: ExecutorOptions) {
       now,
     }),
   };
-}
-
-/** Takes a delivery and drives it until it is over, from the start again whenever another writer was there. Never rejects. */
-async function drive(
-  { intake, stops, logger }: { intake: Intake; stops: StopRequests; logger: Logger },
-  delivery: Delivery,
-  driveRun: (run: ActiveRun) => Promise<Driven>,
-): Promise<void> {
-  const parsed = parseSubject(delivery.subject);
-  const { stop, end } = stops.watch(parsed?.kind === 'activation' ? parsed.runId : '');
-  try {
-    await driveWatched({ intake, logger }, delivery, stop, driveRun);
-  } finally {
-    end();
-  }
-}
-
-async function driveWatched(
-  { intake, logger }: { intake: Intake; logger: Logger },
-  delivery: Delivery,
-  stop: StopRequest,
-  driveRun: (run: ActiveRun) => Promise<Driven>,
-): Promise<void> {
-  let taken: Taken = await intake.take(delivery, stop);
-  for (let restarts = 1; taken.kind === 'active'; restarts += 1) {
-    const { lease } = taken.run;
-    try {
-      if ((await driveRun(taken.run)) === 'over') return;
-    } catch (error) {
-      runLogger(logger, delivery).warn(
-        { reason: messageOf(error) },
-        'an activation cannot be driven now; it comes again',
-      );
-      return lease.handBack(retryDelayMs);
-    }
-    if (restarts > restartsMax) return lease.handBack(retryDelayMs);
-    taken = await intake.retake(delivery, stop, lease, restarts);
-  }
 }
 
 async function drained(isDrained: () => boolean, timeoutMs: number): Promise<void> {

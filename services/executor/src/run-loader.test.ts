@@ -70,7 +70,7 @@ test('a tail that was trimmed while it was read is not taken for the end of the 
   const loaded = await loadRuns(
     {
       store: {
-        readClaimed: async () => new Map(),
+        readClaimed: async () => [],
         loadRuns: async (runIds) => {
           const journalSeq = positions.shift()!;
           return new Map(runIds.map((runId) => [runId, { runId, journalSeq } as RunState]));
@@ -89,7 +89,7 @@ test('a branch at the end of a journal is read past, and costs one statement', a
   const loaded = await loadRuns(
     {
       store: {
-        readClaimed: async () => new Map(),
+        readClaimed: async () => [],
         loadRuns: async (runIds) => {
           statements += 1;
           return new Map(runIds.map((runId) => [runId, { runId, journalSeq: 1 } as RunState]));

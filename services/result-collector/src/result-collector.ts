@@ -10,7 +10,7 @@
  * C4 Nothing is applied from a stream that may have gone back before that was looked at (stream-recovery.ts).
  */
 import { createCollectorStore } from '@ironflow/database';
-import type { Database } from '@ironflow/database';
+import type { CollectorStore, Database } from '@ironflow/database';
 import type { JetStream, PullConsumer } from '@ironflow/jetstream';
 import { consumers } from '@ironflow/schema';
 import { systemClock } from '@ironflow/service';
@@ -26,6 +26,8 @@ import { createTrimmer } from './trimmer.js';
 export interface ResultCollectorOptions {
   jetstream: JetStream;
   database: Database;
+  /** What Postgres does for it; the database's own by default. */
+  store?: CollectorStore;
   logger: Logger;
   metrics: Metrics;
   spans: SpanRecorder;
@@ -121,7 +123,7 @@ export function createResultCollector(options: ResultCollectorOptions): ResultCo
 function createParts(options: ResultCollectorOptions, clock: Clock, stopping: AbortSignal) {
   const { jetstream, database, logger, spans } = options;
   const metrics = createCollectorMetrics(options.metrics);
-  const store = createCollectorStore(database);
+  const { store = createCollectorStore(database) } = options;
   const base = { store, metrics, logger, clock, stopping };
   const runnerOptions = {
     ...base,

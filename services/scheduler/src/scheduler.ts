@@ -3,7 +3,7 @@
  * the timers. Its parts find each other here and nowhere else.
  */
 import { createRegistryReader, createSchedulerStore, ensurePartitions } from '@ironflow/database';
-import type { Database } from '@ironflow/database';
+import type { Database, RegistryReader, SchedulerStore } from '@ironflow/database';
 import type { JetStream } from '@ironflow/jetstream';
 import { systemClock } from '@ironflow/service';
 import type { Clock, Logger, Metrics, SpanRecorder, Stoppable } from '@ironflow/service';
@@ -27,6 +27,9 @@ export interface SchedulerOptions {
   jetstream: JetStream;
   /** As the role that works across environments. */
   database: Database;
+  /** What Postgres does for it; the database's own by default. */
+  store?: SchedulerStore;
+  registries?: RegistryReader;
   logger: Logger;
   metrics: Metrics;
   spans: SpanRecorder;
@@ -82,8 +85,7 @@ function createParts({
   clock = systemClock,
   ...options
 }: SchedulerOptions) {
-  const store = createSchedulerStore(database);
-  const registries = createRegistryReader(database);
+  const { store = createSchedulerStore(database), registries = createRegistryReader(database) } = options;
   const metrics = createSchedulerMetrics(options.metrics);
   const base = { store, metrics, logger, clock };
   const recordPauses = createPauseSpans(spans);

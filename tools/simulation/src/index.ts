@@ -1,0 +1,2 @@
+export { simulate } from './simulation.js';
+export type { SimulationOptions, SimulationResult } from './simulation.js';
