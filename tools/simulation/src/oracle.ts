@@ -120,10 +120,12 @@ export class Oracle implements NatsObserver, PostgresObserver {
     const { process, runId, place, attempt, writer } = of;
     const by = `${writer.activation}, delivery ${writer.delivery}, of ${writer.executor}`;
     this.options.note(`${process} begins ${place} of ${shortly(runId)}, attempt ${attempt} (${by})`);
-    const [oldest] = this.deliveriesOf(executorOf(writer), writer);
+    const [oldest, namesake] = this.deliveriesOf(executorOf(writer), writer);
+    // With several of one name it is not known whose a record is.
+    const isOwn = (sequence: number): boolean =>
+      namesake === undefined && isOf(this.journal.get(sequence)!.writer, writer);
     const known = (this.recorded.get(keyOf(runId, place)) ?? []).filter(
-      ({ atMs, sequence }) =>
-        atMs < (oldest?.arrivedAtMs ?? 0) || isOf(this.journal.get(sequence)!.writer, writer),
+      ({ atMs, sequence }) => atMs < (oldest?.arrivedAtMs ?? 0) || isOwn(sequence),
     );
     const before = known.find(
       (record) => record.attempt >= attempt && this.isOnChain(runId, record.sequence),
