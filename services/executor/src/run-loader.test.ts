@@ -85,7 +85,11 @@ test('a tail that was trimmed while it was read is not taken for the end of the 
 
 test('a branch at the end of a journal is read past, and costs one statement', async () => {
   let statements = 0;
-  const branch = { sequence: 5, messageId: 'm', message: { prev: 4, entries: [] } } as unknown as StoredJournalMessage;
+  const branch = {
+    sequence: 5,
+    messageId: 'm',
+    message: { prev: 4, entries: [] },
+  } as unknown as StoredJournalMessage;
   const loaded = await loadRuns(
     {
       store: {
