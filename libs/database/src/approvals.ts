@@ -26,8 +26,9 @@ export type LinkOutcome =
   | { kind: 'ended' }
   | { kind: 'not_found' };
 
-/** `expired`: the step went on without one; `unknown`: the run has not asked for it. */
-export type DecisionOutcome = 'decided' | 'decided_before' | 'expired' | 'ended' | 'unknown' | 'not_found';
+/** `expired`: the step went on without one; `unknown`: the run has not asked for it; `id_reused`: for another signal of the run. */
+export type DecisionOutcome =
+  'decided' | 'decided_before' | 'expired' | 'ended' | 'unknown' | 'id_reused' | 'not_found';
 
 export interface ApprovalState {
   functionId: string;

@@ -4,7 +4,7 @@
  */
 import { createHash } from 'node:crypto';
 import { IronflowError } from '@ironflow/errors';
-import { parseSubject, subjects } from '@ironflow/schema';
+import { matchesEventPattern, parseSubject, subjects } from '@ironflow/schema';
 import type { Scope } from '@ironflow/schema';
 import type { Connection } from './connection.js';
 import type { Publisher } from './publisher.js';
@@ -38,10 +38,12 @@ export interface TopicsOptions {
 
 const getSubject = '$JS.API.STREAM.MSG.GET.PUBSUB';
 const noMessageFound = 10037;
+const streamNotFound = 10059;
 const decoder = new TextDecoder();
 
 export function createTopics({ connection, publisher, onNoStream }: TopicsOptions): Topics {
   const states = createStreamStates(connection);
+  const listeners = createListeners(connection);
   return {
     publish: async (scope, { topic, data, key }) => {
       const messageId = key === undefined ? {} : { messageId: messageIdOf(scope, topic, key) };
@@ -61,11 +63,56 @@ export function createTopics({ connection, publisher, onNoStream }: TopicsOption
       const { message, error } = JSON.parse(decoder.decode(reply.data)) as GetBody;
       if (message !== undefined) return read(message);
       if (error?.err_code === noMessageFound) return undefined;
+      if (error?.err_code === streamNotFound) onNoStream();
       throw unavailable(error?.description ?? 'no message');
     },
-    lastSequence: async () => (await states.stream('PUBSUB')).lastSequence,
-    onMessage: (scope, pattern, listener) =>
-      connection.listen(subjects.topicMessage(scope, pattern), () => listener()),
+    lastSequence: async () => {
+      try {
+        return (await states.stream('PUBSUB')).lastSequence;
+      } catch {
+        onNoStream();
+        throw unavailable('the stream does not answer');
+      }
+    },
+    onMessage: listeners.add,
+  };
+}
+
+interface Listener {
+  pattern: string;
+  listener: () => void;
+}
+
+/**
+ * One subscription an environment, however many listen there: the server sends a message whole for each, and a hundred times
+ * half a megabyte would cut this connection, which everybody shares.
+ */
+function createListeners(connection: Connection) {
+  const environments = new Map<string, { listeners: Set<Listener>; stop: () => void }>();
+  const listenTo = (scope: Scope) => {
+    const listeners = new Set<Listener>();
+    const stop = connection.listen(subjects.topicMessage(scope, '>'), ({ subject }) => {
+      const parsed = parseSubject(subject);
+      if (parsed?.kind !== 'topicMessage') return;
+      for (const { pattern, listener } of listeners) {
+        if (matchesEventPattern(pattern, parsed.topic)) listener();
+      }
+    });
+    return { listeners, stop: () => stop() };
+  };
+  return {
+    add: (scope: Scope, pattern: string, listener: () => void): (() => void) => {
+      const { environmentId } = scope;
+      const environment = environments.get(environmentId) ?? listenTo(scope);
+      environments.set(environmentId, environment);
+      const added = { pattern, listener };
+      environment.listeners.add(added);
+      return () => {
+        if (!environment.listeners.delete(added) || environment.listeners.size > 0) return;
+        environments.delete(environmentId);
+        environment.stop();
+      };
+    },
   };
 }
 

@@ -84,6 +84,8 @@ export interface Route {
 }
 
 const noQuery = z.strictObject({});
+/** Whoever passes a link on may add to it. */
+const anyQuery = z.looseObject({});
 const runParams = z.object({ id: uuidSchema });
 const eventParams = z.object({ id: uuidSchema });
 const functionParams = z.object({ id: functionIdSchema });
@@ -282,7 +284,14 @@ export const routes = {
     query: noQuery,
     body: decideBodySchema,
     answers: { 202: { description: 'kept until the run takes it', schema: decideAnswerSchema } },
-    errors: ['run_not_found', 'approval_not_found', 'run_ended', 'approval_decided', 'approval_expired'],
+    errors: [
+      'run_not_found',
+      'approval_not_found',
+      'run_ended',
+      'approval_decided',
+      'approval_expired',
+      'idempotency_key_reused',
+    ],
   },
   showApproval: {
     service: 'api',
@@ -291,7 +300,7 @@ export const routes = {
     summary: 'The page of a one-time link; it decides nothing',
     role: 'none',
     params: approvalParams,
-    query: noQuery,
+    query: anyQuery,
     answers: {},
     page: { statuses: approvalPages },
   },
@@ -302,7 +311,7 @@ export const routes = {
     summary: 'Decide by a one-time link, as its page does',
     role: 'none',
     params: approvalParams,
-    query: noQuery,
+    query: anyQuery,
     body: approvalFormSchema,
     answers: {},
     page: { statuses: approvalPages },

@@ -53,8 +53,8 @@ export function addApprovals(app: HttpApp, options: ApprovalsOptions): void {
   addPages(app, options);
 }
 
-/** Whoever has no key may ask: so few at once leave the database to those who have one. */
-const pagesUnderWayMax = 20;
+/** Whoever has no key may ask: so few at once leave most of the database's connections (10) to those who have one. */
+const pagesUnderWayMax = 3;
 const formBytesMax = 64 * 1024;
 
 function addPages(app: HttpApp, options: ApprovalsOptions): void {
@@ -127,6 +127,8 @@ const refusals: Record<Exclude<DecisionOutcome, 'decided'>, () => IronflowError>
       'the run has not asked for an approval of that name',
     ),
   ended: () => new IronflowError('conflict', 'run_ended', 'the run has ended'),
+  id_reused: () =>
+    new IronflowError('conflict', 'idempotency_key_reused', 'the id was used for something else of this run'),
   decided_before: () => new IronflowError('conflict', 'approval_decided', 'it has been decided before'),
   expired: () => new IronflowError('conflict', 'approval_expired', 'the run has gone on without a decision'),
 };

@@ -2,7 +2,7 @@
  * Messages of topics as server-sent events. What is heard says that there is something; what is sent is read from the stream.
  * 1. Messages are listened to before the place to begin at is read, so nothing falls in between.
  * 2. The first event says where the subscription begins: who connects again, goes on from there or from the last message.
- * 3. Nothing is read for a reader that does not read, and one that has not for a whole heartbeat is let go.
+ * 3. Nothing is read for a reader that does not read, and one that has read nothing for a whole heartbeat is let go.
  * 4. What was not heard costs at most one heartbeat. The key is checked again with each.
  * 5. Subscriptions are bounded, those of one environment among them.
  */
@@ -43,6 +43,8 @@ export interface TopicStreams extends Stoppable {
 }
 
 interface Subscription {
+  /** Once it is known of: whoever asked may have left by then. */
+  begin(): void;
   look(): void;
   end(): Promise<void>;
 }
@@ -83,6 +85,7 @@ export function createTopicStreams(options: TopicStreamsOptions): TopicStreams {
       const after = request.after ?? (await topics.lastSequence());
       subscription = createSubscription(options, { ...request, after }, release);
       subscriptions.add(subscription);
+      subscription.begin();
     } catch (error) {
       release();
       throw error;
@@ -167,14 +170,18 @@ function createSubscription(
     );
   }
 
-  response.once('close', () => void end());
-  response.on('drain', look);
-  if (response.closed || response.destroyed) void end();
-  else {
+  function begin(): void {
+    response.once('close', () => void end());
+    response.on('drain', () => {
+      wasFull = false;
+      look();
+    });
+    if (response.closed || response.destroyed) return void end();
     heartbeat = clock.setTimeout(beat, heartbeatMs);
     response.write(`event: subscribed\ndata: {"after":"${after}"}\n\n`);
   }
-  return { look, end };
+
+  return { begin, look, end };
 }
 
 /** The data is put in as it came: it is JSON on one line, since whoever published it wrote it so. */

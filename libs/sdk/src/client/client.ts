@@ -121,7 +121,8 @@ export interface Client {
     ): Promise<PublishAnswer>;
     /**
      * Messages of a topic, or of all that a pattern such as `orders.*` names, from now on, or those behind the message of an
-     * id (`after`) that are still kept. Connects again when it is cut off, and misses nothing meanwhile.
+     * id (`after`) that are still kept. Connects again when it is cut off, and goes on behind the last message it gave: what is
+     * no longer kept by then (7 days, or less when much is published) it does not give.
      */
     subscribe(
       pattern: string,

@@ -181,6 +181,7 @@ class Driver implements Activation {
         silent: () => this.over || (!this.undoing && (this.unseen > 0 || this.isStopping())),
       }),
       call: (step) => this.call(step),
+      reserve: (name) => this.occurrences.next(name),
       patched: (patchId) => this.patched(patchId),
       compensate: (step) => this.compensate(step),
       stepsLeft: () => limits.stepsPerRunMax - this.occurrences.size,
@@ -234,7 +235,7 @@ class Driver implements Activation {
   private call(step: StepWork): Promise<unknown> {
     this.refuseWithinStep(step.name);
     if (this.isClosed()) return new Promise(() => {});
-    const id = this.occurrences.next(step.name);
+    const id = ('id' in step ? step.id : undefined) ?? this.occurrences.next(step.name);
     const recorded = this.memo.byId.get(id);
     if (recorded !== undefined) this.mismatches.call(recorded, step.type);
     this.fatal = this.misfit(id, step.type, recorded);

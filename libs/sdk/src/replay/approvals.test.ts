@@ -108,3 +108,36 @@ test('a function cannot wait for a decision as for a signal of its own', async (
     error: { message: expect.stringContaining('must not begin with "ironflow."') },
   });
 });
+
+test('an approval has the id of its wait, whatever else has its name and whoever is asked first', async () => {
+  const memory = newRun();
+  let release = () => {};
+  const slow = new Promise<void>((resolve) => (release = resolve));
+  const definition = define(async ({ step }) => {
+    await step.run('manager', () => 1);
+    const first = step.approve('manager', { request: () => slow });
+    const second = step.approve('manager', { request: () => release() });
+    return Promise.all([first, second]);
+  });
+  expect(await activate({ run: memory, definition, mode: 'pull' })).toEqual({ kind: 'yielded' });
+  const waiting = memory.records.filter(({ type }) => type === 'wait_for_signal');
+  expect(memory.asked).toEqual(['manager:1', 'manager:2']);
+  for (const { id, ...record } of waiting) {
+    expect(record).toMatchObject({ awaited: { signal: `ironflow.approval:${id}` } });
+  }
+  expect(waiting.map(({ id }) => id).sort()).toEqual(['manager:1', 'manager:2']);
+});
+
+test('what sending a link throws is what is recorded, also when its fields are read-only', async () => {
+  const memory = newRun();
+  const request: ApproveOptions['request'] = ({ url, attempt }) => {
+    throw new DOMException(attempt === 1 ? 'The operation timed out' : `lost on ${url}`, 'TimeoutError');
+  };
+  await drive({ run: memory, definition: asking({ request }) });
+  const errors = memory.records.flatMap((record) => ('error' in record ? [record.error] : []));
+  expect(errors[0]).toMatchObject({ name: 'TimeoutError', message: 'The operation timed out' });
+  expect(errors[1]).toMatchObject({
+    name: 'TimeoutError',
+    message: 'lost on https://ironflow.example/v1/approvals/ifa_…',
+  });
+});

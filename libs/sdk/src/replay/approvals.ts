@@ -9,7 +9,6 @@ import type { RetryPolicy } from '@ironflow/retry-policy';
 import { ConfigurationError } from '../configuration-error.js';
 import type { ApprovalDecision, ApproveOptions, StepContext, StepTools } from '../step-tools.js';
 import type { StepWork } from './attempt.js';
-import { Occurrences } from './occurrences.js';
 import { unlessRefused } from './platform-calls.js';
 import type { PlatformCalls } from './platform-calls.js';
 import { checkName } from './step-name.js';
@@ -17,6 +16,8 @@ import type { WaitSteps } from './wait-steps.js';
 
 interface ApproveWith {
   call: (step: StepWork) => Promise<unknown>;
+  /** The id of the next step of that name, whenever it is called. */
+  reserve: (name: string) => string;
   waits: () => WaitSteps;
   platform: PlatformCalls;
   runId: string;
@@ -25,15 +26,15 @@ interface ApproveWith {
 }
 
 export function createApprove(options: ApproveWith): StepTools['approve'] {
-  const approvals = new Occurrences();
   return (name, given = {}) => {
     checkName(`${name}:request`);
     const { request, timeout } = given;
     if (request !== undefined && typeof request !== 'function') {
       throw new ConfigurationError(`step "${name}": request: must be a function`, 'request');
     }
+    // The wait's own id, though the request comes before it: whoever decides means the step that the timeline shows.
+    const approval = options.reserve(name);
     // Before anything is asked: what is wrong with the wait is refused at once.
-    const approval = approvals.next(name);
     if (Buffer.byteLength(approval) > approvalNameBytesMax) {
       const rule = `a step.approve's name is at most ${approvalNameBytesMax} bytes, with the prefixes of its branches`;
       throw new ConfigurationError(`${rule}: "${name.slice(0, 64)}…"`);
@@ -70,7 +71,12 @@ function withoutLink(thrown: unknown, url: string): unknown {
   const token = url.slice(url.lastIndexOf('/') + 1);
   const hidden = (text: string) => text.replaceAll(token, 'ifa_…');
   if (!(thrown instanceof Error)) return new Error(hidden(messageOf(thrown)));
-  if (typeof thrown.stack === 'string') thrown.stack = hidden(thrown.stack);
-  thrown.message = hidden(thrown.message);
-  return thrown;
+  const stack = thrown.stack ?? '';
+  if (![thrown.message, stack].some((text) => text.includes(token))) return thrown;
+  // Its fields may be read-only, as those of a DOMException are. What it inherits says whether it may be retried.
+  return Object.create(thrown, {
+    name: { value: thrown.name },
+    message: { value: hidden(thrown.message) },
+    stack: { value: hidden(stack) },
+  });
 }

@@ -33,6 +33,8 @@ interface StepAttempts {
 export interface PendingStep {
   type: 'sleep' | 'wait_for_event' | 'wait_for_signal';
   name: string;
+  /** Reserved for it before it is called. */
+  id?: string;
   /** The record of its beginning, or of its end if its time has passed: then it takes the next place. */
   record(id: string, takePlace: () => number): StepRecord;
 }

@@ -41,6 +41,7 @@ interface ContextOptions {
   logger: Logger;
   platform: PlatformCalls;
   call: (step: StepWork) => Promise<unknown>;
+  reserve: (name: string) => string;
   patched: (id: string) => Promise<boolean>;
   compensate: (step: RunStep) => Promise<void>;
   /** How many steps the run may still have. */
@@ -88,6 +89,7 @@ function onFirstUse<T>(create: () => T): () => T {
 
 function createSingleTools(options: {
   call: (step: StepWork) => Promise<unknown>;
+  reserve: (name: string) => string;
   patched: (id: string) => Promise<boolean>;
   compensate: (step: RunStep) => Promise<void>;
   policy: RetryPolicy;

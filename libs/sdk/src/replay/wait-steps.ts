@@ -85,7 +85,7 @@ export function createWaitSteps(options: WaitStepsOptions): WaitSteps {
     },
     approval: (name, { approval, timeout }) => {
       const awaited = { kind: 'signal' as const, signal: approvalSignal(approval) };
-      return pending({ type: 'wait_for_signal', name, awaited }, timeout);
+      return { ...pending({ type: 'wait_for_signal', name, awaited }, timeout), id: approval };
     },
     invoke: (name, given) => {
       const target = targetOf(name, given);

@@ -41,13 +41,15 @@ as $$
 declare
   environment uuid := public.current_environment();
   run_status text;
+  name_of_id text;
 begin
   select status into run_status from public.runs where environment_id = environment and id = given_run for update;
   if run_status is null then
     return 'not_found';
   end if;
-  if exists (select from public.signals where run_id = given_run and id = given_id) then
-    return 'decided';
+  select name into name_of_id from public.signals where run_id = given_run and id = given_id;
+  if name_of_id is not null then
+    return case name_of_id when given_signal then 'decided' else 'id_reused' end;
   end if;
   if run_status not in ('queued', 'running', 'waiting', 'waiting_for_worker') then
     return 'ended';
