@@ -175,3 +175,23 @@ test('the token of a link is kept nowhere, and in no log', async () => {
   expect(Buffer.from(kept[0]!.tokenHash).toString('latin1')).not.toContain(token);
   expect(JSON.stringify(await decisions(runId))).not.toContain(token);
 });
+
+test('an id decides one thing: sent again it changes nothing, and it is refused for another of the run', async () => {
+  const { runId } = await newRun();
+  for (const name of ['manager', 'boss']) await wait(runId, name);
+  const id = newId();
+  expect(await decideByKey(runId, { id, name: 'manager', approved: true })).toMatchObject({ status: 202 });
+  expect(await decideByKey(runId, { id, name: 'manager', approved: true })).toMatchObject({ status: 202 });
+  expect(await decideByKey(runId, { id, name: 'boss', approved: true })).toMatchObject({
+    status: 409,
+    body: { error: { code: 'idempotency_key_reused' } },
+  });
+  expect(await decisions(runId)).toHaveLength(1);
+});
+
+test('a link that was passed on with additions still leads to its page', async () => {
+  const { runId } = await newRun();
+  const path = await link(runId);
+  expect((await page(`${path}?utm_source=mail`)).status).toBe(200);
+  expect((await page(`${path}?fbclid=1`, { decision: 'approve' })).status).toBe(200);
+});
