@@ -163,7 +163,8 @@ interface RegistryRow {
   archived: [string, string, string][];
 }
 
-// One statement, hence one snapshot: version and content belong together.
+// One statement, hence one snapshot: version and content belong together. Nothing that was accepted for a function waits for a
+// day to be routed.
 const readStatement: Statement = {
   name: 'read_registry',
   text: `select e.registry_version,
@@ -173,7 +174,7 @@ const readStatement: Statement = {
         floor(extract(epoch from registered_at) * 1000)))
         from functions where environment_id = e.id and status = 'active'), '[]') as functions,
       coalesce((select json_agg(json_build_array(id, app_id, hash))
-        from functions where environment_id = e.id and status = 'archived'), '[]') as archived
+        from functions where environment_id = e.id and archived_at > now() - interval '1 day'), '[]') as archived
     from environments e where e.id = $1`,
 };
 const lockStatement: Statement = {

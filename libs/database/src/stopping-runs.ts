@@ -70,8 +70,9 @@ export async function endStopped(
   return new Map(rows.map((row) => [row.id, row.awaited_by ?? []]));
 }
 
-export const hasCompensations = `exists (
-        select from steps where steps.run_id = runs.id and steps.type = 'compensate')`;
+// An index lookup for each run, whatever the planner thinks: as a join it could read all of steps.
+export const hasCompensations = `(
+        select true from steps where steps.run_id = runs.id and steps.type = 'compensate' limit 1) is not null`;
 
 // One that runs, as far as is known, may be with a worker that only leaves: it is left alone for longer than a delivery
 // goes without a sign of life.
@@ -81,7 +82,7 @@ const stoppingStatement: Statement = {
     where id = any($1::uuid[]) and id >= $2 and id <= $3 and stop_requested_at is not null
       and (status in ('queued', 'waiting', 'waiting_for_worker')
         or status = 'running' and stop_requested_at < now() - interval '15 seconds')
-      and not ${hasCompensations}`,
+      and not (${hasCompensations})`,
 };
 
 // From status to status there is an index of the environment's runs, whatever has ended.

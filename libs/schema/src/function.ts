@@ -144,6 +144,6 @@ export interface Registry {
   version: number;
   apps: ReadonlyMap<string, RegisteredApp>;
   functions: ReadonlyMap<string, RegisteredFunction>;
-  /** None of them starts a run; what was for one of them alone is told so. */
+  /** Within the last day; none of them starts a run, and what was for one of them alone is told so. */
   archived: ReadonlyMap<string, ArchivedFunction>;
 }

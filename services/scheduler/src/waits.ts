@@ -52,6 +52,8 @@ const triggersPageMax = 20;
 const matchingBytesMax = 32 * 1024 * 1024;
 const lookingBackMax = 4;
 const sweepPagesMax = 20;
+/** What one sweep takes for events; it goes on with the rest the next time. */
+const sweepMatchMs = 2_000;
 /** How long tenants' conditions may keep everything else waiting. */
 const turnMs = 10;
 
@@ -63,6 +65,8 @@ export function createWaits(options: WaitsOptions): Waits {
   const lookBacks = createLookBacks(options, apply, missed);
   let matching = Promise.resolve();
   let matchingBytes = 0;
+  /** Where the sweep goes on: those that have to be asked again and again keep it from no other. */
+  let matchedUpTo: string | undefined;
 
   const lookAll = async (runIds: readonly string[]): Promise<void> => {
     const waits = await store.waitsOf([...new Set(runIds)]);
@@ -105,13 +109,13 @@ export function createWaits(options: WaitsOptions): Waits {
         for (let from = 0; from < runIds.length; from += looksPageMax) {
           await lookAll(runIds.slice(from, from + looksPageMax)).catch(missed);
         }
-        let after: string | undefined;
-        for (let page = 0; page < sweepPagesMax; page += 1) {
-          const events = await store.eventsToMatch({ olderThanMs, after, limit: eventsPageMax });
+        const endsAtMs = performance.now() + sweepMatchMs;
+        while (performance.now() < endsAtMs) {
+          const events = await store.eventsToMatch({ olderThanMs, after: matchedUpTo, limit: eventsPageMax });
           found += events.length;
           for (const event of events) await matchOne(event);
-          if (events.length < eventsPageMax) break;
-          after = events.at(-1)!.id;
+          matchedUpTo = events.length < eventsPageMax ? undefined : events.at(-1)!.id;
+          if (matchedUpTo === undefined) break;
         }
       } catch (error) {
         missed(error);
@@ -128,7 +132,7 @@ export function createWaits(options: WaitsOptions): Waits {
 
 function createLookBacks(options: WaitsOptions, apply: Apply, missed: (error: unknown) => void) {
   const queued = new Map<string, OpenWait[]>();
-  const underWay = new Map<string, Promise<void>>();
+  const underWay = new Map<string, { work: Promise<void>; steps: ReadonlySet<string> }>();
   let isStopped = false;
 
   const beginNext = (): void => {
@@ -142,23 +146,22 @@ function createLookBacks(options: WaitsOptions, apply: Apply, missed: (error: un
           underWay.delete(runId);
           beginNext();
         });
-      underWay.set(runId, work);
+      underWay.set(runId, { work, steps: new Set(waits.map(({ stepId }) => stepId)) });
     }
   };
   return {
-    /** Those of a run that is looking back already follow; the newest list of a run holds. */
+    /** New ones of a run that is looking back already follow; the newest list of a run holds. */
     begin: (waits: readonly OpenWait[]): void => {
-      const runIds = new Set(waits.map(({ runId }) => runId));
-      for (const runId of runIds)
-        queued.set(
-          runId,
-          waits.filter((wait) => wait.runId === runId),
-        );
+      for (const runId of new Set(waits.map((wait) => wait.runId))) {
+        const looking = underWay.get(runId)?.steps;
+        const rest = waits.filter((wait) => wait.runId === runId && looking?.has(wait.stepId) !== true);
+        if (rest.length > 0) queued.set(runId, rest);
+      }
       beginNext();
     },
     stop: async (): Promise<void> => {
       isStopped = true;
-      await Promise.all(underWay.values());
+      await Promise.all([...underWay.values()].map(({ work }) => work));
     },
   };
 }
