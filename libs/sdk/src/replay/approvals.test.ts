@@ -131,7 +131,9 @@ test('an approval has the id of its wait, whatever else has its name and whoever
 test('what sending a link throws is what is recorded, also when its fields are read-only', async () => {
   const memory = newRun();
   const request: ApproveOptions['request'] = ({ url, attempt }) => {
-    throw Object.freeze(new TypeError(attempt === 1 ? 'The operation timed out' : `lost on ${url}`));
+    const error = new TypeError(attempt === 1 ? 'The operation timed out' : `lost on ${url}`);
+    Object.freeze(error);
+    throw error;
   };
   await drive({ run: memory, definition: asking({ request }) });
   const errors = memory.records.flatMap((record) => ('error' in record ? [record.error] : []));
