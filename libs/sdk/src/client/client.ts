@@ -37,7 +37,14 @@ import { readPlatform } from '../environment.js';
 import type { PlatformOptions } from '../environment.js';
 import type { IronflowFunction } from '../function.js';
 import { cancelInPages, inPages } from './bulk.js';
-import type { CancelFilter, BulkOptions, BulkResult, ReplayFilter, RerunFilter } from './bulk.js';
+import type {
+  BulkOptions,
+  BulkResult,
+  CancelFilter,
+  DeadLetterFilter,
+  ReplayFilter,
+  RerunFilter,
+} from './bulk.js';
 import { createHttp } from './http.js';
 import { subscribe } from './subscribe.js';
 import { watchRun } from './watch.js';
@@ -145,6 +152,11 @@ export interface Client {
     get(letterId: string): Promise<DeadLetterDetail>;
     /** Repeats a failed run, or sends a message that could not be read to its stream again; once, however often it is asked. */
     replay(letterId: string): Promise<ReplayAnswer>;
+    /**
+     * Replays all that the filter finds and that were not replayed yet, at the rate that the platform allows. Asked again, it
+     * goes on with what is left.
+     */
+    replayAll(filter?: DeadLetterFilter, options?: Omit<BulkOptions, 'idempotencyKey'>): Promise<BulkResult>;
     /** Removes the letter; its run and its event stay. */
     discard(letterId: string): Promise<DiscardAnswer>;
   };
@@ -207,7 +219,8 @@ export function createClient(options: PlatformOptions = {}): Client {
         }),
       unpin: (runId) => http.json({ method: 'POST', path: `/v1/runs/${encodeURIComponent(runId)}/unpin` }),
       cancelAll: (filter, options) => cancelInPages(http, filter, options),
-      rerunAll: (filter, options) => inPages({ ...options, http, path: '/v1/runs/rerun', filter }),
+      rerunAll: (filter, { idempotencyKey = randomUUID(), ...options } = {}) =>
+        inPages({ ...options, idempotencyKey, http, path: '/v1/runs/rerun', filter }),
     },
     signal: async (runId, name, data) => {
       const body = jsonOf({ name, data, id: randomUUID() });
@@ -244,14 +257,17 @@ export function createClient(options: PlatformOptions = {}): Client {
       get: (letterId) => get(`/v1/dead-letters/${encodeURIComponent(letterId)}`),
       replay: (letterId) =>
         http.json({ method: 'POST', path: `/v1/dead-letters/${encodeURIComponent(letterId)}/replay` }),
+      replayAll: (filter = {}, options = {}) =>
+        inPages({ ...options, http, path: '/v1/dead-letters/replay', filter }),
       discard: (letterId) =>
         http.json({ method: 'DELETE', path: `/v1/dead-letters/${encodeURIComponent(letterId)}` }),
     },
     functions: {
       list: async () => (await get<{ functions: FunctionResource[] }>('/v1/functions')).functions,
-      replay: (functionId, filter, options) =>
+      replay: (functionId, filter, { idempotencyKey = randomUUID(), ...options } = {}) =>
         inPages({
           ...options,
+          idempotencyKey,
           http,
           path: `/v1/functions/${encodeURIComponent(functionId)}/replay`,
           filter,
