@@ -46,6 +46,7 @@ import type {
   RerunFilter,
 } from './bulk.js';
 import { createHttp } from './http.js';
+import type { Http } from './http.js';
 import { subscribe } from './subscribe.js';
 import { watchRun } from './watch.js';
 
@@ -196,8 +197,7 @@ export function createClient(options: PlatformOptions = {}): Client {
       ...(waitMs === undefined ? {} : { waitMs, query: { wait: `${waitMs}ms` } }),
     });
   };
-  const get = <Answer>(path: string, query: HttpQuery = {}) =>
-    http.json<Answer>({ method: 'GET', path, query });
+  const get = getFrom(http);
   return {
     emit: async (event, emitOptions = {}) =>
       post('/v1/events', isList(event) ? event.map(keyed) : keyed(event), emitOptions),
@@ -207,21 +207,7 @@ export function createClient(options: PlatformOptions = {}): Client {
       const body = { function: id, data, idempotencyKey, correlationId, causationId };
       return post('/v1/invocations', body, invokeOptions);
     },
-    runs: {
-      list: (query) => get('/v1/runs', query),
-      get: (runId) => get(`/v1/runs/${encodeURIComponent(runId)}`),
-      cancel: (runId) => http.json({ method: 'POST', path: `/v1/runs/${encodeURIComponent(runId)}/cancel` }),
-      rerun: async (runId, { idempotencyKey = randomUUID(), ...options } = {}) =>
-        http.json({
-          method: 'POST',
-          path: `/v1/runs/${encodeURIComponent(runId)}/rerun`,
-          body: jsonOf({ ...options, idempotencyKey }),
-        }),
-      unpin: (runId) => http.json({ method: 'POST', path: `/v1/runs/${encodeURIComponent(runId)}/unpin` }),
-      cancelAll: (filter, options) => cancelInPages(http, filter, options),
-      rerunAll: (filter, { idempotencyKey = randomUUID(), ...options } = {}) =>
-        inPages({ ...options, idempotencyKey, http, path: '/v1/runs/rerun', filter }),
-    },
+    runs: createRuns(http),
     signal: async (runId, name, data) => {
       const body = jsonOf({ name, data, id: randomUUID() });
       return http.json({ method: 'POST', path: `/v1/runs/${encodeURIComponent(runId)}/signals`, body });
@@ -252,16 +238,7 @@ export function createClient(options: PlatformOptions = {}): Client {
       list: (query) => get('/v1/events', query),
       get: (eventId) => get(`/v1/events/${encodeURIComponent(eventId)}`),
     },
-    deadLetters: {
-      list: (query) => get('/v1/dead-letters', query),
-      get: (letterId) => get(`/v1/dead-letters/${encodeURIComponent(letterId)}`),
-      replay: (letterId) =>
-        http.json({ method: 'POST', path: `/v1/dead-letters/${encodeURIComponent(letterId)}/replay` }),
-      replayAll: (filter = {}, options = {}) =>
-        inPages({ ...options, http, path: '/v1/dead-letters/replay', filter }),
-      discard: (letterId) =>
-        http.json({ method: 'DELETE', path: `/v1/dead-letters/${encodeURIComponent(letterId)}` }),
-    },
+    deadLetters: createDeadLetters(http),
     functions: {
       list: async () => (await get<{ functions: FunctionResource[] }>('/v1/functions')).functions,
       replay: (functionId, filter, { idempotencyKey = randomUUID(), ...options } = {}) =>
@@ -286,6 +263,43 @@ export function createClient(options: PlatformOptions = {}): Client {
     watch: (runId, { signal } = {}) => watchRun({ http, runId, signal }),
     identity: () => get('/v1/me'),
   };
+}
+
+function createRuns(http: Http): Client['runs'] {
+  const get = getFrom(http);
+  return {
+    list: (query) => get('/v1/runs', query),
+    get: (runId) => get(`/v1/runs/${encodeURIComponent(runId)}`),
+    cancel: (runId) => http.json({ method: 'POST', path: `/v1/runs/${encodeURIComponent(runId)}/cancel` }),
+    rerun: async (runId, { idempotencyKey = randomUUID(), ...options } = {}) =>
+      http.json({
+        method: 'POST',
+        path: `/v1/runs/${encodeURIComponent(runId)}/rerun`,
+        body: jsonOf({ ...options, idempotencyKey }),
+      }),
+    unpin: (runId) => http.json({ method: 'POST', path: `/v1/runs/${encodeURIComponent(runId)}/unpin` }),
+    cancelAll: (filter, options) => cancelInPages(http, filter, options),
+    rerunAll: (filter, { idempotencyKey = randomUUID(), ...options } = {}) =>
+      inPages({ ...options, idempotencyKey, http, path: '/v1/runs/rerun', filter }),
+  };
+}
+
+function createDeadLetters(http: Http): Client['deadLetters'] {
+  const get = getFrom(http);
+  return {
+    list: (query) => get('/v1/dead-letters', query),
+    get: (letterId) => get(`/v1/dead-letters/${encodeURIComponent(letterId)}`),
+    replay: (letterId) =>
+      http.json({ method: 'POST', path: `/v1/dead-letters/${encodeURIComponent(letterId)}/replay` }),
+    replayAll: (filter = {}, options = {}) =>
+      inPages({ ...options, http, path: '/v1/dead-letters/replay', filter }),
+    discard: (letterId) =>
+      http.json({ method: 'DELETE', path: `/v1/dead-letters/${encodeURIComponent(letterId)}` }),
+  };
+}
+
+function getFrom(http: Http) {
+  return <Answer>(path: string, query: HttpQuery = {}) => http.json<Answer>({ method: 'GET', path, query });
 }
 
 /** Once, and before anything is sent: what is no JSON now will not be on the next try. */
