@@ -113,7 +113,7 @@ async function count(
 }
 
 /** A filter that few rows of a long history fit reads all of it: the time between is to be given closer then. */
-async function briefly<T>(
+export async function briefly<T>(
   database: Database,
   environmentId: string,
   work: (transaction: Queryable) => Promise<T>,

@@ -1,7 +1,8 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
+import { deriveReplayEventId } from '@ironflow/schema';
 import type { DeadLetter } from '@ironflow/schema';
 import { stopSharedServers } from '@ironflow/testing';
-import { createPlatform, freshId, startRuns } from '../test/platform.js';
+import { createPlatform, freshId, newEvent, startRuns } from '../test/platform.js';
 import type { Platform } from '../test/platform.js';
 import { createApiStore, createCollectorStore, createIngestStore, createSchedulerStore } from './index.js';
 import type { ApiStore, CollectorStore, IngestStore, NewRun, RunProgress } from './index.js';
@@ -139,6 +140,63 @@ test('the first replay is kept, and nobody else’s counts', async () => {
   expect(await ingest.markReplayed(ours, letter.id)).toBe(replayedAtMs! - 3_600_000);
   expect(await ingest.deadLetterToReplay(ours, letter.id)).toMatchObject({
     replayedAtMs: replayedAtMs! - 3_600_000,
+  });
+});
+
+describe('letters to be replayed', () => {
+  const all = { limit: 10 };
+  const toReplay = async (environmentId: string, query = {}): Promise<string[]> =>
+    (await ingest.lettersToReplay(environmentId, { ...all, ...query })).items.map(({ id }) => id);
+  async function failedRuns(
+    count: number,
+    functionId: string,
+  ): Promise<{ runId: string; letterId: string }[]> {
+    const runs = await startRuns(platform, platform.ours.scope, count, { functionId });
+    const ended = { prev: 0, journalSeq: 1, steps: [], status: 'failed', startedAtMs: 1 } as const;
+    await collector.apply(runs.map(({ id, environmentId }) => ({ ...ended, runId: id, environmentId })));
+    const { rows } = await platform.admin.query<{ runId: string; letterId: string }>(
+      'select run_id as "runId", id as "letterId" from dead_letters where run_id = any($1) order by id desc',
+      [runs.map(({ id }) => id)],
+    );
+    return rows;
+  }
+
+  test('are found by reason, function and time, in pages, the newest first, in their environment only', async () => {
+    const message = letterOf({ id: freshId(1_000) });
+    await collector.storeDeadLetters([message, letterOf({ environmentId: theirs })]);
+    const shipped = (await failedRuns(2, 'ship')).map(({ letterId }) => letterId);
+    const billed = (await failedRuns(1, 'bill')).map(({ letterId }) => letterId);
+    expect((await toReplay(ours)).sort()).toEqual([...shipped, ...billed, message.id].sort());
+    expect(await toReplay(ours, { reason: 'run_failed', functionId: 'ship' })).toEqual(shipped);
+    expect(await toReplay(ours, { functionId: 'bill' })).toEqual(billed);
+    expect(await toReplay(ours, { reason: 'unreadable' })).toEqual([message.id]);
+    expect(await toReplay(ours, { to: new Date(2_000).toISOString() })).toEqual([message.id]);
+    const first = await ingest.lettersToReplay(ours, { limit: 1, functionId: 'ship' });
+    expect([first.items, first.nextCursor]).toEqual([[{ id: shipped[0] }], shipped[0]]);
+    expect(await toReplay(ours, { functionId: 'ship', cursor: first.nextCursor })).toEqual([shipped[1]]);
+    expect(await ingest.countLettersToReplay(ours, all)).toBe(4);
+    expect(await ingest.countLettersToReplay(ours, { limit: 2 })).toBe(2);
+    expect(await ingest.countLettersToReplay(ours, { ...all, functionId: 'ship' })).toBe(2);
+    expect(await ingest.countLettersToReplay(theirs, all)).toBe(1);
+  });
+
+  test('are not those that were, but the ones whose replay was cut off', async () => {
+    const message = letterOf();
+    await collector.storeDeadLetters([message]);
+    const [done, cutOff, old] = await failedRuns(3, 'ship');
+    for (const id of [message.id, done!.letterId, cutOff!.letterId, old!.letterId]) {
+      const replayedAtMs = (await ingest.markReplayed(ours, id))!;
+      if (id !== done!.letterId) continue;
+      const eventId = deriveReplayEventId({ environmentId: ours, letterId: id, replayedAtMs });
+      const repeats = { id: eventId, functionId: 'ship', rerunOf: done!.runId };
+      await ingest.storeEvents(ours, [newEvent(repeats)]);
+    }
+    await platform.admin.query(
+      "update dead_letters set replayed_at = replayed_at - interval '11 minutes' where id = $1",
+      [old!.letterId],
+    );
+    expect(await toReplay(ours)).toEqual([cutOff!.letterId]);
+    expect(await ingest.countLettersToReplay(ours, all)).toBe(1);
   });
 });
 

@@ -4,6 +4,7 @@ export type { ApprovalState, ApprovalStore, DecisionOutcome, FoundApproval } fro
 export type { ApiStore } from './api.js';
 export { createAuthenticator } from './authentication.js';
 export type { Authenticator, AuthenticatorOptions, Principal } from './authentication.js';
+export type { FoundLetter } from './bulk-replays.js';
 export type { EventToReplay, FoundRun } from './bulk-reruns.js';
 export { claimFor, runStep } from './claimed-outputs.js';
 export type { ClaimKey, OutputToClaim } from './claimed-outputs.js';

@@ -16,6 +16,8 @@ import { deadLetterToReplay, markReplayed, storeDeadLetters } from './dead-lette
 import type { DeadLetterToReplay } from './dead-letters.js';
 import { createScopeReader } from './environment-scope.js';
 import { boundsOf, windowsAround } from './id-windows.js';
+import { countLettersToReplay, lettersToReplay } from './bulk-replays.js';
+import type { FoundLetter, LettersToReplayQuery } from './bulk-replays.js';
 import { countEventsToReplay, countRunsToRepeat, eventsToReplay, runsToRepeat } from './bulk-reruns.js';
 import type { EventsToReplayQuery, EventToReplay, FoundRun, Page, RunsToRepeatQuery } from './bulk-reruns.js';
 import { readRunToRepeat } from './reruns.js';
@@ -68,6 +70,9 @@ export interface IngestStore {
   /** Up to the limit of the query. */
   countRunsToRepeat(environmentId: string, query: RunsToRepeatQuery): Promise<number>;
   countEventsToReplay(environmentId: string, query: EventsToReplayQuery): Promise<number>;
+  /** The newest first. */
+  lettersToReplay(environmentId: string, query: LettersToReplayQuery): Promise<Page<FoundLetter>>;
+  countLettersToReplay(environmentId: string, query: LettersToReplayQuery): Promise<number>;
   /** In the order asked for; outputs are JSON text. */
   eventRuns(environmentId: string, eventIds: readonly string[]): Promise<EventRuns[]>;
   /** `undefined` when there is no environment of that id. What was found is kept. */
@@ -88,6 +93,8 @@ export function createIngestStore(database: Database): IngestStore {
     eventsToReplay: (environmentId, query) => eventsToReplay(database, environmentId, query),
     countRunsToRepeat: (environmentId, query) => countRunsToRepeat(database, environmentId, query),
     countEventsToReplay: (environmentId, query) => countEventsToReplay(database, environmentId, query),
+    lettersToReplay: (environmentId, query) => lettersToReplay(database, environmentId, query),
+    countLettersToReplay: (environmentId, query) => countLettersToReplay(database, environmentId, query),
     eventRuns: (environmentId, eventIds) =>
       database.inEnvironment(environmentId, (transaction) =>
         readEventRuns(transaction, environmentId, eventIds),

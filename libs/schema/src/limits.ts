@@ -40,7 +40,7 @@ export const limits = {
   errorMessageBytesMax: 8 * 1024,
   pageSizeMax: 200,
   waitSecondsMax: 60,
-  /** Runs repeated or events replayed by one request, and in a second by one environment: what it does now goes on beside. */
+  /** Runs repeated, events or dead letters replayed by one request, and in a second by one environment: what it does now goes on beside. */
   bulkEventsPerRequestMax: 100,
   /** Runs asked to stop by one request. */
   bulkCancelMax: 500,

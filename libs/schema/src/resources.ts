@@ -403,13 +403,26 @@ export const replayEventsBodySchema = z.strictObject({
 });
 export type ReplayEventsBody = z.infer<typeof replayEventsBodySchema>;
 
+export const replayLettersBodySchema = z.strictObject({
+  reason: z.enum(storedLetterReasons).optional(),
+  function: functionIdSchema.optional().describe('of the runs that failed; other letters have none'),
+  from: bulkBody.from,
+  to: bulkBody.to,
+  dryRun: bulkBody.dryRun,
+  limit: bulkBody.limit,
+  cursor: bulkBody.cursor,
+});
+export type ReplayLettersBody = z.infer<typeof replayLettersBodySchema>;
+
 export const bulkAnswerSchema = z.object({
-  count: z.number().int().describe('of runs that were started, or would be'),
+  count: z.number().int().describe('of runs that were started or letters that were replayed, or would be'),
   skipped: z
     .number()
     .int()
     .optional()
-    .describe('runs whose function is not registered any more, or whose event is not kept any more'),
+    .describe(
+      'runs whose function is not registered any more, or whose event is not kept any more; letters that cannot be replayed',
+    ),
   nextCursor: z.string().optional().describe('there are more: ask again with this `cursor`'),
 });
 export type BulkAnswer = z.infer<typeof bulkAnswerSchema>;

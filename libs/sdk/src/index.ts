@@ -44,7 +44,14 @@ export { createWorker } from './worker/worker.js';
 export type { StopResult, Worker, WorkerOptions } from './worker/worker.js';
 export { createClient } from './client/client.js';
 export type { Client, InvokeArguments, InvokeOptions, RerunOptions, WaitOptions } from './client/client.js';
-export type { BulkOptions, BulkResult, CancelFilter, ReplayFilter, RerunFilter } from './client/bulk.js';
+export type {
+  BulkOptions,
+  BulkResult,
+  CancelFilter,
+  DeadLetterFilter,
+  ReplayFilter,
+  RerunFilter,
+} from './client/bulk.js';
 export { IronflowApiError } from './client/api-error.js';
 export type { AppOptions } from './app.js';
 export type { PlatformOptions } from './environment.js';

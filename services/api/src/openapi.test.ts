@@ -68,6 +68,8 @@ test('a rerun needs no body, and what is done at a rate may be refused for it', 
   expect(bulk.responses).toHaveProperty('429');
   const replay = description.paths['/v1/dead-letters/{id}/replay']!['post']!;
   expect(replay.responses).toHaveProperty('409');
+  const replays = description.paths['/v1/dead-letters/replay']!['post']!;
+  expect(Object.keys(replays.responses)).toEqual(expect.arrayContaining(['200', '202', '429']));
 });
 
 test('every reference leads somewhere', () => {

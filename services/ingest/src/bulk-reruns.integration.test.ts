@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
 import { createCollectorStore } from '@ironflow/database';
-import { limits } from '@ironflow/schema';
-import type { Scope, StoredEvent } from '@ironflow/schema';
+import { limits, subjects } from '@ironflow/schema';
+import type { DeadLetter, Scope, StoredEvent } from '@ironflow/schema';
 import { systemClock } from '@ironflow/service';
 import { eventually } from '@ironflow/testing';
 import { newId, registerHello, route, startIngestUnderTest } from './testing/ingest-under-test.js';
@@ -163,5 +163,80 @@ describe('stored events', () => {
     expect((await replay({}, { key })).body).toEqual({ count: 0, skipped: 0 });
     const reserved = await replay({ event: 'ironflow.invoke.hello' });
     expect(reserved).toMatchObject({ status: 400, body: { error: { field: 'event' } } });
+  });
+});
+
+describe('dead letters that a filter finds', () => {
+  const replay = (body: object, options?: PostOptions) => post('/v1/dead-letters/replay', body, options);
+  const marked = (where: object) =>
+    under.platform.prisma.deadLetter.count({ where: { ...where, replayedAt: { not: null } } });
+  beforeEach(() => under.platform.prisma.deadLetter.deleteMany());
+
+  async function messageLetter(subject: string, payload = ''): Promise<string> {
+    const id = newId();
+    const { environmentId } = scope;
+    const letter: DeadLetter = { id, environmentId, subject, payload, ...unreadable };
+    await createCollectorStore(under.platform).storeDeadLetters([letter]);
+    return id;
+  }
+  const unreadable = { reason: 'unreadable', detail: 'd', occurredAtMs: 1 } as const;
+
+  test('are only counted in a dry run, and then replayed page by page, each once, and marked', async () => {
+    const runIds = await failedRuns(3);
+    const ofRuns = { runId: { in: runIds } };
+    expect(await replay({ dryRun: true })).toMatchObject({ status: 200, body: { count: 3 } });
+    expect([await marked(ofRuns), await repeatsOf(runIds)]).toEqual([0, []]);
+    const first = await replay({ limit: 2 });
+    expect(first).toMatchObject({ status: 202, body: { count: 2, skipped: 0 } });
+    expect(await marked(ofRuns)).toBe(2);
+    expect(await replay({})).toMatchObject({ status: 429, body: { error: { code: 'bulk_rate_exceeded' } } });
+    expect((await rerun({})).status).toBe(429);
+    nowMs += 1_000;
+    expect((await replay({ limit: 2, cursor: first.body.nextCursor })).body).toEqual({
+      count: 1,
+      skipped: 0,
+    });
+    nowMs += 1_000;
+    expect((await replay({})).body).toEqual({ count: 0, skipped: 0 });
+    expect((await replay({ dryRun: true })).body).toEqual({ count: 0 });
+    expect(await marked(ofRuns)).toBe(3);
+    expect((await repeatsOf(runIds)).sort()).toEqual([...runIds].sort());
+  });
+
+  test('are skipped when they cannot be replayed, which is said, and are not marked', async () => {
+    const [gone, kept] = await failedRuns(2);
+    await under.platform.prisma.run.update({ where: { id: gone! }, data: { functionId: 'gone' } });
+    const ofEvent = await messageLetter(subjects.event(scope, 'order.placed'));
+    const message = { id: newId(), environmentId: scope.environmentId, name: 'order.placed', data: '1' };
+    const text = Buffer.from(JSON.stringify({ ...message, source: 'nats' })).toString('base64');
+    const readable = await messageLetter(subjects.ingest(scope, 'order.placed'), text);
+    expect((await replay({})).body).toEqual({ count: 2, skipped: 2 });
+    expect(await marked({ OR: [{ runId: gone! }, { id: ofEvent }] })).toBe(0);
+    expect(await marked({ OR: [{ runId: kept! }, { id: readable }] })).toBe(2);
+    expect(await repeatsOf([gone!, kept!])).toEqual([kept]);
+    await eventually(() => expect(published.map(({ id }) => id)).toContain(message.id));
+  });
+
+  test('are those of a reason and of a function', async () => {
+    const [hello, other] = await failedRuns(2);
+    await under.platform.prisma.run.update({ where: { id: other! }, data: { functionId: 'other' } });
+    await messageLetter(subjects.ingest(scope, 'order.placed'));
+    expect((await replay({ dryRun: true, reason: 'run_failed' })).body).toEqual({ count: 2 });
+    expect((await replay({ reason: 'run_failed', function: 'hello' })).body).toEqual({
+      count: 1,
+      skipped: 0,
+    });
+    expect(await marked({})).toBe(1);
+    expect(await repeatsOf([hello!, other!])).toEqual([hello]);
+  });
+
+  test('are those of one environment, for a developer, and asked for by what there is', async () => {
+    await failedRuns(1);
+    expect((await replay({}, { key: under.globex.apiKey })).body).toEqual({ count: 0, skipped: 0 });
+    const viewer = await under.addKey(scope, 'viewer');
+    expect((await replay({}, { key: viewer })).status).toBe(403);
+    const refused = { status: 400, body: { error: { field: 'reason' } } };
+    expect(await replay({ reason: 'bad' })).toMatchObject(refused);
+    expect(await marked({})).toBe(0);
   });
 });

@@ -1,31 +1,51 @@
 /**
- * Many runs repeated by a filter, and stored events given to one function: page by page, so that no request is unbounded,
- * and no faster than a rate, so that an environment cannot bury what it does now under what it did before.
+ * Many runs repeated by a filter, stored events given to one function, and dead letters replayed: page by page, so that no
+ * request is unbounded, and no faster than a rate, so that an environment cannot bury what it does now under what it did
+ * before.
  *
- * 1. A repeated page starts nothing twice: each event has a key that derives from the request's and from what it repeats.
+ * 1. A repeated page starts nothing twice: each event has a key that derives from the request's and from what it repeats,
+ *    and a letter is replayed once, whoever asks.
  * 2. Pages go from the newest to the oldest: what they start is never part of a later one.
  */
 import { createHash } from 'node:crypto';
-import type { EventToReplay, FoundRun, IngestStore } from '@ironflow/database';
+import type { EventToReplay, FoundLetter, FoundRun, IngestStore } from '@ironflow/database';
 import { IronflowError } from '@ironflow/errors';
 import { limits } from '@ironflow/schema';
-import type { BulkAnswer, EventSource, ReplayEventsBody, RerunRunsBody, Scope } from '@ironflow/schema';
+import type {
+  BulkAnswer,
+  EventSource,
+  ReplayEventsBody,
+  ReplayLettersBody,
+  RerunRunsBody,
+  Scope,
+} from '@ironflow/schema';
 import type { Clock } from '@ironflow/service';
 import { requireStorableText } from './emitted-event.js';
 import type { PreparedEvent } from './emitted-event.js';
 import type { Addressed, Emit } from './emission.js';
 import type { FunctionDirectory } from './function-directory.js';
+import type { Replay } from './replays.js';
 
 export interface BulkRerunsOptions {
-  store: Pick<IngestStore, 'runsToRepeat' | 'countRunsToRepeat' | 'eventsToReplay' | 'countEventsToReplay'>;
+  store: Pick<
+    IngestStore,
+    | 'runsToRepeat'
+    | 'countRunsToRepeat'
+    | 'eventsToReplay'
+    | 'countEventsToReplay'
+    | 'lettersToReplay'
+    | 'countLettersToReplay'
+  >;
   functions: FunctionDirectory;
   emit: Emit;
+  replay: Replay;
   clock: Clock;
 }
 
 export interface BulkReruns {
   rerunRuns(scope: Scope, body: RerunRunsBody): Promise<BulkAnswer>;
   replayEvents(scope: Scope, functionId: string, body: ReplayEventsBody): Promise<BulkAnswer>;
+  replayLetters(scope: Scope, body: ReplayLettersBody): Promise<BulkAnswer>;
 }
 
 type AddressedEvent = PreparedEvent & Addressed;
@@ -94,10 +114,40 @@ export function createBulkReruns(options: BulkRerunsOptions): BulkReruns {
         return { count: events.length, skipped: 0, ...cursorOf(nextCursor) };
       });
     },
+    replayLetters: async (scope, body) => {
+      const { environmentId } = scope;
+      const query = { ...pageOf(body), reason: body.reason, functionId: body.function };
+      if (body.dryRun) {
+        return pace(environmentId, 0, async () => ({
+          count: await store.countLettersToReplay(environmentId, countOf(query)),
+        }));
+      }
+      return pace(environmentId, query.limit, async () => {
+        const { items, nextCursor } = await store.lettersToReplay(environmentId, query);
+        const count = await replayEach(options.replay, scope, items);
+        return { count, skipped: items.length - count, ...cursorOf(nextCursor) };
+      });
+    },
   };
 }
 
-function pageOf({ limit, cursor, from, to }: RerunRunsBody | ReplayEventsBody) {
+/** One at a time, as if each had been asked for: the rate is no higher, and no more than one message is held. Answers how many. */
+async function replayEach(replay: Replay, scope: Scope, letters: readonly FoundLetter[]): Promise<number> {
+  let count = 0;
+  for (const { id: letterId } of letters) {
+    try {
+      await replay({ scope, letterId });
+      count += 1;
+    } catch (error) {
+      // This one cannot be replayed, or is gone; anything else stops the page, and what is left is found again.
+      const isOfLetter = error instanceof IronflowError && ['conflict', 'not_found'].includes(error.category);
+      if (!isOfLetter) throw error;
+    }
+  }
+  return count;
+}
+
+function pageOf({ limit, cursor, from, to }: RerunRunsBody | ReplayEventsBody | ReplayLettersBody) {
   return { limit, cursor, from, to };
 }
 

@@ -121,7 +121,7 @@ function addReplayDeadLetter(app: HttpApp, options: HttpRoutesOptions): void {
 
 function addBulkReruns(app: HttpApp, options: HttpRoutesOptions): void {
   const { bulk } = options;
-  const { rerunRuns, replayEvents } = routes;
+  const { rerunRuns, replayEvents, replayDeadLetters } = routes;
   app.post(
     rerunRuns.path,
     {
@@ -142,6 +142,17 @@ function addBulkReruns(app: HttpApp, options: HttpRoutesOptions): void {
     async (request, reply) => {
       const { scope } = principalOf(request);
       const answered = await bulk.replayEvents(scope, request.params.id, request.body);
+      return reply.code(request.body.dryRun ? 200 : 202).send(answered);
+    },
+  );
+  app.post(
+    replayDeadLetters.path,
+    {
+      schema: { querystring: replayDeadLetters.query, body: replayDeadLetters.body },
+      onRequest: enter(options, replayDeadLetters.role),
+    },
+    async (request, reply) => {
+      const answered = await bulk.replayLetters(principalOf(request).scope, request.body);
       return reply.code(request.body.dryRun ? 200 : 202).send(answered);
     },
   );

@@ -58,14 +58,15 @@ export function createIngest(options: IngestOptions): Ingest {
   const streamDoor = createStreamDoor({ jetstream, emit, store, metrics, logger, clock });
   const functions = createFunctionDirectory({ registry, clock });
   const rerun = createRerun({ store, functions, emit });
+  const replay = createReplay({ store, rerun, publisher: jetstream.publisher });
   addHttpRoutes(http.app, {
     authenticator: createAuthenticator(database, options.secrets),
     acceptance,
     functions,
     emit,
     rerun,
-    bulk: createBulkReruns({ store, functions, emit, clock }),
-    replay: createReplay({ store, rerun, publisher: jetstream.publisher }),
+    bulk: createBulkReruns({ store, functions, emit, replay, clock }),
+    replay,
     metrics,
   });
   // Requests that wait are answered with what is known, before the server waits for them to end.

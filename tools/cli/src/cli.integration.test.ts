@@ -250,8 +250,11 @@ describe('what works', () => {
   test('a run that failed leaves a letter, which is listed, shown, replayed and discarded', async () => {
     const failed = await run('invoke', 'broken', '--wait', '20s', '--json');
     const { id } = (JSON.parse(failed.out) as Emitted).runs[0]!;
-    type Letters = { deadLetters: { id: string; runId: string }[] };
+    type Letters = {
+      deadLetters: { id: string; runId: string; functionId: string; replayedAt?: string }[];
+    };
     const { deadLetters } = await json<Letters>('dlq', 'list', '--reason', 'run_failed');
+    const until = ['--to', new Date().toISOString()];
     const letter = deadLetters.find(({ runId }) => runId === id)!;
     expect((await run('dlq', 'list')).out).toMatch(
       new RegExp(`^LETTER +REASON +OF +OCCURRED +REPLAYED\\n(.*\\n)*${letter.id}  run_failed +broken `),
@@ -263,6 +266,13 @@ describe('what works', () => {
     expect(out).toMatch(/^replayed \S+\nrun {6}\S+$/);
     expect((await run('dlq', 'replay', letter.id)).out).toBe(out);
     expect(await json('dlq', 'replay', letter.id)).toMatchObject({ runId: out.split(' ').at(-1) });
+    const all = ['dlq', 'replay-all', '--reason', 'run_failed', '--function', 'broken'];
+    const left = deadLetters.filter((one) => one.functionId === 'broken' && one.replayedAt === undefined);
+    expect((await run(...all, ...until, '--dry-run')).out).toBe(
+      `${left.length - 1} letters would be replayed`,
+    );
+    expect((await run(...all, ...until)).out).toBe(`${left.length - 1} letters are replayed`);
+    expect(await json(...all, ...until)).toEqual({ count: 0, skipped: 0 });
     expect((await run('dlq', 'discard', letter.id)).out).toBe('discarded');
     expect((await run('dlq', 'discard', letter.id)).err).toMatch(/no dead letter of that id/);
     expect((await run('dlq', 'list', '--to', '2020-01-01')).out).toBe('no dead letters');
@@ -356,7 +366,7 @@ describe('what works', () => {
       'runs list',
       'runs show',
     ];
-    const deadLetters = ['dlq', 'dlq list', 'dlq show', 'dlq replay', 'dlq discard'];
+    const deadLetters = ['dlq', 'dlq list', 'dlq show', 'dlq replay', 'dlq replay-all', 'dlq discard'];
     commands.push(
       'runs watch',
       'runs rerun',

@@ -1,10 +1,10 @@
 /** Requests that work through everything a filter finds, page by page, as fast as the platform's rate lets them. */
-import { randomUUID } from 'node:crypto';
 import type {
   BulkAnswer,
   CancelRunsAnswer,
   CancelRunsBody,
   ReplayEventsBody,
+  ReplayLettersBody,
   RerunRunsBody,
 } from '@ironflow/schema';
 import { IronflowApiError } from './api-error.js';
@@ -13,6 +13,7 @@ import type { Http } from './http.js';
 export type RerunFilter = Pick<RerunRunsBody, 'status' | 'function' | 'from' | 'to'>;
 export type CancelFilter = Pick<CancelRunsBody, 'status' | 'function' | 'correlation' | 'from' | 'to'>;
 export type ReplayFilter = Pick<ReplayEventsBody, 'event' | 'from' | 'to'>;
+export type DeadLetterFilter = Pick<ReplayLettersBody, 'reason' | 'function' | 'from' | 'to'>;
 
 export interface BulkOptions {
   /** Only count; up to 100,000. */
@@ -23,20 +24,20 @@ export interface BulkOptions {
 }
 
 export interface BulkResult {
-  /** Of runs that were started, or would be. */
+  /** Of runs that were started or letters that were replayed, or would be. */
   count: number;
-  /** Runs whose function is not registered any more, or whose event is not kept any more. */
+  /** Runs whose function is not registered any more, or whose event is not kept any more; letters that cannot be replayed. */
   skipped: number;
 }
 
 export interface BulkRequest extends BulkOptions {
   http: Http;
   path: string;
-  filter: RerunFilter | ReplayFilter;
+  filter: RerunFilter | ReplayFilter | DeadLetterFilter;
 }
 
 export async function inPages(request: BulkRequest): Promise<BulkResult> {
-  const { http, path, signal, dryRun = false, idempotencyKey = randomUUID() } = request;
+  const { http, path, signal, dryRun = false, idempotencyKey } = request;
   const filter = untilNow(request.filter);
   const result: BulkResult = { count: 0, skipped: 0 };
   let cursor: string | undefined;

@@ -127,6 +127,19 @@ describe('the client', () => {
     ]);
   });
 
+  test('replays all dead letters that a filter finds, without a key: each is replayed once', async () => {
+    const { seen, client } = await platform(
+      answer(202, { count: 2, skipped: 0, nextCursor: runId }),
+      answer(202, { count: 0, skipped: 3 }),
+    );
+    const filter = { reason: 'run_failed', function: 'f' } as const;
+    expect(await client.deadLetters.replayAll(filter)).toEqual({ count: 2, skipped: 3 });
+    const body = { ...filter, to: expect.any(String), dryRun: false };
+    const request = { method: 'POST', url: '/v1/dead-letters/replay' };
+    expect(seen).toMatchObject([request, request]);
+    expect(seen.map((one) => one.body)).toEqual([body, { ...body, cursor: runId }]);
+  });
+
   test('reads, replays and discards dead letters', async () => {
     const { seen, client } = await platform(answer(200, { deadLetters: [] }));
     await client.deadLetters.list({ reason: 'run_failed' });

@@ -37,8 +37,16 @@ import { readPlatform } from '../environment.js';
 import type { PlatformOptions } from '../environment.js';
 import type { IronflowFunction } from '../function.js';
 import { cancelInPages, inPages } from './bulk.js';
-import type { CancelFilter, BulkOptions, BulkResult, ReplayFilter, RerunFilter } from './bulk.js';
+import type {
+  BulkOptions,
+  BulkResult,
+  CancelFilter,
+  DeadLetterFilter,
+  ReplayFilter,
+  RerunFilter,
+} from './bulk.js';
 import { createHttp } from './http.js';
+import type { Http } from './http.js';
 import { subscribe } from './subscribe.js';
 import { watchRun } from './watch.js';
 
@@ -145,6 +153,11 @@ export interface Client {
     get(letterId: string): Promise<DeadLetterDetail>;
     /** Repeats a failed run, or sends a message that could not be read to its stream again; once, however often it is asked. */
     replay(letterId: string): Promise<ReplayAnswer>;
+    /**
+     * Replays all that the filter finds and that were not replayed yet, at the rate that the platform allows. Asked again, it
+     * goes on with what is left.
+     */
+    replayAll(filter?: DeadLetterFilter, options?: Omit<BulkOptions, 'idempotencyKey'>): Promise<BulkResult>;
     /** Removes the letter; its run and its event stay. */
     discard(letterId: string): Promise<DiscardAnswer>;
   };
@@ -184,8 +197,7 @@ export function createClient(options: PlatformOptions = {}): Client {
       ...(waitMs === undefined ? {} : { waitMs, query: { wait: `${waitMs}ms` } }),
     });
   };
-  const get = <Answer>(path: string, query: HttpQuery = {}) =>
-    http.json<Answer>({ method: 'GET', path, query });
+  const get = getFrom(http);
   return {
     emit: async (event, emitOptions = {}) =>
       post('/v1/events', isList(event) ? event.map(keyed) : keyed(event), emitOptions),
@@ -195,20 +207,7 @@ export function createClient(options: PlatformOptions = {}): Client {
       const body = { function: id, data, idempotencyKey, correlationId, causationId };
       return post('/v1/invocations', body, invokeOptions);
     },
-    runs: {
-      list: (query) => get('/v1/runs', query),
-      get: (runId) => get(`/v1/runs/${encodeURIComponent(runId)}`),
-      cancel: (runId) => http.json({ method: 'POST', path: `/v1/runs/${encodeURIComponent(runId)}/cancel` }),
-      rerun: async (runId, { idempotencyKey = randomUUID(), ...options } = {}) =>
-        http.json({
-          method: 'POST',
-          path: `/v1/runs/${encodeURIComponent(runId)}/rerun`,
-          body: jsonOf({ ...options, idempotencyKey }),
-        }),
-      unpin: (runId) => http.json({ method: 'POST', path: `/v1/runs/${encodeURIComponent(runId)}/unpin` }),
-      cancelAll: (filter, options) => cancelInPages(http, filter, options),
-      rerunAll: (filter, options) => inPages({ ...options, http, path: '/v1/runs/rerun', filter }),
-    },
+    runs: createRuns(http),
     signal: async (runId, name, data) => {
       const body = jsonOf({ name, data, id: randomUUID() });
       return http.json({ method: 'POST', path: `/v1/runs/${encodeURIComponent(runId)}/signals`, body });
@@ -239,19 +238,13 @@ export function createClient(options: PlatformOptions = {}): Client {
       list: (query) => get('/v1/events', query),
       get: (eventId) => get(`/v1/events/${encodeURIComponent(eventId)}`),
     },
-    deadLetters: {
-      list: (query) => get('/v1/dead-letters', query),
-      get: (letterId) => get(`/v1/dead-letters/${encodeURIComponent(letterId)}`),
-      replay: (letterId) =>
-        http.json({ method: 'POST', path: `/v1/dead-letters/${encodeURIComponent(letterId)}/replay` }),
-      discard: (letterId) =>
-        http.json({ method: 'DELETE', path: `/v1/dead-letters/${encodeURIComponent(letterId)}` }),
-    },
+    deadLetters: createDeadLetters(http),
     functions: {
       list: async () => (await get<{ functions: FunctionResource[] }>('/v1/functions')).functions,
-      replay: (functionId, filter, options) =>
+      replay: (functionId, filter, { idempotencyKey = randomUUID(), ...options } = {}) =>
         inPages({
           ...options,
+          idempotencyKey,
           http,
           path: `/v1/functions/${encodeURIComponent(functionId)}/replay`,
           filter,
@@ -270,6 +263,43 @@ export function createClient(options: PlatformOptions = {}): Client {
     watch: (runId, { signal } = {}) => watchRun({ http, runId, signal }),
     identity: () => get('/v1/me'),
   };
+}
+
+function createRuns(http: Http): Client['runs'] {
+  const get = getFrom(http);
+  return {
+    list: (query) => get('/v1/runs', query),
+    get: (runId) => get(`/v1/runs/${encodeURIComponent(runId)}`),
+    cancel: (runId) => http.json({ method: 'POST', path: `/v1/runs/${encodeURIComponent(runId)}/cancel` }),
+    rerun: async (runId, { idempotencyKey = randomUUID(), ...options } = {}) =>
+      http.json({
+        method: 'POST',
+        path: `/v1/runs/${encodeURIComponent(runId)}/rerun`,
+        body: jsonOf({ ...options, idempotencyKey }),
+      }),
+    unpin: (runId) => http.json({ method: 'POST', path: `/v1/runs/${encodeURIComponent(runId)}/unpin` }),
+    cancelAll: (filter, options) => cancelInPages(http, filter, options),
+    rerunAll: (filter, { idempotencyKey = randomUUID(), ...options } = {}) =>
+      inPages({ ...options, idempotencyKey, http, path: '/v1/runs/rerun', filter }),
+  };
+}
+
+function createDeadLetters(http: Http): Client['deadLetters'] {
+  const get = getFrom(http);
+  return {
+    list: (query) => get('/v1/dead-letters', query),
+    get: (letterId) => get(`/v1/dead-letters/${encodeURIComponent(letterId)}`),
+    replay: (letterId) =>
+      http.json({ method: 'POST', path: `/v1/dead-letters/${encodeURIComponent(letterId)}/replay` }),
+    replayAll: (filter = {}, options = {}) =>
+      inPages({ ...options, http, path: '/v1/dead-letters/replay', filter }),
+    discard: (letterId) =>
+      http.json({ method: 'DELETE', path: `/v1/dead-letters/${encodeURIComponent(letterId)}` }),
+  };
+}
+
+function getFrom(http: Http) {
+  return <Answer>(path: string, query: HttpQuery = {}) => http.json<Answer>({ method: 'GET', path, query });
 }
 
 /** Once, and before anything is sent: what is no JSON now will not be on the next try. */

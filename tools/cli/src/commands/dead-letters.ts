@@ -1,7 +1,7 @@
-/** `ironflow dlq list|show|replay|discard`. */
+/** `ironflow dlq list|show|replay|replay-all|discard`. */
 import { Command, Option } from 'commander';
 import { storedLetterReasons } from '@ironflow/schema';
-import type { DeadLetterDetail, DeadLettersQuery } from '@ironflow/sdk';
+import type { DeadLetterDetail, DeadLetterFilter, DeadLettersQuery } from '@ironflow/sdk';
 import { parsePageSize, parseTime } from '../input.js';
 import { plain, printJson, printTable } from '../output.js';
 import { openSession } from '../session.js';
@@ -13,6 +13,7 @@ export function deadLetterCommands(terminal: Terminal): Command {
     .addCommand(listCommand(terminal))
     .addCommand(showCommand(terminal))
     .addCommand(replayCommand(terminal))
+    .addCommand(replayAllCommand(terminal))
     .addCommand(discardCommand(terminal));
 }
 
@@ -69,6 +70,27 @@ function replayCommand(terminal: Terminal): Command {
       if (json) return printJson(terminal, replay);
       terminal.print(`replayed ${replay.replayedAt}`);
       if (replay.runId !== undefined) terminal.print(`run      ${replay.runId}`);
+    });
+}
+
+function replayAllCommand(terminal: Terminal): Command {
+  return new Command('replay-all')
+    .description(
+      'replay all letters that a filter finds and that were not replayed yet, the newest first, at the rate that the platform allows',
+    )
+    .addOption(new Option('--reason <reason>', 'only those').choices(storedLetterReasons))
+    .option('--function <id>', 'only failed runs of this function')
+    .option('--from <time>', 'left at or after, such as 2030-01-31T12:00:00Z', parseTime)
+    .option('--to <time>', 'left before', parseTime)
+    .option('--dry-run', 'only count them', false)
+    .action(async (flags: DeadLetterFilter & { dryRun: boolean }, command: Command) => {
+      const { client, json } = openSession(command, terminal);
+      const { dryRun, ...filter } = flags;
+      const { count, skipped } = await client.deadLetters.replayAll(filter, { dryRun });
+      if (json) return printJson(terminal, { count, skipped });
+      if (dryRun) return terminal.print(`${count} letters would be replayed`);
+      terminal.print(`${count} letters are replayed`);
+      if (skipped > 0) terminal.print(`${skipped} cannot be replayed`);
     });
 }
 

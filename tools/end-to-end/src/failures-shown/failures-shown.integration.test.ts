@@ -3,7 +3,7 @@ import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { execFile } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
-import { deriveRunId } from '@ironflow/schema';
+import { deriveRunId, limits } from '@ironflow/schema';
 import { createFunction, NonRetryableError } from '@ironflow/sdk';
 import type { HandlerContext } from '@ironflow/sdk';
 import { eventually } from '@ironflow/testing';
@@ -39,6 +39,8 @@ afterAll(async () => {
 /** Whether the function `changed` has been deployed anew while a run of it was under way. */
 let isChanged = false;
 
+const largestOutput = 'x'.repeat(limits.stepOutputBytesMax - 2);
+
 function define(id: string, handler: (context: HandlerContext<unknown>) => unknown) {
   return createFunction({ id, triggers: [], retries: { attempts: 2, initialDelayMs: 10 } }, handler);
 }
@@ -63,6 +65,22 @@ const functions = [
   define('invoked-failed', ({ step }) => step.invoke('bill', { function: 'function-error' })),
   define('invoke-timeout', ({ step }) => step.invoke('bill', { function: 'asleep', timeout: 50 })),
   define('asleep', ({ step }) => step.sleep('night', '1h')),
+  createFunction({ id: 'function-timeout', triggers: [], timeout: 500 }, async ({ step, signal }) => {
+    await step.run('reserve', () => 'reserved');
+    await new Promise((_resolve, reject) => signal.addEventListener('abort', reject));
+  }),
+  define('not-compensated', async ({ step }) => {
+    await step.run('reserve', () => 'reserved');
+    await step.compensate('reserve', () => {
+      throw new RangeError('it has been picked up');
+    });
+    await step.run('charge', () => {
+      throw new NonRetryableError('the card does not exist');
+    });
+  }),
+  define('memo-limit', async ({ step }) => {
+    for (let page = 1; page < 10; page += 1) await step.run(`page ${page}`, () => largestOutput);
+  }),
   define('output-limit', ({ step }) => step.run('read', () => 'x'.repeat(5 * 1024 * 1024))),
   define('configuration', ({ step }) => step.sleep('a while', 'soon' as '1s')),
   define('changed', async ({ step }) => {
@@ -78,7 +96,7 @@ async function start(functionId: string): Promise<string> {
 }
 
 async function shows(part: string, runId: string): Promise<void> {
-  await tenant.ended(runId);
+  await tenant.ended(runId, 60_000);
   const { stdout } = await promisify(execFile)(process.execPath, [ironflow, 'runs', 'show', runId], {
     env: {
       PATH: process.env['PATH'],
@@ -93,13 +111,16 @@ test.each([
   'step-error',
   'non-retryable',
   'function-error',
+  'function-timeout',
+  'not-compensated',
+  'memo-limit',
   'step-timeout',
   'invoked-failed',
   'invoke-timeout',
   'output-limit',
   'configuration',
   'schema',
-])('%s', async (functionId) => shows(functionId, await start(functionId)));
+])('%s', async (functionId) => shows(functionId, await start(functionId)), 90_000);
 
 test('an endpoint that answers with errors', async () => shows('endpoint-error', await start('mail')));
 

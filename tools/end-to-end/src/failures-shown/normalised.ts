@@ -3,6 +3,7 @@ export function normalised(text: string): string {
   return text
     .trimEnd()
     .replace(/[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}/g, '0190…')
+    .replace(/^(version +)[0-9a-f]{32}$/gm, '$1c0de…')
     .replace(/\b[0-9a-f]{32}\b/g, '4bf9…')
     .replace(/\d{4}-\d\d-\d\dT[\d:.]+Z/g, '2030-01-31T12:00:00.000Z')
     .replace(/127\.0\.0\.1:\d+/g, '127.0.0.1:3000')

@@ -5,6 +5,7 @@
 export const primitiveNames = [
   'function',
   'step.run',
+  'step.compensate',
   'step.sleep',
   'step.sleepUntil',
   'step.waitForEvent',
@@ -18,6 +19,7 @@ export const primitiveNames = [
   'step.parallel',
   'Promise.all',
   'step.patched',
+  'large outputs',
   'onFailure',
   'cancelOn',
   'rerun',

@@ -1,5 +1,8 @@
 // The functions of steps.integration.test.ts.
+import { NonRetryableError } from '@ironflow/sdk';
 import { createFrame, quick } from './frame.mjs';
+
+const mebibyte = 1024 * 1024;
 
 export function functions(mode, work) {
   const { define, framed, asAsked } = createFrame(mode, work);
@@ -20,9 +23,22 @@ export function functions(mode, work) {
   return [
     define('function', handler),
     define('function-failing', handler, { retries: quick }),
+    define('function-bounded', handler, { timeout: '1s' }),
     framed('run', (context) =>
       context.step.run('work', working(context, 'work', { done: [1, null] }), asAsked(context.event.data)),
     ),
+    framed('compensate', async ({ step, run, event }) => {
+      for (const name of ['hotel', 'flight']) {
+        await step.run(name, () => work(run, name));
+        const undo = ({ signal }) => {
+          if (event.data.fails) throw new RangeError('no use');
+          return work(run, `undo ${name}`, signal);
+        };
+        await step.compensate(name, undo, asAsked(event.data));
+      }
+      await step.run('work', ({ signal }) => work(run, 'work', signal));
+      if (!event.data.goesWell) throw new NonRetryableError('it rains');
+    }),
     framed('map', (context) =>
       context.step.map(
         'work',
@@ -59,6 +75,14 @@ export function functions(mode, work) {
       const way = (await step.patched(event.data.fails ? '' : 'new way')) ? 'new' : 'old';
       await step.run(way, ({ signal }) => work(run, way, signal));
       return way;
+    }),
+    framed('large', async ({ step, run, event }) => {
+      const output = await step.run('large', async () => {
+        await work(run, 'large');
+        return 'x'.repeat(event.data.fails ? 4 * mebibyte - 1 : mebibyte);
+      });
+      await step.run('work', ({ signal }) => work(run, 'work', signal));
+      return output;
     }),
   ];
 }

@@ -36,6 +36,30 @@ const isCancelled = (name: string, held: string) => async (world: CaseWorld) => 
   await world.app.aborted(runId, held);
 };
 
+/** What a function may take over all its calls. */
+const isBounded = async (world: CaseWorld) => {
+  const runId = await holding(world, 'function-bounded', 'handler');
+  expect(await world.ended(runId)).toMatchObject({ status: 'failed', error: { name: 'FunctionTimeout' } });
+  await world.app.aborted(runId, 'handler');
+  expect(world.app.begun(runId, 'before')).toBe(1);
+};
+
+const rainedOff = { status: 'failed', error: { message: 'it rains' } };
+const undos = ({ app }: CaseWorld, runId: string) =>
+  ['flight', 'hotel'].map((name) => app.begun(runId, `undo ${name}`));
+
+/** Large enough to go by way of Postgres, where nothing is left but the step. */
+const large = 'x'.repeat(1024 * 1024);
+const completedLarge = { status: 'completed', output: large };
+const nothingClaimed = async ({ query }: CaseWorld, runId: string) =>
+  expect(await query('select from claimed_outputs where run_id = $1', [runId])).toEqual([]);
+
+const holdingLarge = async (world: CaseWorld) => {
+  const runId = await holding(world, 'large', 'work');
+  await world.has(runId, { id: 'large', status: 'completed' });
+  return runId;
+};
+
 describePrimitives('steps', [
   {
     name: 'function',
@@ -51,13 +75,15 @@ describePrimitives('steps', [
       },
       timeout: {
         push: async (world) => {
+          // The time of one call is another bound: the next goes on.
           const runId = await holding(world, 'function', 'handler');
           expect(await world.app.aborted(runId, 'handler')).toBe('DeadlineExceeded');
           world.app.letGo('handler');
           expect(await world.ended(runId)).toMatchObject({ status: 'completed', output: 'returned' });
           expect(world.app.begun(runId, 'before')).toBe(1);
+          await isBounded(world);
         },
-        pull: notApplicable('a worker bounds its steps; a handler may take any time outside of them'),
+        pull: isBounded,
       },
       crash: async (world) => {
         const runId = await holding(world, 'function', 'handler');
@@ -85,6 +111,51 @@ describePrimitives('steps', [
         expect(world.app.begun(runId, 'work')).toBe(2);
       },
       cancel: isCancelled('run', 'work'),
+    },
+  },
+  {
+    name: 'step.compensate',
+    cases: {
+      happy: async (world) => {
+        const failed = await world.run('compensate');
+        expect(failed).toMatchObject(rainedOff);
+        const undone = failed.steps.filter(({ type, attempt }) => type === 'compensate' && attempt > 0);
+        expect(undone.map(({ id, status }) => `${id} ${status}`)).toEqual([
+          'compensate(flight) completed',
+          'compensate(hotel) completed',
+        ]);
+        expect(undos(world, failed.id)).toEqual([1, 1]);
+        const well = await world.run('compensate', { goesWell: true });
+        expect([well.status, ...undos(world, well.id)]).toEqual(['completed', 0, 0]);
+      },
+      failure: async ({ run }) => {
+        const error = { name: 'RangeError', message: 'no use' };
+        const steps = ['compensate(flight)', 'compensate(hotel)'];
+        expect(await run('compensate', { fails: true })).toMatchObject({
+          ...rainedOff,
+          notCompensated: steps.map((step) => ({ step, error })),
+        });
+      },
+      timeout: async (world) => {
+        world.app.hold('undo flight');
+        const runId = await world.start('compensate', { timeout: 500 });
+        await world.has(runId, { id: 'compensate(flight)', status: 'errored' });
+        world.app.letGo('undo flight');
+        const failed = await world.ended(runId);
+        expect(failed).toMatchObject(rainedOff);
+        expect(failed.notCompensated).toBeUndefined();
+      },
+      crash: async (world) => {
+        const runId = await holding(world, 'compensate', 'undo hotel');
+        await world.has(runId, { id: 'compensate(flight)', status: 'completed' });
+        expect(await world.crash(runId)).toMatchObject(rainedOff);
+        expect(undos(world, runId)).toEqual([1, 2]);
+      },
+      cancel: async (world) => {
+        const runId = await holding(world, 'compensate', 'work');
+        await world.cancel(runId);
+        expect(undos(world, runId)).toEqual([1, 1]);
+      },
     },
   },
   {
@@ -188,6 +259,39 @@ describePrimitives('steps', [
         expect(await world.crash(runId)).toMatchObject({ status: 'completed', output: 'new' });
       },
       cancel: notApplicable('it is answered at once: a run is cancelled before it or after it'),
+    },
+  },
+  {
+    name: 'large outputs',
+    cases: {
+      happy: async (world) => {
+        const run = await world.run('large');
+        expect(run).toMatchObject(completedLarge);
+        await nothingClaimed(world, run.id);
+      },
+      failure: async ({ run, app }) => {
+        const failed = await run('large', { fails: true });
+        expect(failed).toMatchObject({
+          status: 'failed',
+          error: {
+            name: 'StepError',
+            message: expect.stringContaining('OutputError: the output is 4194305'),
+          },
+        });
+        expect(app.begun(failed.id, 'large')).toBe(1);
+      },
+      timeout: notApplicable('an output is part of its step, and has the time of that'),
+      crash: async (world) => {
+        const runId = await holdingLarge(world);
+        expect(await world.crash(runId)).toMatchObject(completedLarge);
+        await nothingClaimed(world, runId);
+      },
+      cancel: async (world) => {
+        const runId = await holdingLarge(world);
+        const { steps } = await world.cancel(runId);
+        expect(steps.find(({ id }) => id === 'large')).toMatchObject({ output: large });
+        await nothingClaimed(world, runId);
+      },
     },
   },
 ]);
