@@ -21,6 +21,8 @@ import { countRunsByFunction, summarizeRecoveries } from './report.js';
 import type { Report } from './report.js';
 import { setStage } from './stage.js';
 import type { Stage } from './stage.js';
+import { startSubscriber } from './subscriber.js';
+import type { Subscriber } from './subscriber.js';
 import { watchStage } from './watch.js';
 import type { Watch } from './watch.js';
 
@@ -53,7 +55,10 @@ export async function playChaos(options: ChaosOptions): Promise<Report> {
   lifecycle.onStop('injector', () => injector.stop());
   const watch = watchStage(stage, injector, say);
   lifecycle.onStop('watch', () => watch.stop());
-  const load = startLoad({ requester, environmentId: stage.environmentId, seed, perSecond: rate });
+  const subscriber = startSubscriber(stage.platform);
+  lifecycle.onStop('subscriber', () => subscriber.stop());
+  const { environmentId, ledgerFile } = stage;
+  const load = startLoad({ requester, environmentId, ledgerFile, seed, perSecond: rate });
   const lasted = new Promise((resolve) => setTimeout(resolve, options.minutes * 60_000));
   const injection = await injector.play(options.plan);
   await lasted;
@@ -62,14 +67,16 @@ export async function playChaos(options: ChaosOptions): Promise<Report> {
   const memoryAtLast = await readMemory(stage);
   await load.finish();
   const untilMs = Date.now();
-  await firedUntil(stage.ledgerFile, untilMs);
+  await firedUntil(ledgerFile, untilMs);
   await endSchedule(requester);
   const quiet = await comeToRest(stage);
   say(quiet.afterMs === undefined ? 'it does not come to rest' : `at rest after ${quiet.afterMs} ms`);
+  await subscriber.finish();
   const facts = await readFacts(stage, {
     load,
     injection,
     watch,
+    subscriber,
     leftovers: quiet.leftovers,
     fromMs,
     untilMs,
@@ -131,6 +138,7 @@ interface Gathered {
   load: Load;
   injection: Injection;
   watch: Watch;
+  subscriber: Subscriber;
   leftovers: Leftover[];
   fromMs: number;
   untilMs: number;
@@ -138,7 +146,7 @@ interface Gathered {
 
 async function readFacts(stage: Stage, gathered: Gathered): Promise<Facts> {
   const { database, jetstream, ledgerFile } = stage;
-  const { load, injection, watch, leftovers, fromMs, untilMs } = gathered;
+  const { load, injection, watch, subscriber, leftovers, fromMs, untilMs } = gathered;
   const journal = await readJournalTimes({
     connection: jetstream.connection,
     database,
@@ -156,6 +164,8 @@ async function readFacts(stage: Stage, gathered: Gathered): Promise<Facts> {
     journal: new Map([...journal].filter(([key]) => young.has(key.split(' ')[0]!))),
     stored: earliest(journal, injection.accepted ?? new Map<string, number>()),
     endsHeard: watch.endsHeard,
+    messages: subscriber.heard,
+    wipedUntilMs,
     deaths: watch.deaths,
     leftovers,
     schedule: { fromMs, untilMs },
@@ -191,6 +201,7 @@ function reportOf(options: ChaosOptions, played: Played): Report {
     },
     events: { accepted: facts.accepted.events.length, stored: facts.events.length },
     runs: countRunsByFunction(facts),
+    pinned: facts.runs.filter(({ buildId }) => buildId !== null).length,
     steps: countRepeats(facts),
     refusals: played.requester.refusals,
     network: {

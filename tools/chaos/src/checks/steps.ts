@@ -58,6 +58,17 @@ export function checkRetriesEarly({ ledger, steps }: Facts): Violation[] {
   });
 }
 
+/** A large output that is left was stored by an attempt that was lost: its step has begun more than once. */
+export function checkClaims({ claims, ledger }: Facts): Violation[] {
+  return claims.flatMap(({ runId, stepId }) => {
+    const begun = ledger.filter(
+      ({ what, run, step }) => what === 'begun' && run === runId && step === stepId,
+    );
+    if (begun.length !== 1) return [];
+    return [{ rule: 'a large output was accepted and is left', evidence: `run ${runId}, ${stepId}` }];
+  });
+}
+
 export function countRepeats({ ledger, stored }: Facts): { begun: number; repeats: number } {
   const { begun, repeats } = examine([...ledger], stored);
   return { begun, repeats };
