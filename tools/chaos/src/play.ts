@@ -1,5 +1,7 @@
 /** One run of the suite from its first process to its report. */
 import { monitorEventLoopDelay } from 'node:perf_hooks';
+import { setTimeout as delay } from 'node:timers/promises';
+import { isDeepStrictEqual } from 'node:util';
 import { earliest, readJournalTimes, readLedger, usageOf } from '@ironflow/bench';
 import { messageOf } from '@ironflow/errors';
 import type { Lifecycle } from '@ironflow/service';
@@ -39,9 +41,12 @@ export interface ChaosOptions {
   say: (line: string) => void;
 }
 
-/** Beyond every timer of the load and every sweep of the platform: what is left then stays. */
+/** Beyond every timer of the load and every sweep of the platform: what has not changed for so long stays. */
 const quietWithinMs = 120_000;
-const firedWithinMs = 30_000;
+/** What still changes then goes round for ever, however slow the machine is. */
+const restWithinMs = 600_000;
+const lookEveryMs = 500;
+const firedWithinMs = 120_000;
 
 export async function playChaos(options: ChaosOptions): Promise<Report> {
   const { seed, rate, cluster, lifecycle, say } = options;
@@ -118,19 +123,19 @@ async function comeToRest({
   jetstream,
 }: Stage): Promise<{ afterMs: number | undefined; leftovers: Leftover[] }> {
   const startedMs = performance.now();
+  let changedMs = startedMs;
   let leftovers: Leftover[] = [];
-  try {
-    await eventually(
-      async () => {
-        leftovers = await findLeftovers(database, jetstream);
-        if (leftovers.length > 0) throw new Error('not at rest');
-      },
-      { timeoutMs: quietWithinMs, intervalMs: 500 },
-    );
-    return { afterMs: Math.round(performance.now() - startedMs), leftovers: [] };
-  } catch (error) {
-    if (leftovers.length === 0) leftovers = [{ what: messageOf(error), count: 1, examples: [] }];
-    return { afterMs: undefined, leftovers };
+  for (;;) {
+    const found = await findLeftovers(database, jetstream).catch((error: unknown) => [
+      { what: messageOf(error), count: 1, examples: [] },
+    ]);
+    const nowMs = performance.now();
+    if (found.length === 0) return { afterMs: Math.round(nowMs - startedMs), leftovers: [] };
+    if (!isDeepStrictEqual(found, leftovers)) changedMs = nowMs;
+    leftovers = found;
+    const isStuck = nowMs - changedMs > quietWithinMs;
+    if (isStuck || nowMs - startedMs > restWithinMs) return { afterMs: undefined, leftovers };
+    await delay(lookEveryMs);
   }
 }
 

@@ -55,7 +55,7 @@ export interface Stage {
   endpoint: Victim;
 }
 
-const registeredWithinMs = 60_000;
+const registeredWithinMs = 180_000;
 /** Beyond any outage of a server that is injected. */
 const startedAgainWithinMs = 120_000;
 /**
