@@ -196,10 +196,11 @@ const linkWithinMs = 300_000;
 
 /** As the page that was sent to whoever is asked. */
 async function formOf({ approved, comment }: Decision, runId: string, ledgerFile: string): Promise<Request> {
-  const [link] = await eventually(
-    () => Promise.resolve(readFileSync(linksFileOf(ledgerFile, runId), 'utf8').split('\n')),
-    { timeoutMs: linkWithinMs, intervalMs: 200, description: `the link of run ${runId}` },
-  );
+  const [link] = await eventually(() => readFileSync(linksFileOf(ledgerFile, runId), 'utf8').split('\n'), {
+    timeoutMs: linkWithinMs,
+    intervalMs: 200,
+    description: `the link of run ${runId}`,
+  });
   const form = { decision: approved ? 'approve' : 'reject', comment };
   return { method: 'POST', path: new URL(link!).pathname, form };
 }

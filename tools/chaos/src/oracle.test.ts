@@ -233,7 +233,7 @@ test('a letter that nobody expects, and a failure without one', () => {
   ]);
 });
 
-/** Two effects that are undone, the last one first. */
+/** Three effects that are undone, the last one first; that in the middle cannot be. */
 function saga(over: { registers?: string; status?: string; lines?: LedgerLine[]; steps?: StepFact[] } = {}) {
   const { registers = 'before', status = 'failed' } = over;
   const input = { effects: ['charge', 'post', 'charge'], registers, ending: status, afterMs: 0 };

@@ -1,8 +1,6 @@
 /** A run that is pinned stays with its build from its first record on. Pure. */
 import type { Facts, Violation } from '../facts.js';
-
-/** Postgres' clock and node's are this machine's, read in microseconds and milliseconds. */
-const roundingMs = 2;
+import { roundingMs } from './rounding.js';
 
 /** Of runs that are younger than the last wipe, which may take what pinned them. */
 export function checkPinned({ runs, ledger, journal }: Facts): Violation[] {

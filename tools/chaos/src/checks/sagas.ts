@@ -10,9 +10,7 @@ import { cannotBeUndone } from '../cases/sagas.js';
 import type { Saga } from '../cases/sagas.js';
 import type { Facts, RunFact, StepFact, Violation } from '../facts.js';
 import { groupBy } from './group-by.js';
-
-/** Postgres' clock and node's are this machine's, read in microseconds and milliseconds. */
-const roundingMs = 2;
+import { roundingMs } from './rounding.js';
 
 interface SagaRun {
   run: RunFact;

@@ -1,9 +1,7 @@
 /** Steps and times: nothing that was recorded begins again (I3), and nothing that takes time is over early (I7). Pure. */
 import { attemptKey, examine, stepKey } from '@ironflow/bench';
 import type { Facts, Violation } from '../facts.js';
-
-/** Postgres' clock and node's are this machine's, read in microseconds and milliseconds. */
-const roundingMs = 2;
+import { roundingMs } from './rounding.js';
 
 export function checkBegunAfterStored({ ledger, stored }: Facts): Violation[] {
   return examine([...ledger], stored).violations.map(({ run, step, attempt, atMs }) => ({
