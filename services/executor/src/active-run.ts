@@ -38,6 +38,8 @@ export interface ActiveRun {
   /** Failed calls since the function last made progress. */
   failures: number;
   memo: Map<string, MemoizedStep>;
+  /** Something to undo was given to the journal in this activation, whether it is acknowledged by now or not. */
+  hasRegistered: boolean;
   /** How it will end, once what it had registered is undone: the function is called for nothing else. */
   stopping: StopOutcome | undefined;
   /** For how long the function was at work in the activations before. */

@@ -206,6 +206,7 @@ function activate(
     wake: state.wake,
     failures: position.failures,
     memo: position.memo,
+    hasRegistered: false,
     stopping: position.stopping,
     activeMs: position.activeMs,
     memoBytes: position.memoBytes,

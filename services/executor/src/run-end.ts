@@ -71,7 +71,9 @@ export function createRunEnds(options: Pick<SettlementOptions, 'spans' | 'metric
   const stopAs = async (run: ActiveRun, outcome: StopOutcome, stop: Stop): Promise<Settled> => {
     const { records = [], call, mismatch, callEndsInMs = 0, why = notRegistered } = stop;
     const memo = [...run.memo.values(), ...records.map(memoize)];
-    if (run.stopping !== undefined || !memo.some(({ type }) => type === 'compensate')) {
+    // What is registered just now comes before this in the journal, and will be read from there.
+    const hasToUndo = run.hasRegistered || memo.some(({ type }) => type === 'compensate');
+    if (run.stopping !== undefined || !hasToUndo) {
       const last = new Map(memo.map((step) => [step.id, step]));
       const notCompensated = notCompensatedOf(last.values(), why);
       const context = { wake: run.wake, call, mismatch, notCompensated };

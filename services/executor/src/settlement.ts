@@ -80,6 +80,7 @@ export function createSettlement(options: SettlementOptions): Settlement {
     },
     record: async (run, records) => {
       if (!fitsMemo(run, records)) return fail(run, memoTooLarge(), records);
+      run.hasRegistered ||= records.some(({ status }) => status === 'registered');
       const entries = stepEntries(records);
       const result = await run.journal.append(entries);
       const refused = unwritable(result, entries);

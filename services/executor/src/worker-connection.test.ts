@@ -101,3 +101,34 @@ test('a worker that is slow to read gets no runs until it has read, and keeps it
   congest(false);
   expect(connection.freeSlots()).toBe(3);
 });
+
+test.each([
+  ['is cancelled', 'cancelled'],
+  ['fails', 'failed'],
+] as const)('a run that %s while what it registers is being written is stopping', async (_, kind) => {
+  const { connection, give } = setup();
+  const written: JournalEntry[] = [];
+  const writing: (() => void)[] = [];
+  const journal: ActiveRun['journal'] = {
+    append: (entries) => {
+      written.push(...entries);
+      return new Promise((resolve) => writing.push(() => resolve('appended')));
+    },
+    pin: () => undefined,
+    hasAppended: () => false,
+  };
+  const { runId, writer, stop } = give('f', undefined, { journal });
+  const undo = { id: 'compensate(a)', name: 'compensate(a)', type: 'compensate', attempt: 0 } as const;
+  const registered = { ...undo, status: 'registered', startedAtMs: 1, endedAtMs: 1 } as const;
+  void connection.receive({ type: 'record', runId, writer, sequence: 0, records: [registered] });
+  if (kind === 'cancelled') stop.request();
+  else {
+    const outcome = { kind: 'threw', error: { name: 'Error', message: 'no' } } as const;
+    void connection.receive({ type: 'end', runId, writer, records: [], outcome });
+  }
+  for (const done of writing) done();
+  expect(written).toMatchObject([
+    { step: registered },
+    { run: { kind: 'stopping', outcome: { kind } } },
+  ]);
+});

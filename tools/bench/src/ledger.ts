@@ -18,6 +18,8 @@ export interface LedgerLine {
   /** With `asked`: how long it is to take, or until when. */
   forMs?: number;
   untilMs?: number;
+  /** Of the worker that wrote it, if it has one. */
+  build?: string;
 }
 
 export function createLedger(file: string) {

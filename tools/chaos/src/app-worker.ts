@@ -5,6 +5,8 @@ import { createKit } from './kit.js';
 
 const ledgerFile = process.env['LEDGER']!;
 const kit = createKit('pull', ledgerFile);
+/** With one, the runs that it begins are pinned. */
+const buildId = process.env['BUILD'];
 
 const everySecond = createFunction(
   { id: clockFunction, triggers: [{ cron: '* * * * * *' }], retries: 100 },
@@ -15,8 +17,9 @@ const everySecond = createFunction(
 );
 
 const app = process.env['APP']!;
-const functions = app === 'chaos-clock' ? [everySecond] : functionsOf('pull', ledgerFile);
-const worker = createWorker({ app, functions, slots: 200, log: () => undefined });
+const functions = app === 'chaos-clock' ? [everySecond] : functionsOf('pull', ledgerFile, buildId);
+const build = buildId === undefined ? {} : { buildId, pinRuns: true };
+const worker = createWorker({ app, functions, slots: 200, log: () => undefined, ...build });
 process.send?.('ready');
 // Tries for ever: the platform may be out of reach just now.
 await worker.start();

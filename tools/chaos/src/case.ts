@@ -29,10 +29,23 @@ export type Action = { afterMs: number } & (
   | { kind: 'event'; name: string; input: unknown }
   | { kind: 'signal'; functionId: string; signal: string; data: unknown }
   | { kind: 'cancel'; functionId: string }
+  | Decision
   | { kind: 'rerun'; functionId: string; fromStep?: string }
   /** The same request once more, under its key. */
   | { kind: 'again' }
 );
+
+/** What a run's `step.approve` waits for. */
+export interface Decision {
+  kind: 'decide';
+  functionId: string;
+  approval: string;
+  by: 'link' | 'key';
+  approved: boolean;
+  comment: string;
+  /** It comes second, and must not be taken. */
+  isLate?: true;
+}
 
 export interface ExpectedRun {
   functionId: string;
@@ -54,6 +67,8 @@ export interface Case<Input> {
   actions?(input: Input, names: Names): Action[];
   /** How many events each of its runs sends or invokes functions by: their keys begin with the id of the run and a space. */
   sends?: number | ((input: Input) => number);
+  /** How many messages each of its runs publishes: their keys are the id of the run and a number from 0. */
+  publishes?: (input: Input) => number;
   /** Every run that its event has to have, and no other. */
   expect(input: Input, names: Names): ExpectedRun[];
 }

@@ -3,6 +3,9 @@ import { modes, namesOf } from './case.js';
 import type { AnyCase, EventData, Mode } from './case.js';
 import { childCases } from './cases/children.js';
 import { endingCases, matchingCases } from './cases/endings.js';
+import { outputCases } from './cases/outputs.js';
+import { sagaCases } from './cases/sagas.js';
+import { topicCases } from './cases/topics.js';
 import { waitCases } from './cases/waits.js';
 import { workCases } from './cases/work.js';
 import { createKit } from './kit.js';
@@ -14,6 +17,9 @@ export const cases: readonly AnyCase[] = [
   ...childCases,
   ...endingCases,
   ...matchingCases,
+  ...sagaCases,
+  ...topicCases,
+  ...outputCases,
 ];
 
 /** Its runs are checked by their times instead of by their events. */
@@ -51,8 +57,8 @@ export function emissionAt(seed: number, n: number, perSecond: number): Emission
   };
 }
 
-export function functionsOf(mode: Mode, ledgerFile: string) {
-  const kit = createKit(mode, ledgerFile);
+export function functionsOf(mode: Mode, ledgerFile: string, build?: string) {
+  const kit = createKit(mode, ledgerFile, build);
   return cases.flatMap((one) => one.functions(kit));
 }
 

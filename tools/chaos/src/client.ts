@@ -18,6 +18,8 @@ export interface Request {
   method: 'GET' | 'POST' | 'PUT';
   path: string;
   body?: unknown;
+  /** Of a page, as who has no key sends it. */
+  form?: Record<string, string>;
 }
 
 /** A replica that is paused takes requests and answers none. */
@@ -28,20 +30,16 @@ const givenUpAfterMs = 300_000;
 
 export function createRequester(platform: { url: string; apiKey: string }): Requester {
   const refusals: Record<string, number> = {};
-  const attempt = async ({ method, path, body }: Request): Promise<Answer | string> => {
+  const attempt = async (request: Request): Promise<Answer | string> => {
     try {
-      const response = await fetch(platform.url + path, {
-        method,
-        headers: {
-          authorization: `Bearer ${platform.apiKey}`,
-          ...(body === undefined ? {} : { 'content-type': 'application/json' }),
-        },
+      const response = await fetch(platform.url + request.path, {
+        method: request.method,
+        ...contentOf(request, platform.apiKey),
         signal: AbortSignal.timeout(answeredWithinMs),
-        ...(body === undefined ? {} : { body: JSON.stringify(body) }),
       });
       const text = await response.text();
       if (response.status >= 500 || response.status === 429) return `status ${response.status}`;
-      return { status: response.status, body: JSON.parse(text) as unknown };
+      return { status: response.status, body: request.form === undefined ? JSON.parse(text) : text };
     } catch {
       return 'no answer';
     }
@@ -62,6 +60,13 @@ export function createRequester(platform: { url: string; apiKey: string }): Requ
       }
     },
   };
+}
+
+function contentOf({ body, form }: Request, apiKey: string): Pick<RequestInit, 'headers' | 'body'> {
+  if (form !== undefined) return { body: new URLSearchParams(form) };
+  const authorization = `Bearer ${apiKey}`;
+  if (body === undefined) return { headers: { authorization } };
+  return { headers: { authorization, 'content-type': 'application/json' }, body: JSON.stringify(body) };
 }
 
 /** A UUID that is the same for the same text. */

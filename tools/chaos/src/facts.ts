@@ -22,6 +22,10 @@ export interface RunFact {
   skipReason: string | null;
   output: unknown;
   error: { name?: string; message?: string } | null;
+  /** The build that it is pinned to. */
+  buildId: string | null;
+  /** The steps that it could not undo. */
+  notCompensated: string[];
   createdAtMs: number;
   endedAtMs: number | null;
 }
@@ -48,6 +52,18 @@ export interface EndHeard {
   status: string;
 }
 
+/** As the subscriber outside was given it. */
+export interface HeardMessage {
+  id: string;
+  key: string;
+}
+
+/** A large output on its way, of a step that nothing accepted it for. */
+export interface ClaimFact {
+  runId: string;
+  stepId: string;
+}
+
 /** Something that should be gone by now. */
 export interface Leftover {
   what: string;
@@ -68,6 +84,11 @@ export interface Facts {
   /** As nats-server gave them alone, of runs that are younger than the last wipe. */
   journal: StoredTimes;
   endsHeard: readonly EndHeard[];
+  /** In the order in which they came. */
+  messages: readonly HeardMessage[];
+  claims: readonly ClaimFact[];
+  /** What is younger stands on nothing that was lost. 0: nothing was. */
+  wipedUntilMs: number;
   leftovers: readonly Leftover[];
   /** Processes that ended without having been struck. */
   deaths: readonly string[];

@@ -1,4 +1,5 @@
 /** What the functions of the load are made with: names, and steps that tell the ledger what happens to them. */
+import { appendFileSync } from 'node:fs';
 import { createLedger } from '@ironflow/bench';
 import { createFunction } from '@ironflow/sdk';
 import type {
@@ -50,13 +51,21 @@ export interface Kit extends Names {
   ): IronflowFunction;
   /** Notes that a schedule fired. */
   noteFiring(run: string, scheduledAt: string, attempt: number): void;
+  /** Gives a client the page on which it can decide. */
+  sendLink(run: string, url: string): void;
 }
 
 /** No outage that is injected uses up a run's attempts: what fails for good has failed by the case's own wish. */
 const patientRetries = { attempts: 100, initialDelayMs: 100, factor: 1.5, maxDelayMs: 1_000 };
 
-export function createKit(mode: Mode, ledgerFile: string): Kit {
-  const note = createLedger(ledgerFile);
+/** Where the links of a run's approvals are sent to: one a line. */
+export function linksFileOf(ledgerFile: string, runId: string): string {
+  return `${ledgerFile}.${runId}.links`;
+}
+
+export function createKit(mode: Mode, ledgerFile: string, build?: string): Kit {
+  const ledger = createLedger(ledgerFile);
+  const note: typeof ledger = (line) => ledger({ ...line, ...(build === undefined ? {} : { build }) });
   const names = namesOf(mode);
 
   const noted = <Input>(context: HandlerContext<EventData<Input>>): Noted<Input> => {
@@ -97,6 +106,7 @@ export function createKit(mode: Mode, ledgerFile: string): Kit {
         (context) => handler(noted(context)),
       ),
     noteFiring: (run, scheduledAt, attempt) => note({ what: 'fired', run, step: scheduledAt, attempt }),
+    sendLink: (run, url) => appendFileSync(linksFileOf(ledgerFile, run), `${url}\n`),
   };
 }
 

@@ -16,8 +16,19 @@ const rows: Looked[] = [
   { what: 'timers', ids: 'run_id', from: 'timers' },
   { what: 'waits', ids: 'run_id', from: 'waits' },
   { what: 'signals', ids: 'run_id', from: 'signals' },
+  {
+    what: 'claimed outputs of no run that has ended',
+    ids: 'run_id',
+    from: ofNoEndedRun('claimed_outputs'),
+  },
+  { what: 'approval links of no run that has ended', ids: 'run_id', from: ofNoEndedRun('approval_links') },
   { what: 'events that are still looked at for waits', ids: 'event_id', from: 'awaited_events' },
 ];
+
+/** Those of runs that have ended go with the scheduler's upkeep, every hour. */
+function ofNoEndedRun(table: string): string {
+  return `${table} where not exists (select from runs where id = run_id and ended_at is not null)`;
+}
 
 /** Streams whose messages go as they are dealt with. */
 const emptied: StreamName[] = ['INGEST', 'STEPS'];

@@ -2,15 +2,18 @@
  * Plays the load: emits the events of the seed at their times, does beside each what its case says, and remembers what the
  * platform answered.
  */
+import { readFileSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
 import { messageOf } from '@ironflow/errors';
 import { deriveRunId } from '@ironflow/schema';
+import { eventually } from '@ironflow/testing';
 import { namesOf } from './case.js';
-import type { Action } from './case.js';
+import type { Action, Decision } from './case.js';
 import { emissionAt } from './cases.js';
 import type { Emission } from './cases.js';
 import { uuidOf } from './client.js';
-import type { Answer, Requester } from './client.js';
+import type { Answer, Request, Requester } from './client.js';
+import { linksFileOf } from './kit.js';
 
 /** An event that was answered with 202. */
 export interface AcceptedEvent {
@@ -43,6 +46,7 @@ export interface Load {
 export interface LoadOptions {
   requester: Requester;
   environmentId: string;
+  ledgerFile: string;
   seed: number;
   perSecond: number;
 }
@@ -127,10 +131,9 @@ interface Acting extends LoadOptions {
 
 async function act(action: Action, { key, event, names }: Of, acting: Acting): Promise<void> {
   const { requester, environmentId, accepted } = acting;
-  const pathOf = (functionId: string): string => {
-    const runId = deriveRunId({ environmentId, eventId: event.id, functionId });
-    return `/v1/runs/${runId}`;
-  };
+  const runIdOf = (functionId: string): string =>
+    deriveRunId({ environmentId, eventId: event.id, functionId });
+  const pathOf = (functionId: string): string => `/v1/runs/${runIdOf(functionId)}`;
   /** The event may not be routed yet. */
   const notThere = ({ status }: Answer): boolean => status === 404;
   switch (action.kind) {
@@ -156,6 +159,9 @@ async function act(action: Action, { key, event, names }: Of, acting: Acting): P
       if (answer.status >= 300 && answer.status !== 409) throw unexpected('cancelling', answer);
       return;
     }
+    case 'decide':
+      await decide(action, { key, runId: runIdOf(action.functionId) }, acting);
+      return;
     case 'rerun': {
       const body = {
         idempotencyKey: key,
@@ -167,6 +173,36 @@ async function act(action: Action, { key, event, names }: Of, acting: Acting): P
       accepted.reruns.push(answer.body as { runId: string; eventId: string });
     }
   }
+}
+
+async function decide(decision: Decision, of: { key: string; runId: string }, acting: Acting): Promise<void> {
+  const isKey = decision.by === 'key';
+  const request = isKey ? decisionOf(decision, of) : await formOf(decision, of.runId, acting.ledgerFile);
+  // Nobody may have been asked yet.
+  const answer = await acting.requester.send(request, ({ status }) => isKey && status === 404);
+  const isTaken = answer.status < 300;
+  if (isTaken && decision.isLate === true) throw unexpected('a second decision', answer);
+  // One that was stored, whose answer was lost, may have been taken and its run have ended.
+  if (!isTaken && ![404, 409, 410].includes(answer.status)) throw unexpected('a decision', answer);
+}
+
+function decisionOf(decision: Decision, { key, runId }: { key: string; runId: string }): Request {
+  const { approval: name, approved, comment } = decision;
+  const body = { name, approved, comment, id: uuidOf(key) };
+  return { method: 'POST', path: `/v1/runs/${runId}/approvals`, body };
+}
+
+const linkWithinMs = 300_000;
+
+/** As the page that was sent to whoever is asked. */
+async function formOf({ approved, comment }: Decision, runId: string, ledgerFile: string): Promise<Request> {
+  const [link] = await eventually(() => readFileSync(linksFileOf(ledgerFile, runId), 'utf8').split('\n'), {
+    timeoutMs: linkWithinMs,
+    intervalMs: 200,
+    description: `the link of run ${runId}`,
+  });
+  const form = { decision: approved ? 'approve' : 'reject', comment };
+  return { method: 'POST', path: new URL(link!).pathname, form };
 }
 
 function isNotEnded({ status, body }: Answer): boolean {

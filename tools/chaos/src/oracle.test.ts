@@ -22,6 +22,8 @@ const run = (over: Partial<RunFact> = {}): RunFact => ({
   skipReason: null,
   output: 7,
   error: null,
+  buildId: null,
+  notCompensated: [],
   createdAtMs: 1_001,
   endedAtMs: 1_500,
   ...over,
@@ -69,6 +71,9 @@ function facts(over: Partial<Facts> = {}): Facts {
     stored: new Map([['r1 step 0', 1_200]]),
     journal: new Map([['r1 step 0', 1_200]]),
     endsHeard: [{ runId: 'r1', status: 'completed' }],
+    messages: [],
+    claims: [],
+    wipedUntilMs: 0,
     leftovers: [],
     deaths: [],
     schedule: { fromMs: 0, untilMs: 1_000 },
@@ -226,6 +231,126 @@ test('a letter that nobody expects, and a failure without one', () => {
   expect(rulesOf({ deadLetters: [{ ...letter, reason: 'unreadable' }] })).toEqual([
     'a dead letter that should not be',
   ]);
+});
+
+/** Three effects that are undone, the last one first; that in the middle cannot be. */
+function saga(over: { registers?: string; status?: string; lines?: LedgerLine[]; steps?: StepFact[] } = {}) {
+  const { registers = 'before', status = 'failed' } = over;
+  const input = { effects: ['charge', 'post', 'charge'], registers, ending: status, afterMs: 0 };
+  const names = ['charge 0', 'post 1', 'charge 2'];
+  const recorded = names.flatMap((name, index) => {
+    const undo = { stepId: `compensate(${name})`, type: 'compensate' };
+    return [
+      step({ stepId: name }),
+      step({ ...undo, attempt: 0, status: 'registered' }),
+      step({ ...undo, status: index === 1 ? 'failed' : 'completed' }),
+    ];
+  });
+  const journal = new Map(
+    names.flatMap((name, index) => [
+      [`r1 compensate(${name}) 0`, 1_100 + index * 20],
+      [`r1 ${name}`, 1_119 + index * 20],
+      [`r1 compensate(${name})`, 1_300 - index * 20],
+    ]),
+  );
+  const lines = names.flatMap((name, index) => {
+    const undo = { step: `compensate(${name})` };
+    const begun = line({ ...undo, atMs: 1_285 - index * 20 });
+    const did = line({ step: name, atMs: 1_105 + index * 20 });
+    return index === 1
+      ? [did, begun]
+      : [did, begun, line({ ...undo, what: 'ended', atMs: 1_290 - index * 20 })];
+  });
+  return {
+    events: [event({ name: 'chaos.push.saga', data: { key: 'event 1', input } })],
+    runs: [run({ functionId: 'saga-push', status, notCompensated: ['compensate(post 1)'] })],
+    ledger: [...(over.lines ?? lines), ...fired],
+    steps: over.steps ?? recorded,
+    deadLetters: status === 'failed' ? [{ reason: 'run_failed', detail: '', runId: 'r1' }] : [],
+    endsHeard: [],
+    stored: journal,
+    journal,
+  };
+}
+
+test('what a run has done and does not undo, undoes twice, or undoes without having stopped', () => {
+  expect(judge(facts(saga()))).toEqual([]);
+  expect(judge(facts(saga({ registers: 'after' })))).toEqual([]);
+  const { ledger, steps, runs } = saga();
+  const without = (what: string) =>
+    ledger.filter((one) => one.what !== what || one.step !== 'compensate(charge 0)');
+  const notOnce = ['what was registered is not undone, or not recorded once'];
+  expect(rulesOf({ ...saga(), ledger: without('ended') })).toEqual(notOnce);
+  const lost = steps.filter(({ stepId, attempt }) => stepId !== 'compensate(charge 0)' || attempt === 0);
+  expect(rulesOf({ ...saga(), steps: lost })).toEqual(notOnce);
+  const again = step({ stepId: 'compensate(charge 0)', attempt: 2, type: 'compensate' });
+  expect(rulesOf({ ...saga(), steps: [...steps, again] })).toEqual(notOnce);
+  expect(rulesOf({ ...saga(), runs: [{ ...runs[0]!, notCompensated: [] }] })).toEqual([
+    'what could not be undone is not listed',
+  ]);
+  const all = ['compensate(post 1)', 'compensate(charge 0)'];
+  expect(rulesOf({ ...saga(), runs: [{ ...runs[0]!, notCompensated: all }] })).toEqual([
+    'what can be undone was given up',
+  ]);
+  expect(
+    rulesOf(saga({ status: 'completed' })).every((rule) => rule === 'a run that completed undid something'),
+  ).toBe(true);
+  expect(rulesOf(saga({ status: 'completed' }))).toHaveLength(3);
+});
+
+test('an effect that nothing undoes, and one that begins before that is stored', () => {
+  const { ledger, steps, journal } = saga();
+  const unregistered = steps.filter(({ stepId }) => stepId !== 'compensate(charge 0)');
+  expect(rulesOf({ ...saga({ registers: 'after' }), steps: unregistered })).toEqual([
+    'an effect has nothing that undoes it',
+  ]);
+  const late = new Map([...journal, ['r1 compensate(charge 0) 0', 1_110] as const]);
+  expect(rulesOf({ ...saga(), journal: late })).toEqual(['an effect has nothing that undoes it']);
+  // What NATS has lost is not the platform's fault.
+  expect(rulesOf({ ...saga(), journal: late, ledger, wipedUntilMs: 5_000 })).toEqual([]);
+});
+
+test('what is undone before what came after it is', () => {
+  const { ledger } = saga();
+  const early = ledger.map((one) => (one.step === 'compensate(charge 0)' ? { ...one, atMs: 1_270 } : one));
+  expect(rulesOf({ ...saga(), ledger: early })).toEqual(['something was undone before what came after it']);
+});
+
+test('a message that is told twice, not at all, or out of its order', () => {
+  const publishing = {
+    events: [event({ name: 'chaos.push.publish', data: { key: 'event 1', input: { count: 2 } } })],
+    runs: [run({ functionId: 'publish-push', output: 2 })],
+  };
+  const first = { id: '9', key: 'r1 0' };
+  const second = { id: '10', key: 'r1 1' };
+  const published = (messages: Facts['messages'], wipedUntilMs = 0) =>
+    rulesOf({ ...publishing, messages, wipedUntilMs });
+  expect(published([first, second])).toEqual([]);
+  expect(published([first])).toEqual(['what a run published was not told once']);
+  expect(published([first, second, { ...first, id: '11' }])).toEqual([
+    'what a run published was not told once',
+  ]);
+  expect(published([second, first])).toEqual(['a message was told out of its order']);
+  expect(published([first], 5_000)).toEqual([]);
+});
+
+test('a run that is pinned and executed by another build, from its first record on', () => {
+  const runs = [run({ buildId: 'blue' })];
+  const by = (build: string, atMs: number) => line({ step: 'step 2', build, atMs });
+  const journal = new Map([['r1 step 0', 1_200]]);
+  expect(rulesOf({ runs, journal, ledger: [by('blue', 1_300), ...fired] })).toEqual([]);
+  expect(rulesOf({ runs, journal, ledger: [by('green', 1_190), ...fired] })).toEqual([]);
+  const other = ['a pinned run was executed by another build'];
+  expect(rulesOf({ runs, journal, ledger: [by('green', 1_300), ...fired] })).toEqual(other);
+  expect(rulesOf({ runs, journal, ledger: [line({ step: 'step 2', atMs: 1_300 }), ...fired] })).toEqual(
+    other,
+  );
+});
+
+test('a large output that was accepted and is left, and one of an attempt that was lost', () => {
+  const claims = [{ runId: 'r1', stepId: 'step 0' }];
+  expect(rulesOf({ claims })).toEqual(['a large output was accepted and is left']);
+  expect(rulesOf({ claims, ledger: [line(), line({ atMs: 1_150 }), ...fired] })).toEqual([]);
 });
 
 test('a schedule that fired twice, or not at all', () => {

@@ -1,4 +1,5 @@
 /** Judges from outside of the platform, by facts alone. Pure: no rule asks anything of a part that it judges. */
+import { checkPinned } from './checks/builds.js';
 import { checkDispositions, checkEvents, checkSent } from './checks/dispositions.js';
 import {
   checkDeadLetters,
@@ -9,11 +10,14 @@ import {
   checkTerminal,
   checkWaitsShareNoEvent,
 } from './checks/ends.js';
+import { checkPublished, checkToldInOrder } from './checks/messages.js';
+import { checkSagas } from './checks/sagas.js';
 import {
   checkBegunAfterStored,
   checkBegunBeforeStored,
   checkEarly,
   checkRetriesEarly,
+  checkClaims,
 } from './checks/steps.js';
 import type { Facts, Violation } from './facts.js';
 
@@ -27,6 +31,11 @@ const checks: readonly ((facts: Facts) => Violation[])[] = [
   checkBegunBeforeStored,
   checkEarly,
   checkRetriesEarly,
+  checkClaims,
+  checkSagas,
+  checkPublished,
+  checkToldInOrder,
+  checkPinned,
   checkWaitsShareNoEvent,
   checkDeadLetters,
   checkSchedule,

@@ -1,5 +1,7 @@
 /** One run of the suite from its first process to its report. */
 import { monitorEventLoopDelay } from 'node:perf_hooks';
+import { setTimeout as delay } from 'node:timers/promises';
+import { isDeepStrictEqual } from 'node:util';
 import { earliest, readJournalTimes, readLedger, usageOf } from '@ironflow/bench';
 import { messageOf } from '@ironflow/errors';
 import type { Lifecycle } from '@ironflow/service';
@@ -21,6 +23,8 @@ import { countRunsByFunction, summarizeRecoveries } from './report.js';
 import type { Report } from './report.js';
 import { setStage } from './stage.js';
 import type { Stage } from './stage.js';
+import { startSubscriber } from './subscriber.js';
+import type { Subscriber } from './subscriber.js';
 import { watchStage } from './watch.js';
 import type { Watch } from './watch.js';
 
@@ -37,9 +41,12 @@ export interface ChaosOptions {
   say: (line: string) => void;
 }
 
-/** Beyond every timer of the load and every sweep of the platform: what is left then stays. */
+/** Beyond every timer of the load and every sweep of the platform: what has not changed for so long stays. */
 const quietWithinMs = 120_000;
-const firedWithinMs = 30_000;
+/** What still changes then goes round for ever, however slow the machine is. */
+const restWithinMs = 600_000;
+const lookEveryMs = 500;
+const firedWithinMs = 120_000;
 
 export async function playChaos(options: ChaosOptions): Promise<Report> {
   const { seed, rate, cluster, lifecycle, say } = options;
@@ -53,7 +60,10 @@ export async function playChaos(options: ChaosOptions): Promise<Report> {
   lifecycle.onStop('injector', () => injector.stop());
   const watch = watchStage(stage, injector, say);
   lifecycle.onStop('watch', () => watch.stop());
-  const load = startLoad({ requester, environmentId: stage.environmentId, seed, perSecond: rate });
+  const subscriber = startSubscriber(stage.platform);
+  lifecycle.onStop('subscriber', () => subscriber.stop());
+  const { environmentId, ledgerFile } = stage;
+  const load = startLoad({ requester, environmentId, ledgerFile, seed, perSecond: rate });
   const lasted = new Promise((resolve) => setTimeout(resolve, options.minutes * 60_000));
   const injection = await injector.play(options.plan);
   await lasted;
@@ -62,14 +72,16 @@ export async function playChaos(options: ChaosOptions): Promise<Report> {
   const memoryAtLast = await readMemory(stage);
   await load.finish();
   const untilMs = Date.now();
-  await firedUntil(stage.ledgerFile, untilMs);
+  await firedUntil(ledgerFile, untilMs);
   await endSchedule(requester);
   const quiet = await comeToRest(stage);
   say(quiet.afterMs === undefined ? 'it does not come to rest' : `at rest after ${quiet.afterMs} ms`);
+  await subscriber.finish();
   const facts = await readFacts(stage, {
     load,
     injection,
     watch,
+    subscriber,
     leftovers: quiet.leftovers,
     fromMs,
     untilMs,
@@ -111,19 +123,19 @@ async function comeToRest({
   jetstream,
 }: Stage): Promise<{ afterMs: number | undefined; leftovers: Leftover[] }> {
   const startedMs = performance.now();
+  let changedMs = startedMs;
   let leftovers: Leftover[] = [];
-  try {
-    await eventually(
-      async () => {
-        leftovers = await findLeftovers(database, jetstream);
-        if (leftovers.length > 0) throw new Error('not at rest');
-      },
-      { timeoutMs: quietWithinMs, intervalMs: 500 },
-    );
-    return { afterMs: Math.round(performance.now() - startedMs), leftovers: [] };
-  } catch (error) {
-    if (leftovers.length === 0) leftovers = [{ what: messageOf(error), count: 1, examples: [] }];
-    return { afterMs: undefined, leftovers };
+  for (;;) {
+    const found = await findLeftovers(database, jetstream).catch((error: unknown) => [
+      { what: messageOf(error), count: 1, examples: [] },
+    ]);
+    const nowMs = performance.now();
+    if (found.length === 0) return { afterMs: Math.round(nowMs - startedMs), leftovers: [] };
+    if (!isDeepStrictEqual(found, leftovers)) changedMs = nowMs;
+    leftovers = found;
+    const isStuck = nowMs - changedMs > quietWithinMs;
+    if (isStuck || nowMs - startedMs > restWithinMs) return { afterMs: undefined, leftovers };
+    await delay(lookEveryMs);
   }
 }
 
@@ -131,6 +143,7 @@ interface Gathered {
   load: Load;
   injection: Injection;
   watch: Watch;
+  subscriber: Subscriber;
   leftovers: Leftover[];
   fromMs: number;
   untilMs: number;
@@ -138,7 +151,7 @@ interface Gathered {
 
 async function readFacts(stage: Stage, gathered: Gathered): Promise<Facts> {
   const { database, jetstream, ledgerFile } = stage;
-  const { load, injection, watch, leftovers, fromMs, untilMs } = gathered;
+  const { load, injection, watch, subscriber, leftovers, fromMs, untilMs } = gathered;
   const journal = await readJournalTimes({
     connection: jetstream.connection,
     database,
@@ -156,6 +169,8 @@ async function readFacts(stage: Stage, gathered: Gathered): Promise<Facts> {
     journal: new Map([...journal].filter(([key]) => young.has(key.split(' ')[0]!))),
     stored: earliest(journal, injection.accepted ?? new Map<string, number>()),
     endsHeard: watch.endsHeard,
+    messages: subscriber.heard,
+    wipedUntilMs,
     deaths: watch.deaths,
     leftovers,
     schedule: { fromMs, untilMs },
@@ -191,6 +206,7 @@ function reportOf(options: ChaosOptions, played: Played): Report {
     },
     events: { accepted: facts.accepted.events.length, stored: facts.events.length },
     runs: countRunsByFunction(facts),
+    pinned: facts.runs.filter(({ buildId }) => buildId !== null).length,
     steps: countRepeats(facts),
     refusals: played.requester.refusals,
     network: {

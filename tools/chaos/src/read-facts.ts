@@ -1,6 +1,6 @@
 /** Reads from Postgres what became of everything; only what the oracle asks about. */
 import type { Database } from '@ironflow/database';
-import type { DeadLetterFact, EventFact, RunFact, StepFact } from './facts.js';
+import type { ClaimFact, DeadLetterFact, EventFact, RunFact, StepFact } from './facts.js';
 
 const millisecondsOf = (column: string): string => `(extract(epoch from ${column}) * 1000)::float8`;
 
@@ -9,6 +9,7 @@ export async function readDatabase(database: Database): Promise<{
   runs: RunFact[];
   steps: StepFact[];
   deadLetters: DeadLetterFact[];
+  claims: ClaimFact[];
 }> {
   const events = await database.query<EventFact>(
     {
@@ -18,11 +19,12 @@ export async function readDatabase(database: Database): Promise<{
     },
     [],
   );
-  const runs = await database.query<RunFact>(
+  const runs = await database.query<Omit<RunFact, 'notCompensated'> & { notCompensated: string | null }>(
     {
       name: 'chaos_runs',
       text: `select id, event_id as "eventId", function_id as "functionId", status, skip_reason as "skipReason",
-                    output::text as output, error::text as error, ${millisecondsOf('created_at')} as "createdAtMs",
+                    output::text as output, error::text as error, build_id as "buildId",
+                    not_compensated::text as "notCompensated", ${millisecondsOf('created_at')} as "createdAtMs",
                     ${millisecondsOf('ended_at')} as "endedAtMs" from runs`,
     },
     [],
@@ -39,15 +41,21 @@ export async function readDatabase(database: Database): Promise<{
     { name: 'chaos_letters', text: 'select reason, detail, run_id as "runId" from dead_letters' },
     [],
   );
+  const claims = await database.query<ClaimFact>(
+    { name: 'chaos_claims', text: 'select run_id as "runId", step_id as "stepId" from claimed_outputs' },
+    [],
+  );
   return {
     events: events.map((event) => ({ ...event, data: parsed(event.data) })),
     runs: runs.map((run) => ({
       ...run,
       output: parsed(run.output),
       error: parsed(run.error) as RunFact['error'],
+      notCompensated: ((parsed(run.notCompensated) ?? []) as { step: string }[]).map(({ step }) => step),
     })),
     steps,
     deadLetters,
+    claims,
   };
 }
 

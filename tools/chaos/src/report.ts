@@ -16,6 +16,8 @@ export interface Report {
   };
   events: { accepted: number; stored: number };
   runs: Record<string, Record<string, number>>;
+  /** Runs that are pinned to a build. */
+  pinned: number;
   steps: { begun: number; repeats: number };
   refusals: Record<string, number>;
   network: Record<string, number>;
@@ -56,7 +58,9 @@ export function printReport(report: Report, print: (line: string) => void): void
   const runs = Object.values(report.runs).flatMap((of) => Object.values(of));
   const total = runs.reduce((sum, count) => sum + count, 0);
   print('');
-  print(`seed ${report.seed}: ${events.accepted} events accepted, ${events.stored} stored, ${total} runs`);
+  print(
+    `seed ${report.seed}: ${events.accepted} events accepted, ${events.stored} stored, ${total} runs (${report.pinned} pinned)`,
+  );
   print(`steps: ${steps.begun} attempts begun, ${steps.repeats} of them again`);
   print(`the suite itself was up to ${report.ownDelayMs} ms late (p99)`);
   print(`refused requests: ${JSON.stringify(report.refusals)}; network: ${JSON.stringify(report.network)}`);

@@ -55,7 +55,7 @@ export interface Stage {
   endpoint: Victim;
 }
 
-const registeredWithinMs = 60_000;
+const registeredWithinMs = 180_000;
 /** Beyond any outage of a server that is injected. */
 const startedAgainWithinMs = 120_000;
 /**
@@ -64,6 +64,9 @@ const startedAgainWithinMs = 120_000;
  */
 const pushDeadlineMs = 10_000;
 const breakerOpenMs = 3_000;
+
+/** Of the pull app: each has a worker that pins the runs that it begins, beside those that have no build. */
+const builds = ['blue', 'green'];
 
 export async function setStage(options: StageOptions): Promise<Stage> {
   const { folder, lifecycle, say } = options;
@@ -162,6 +165,9 @@ async function startApps(platform: Platform, ledgerFile: string, { lifecycle, re
   const workers: Victim[] = [];
   for (let index = 0; index < replicas; index += 1) {
     workers.push(await appProcess(`worker ${index}`, 'app-worker', { APP: 'chaos-pull' }));
+  }
+  for (const build of builds) {
+    workers.push(await appProcess(`worker ${build}`, 'app-worker', { APP: 'chaos-pull', BUILD: build }));
   }
   // Of the schedule alone, so that it can be taken from the registry in the end; nothing is done to this one.
   await appProcess('clock', 'app-worker', { APP: 'chaos-clock' });

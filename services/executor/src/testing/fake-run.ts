@@ -39,6 +39,7 @@ export function createFakeRun(over: Partial<ActiveRun> = {}): FakeRun {
     wake: 1,
     failures: 0,
     memo: new Map(),
+    hasRegistered: false,
     stopping: undefined,
     activeMs: 0,
     memoBytes: 0,

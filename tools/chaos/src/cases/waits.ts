@@ -1,4 +1,5 @@
-/** Runs that wait: for a time, for events that come early, late or never, and for signals. */
+/** Runs that wait: for a time, for events that come early, late or never, for signals, and for somebody's decision. */
+import type { ApprovalRequest } from '@ironflow/sdk';
 import { defineCase } from '../case.js';
 import type { AnyCase, EventData } from '../case.js';
 
@@ -157,6 +158,43 @@ export const waitCases: AnyCase[] = [
         status: 'completed',
         output: sentAfterMs.map((_, index) => index),
       },
+    ],
+  }),
+  defineCase<{ asks: boolean; by: 'link' | 'key'; approved: boolean; afterMs: number }>({
+    name: 'approve',
+    weight: 2,
+    draw: (random) => {
+      const by = random.pick(['link', 'key'] as const);
+      return {
+        asks: by === 'link' || random.chance(0.5),
+        by,
+        approved: random.chance(0.5),
+        afterMs: random.whole(0, 2_000),
+      };
+    },
+    functions: (kit) => [
+      kit.define<{ asks: boolean }>('approve', async ({ input, run, step, attempt, work }) => {
+        const request = (context: ApprovalRequest): Promise<void> =>
+          attempt('go ahead:request', context, {
+            forMs: 20,
+            result: () => kit.sendLink(run.id, context.url),
+          });
+        const decision = await step.approve('go ahead', {
+          timeout: '10m',
+          ...(input.asks ? { request } : {}),
+        });
+        return work('heed', { forMs: 20, result: () => [decision?.approved, decision?.comment] });
+      }),
+    ],
+    actions: ({ by, approved, afterMs }, { functionId }) => {
+      const decision = { kind: 'decide', functionId: functionId('approve'), approval: 'go ahead' } as const;
+      return [
+        { ...decision, afterMs, by, approved, comment: 'first' },
+        { ...decision, afterMs, by: 'key', approved: !approved, comment: 'second', isLate: true },
+      ];
+    },
+    expect: ({ approved }, { functionId }) => [
+      { functionId: functionId('approve'), status: 'completed', output: [approved, 'first'] },
     ],
   }),
 ];

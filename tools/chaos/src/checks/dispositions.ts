@@ -5,6 +5,7 @@ import { namesOf } from '../case.js';
 import type { EventData, ExpectedRun } from '../case.js';
 import { caseOfEvent, caseOfFunction, clockFunction, failureFunctions } from '../cases.js';
 import type { EventFact, Facts, RunFact, Violation } from '../facts.js';
+import { groupBy } from './group-by.js';
 
 export function checkEvents({ accepted, events }: Facts): Violation[] {
   const violations: Violation[] = [];
@@ -132,10 +133,14 @@ function compare(event: EventFact, wanted: ExpectedRun, run: RunFact | undefined
     ];
   }
   if (wanted.output !== undefined && !isDeepStrictEqual(run.output, wanted.output)) {
-    const evidence = `${of}: run ${run.id} has ${JSON.stringify(run.output)}, not ${JSON.stringify(wanted.output)}`;
+    const evidence = `${of}: run ${run.id} has ${shortened(run.output)}, not ${shortened(wanted.output)}`;
     return [{ rule: 'a run has another output than it should', evidence }];
   }
   return [];
+}
+
+function shortened(output: unknown): string {
+  return JSON.stringify(output).slice(0, 200);
 }
 
 function describeError({ error }: RunFact): string {
@@ -149,15 +154,4 @@ function keyOf({ data }: EventFact): string | undefined {
 
 function idsOf(items: readonly { id: string }[]): string {
   return items.map(({ id }) => id).join(', ');
-}
-
-function groupBy<Key, Item>(items: readonly Item[], keyOf: (item: Item) => Key): Map<Key, Item[]> {
-  const groups = new Map<Key, Item[]>();
-  for (const item of items) {
-    const key = keyOf(item);
-    const group = groups.get(key);
-    if (group === undefined) groups.set(key, [item]);
-    else group.push(item);
-  }
-  return groups;
 }

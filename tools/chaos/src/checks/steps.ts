@@ -1,9 +1,7 @@
 /** Steps and times: nothing that was recorded begins again (I3), and nothing that takes time is over early (I7). Pure. */
 import { attemptKey, examine, stepKey } from '@ironflow/bench';
 import type { Facts, Violation } from '../facts.js';
-
-/** Postgres' clock and node's are this machine's, read in microseconds and milliseconds. */
-const roundingMs = 2;
+import { roundingMs } from './rounding.js';
 
 export function checkBegunAfterStored({ ledger, stored }: Facts): Violation[] {
   return examine([...ledger], stored).violations.map(({ run, step, attempt, atMs }) => ({
@@ -55,6 +53,17 @@ export function checkRetriesEarly({ ledger, steps }: Facts): Violation[] {
     if (what !== 'begun' || due === undefined || atMs + roundingMs >= due) return [];
     const evidence = `run ${run}, ${step} attempt ${attempt}: ${Math.round(due - atMs)} ms early`;
     return [{ rule: 'a retry began early', evidence }];
+  });
+}
+
+/** A large output that is left was stored by an attempt that was lost: its step has begun more than once. */
+export function checkClaims({ claims, ledger }: Facts): Violation[] {
+  return claims.flatMap(({ runId, stepId }) => {
+    const begun = ledger.filter(
+      ({ what, run, step }) => what === 'begun' && run === runId && step === stepId,
+    );
+    if (begun.length !== 1) return [];
+    return [{ rule: 'a large output was accepted and is left', evidence: `run ${runId}, ${stepId}` }];
   });
 }
 
