@@ -207,6 +207,7 @@ function activate(
     failures: position.failures,
     memo: position.memo,
     stopping: position.stopping,
+    isTooLate: state.startExpired && !position.begun,
     activeMs: position.activeMs,
     memoBytes: position.memoBytes,
     mismatch: position.mismatch,

@@ -40,6 +40,7 @@ export function createFakeRun(over: Partial<ActiveRun> = {}): FakeRun {
     failures: 0,
     memo: new Map(),
     stopping: undefined,
+    isTooLate: false,
     activeMs: 0,
     memoBytes: 0,
     mismatch: undefined,
