@@ -135,8 +135,8 @@ export const mutants = [
     id: 'wake-up-not-counted',
     invariant: 'I7 a wake-up is never lost',
     file: 'libs/database/src/timers.ts',
-    search: 'wake = r.wake + 1,',
-    replace: 'wake = r.wake,',
+    search: '  ), woken as (\n    update runs r set\n      wake = r.wake + 1,',
+    replace: '  ), woken as (\n    update runs r set\n      wake = r.wake,',
     suites: ['libs/database/src/timers.integration.test.ts'],
   },
   {

@@ -32,6 +32,10 @@ export interface RunState {
   failures: number;
   /** Somebody asked for it: nothing more is to be called. */
   stopRequested: boolean;
+  /** It has begun: its function was called for. */
+  begun: boolean;
+  /** It is too late for it to begin. */
+  startExpired: boolean;
   /** How it will end, once what it had registered is undone. */
   stopping?: StopOutcome;
   /** For how long its function was at work. */
@@ -100,6 +104,7 @@ const loadStatement: Statement = {
   name: 'load_runs',
   text: `select r.id, r.environment_id, ${scopeColumns}, r.app_id, r.function_id, r.status,
       r.wake, r.served, r.failures, r.stop_requested_at is not null as stop_requested,
+      r.started_at is not null as begun, r.start_expired_at is not null as start_expired,
       r.stopping_as, case when r.stopping_as = 'failed' then r.error end as stopping_error,
       r.active_ms::float8 as active_ms,
       r.journal_seq::float8 as journal_seq, e.registry_version, r.traceparent, r.mismatch, r.build_id, r.pinned_after,
@@ -109,7 +114,7 @@ const loadStatement: Statement = {
     from unnest($1::uuid[]) as i (id)
     cross join lateral (
       select id, environment_id, event_id, app_id, function_id, status, wake, served, failures, journal_seq,
-        traceparent, stop_requested_at, rerun_of, stopping_as, error, active_ms, mismatch, build_id,
+        traceparent, stop_requested_at, started_at, start_expired_at, rerun_of, stopping_as, error, active_ms, mismatch, build_id,
         pinned_after
       from runs where runs.id = i.id and runs.id >= $2 and runs.id <= $3 offset 0
     ) r
@@ -159,6 +164,8 @@ interface RunRow {
   served: number;
   failures: number;
   stop_requested: boolean;
+  begun: boolean;
+  start_expired: boolean;
   stopping_as: StopOutcome['kind'] | null;
   stopping_error: Failure | null;
   active_ms: number;
@@ -192,6 +199,8 @@ function toRunState(row: RunRow): RunState {
     served: row.served,
     failures: row.failures,
     stopRequested: row.stop_requested,
+    begun: row.begun,
+    startExpired: row.start_expired,
     ...stoppingOf(row),
     activeMs: row.active_ms,
     journalSeq: row.journal_seq,

@@ -45,7 +45,7 @@ export type {
   SchedulerStore,
 } from './scheduler.js';
 export { checkSchemaVersion } from './schema-version.js';
-export type { RunsToCancelQuery, RunToCancel, StoppingRun } from './stopping-runs.js';
+export type { RunsToCancelQuery, RunToCancel, StoppedRun, StoppingRun } from './stopping-runs.js';
 export { createTenantStore } from './tenants.js';
 export type { EnvironmentCredentials, EnvironmentPath, TenantStore } from './tenants.js';
 export type { EndedRun, OpenWait } from './open-wait.js';

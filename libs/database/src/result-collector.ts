@@ -50,11 +50,13 @@ export interface RunProgress {
   served?: number | undefined;
   /** Absolute. */
   failures?: number | undefined;
-  startedAtMs: number;
+  /** When its function was first called for; absent where it was only put off. */
+  startedAtMs?: number | undefined;
   /** JSON text. */
   output?: string | undefined;
   outputClaim?: OutputClaim | undefined;
   error?: Failure | undefined;
+  skipReason?: string | undefined;
   /** A run that is pinned already stays where it is. */
   pin?: Pin | undefined;
   /** All that is known of it by now. */
@@ -172,12 +174,13 @@ async function apply(database: Database, batch: readonly RunProgress[]): Promise
         stops.map(({ notCompensated: left }) => (left === undefined ? null : JSON.stringify(left))),
         runs.map(({ pin }) => pin?.buildId ?? null),
         runs.map(({ pin }) => pin?.servedBefore ?? null),
+        runs.map(({ skipReason }) => skipReason ?? null),
       ]);
   return rows.map(toAcceptedRun);
 }
 
-function isPlain({ mismatch, pin }: RunProgress): boolean {
-  return mismatch === undefined && pin === undefined;
+function isPlain({ mismatch, pin, skipReason }: RunProgress): boolean {
+  return mismatch === undefined && pin === undefined && skipReason === undefined;
 }
 
 const acceptedColumns = `r.id, r.environment_id, r.event_id, r.function_id, r.app_id, r.mode, r.status,
@@ -218,9 +221,9 @@ function applyStatementFor(batches: 'ordinary' | 'any'): Statement {
     from unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::bigint[], $5::text[], $6::int[], $7::int[],
       $8::float8[],
         $9::text[], $10::text[], $11::float8[],
-        $28::bigint[]${isOrdinary ? '' : ', $46::text[], $50::text[], $51::int[]'})
+        $28::bigint[]${isOrdinary ? '' : ', $46::text[], $50::text[], $51::int[], $52::text[]'})
       as g (id, environment_id, prev, journal_seq, status, served, failures, started_at_ms, output, error,
-        retry_in_ms, active_ms${isOrdinary ? '' : ', mismatch, build_id, pinned_after'})
+        retry_in_ms, active_ms${isOrdinary ? '' : ', mismatch, build_id, pinned_after, skip_reason'})
       ${isOrdinary ? '' : "left join claimed c on c.run_id = g.id and c.step_id = ''"}
       ${isOrdinary ? '' : joinedStops}
     where r.id = any(array(select id from locked)) and r.id >= $26 and r.id <= $27
@@ -296,6 +299,7 @@ const takenOver = `, taken_over as (
 const rareColumns = `, mismatch = coalesce(g.mismatch::json, r.mismatch),
       build_id = coalesce(r.build_id, g.build_id),
       pinned_after = coalesce(r.pinned_after, g.pinned_after),
+      skip_reason = coalesce(r.skip_reason, g.skip_reason),
       stopping_as = coalesce(r.stopping_as, st.stopping_as),
       not_compensated = coalesce(st.not_compensated::json, r.not_compensated)`;
 const joinedStops = `left join unnest($47::uuid[], $48::text[], $49::text[])
@@ -381,7 +385,7 @@ function applyValues(runs: readonly RunProgress[], recorded: readonly RecordedSt
     column((run) => run.status ?? null),
     column((run) => run.served ?? null),
     column((run) => run.failures ?? null),
-    column((run) => run.startedAtMs),
+    column((run) => run.startedAtMs ?? null),
     column((run) => run.output ?? null),
     column((run) => (run.error === undefined ? null : JSON.stringify(run.error))),
     column((run) => (hasEnded(run) ? null : (run.retryInMs ?? null))),

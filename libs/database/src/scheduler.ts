@@ -15,11 +15,18 @@ import { takenOverSteps } from './reruns.js';
 import { laneBuildOf, laneColumnOf, runToActivate, scopeColumns } from './run-to-activate.js';
 import type { RunToActivate, RunToActivateRow } from './run-to-activate.js';
 import { readScopes } from './scopes.js';
-import { endStopped, hasCompensations, requestStopOf, runsToCancel, stoppingRuns } from './stopping-runs.js';
-import type { RunsToCancelQuery, RunToCancel, StoppingRun } from './stopping-runs.js';
+import {
+  endStopped,
+  hasCompensations,
+  requestStopOf,
+  runsToCancel,
+  startExpired,
+  stoppingRuns,
+} from './stopping-runs.js';
+import type { RunsToCancelQuery, RunToCancel, StoppedRun, StoppingRun } from './stopping-runs.js';
 import { toStoredEvent } from './stored-event.js';
 import type { StoredEventRow } from './stored-event.js';
-import { fireTimers, nextDueInMs } from './timers.js';
+import { fireTimers, nextDueInMs, startDeadlineTimer } from './timers.js';
 import type { FiredTimers } from './timers.js';
 import { createWaitStore } from './waits.js';
 import type { WaitStore } from './waits.js';
@@ -40,6 +47,8 @@ export interface NewRun {
   /** The run that it repeats; with `rerunFromStep`, taking over what settled before that step. */
   rerunOf?: string | undefined;
   rerunFromStep?: string | undefined;
+  /** It is skipped if it has not begun by then. */
+  startDeadlineMs?: number | undefined;
 }
 
 export interface EventToRoute {
@@ -92,15 +101,15 @@ export interface SchedulerStore extends WaitStore {
   runsOfEvents(eventIds: readonly string[]): Promise<RunToActivate[]>;
   /** Runs that need an activation and were woken longer ago than that, the longest first. */
   overdueRuns(query: OverdueRunsQuery): Promise<OverdueRun[]>;
-  /** Queued runs of an app without a worker; answers those that it put to rest. Runs that were asked to stop rest only if they have something to undo. */
+  /** Queued runs of an app without a worker; answers those that it put to rest. Runs that were asked to stop rest only if they have something to undo, and those that are too late to begin do not. */
   restForWorker(runIds: readonly string[]): Promise<string[]>;
   runsToCancel(query: RunsToCancelQuery): Promise<RunToCancel[]>;
   /** Stores the wish and wakes the runs; answers those that nobody had asked before. */
   requestStopOf(runIds: readonly string[]): Promise<RunToActivate[]>;
-  /** Of these, the ones that were asked to stop and that nobody drives, as far as Postgres knows. */
+  /** Of these, the ones that were asked to stop, or are too late to begin, and that nobody drives, as far as Postgres knows. */
   stoppingRuns(runIds: readonly string[]): Promise<StoppingRun[]>;
-  /** Ends them as cancelled, unless they have moved on since; answers those it ended, with the runs that wait for each. */
-  endStopped(runs: readonly Pick<StoppingRun, 'runId' | 'journalSeq'>[]): Promise<Map<string, string[]>>;
+  /** Ends them as cancelled or skipped, unless they have moved on since; answers those it ended. */
+  endStopped(runs: readonly Pick<StoppingRun, 'runId' | 'journalSeq'>[]): Promise<Map<string, StoppedRun>>;
   /** The reverse, as workers of a lane come: resumed runs before new ones, the oldest first. */
   releaseForWorker(lane: LaneRef, limit: number): Promise<RunToActivate[]>;
   /** The lanes of runs that rest. */
@@ -187,12 +196,12 @@ export function createSchedulerStore(database: Database): SchedulerStore {
   };
 }
 
-/** Repeated runs are few: the statement of batches without one does not know of them. */
-function routeStatementFor(runs: 'ordinary' | 'repeated'): Statement {
-  const isRepeated = runs === 'repeated';
-  const rerunOf = isRepeated ? ', rerun_of' : '';
+/** Runs that repeat others or have to begin in time are few: the statement of batches without one does not know of them. */
+function routeStatementFor(batches: 'ordinary' | 'any'): Statement {
+  const isOrdinary = batches === 'ordinary';
+  const rerunOf = isOrdinary ? '' : ', rerun_of';
   return {
-    name: isRepeated ? 'route_reruns' : 'route_events',
+    name: isOrdinary ? 'route_events' : 'route_any',
     text: `with locked as materialized (
     select u.event_id, e.registry_version = g.version as current
     from unrouted_events u
@@ -221,11 +230,11 @@ function routeStatementFor(runs: 'ordinary' | 'repeated'): Statement {
       case when n.status = 'skipped' then 0 else 1 end, case when n.status = 'skipped' then now() end${rerunOf}
     from unnest($4::uuid[], $5::uuid[], $6::uuid[], $7::text[], $8::text[], $9::text[], $10::text[],
       $11::text[],
-      $12::text[], $13::text[], $14::text[]${isRepeated ? ', $17::uuid[]' : ''})
+      $12::text[], $13::text[], $14::text[]${isOrdinary ? '' : ', $17::uuid[]'})
       as n (id, environment_id, event_id, app_id, function_id, function_hash, mode, status, skip_reason,
         correlation_id, traceparent${rerunOf})
     join routed on routed.event_id = n.event_id
-    on conflict (id) do nothing${isRepeated ? takingOver : ''}
+    on conflict (id) do nothing${isOrdinary ? '' : takingOver + armingDeadlines}
   )
   select l.event_id, current, a.event_id is not null as awaited
   from locked l left join awaited a on a.event_id = l.event_id`,
@@ -233,7 +242,7 @@ function routeStatementFor(runs: 'ordinary' | 'repeated'): Statement {
 }
 
 const takingOver = `
-    returning id, environment_id, rerun_of
+    returning id, environment_id, rerun_of, created_at
   ), repeating as (
     select i.*, n.from_step from inserted i join unnest($4::uuid[], $18::text[]) as n (id, from_step) on n.id = i.id
     where n.from_step is not null
@@ -242,8 +251,15 @@ const takingOver = `
       ended_at, due_at, settle_order)
     ${takenOverSteps}`;
 
+const armingDeadlines = `
+  ), armed as (
+    insert into timers (run_id, step_id, attempt, environment_id, due_at)
+    select i.id, '${startDeadlineTimer}', 0, i.environment_id, i.created_at + n.deadline_ms * interval '1 ms'
+    from inserted i join unnest($4::uuid[], $19::float8[]) as n (id, deadline_ms) on n.id = i.id
+    where n.deadline_ms is not null`;
+
 const routeStatement = routeStatementFor('ordinary');
-const routeRerunsStatement = routeStatementFor('repeated');
+const routeAnyStatement = routeStatementFor('any');
 
 interface RoutedRow {
   event_id: string;
@@ -258,9 +274,8 @@ async function routeEvents(
 ): Promise<RoutingOutcome> {
   if (events.length === 0) return { routed: [], awaited: [], stale: [], settled: [] };
   const column = <T>(pick: (run: NewRun) => T): T[] => runs.map(pick);
-  const isRepeated = runs.some(({ rerunOf }) => rerunOf !== undefined);
-  const statement = isRepeated ? routeRerunsStatement : routeStatement;
-  const rows = await database.query<RoutedRow>(statement, [
+  const isOrdinary = runs.every((run) => (run.rerunOf ?? run.startDeadlineMs) === undefined);
+  const rows = await database.query<RoutedRow>(isOrdinary ? routeStatement : routeAnyStatement, [
     events.map((event) => event.id),
     events.map((event) => event.environmentId),
     events.map((event) => event.registryVersion),
@@ -277,7 +292,13 @@ async function routeEvents(
     column((run) => run.traceparent ?? null),
     events.map((event) => event.awaitedAs ?? null),
     events.map((event) => event.cancels),
-    ...(isRepeated ? [column((run) => run.rerunOf ?? null), column((run) => run.rerunFromStep ?? null)] : []),
+    ...(isOrdinary
+      ? []
+      : [
+          column((run) => run.rerunOf ?? null),
+          column((run) => run.rerunFromStep ?? null),
+          column((run) => run.startDeadlineMs ?? null),
+        ]),
   ]);
   const current = new Map(rows.map((row) => [row.event_id, row.current]));
   const awaited = rows.filter((row) => row.awaited).map((row) => row.event_id);
@@ -348,7 +369,7 @@ const restStatement: Statement = {
   name: 'rest_for_worker',
   text: `with locked as materialized (
     select id from runs where id = any($1::uuid[]) and id >= $2 and id <= $3 and status = 'queued'
-      and (stop_requested_at is null or ${hasCompensations})
+      and (stop_requested_at is null or ${hasCompensations}) and not (${startExpired})
     order by id for update
   )
   update runs r set status = 'waiting_for_worker' from locked l

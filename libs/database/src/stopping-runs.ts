@@ -1,4 +1,8 @@
-/** Runs that an event may stop, and those that were asked to stop and that nobody drives: found, asked, and ended where they are. */
+/**
+ * Runs that an event may stop, and those that were asked to stop, or are too late to begin, and that nobody drives: found,
+ * asked, and ended where they are.
+ */
+import { startDeadline } from '@ironflow/schema';
 import type { StoredEvent } from '@ironflow/schema';
 import type { Database, Statement } from './database.js';
 import { boundsOf, lowestId } from './id-windows.js';
@@ -12,6 +16,12 @@ export interface StoppingRun {
   journalSeq: number;
   wake: number;
   served: number;
+}
+
+export interface StoppedRun {
+  status: 'cancelled' | 'skipped';
+  /** The runs that wait for it. */
+  awaitedBy: string[];
 }
 
 export interface RunsToCancelQuery {
@@ -60,26 +70,30 @@ export async function stoppingRuns(database: Database, runIds: readonly string[]
 export async function endStopped(
   database: Database,
   runs: readonly Pick<StoppingRun, 'runId' | 'journalSeq'>[],
-): Promise<Map<string, string[]>> {
+): Promise<Map<string, StoppedRun>> {
   if (runs.length === 0) return new Map();
   const runIds = runs.map(({ runId }) => runId);
   const { lowest, highest } = boundsOf(runIds);
   const sequences = runs.map(({ journalSeq }) => journalSeq);
   const values = [runIds, lowest, highest, sequences];
-  const rows = await database.query<{ id: string; awaited_by: string[] | null }>(endStoppedStatement, values);
-  return new Map(rows.map((row) => [row.id, row.awaited_by ?? []]));
+  const rows = await database.query<EndedRow>(endStoppedStatement, values);
+  return new Map(rows.map((row) => [row.id, { status: row.status, awaitedBy: row.awaited_by ?? [] }]));
 }
 
 // An index lookup for each run, whatever the planner thinks: as a join it could read all of steps.
 export const hasCompensations = `(
         select true from steps where steps.run_id = runs.id and steps.type = 'compensate' limit 1) is not null`;
 
+/** Not once it has begun, whichever was known first. */
+export const startExpired = 'start_expired_at is not null and started_at is null';
+
 // One that runs, as far as is known, may be with a worker that only leaves: it is left alone for longer than a delivery
 // goes without a sign of life.
 const stoppingStatement: Statement = {
   name: 'stopping_runs',
   text: `select id, journal_seq::float8 as journal_seq, wake, served from runs
-    where id = any($1::uuid[]) and id >= $2 and id <= $3 and stop_requested_at is not null
+    where id = any($1::uuid[]) and id >= $2 and id <= $3
+      and (stop_requested_at is not null or ${startExpired})
       and (status in ('queued', 'waiting', 'waiting_for_worker')
         or status = 'running' and stop_requested_at < now() - interval '15 seconds')
       and not (${hasCompensations})`,
@@ -130,10 +144,13 @@ const endStoppedStatement: Statement = {
       and status in ('queued', 'running', 'waiting', 'waiting_for_worker')
     order by id for update
   ), ended as (
-    update runs r set status = 'cancelled', ended_at = date_trunc('milliseconds', now())
+    update runs r set
+      status = case when r.stop_requested_at is null then 'skipped' else 'cancelled' end,
+      skip_reason = case when r.stop_requested_at is null then '${startDeadline}' end,
+      ended_at = date_trunc('milliseconds', now())
     from locked l join given g on g.id = l.id and g.journal_seq = l.journal_seq
     where r.id = l.id and r.id = any($1::uuid[]) and r.id >= $2 and r.id <= $3
-    returning r.id
+    returning r.id, r.status
   ), disarmed as (
     delete from timers where run_id = any(array(select id from ended))
   ), unanswered as (
@@ -141,10 +158,16 @@ const endStoppedStatement: Statement = {
   ), untaken as (
     delete from signals where run_id = any(array(select id from ended))
   )
-  select id, (
+  select id, status, (
       select array_agg(run_id) from waits where kind = 'run' and awaited_run_id = ended.id
     ) as awaited_by from ended`,
 };
+
+interface EndedRow {
+  id: string;
+  status: StoppedRun['status'];
+  awaited_by: string[] | null;
+}
 
 interface StoppingRow {
   id: string;

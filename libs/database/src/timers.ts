@@ -9,6 +9,7 @@
  * 3. A wait does not end in vain before somebody has looked for what it waits for, nor beside a signal or an ended run that
  *    is there and not taken yet: its timer comes again a moment later, and whoever looks may be quicker.
  * 4. A run whose own retry is not due yet is not woken: its steps are flipped, and the retry finds them so.
+ * 5. A run's start deadline wakes it whatever it rests or is put off for, so that it ends; once it has begun, it means nothing.
  */
 import type { Failure } from '@ironflow/schema';
 import type { Database, Statement } from './database.js';
@@ -16,6 +17,12 @@ import { endedPauseTuple, toEndedPause } from './ended-pause.js';
 import type { EndedPause, EndedPauseTuple } from './ended-pause.js';
 import { laneColumnOf, runToActivate, scopeColumns } from './run-to-activate.js';
 import type { RunToActivate, RunToActivateRow } from './run-to-activate.js';
+
+/**
+ * In place of a step's id, for the run's start deadline; its retry has the empty one. The attempt is 0, which that of no step with
+ * a timer is: one that is called the same takes its place, and its run has begun.
+ */
+export const startDeadlineTimer = 'start_deadline';
 
 export interface FiredTimers {
   fired: number;
@@ -28,7 +35,7 @@ export interface FiredTimers {
 }
 
 export async function fireTimers(database: Database, limit: number): Promise<FiredTimers> {
-  const [row] = await database.query<FiredRow>(fireStatement, [limit, invokeTimedOut]);
+  const [row] = await database.query<FiredRow>(fireStatement, [limit, invokeTimedOut, startDeadlineTimer]);
   const { fired, woken, held, ended } = row!;
   return {
     fired,
@@ -107,15 +114,27 @@ const fireStatement: Statement = {
   ), unanswered as (
     delete from waits w using fired f
     where w.run_id = any(array(select id from locked)) and w.run_id = f.run_id and w.step_id = f.step_id
+  ), expired as (
+    update runs r set
+      start_expired_at = date_trunc('milliseconds', now()),
+      wake = r.wake + 1,
+      woken_at = date_trunc('milliseconds', now()),
+      status = 'queued'
+    where r.id = any(array(select run_id from fired where step_id = $3 and attempt = 0))
+      and r.id >= (select id from locked order by id limit 1)
+      and r.id <= (select id from locked order by id desc limit 1)
+      and r.started_at is null and r.status in ('queued', 'waiting', 'waiting_for_worker')
+    returning r.id, r.environment_id, r.mode, r.app_id, r.function_id, r.event_id, r.status, ${laneColumnOf('r')}
   ), woken as (
     update runs r set
       wake = r.wake + 1,
       woken_at = date_trunc('milliseconds', now()),
       status = case r.status when 'waiting' then 'queued' else r.status end
-    where r.id = any(array(select run_id from fired))
+    where r.id = any(array(select run_id from fired where step_id <> $3 or attempt > 0))
       and r.id >= (select id from locked order by id limit 1)
       and r.id <= (select id from locked order by id desc limit 1)
       and r.status in ('queued', 'running', 'waiting', 'waiting_for_worker')
+      and r.id <> all(array(select id from expired))
       and (select t.due_at from timers t where t.run_id = r.id and t.step_id = '' and t.due_at > now()) is null
     returning r.id, r.environment_id, r.mode, r.app_id, r.function_id, r.event_id, r.status, ${laneColumnOf('r')}
   )
@@ -123,7 +142,7 @@ const fireStatement: Statement = {
     (select json_agg(distinct run_id) from held) as held,
     (select json_agg(w) from (
       select w.id, w.environment_id, w.mode, w.app_id, w.function_id, w.event_id, w.build_id, ${scopeColumns}
-      from woken w join environments e on e.id = w.environment_id where w.status <> 'waiting_for_worker'
+      from (select * from woken union all select * from expired) w join environments e on e.id = w.environment_id where w.status <> 'waiting_for_worker'
     ) w) as woken,
     (select json_agg(${endedPauseTuple({ traceparent: 'l.traceparent', endedAt: 'f.due_at' })})
       from flipped f join locked l on l.id = f.run_id

@@ -2,7 +2,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, test } from '@jest/g
 import { randomBytes } from 'node:crypto';
 import { jetstreamManager } from '@nats-io/jetstream';
 import { createId, headerNames, subjects } from '@ironflow/schema';
-import type { JournalMessage, Scope, Writer } from '@ironflow/schema';
+import type { JournalEntry, JournalMessage, Scope, Writer } from '@ironflow/schema';
 import { createScratch, sharedNats, startNatsCluster, stopSharedServers } from '@ironflow/testing';
 import type { NatsServer } from '@ironflow/testing';
 import { connectJetStream } from './jetstream.js';
@@ -100,6 +100,29 @@ describe.each([1, 3])('with %i replicas', (replicas) => {
     expect(await jetstream.journal.after(scope, runId, third)).toEqual([]);
     expect(await jetstream.journal.after(scope, runId, first, second)).toEqual(tail.slice(0, 1));
     expect(await jetstream.journal.after(scope, runId, first, third)).toEqual(tail);
+  });
+
+  test('what readers of the version before would misread is left to newer ones', async () => {
+    const manager = await jetstreamManager(jetstream.connection.nats);
+    const step = { id: 's', name: 's', attempt: 1, startedAtMs: 1, endedAtMs: 2 };
+    const outputClaim = { hash: `sha256-${'a'.repeat(43)}`, bytes: 1 };
+    const entries: [JournalEntry, string][] = [
+      [{ type: 'run', run: { kind: 'started' } }, '1.0'],
+      [{ type: 'step', step: { ...step, type: 'run', status: 'completed', outputClaim } }, '2.0'],
+      [{ type: 'step', step: { ...step, attempt: 0, type: 'compensate', status: 'registered' } }, '2.0'],
+      [{ type: 'run', run: { kind: 'stopping', outcome: { kind: 'cancelled' } } }, '2.0'],
+      [{ type: 'run', run: { kind: 'skipped', served: 1, reason: 'start_deadline' } }, '2.0'],
+    ];
+    let expected = 0;
+    for (const [counter, [entry, version]] of entries.entries()) {
+      const { message, ...base } = request(older, expected, counter);
+      const appended = await jetstream.journal.append({ ...base, message: { ...message, entries: [entry] } });
+      if (appended.kind !== 'appended') throw new Error(`not appended: ${appended.kind}`);
+      expected = appended.sequence;
+      const stored = await manager.streams.getMessage('RESULTS', { seq: expected });
+      expect({ entry, version: stored!.header.get(headerNames.schemaVersion) }).toEqual({ entry, version });
+    }
+    expect(await jetstream.journal.after(scope, runId, 0)).toHaveLength(entries.length);
   });
 
   test('the journal of a run that never wrote has no last entry', async () => {

@@ -9,8 +9,8 @@
  * J4 A message that is none of a journal belongs to nobody: reads pass over it (the collector dead-letters it), and an append
  *    goes past it. One of a newer major version is a message that somebody can read: then nobody else may go on.
  */
-import { claimSchemaVersion, compareWriters, headerNames, outputClaimOf, subjects } from '@ironflow/schema';
-import type { JournalMessage, Scope, Writer } from '@ironflow/schema';
+import { compareWriters, headerNames, journalSchemaVersion, outputClaimOf, subjects } from '@ironflow/schema';
+import type { JournalEntry, JournalMessage, Scope, Writer } from '@ironflow/schema';
 import type { Connection } from './connection.js';
 import { createJournalReader, isReadable, JournalUnreadableError } from './journal-reader.js';
 import type { JournalReader, Stored, StoredJournalMessage } from './journal-reader.js';
@@ -96,7 +96,7 @@ export function createJournal(options: JournalOptions): Journal {
       expect: { filter: subjects.journalOf(scope, message.runId), lastSequence },
       headers: {
         ...(request.traceparent === undefined ? {} : { [headerNames.traceparent]: request.traceparent }),
-        ...(claimsOutput(message) ? { [headerNames.schemaVersion]: claimSchemaVersion } : {}),
+        ...(message.entries.some(isNewer) ? { [headerNames.schemaVersion]: journalSchemaVersion } : {}),
       },
     });
   };
@@ -191,9 +191,11 @@ function messageIdOf(message: JournalMessage, counter: number): string {
   return `${message.environmentId}.${executor}.${activation}.${delivery}.${counter}`;
 }
 
-/** An older reader would take it for an entry without output. */
-function claimsOutput(message: JournalMessage): boolean {
-  return message.entries.some((entry) => outputClaimOf(entry) !== undefined);
+/** An older reader would take it for an entry without output, or for one that is none. */
+function isNewer(entry: JournalEntry): boolean {
+  if (outputClaimOf(entry) !== undefined) return true;
+  if (entry.type === 'step') return entry.step.status === 'registered';
+  return entry.run.kind === 'stopping' || entry.run.kind === 'skipped';
 }
 
 function endsRun(message: JournalMessage): boolean {

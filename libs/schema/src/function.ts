@@ -55,6 +55,7 @@ export const retryPolicySchema = z.strictObject({
 export const stepTimeoutMsSchema = z.number().int().min(1).max(limits.stepTimeoutMsMax);
 export const functionTimeoutMsSchema = z.number().int().min(1).max(limits.functionTimeoutMsMax);
 export const functionTimeoutMsDefault = 600_000;
+export const startDeadlineMsSchema = z.number().int().min(1).max(limits.startDeadlineMsMax);
 
 /** What cancels runs of the function: an event that comes while they are under way. */
 export const cancelOnSchema = z.strictObject({
@@ -82,6 +83,8 @@ export const functionConfigSchema = z.strictObject({
   stepTimeoutMs: stepTimeoutMsSchema.optional(),
   /** What all activations of a run may take together, its waiting not counted; 10 minutes without. */
   timeoutMs: functionTimeoutMsSchema.optional(),
+  /** A run that has not begun so long after it was created is skipped; it may take as long as it likes without. */
+  startDeadlineMs: startDeadlineMsSchema.optional(),
   cancelOn: z.array(cancelOnSchema).max(limits.cancelOnPerFunctionMax).optional(),
 });
 /** With every default filled in. */

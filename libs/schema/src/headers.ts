@@ -8,8 +8,11 @@ export const headerNames = {
 
 /** `major.minor`: readers ignore fields they do not know; a newer major is put back, never dead-lettered. */
 export const schemaVersion = '1.0';
-/** Of what claims an output: to readers of the version before, the output would not be there. */
-export const claimSchemaVersion = '2.0';
+/**
+ * Of journal messages that readers of the version before would misread: an output that is claimed, a compensation that is
+ * registered, a run that is stopping or is skipped.
+ */
+export const journalSchemaVersion = '2.0';
 /** The newest that this build reads. */
 export const schemaMajor = 2;
 

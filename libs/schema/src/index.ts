@@ -41,6 +41,7 @@ export {
   retryPolicySchema,
   functionTimeoutMsDefault,
   functionTimeoutMsSchema,
+  startDeadlineMsSchema,
   stepTimeoutMsSchema,
   triggerSchema,
 } from './function.js';
@@ -56,7 +57,7 @@ export type {
   Registry,
   Trigger,
 } from './function.js';
-export { canRead, claimSchemaVersion, headerNames, schemaMajor, schemaVersion } from './headers.js';
+export { canRead, headerNames, journalSchemaVersion, schemaMajor, schemaVersion } from './headers.js';
 export {
   appIdSchema,
   buildIdSchema,
@@ -86,6 +87,7 @@ export {
   journalEntrySchema,
   journalMessageSchema,
   notCompensatedSchema,
+  isBeginning,
   outputClaimOf,
   runEntrySchema,
   writerSchema,
@@ -220,7 +222,7 @@ export {
   runUpdateSchema,
 } from './routes.js';
 export type { EmitQuery, Identity, KeyRole, Route, RunUpdate } from './routes.js';
-export { isTerminal, runStatusSchema, runStatuses } from './run.js';
+export { isTerminal, runStatusSchema, runStatuses, startDeadline } from './run.js';
 export type { RunStatus } from './run.js';
 export { sign, signingKeyPrefix, verifySignature } from './signature.js';
 export type { SignatureCheck, SignedMessage } from './signature.js';

@@ -85,6 +85,8 @@ export const runEntrySchema = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('failed'), ...ending, error: failureSchema, notCompensated }),
   /** Somebody asked for it. What the function may still do is not heard any more. */
   z.object({ kind: z.literal('cancelled'), ...ending, notCompensated }),
+  /** It had not begun when it was to: its function is never called. */
+  z.object({ kind: z.literal('skipped'), served, reason: z.string() }),
 ]);
 export type RunEntry = z.infer<typeof runEntrySchema>;
 export type EndingRunEntry = Exclude<RunEntry, { kind: 'started' | 'stopping' }>;
@@ -127,6 +129,11 @@ export const journalMessageSchema = z.object({
   entries: z.array(journalEntrySchema).min(1),
 });
 export type JournalMessage = z.infer<typeof journalMessageSchema>;
+
+/** Whether a run that has such an entry has begun: one that was only put off has not, nor one that never will. */
+export function isBeginning(entry: JournalEntry): boolean {
+  return entry.type === 'step' || (entry.run.kind !== 'deferred' && entry.run.kind !== 'skipped');
+}
 
 /** What an entry claims: the text of its step's output, or of its run's. */
 export function outputClaimOf(entry: JournalEntry): OutputClaim | undefined {

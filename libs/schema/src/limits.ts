@@ -19,6 +19,8 @@ export const limits = {
   stepTimeoutMsMax: 86_400_000,
   /** A week of activity, in which waiting does not count. */
   functionTimeoutMsMax: 604_800_000,
+  /** A year: what begins later than that is not what was asked for. */
+  startDeadlineMsMax: 31_536_000_000,
   matchPathBytesMax: 256,
   matchValueBytesMax: 1_024,
   /** Of one run, not taken yet. */

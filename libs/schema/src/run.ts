@@ -14,6 +14,9 @@ export const runStatuses = [
 export const runStatusSchema = z.enum(runStatuses);
 export type RunStatus = z.infer<typeof runStatusSchema>;
 
+/** The `skipReason` of a run that had not begun when it was to. */
+export const startDeadline = 'start_deadline';
+
 const terminal: ReadonlySet<RunStatus> = new Set(['completed', 'failed', 'cancelled', 'skipped']);
 
 /** A terminal state is final (I5). */

@@ -1,5 +1,5 @@
 /** Durations as people write them: milliseconds, or a number with a unit such as `"90s"`, `"5m"`, `"7d"`. */
-import { functionTimeoutMsSchema, stepTimeoutMsSchema } from '@ironflow/schema';
+import { functionTimeoutMsSchema, startDeadlineMsSchema, stepTimeoutMsSchema } from '@ironflow/schema';
 import { ConfigurationError } from './configuration-error.js';
 
 type Unit = 'ms' | 's' | 'm' | 'h' | 'd' | 'w';
@@ -42,6 +42,13 @@ export function readFunctionTimeout(timeout: Duration, field: string): number {
   const parsed = functionTimeoutMsSchema.safeParse(msOf(timeout));
   if (parsed.success) return parsed.data;
   throw new ConfigurationError(`${field}: must be a duration from 1 ms to a week, such as "10m"`, field);
+}
+
+/** Of a run's begin; `field` is named when it is refused. */
+export function readStartDeadline(deadline: Duration, field: string): number {
+  const parsed = startDeadlineMsSchema.safeParse(msOf(deadline));
+  if (parsed.success) return parsed.data;
+  throw new ConfigurationError(`${field}: must be a duration from 1 ms to a year, such as "1h"`, field);
 }
 
 function msOf(duration: Duration): number {

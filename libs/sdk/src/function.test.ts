@@ -28,12 +28,21 @@ test('a function’s configuration has every default, and attempts may be given 
   expect(config.retries).toEqual({ attempts: 5, initialDelayMs: 1_000, factor: 2, maxDelayMs: 300_000 });
 });
 
+test('a start deadline is registered, and the failures’ function has none', () => {
+  const options = { id: 'f', triggers: [], startDeadline: '1h', onFailure: () => {} } as const;
+  const { config, onFailure } = createFunction(options, () => {});
+  expect(config.startDeadlineMs).toBe(3_600_000);
+  expect(onFailure!.config).not.toHaveProperty('startDeadlineMs');
+});
+
 test.each([
   [{ id: 'a b', triggers: [] }, 'id'],
   [{ id: 'f', triggers: [{ event: 'a b' }] }, 'triggers[0].event'],
   [{ id: 'f', triggers: [], trigger: {} }, 'trigger'],
   [{ id: 'f', triggers: [], retries: 0 }, 'retries.attempts'],
   [{ id: 'f', triggers: [], schema: {} }, 'schema'],
+  [{ id: 'f', triggers: [], startDeadline: 0 }, 'startDeadline'],
+  [{ id: 'f', triggers: [], startDeadline: '366d' }, 'startDeadline'],
 ])('a broken one is refused naming the field: %j', (options, field) => {
   expect(refusal(options)).toMatchObject({ field, message: expect.stringMatching(/: /) });
 });

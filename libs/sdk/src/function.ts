@@ -3,7 +3,7 @@ import { describeIssue, functionConfigSchema, functionIdSchema, systemEventNames
 import type { CancelOn, Failure, FunctionConfig, FunctionEvent, NotCompensated } from '@ironflow/schema';
 import type { RetryPolicy } from '@ironflow/retry-policy';
 import { ConfigurationError } from './configuration-error.js';
-import { readFunctionTimeout, readStepTimeout } from './duration.js';
+import { readFunctionTimeout, readStartDeadline, readStepTimeout } from './duration.js';
 import type { Duration } from './duration.js';
 import type { Logger } from './logger.js';
 import type { StepTools } from './step-tools.js';
@@ -42,6 +42,11 @@ export interface FunctionOptions<Data, Input = Data> {
    * count, nor does undoing what it had done: a run whose time is up fails with `FunctionTimeout`.
    */
   timeout?: Duration;
+  /**
+   * A run that has not begun so long after it was created is skipped, and its handler never called; at most a year. Without it
+   * a run waits for an executor, a worker or a breaker for as long as it takes.
+   */
+  startDeadline?: Duration;
   /**
    * What an attempt of a step may take, unless the step says otherwise; at most a day. Its `signal` fires then, and the
    * attempt has failed. Without it nothing bounds a step.
@@ -119,7 +124,7 @@ export function createFunction<Output, Data = unknown, Input = Data>(
 ): IronflowFunction<Data, Output, Input> {
   if (typeof handler !== 'function')
     throw new ConfigurationError('the handler must be a function', 'handler');
-  const { schema, timeout, stepTimeout, onFailure, ...declared } = options;
+  const { schema, timeout, startDeadline, stepTimeout, onFailure, ...declared } = options;
   if (schema !== undefined && typeof schema.safeParseAsync !== 'function') {
     throw new ConfigurationError('schema: must be a Zod schema', 'schema');
   }
@@ -127,6 +132,9 @@ export function createFunction<Output, Data = unknown, Input = Data>(
     ...declared,
     ...retriesOf(declared.retries),
     ...(timeout === undefined ? {} : { timeoutMs: readFunctionTimeout(timeout, 'timeout') }),
+    ...(startDeadline === undefined
+      ? {}
+      : { startDeadlineMs: readStartDeadline(startDeadline, 'startDeadline') }),
     ...(stepTimeout === undefined ? {} : { stepTimeoutMs: readStepTimeout(stepTimeout, 'stepTimeout') }),
   });
   const failures = onFailure === undefined ? {} : { onFailure: failureFunction(config, onFailure) };

@@ -42,6 +42,8 @@ export interface ActiveRun {
   hasRegistered: boolean;
   /** How it will end, once what it had registered is undone: the function is called for nothing else. */
   stopping: StopOutcome | undefined;
+  /** It was to have begun before: the function is not called. */
+  isTooLate: boolean;
   /** For how long the function was at work in the activations before. */
   activeMs: number;
   /** Of what its steps returned or threw, with those that are being recorded. */

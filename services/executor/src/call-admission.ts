@@ -1,6 +1,6 @@
 /**
- * What every run passes before its function is called, whether by HTTP or on a worker's socket: whether it was asked to stop,
- * the limits of a run that can go no further, and the circuit breaker. Owns the breaker's probe: one whose outcome was not recorded is given back.
+ * What every run passes before its function is called, whether by HTTP or on a worker's socket: whether it was asked to stop
+ * or is too late to begin, the limits of a run that can go no further, and the circuit breaker. Owns the breaker's probe: one whose outcome was not recorded is given back.
  */
 import { limits } from '@ironflow/schema';
 import type { ActiveRun } from './active-run.js';
@@ -30,6 +30,7 @@ export function createCallAdmission({ circuits, settlement }: CallAdmissionOptio
   return async (run, endpoint, drive) => {
     const isToStop = (): boolean => run.stopping === undefined && run.stop.isRequested;
     if (isToStop()) return concluded(settlement.stop(run));
+    if (run.isTooLate) return concluded(settlement.skip(run));
     if (run.stopping === undefined && run.memoBytes > limits.runMemoBytesMax) {
       return concluded(settlement.fail(run, memoTooLarge()));
     }

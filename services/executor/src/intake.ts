@@ -208,6 +208,7 @@ function activate(
     memo: position.memo,
     hasRegistered: false,
     stopping: position.stopping,
+    isTooLate: state.startExpired && !position.begun,
     activeMs: position.activeMs,
     memoBytes: position.memoBytes,
     mismatch: position.mismatch,

@@ -38,12 +38,13 @@ export function createPullDriver({ registry, admission, settlement }: PullDriver
       run.lease.handBack(noSlotDelayMs);
       return 'over';
     };
+    const isToEnd = run.stop.isRequested || run.isTooLate;
     // Pinned by an activation that was not over when its executor was lost: the next one goes to its build.
-    if (!run.stop.isRequested && run.buildId !== undefined && !workers.areThere(run)) {
+    if (!isToEnd && run.buildId !== undefined && !workers.areThere(run)) {
       return concluded(settlement.defer(run, { inMs: 0, reason: 'build_elsewhere' }));
     }
     // Before the breaker is asked: its one probe is not for a run that nobody can take.
-    if ((run.stopping !== undefined || !run.stop.isRequested) && !workers.haveRoom(run)) return handBack();
+    if ((run.stopping !== undefined || !isToEnd) && !workers.haveRoom(run)) return handBack();
     return admission(run, workerEndpoint, async (probe) => {
       const worker = workers.pick(run);
       return worker === undefined ? handBack() : worker.drive(run, { policy, probe });

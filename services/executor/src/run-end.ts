@@ -32,12 +32,12 @@ interface Stop {
 
 export interface RunEnds {
   /** They are durable: the next call knows them. */
-  noteRecorded(run: ActiveRun, records: StepRecord[]): void;
+  noteRecorded: (run: ActiveRun, records: StepRecord[]) => void;
   /** The entries end the activation; the records are among them. */
-  finish(run: ActiveRun, entries: JournalEntry[], records: StepRecord[]): Promise<Settled>;
-  stopAs(run: ActiveRun, outcome: StopOutcome, stop: Stop): Promise<Settled>;
+  finish: (run: ActiveRun, entries: JournalEntry[], records: StepRecord[]) => Promise<Settled>;
+  stopAs: (run: ActiveRun, outcome: StopOutcome, stop: Stop) => Promise<Settled>;
   /** Of records that cannot be kept, at least what they register is. */
-  fail(run: ActiveRun, error: Failure, records?: StepRecord[]): Promise<Settled>;
+  fail: (run: ActiveRun, error: Failure, records?: StepRecord[]) => Promise<Settled>;
 }
 
 export function createRunEnds(options: Pick<SettlementOptions, 'spans' | 'metrics' | 'now'>): RunEnds {

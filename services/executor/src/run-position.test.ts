@@ -33,6 +33,24 @@ const message = (prev: number, entries: JournalEntry[], writer = older): Journal
   entries,
 });
 
+describe('a run has begun', () => {
+  const begunAfter = (entries: JournalEntry[], over: Partial<AcceptedPosition> = {}): boolean => {
+    const tail = { messages: [{ sequence: 20, message: message(10, entries) }], lastSequence: 20 };
+    const readiness = assessReadiness(accepted({ status: 'waiting', wake: 9, ...over }), tail, self);
+    if (readiness.kind !== 'ready') throw new Error(readiness.kind);
+    return readiness.position.begun;
+  };
+  const deferred = run({ kind: 'deferred', served: 0, inMs: 5, reason: 'circuit_open' });
+
+  test('once there is a sign of its function, not while it is only put off', () => {
+    const woken = { stopRequested: true };
+    expect(begunAfter([deferred], woken)).toBe(false);
+    expect(begunAfter([step('a'), deferred], woken)).toBe(true);
+    expect(begunAfter([run({ kind: 'started' })])).toBe(true);
+    expect(begunAfter([deferred], { begun: true, ...woken })).toBe(true);
+  });
+});
+
 describe('a run is ready', () => {
   test('when it was woken more often than it was served', () => {
     const readiness = assessReadiness(accepted(), { messages: [], lastSequence: 10 }, self);

@@ -2,7 +2,7 @@
  * Where a run is: what Postgres has accepted, carried on by what its journal says and Postgres has not accepted yet.
  * Pure. An activation acts on this and never on its message or its delivery count, which may both be stale.
  */
-import { compareWriters, isProgress, isTerminal } from '@ironflow/schema';
+import { compareWriters, isBeginning, isProgress, isTerminal } from '@ironflow/schema';
 import type {
   JournalEntry,
   JournalMessage,
@@ -22,6 +22,7 @@ export interface AcceptedPosition {
   served: number;
   failures: number;
   stopRequested?: boolean;
+  begun?: boolean;
   stopping?: StopOutcome;
   activeMs?: number;
   journalSeq: number;
@@ -53,6 +54,8 @@ export interface RunPosition {
   stopping: StopOutcome | undefined;
   activeMs: number;
   started: boolean;
+  /** Its function was called for; one that was only put off has not begun, though it shows as waiting. */
+  begun: boolean;
   /** The last entry on the chain: `prev` of the next append. */
   prev: number;
   lastSequence: number;
@@ -76,6 +79,7 @@ export function assessReadiness(accepted: AcceptedPosition, tail: JournalTail, s
     stopping: accepted.stopping,
     activeMs: accepted.activeMs ?? 0,
     started: accepted.status !== 'queued' && accepted.status !== 'waiting_for_worker',
+    begun: accepted.begun ?? false,
     prev: accepted.journalSeq,
     lastSequence: tail.lastSequence,
   };
@@ -104,6 +108,7 @@ export function laneBuildOf({ pin, served }: Pick<RunPosition, 'pin' | 'served'>
 /** Carries a position on by one entry; `waits`: the wake-ups that a retry serves. Answers whether the run is terminal after it. */
 function applyEntry(position: RunPosition, entry: JournalEntry, waits: number): boolean {
   position.started = true;
+  position.begun ||= isBeginning(entry);
   if (entry.type === 'step') {
     position.memoBytes += memoGrowth(position.memo, [entry.step]);
     position.memo.set(entry.step.id, memoize(entry.step));
@@ -135,6 +140,7 @@ function applyEntry(position: RunPosition, entry: JournalEntry, waits: number): 
     case 'completed':
     case 'failed':
     case 'cancelled':
+    case 'skipped':
       return true;
   }
 }

@@ -2,7 +2,7 @@
  * How the driving of an activation is written down and ended; the same for push and pull. Records become durable first;
  * only then is the caller told, the memo carried on, and the message acknowledged.
  */
-import { isProgress, limits } from '@ironflow/schema';
+import { isProgress, limits, startDeadline } from '@ironflow/schema';
 import type { CallOutcome, Failure, JournalEntry, StepRecord } from '@ironflow/schema';
 import type { RetryPolicy } from '@ironflow/retry-policy';
 import type { SpanRecorder } from '@ironflow/service';
@@ -50,6 +50,8 @@ export interface Settlement {
   ): Promise<Settled>;
   /** The function was not called: the run waits, and no attempt is used. */
   defer(run: ActiveRun, why: { inMs: number; reason: string }): Promise<Settled>;
+  /** It is too late for the run to begin. */
+  skip(run: ActiveRun): Promise<Settled>;
   /** The run can go no further, whatever the function does. */
   fail(run: ActiveRun, error: Failure): Promise<Settled>;
   /** As it was asked to; what may still run of the function is no longer heard, and ends within the time that is given. */
@@ -109,6 +111,10 @@ export function createSettlement(options: SettlementOptions): Settlement {
       if (retry !== undefined) return finish(run, [retry], []);
       const { error, notBeforeMs: callEndsInMs = 0 } = failure;
       return stopAs(run, { kind: 'failed', error }, { call, callEndsInMs, why: error });
+    },
+    skip: (run) => {
+      const skipped = { kind: 'skipped', served: run.wake, reason: startDeadline } as const;
+      return finish(run, [{ type: 'run', run: skipped }], []);
     },
     defer: (run, { inMs, reason }) => {
       metrics.deferred.add(1, { reason });

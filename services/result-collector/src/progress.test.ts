@@ -2,7 +2,7 @@ import { expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import type { AcceptedRun, RunProgress } from '@ironflow/database';
 import { isTerminal } from '@ironflow/schema';
-import type { JournalEntry, Mismatch, RunStatus } from '@ironflow/schema';
+import type { JournalEntry, Mismatch, RunStatus, StopOutcome } from '@ironflow/schema';
 import {
   chainOf,
   completedStep,
@@ -89,6 +89,17 @@ test('the end of a run carries its result and disarms its timer', () => {
   });
 });
 
+test('a run that was only put off has not begun, one that is skipped never will', () => {
+  const deferred = run({ kind: 'deferred', served: 1, inMs: 700, reason: 'open' });
+  const skipped = run({ kind: 'skipped', served: 2, reason: 'start_deadline' });
+  expect(collapseEntries([deferred]).startedAtMs).toBeUndefined();
+  expect(collapseEntries([deferred], [completedStep('a')]).startedAtMs).toBe(1_000);
+  const progress = collapseEntries([deferred], [skipped]);
+  expect(progress).toMatchObject({ status: 'skipped', skipReason: 'start_deadline', served: 2 });
+  expect(progress.startedAtMs).toBeUndefined();
+  expect(progress.retryInMs).toBeUndefined();
+});
+
 test('what comes after the end of a run in one batch is set aside', () => {
   const messages = chainOf([[run({ kind: 'completed', served: 1 })], [completedStep('late')]]);
   const { chains, aside } = chainsOf(messages);
@@ -112,6 +123,13 @@ interface State {
   steps: Record<string, string>;
   output: string | undefined;
   timerMs: number | undefined;
+  hasBegun: boolean;
+  stoppingAs: string | undefined;
+  activeMs: number;
+  error: unknown;
+  skipReason: string | undefined;
+  /** Not of the journal: somebody asked for it. */
+  stopRequested: boolean;
 }
 const initial: State = {
   journalSeq: 0,
@@ -121,6 +139,12 @@ const initial: State = {
   steps: {},
   output: undefined,
   timerMs: undefined,
+  hasBegun: false,
+  stoppingAs: undefined,
+  activeMs: 0,
+  error: undefined,
+  skipReason: undefined,
+  stopRequested: false,
 };
 const wake = 2;
 
@@ -129,8 +153,11 @@ function applied(state: State, progress: RunProgress): State {
   if (state.journalSeq !== progress.prev || isTerminal(state.status)) return state;
   const steps = { ...state.steps };
   for (const step of progress.steps) steps[`${step.id}#${step.attempt}`] ??= step.status;
-  const isRetried = progress.retryInMs !== undefined;
+  const stoppingAs = state.stoppingAs ?? progress.stopping;
+  const heedsStop = state.stopRequested && stoppingAs === undefined;
+  const isRetried = progress.retryInMs !== undefined && !heedsStop;
   const served = Math.max(state.served, progress.served ?? 0, isRetried ? wake : 0);
+  const timerMs = progress.stopping === undefined ? state.timerMs : undefined;
   const status =
     progress.status === 'waiting' && wake > served ? 'queued' : (progress.status ?? state.status);
   return {
@@ -140,7 +167,13 @@ function applied(state: State, progress: RunProgress): State {
     failures: progress.failures ?? state.failures,
     steps,
     output: progress.output ?? state.output,
-    timerMs: isTerminal(status) ? undefined : (progress.retryInMs ?? state.timerMs),
+    timerMs: isTerminal(status) ? undefined : (progress.retryInMs ?? timerMs),
+    hasBegun: state.hasBegun || progress.startedAtMs !== undefined,
+    stoppingAs,
+    activeMs: state.activeMs + (progress.activeMs ?? 0),
+    error: progress.error ?? state.error,
+    skipReason: state.skipReason ?? progress.skipReason,
+    stopRequested: state.stopRequested,
   };
 }
 
@@ -191,14 +224,15 @@ const retry = fc.record({
   error: fc.constant(error),
 });
 const served = fc.nat(3);
+const activeMs = fc.nat(5_000);
 const stepEntry = fc
   .tuple(fc.constantFrom('a', 'b', 'c', 'd'), fc.constantFrom(completedStep, retryingStep, sleepStep))
   .map(([id, make]) => make(id));
 const runEntry: fc.Arbitrary<JournalEntry> = fc.oneof(
   fc.constant(run({ kind: 'started' })),
-  fc.record({ kind: fc.constant('yielded' as const), served }).map(run),
-  fc.record({ kind: fc.constant('yielded' as const), served, retry }).map(run),
-  fc.record({ kind: fc.constant('call_failed' as const), served, retry }).map(run),
+  fc.record({ kind: fc.constant('yielded' as const), served, activeMs }).map(run),
+  fc.record({ kind: fc.constant('yielded' as const), served, activeMs, retry }).map(run),
+  fc.record({ kind: fc.constant('call_failed' as const), served, activeMs, retry }).map(run),
   fc
     .record({ kind: fc.constant('deferred' as const), served, inMs: fc.nat(900), reason: fc.constant('x') })
     .map(run),
@@ -211,16 +245,33 @@ const ending = fc.constantFrom<JournalEntry[][][]>(
   [],
   [[run({ kind: 'completed', served: 2, output: '1' })]],
   [[run({ kind: 'failed', served: 2, error })], [completedStep('late')]],
+  [[run({ kind: 'cancelled', served: 2 })]],
+  [[run({ kind: 'skipped', served: 2, reason: 'start_deadline' })]],
 );
+/** A run begins to stop once, if at all. */
+const stopping = fc.option(
+  fc.record({
+    at: fc.nat(8),
+    outcome: fc.constantFrom<StopOutcome>({ kind: 'cancelled' }, { kind: 'failed', error }),
+  }),
+);
+const bodyOf = fc
+  .tuple(fc.array(entries, { minLength: 1, maxLength: 8 }), stopping)
+  .map(([body, stop]): JournalEntry[][] =>
+    stop === null ? body : body.toSpliced(stop.at, 0, [run({ kind: 'stopping', outcome: stop.outcome })]),
+  );
+const isStopping = (entry: JournalEntry): boolean => entry.type === 'run' && entry.run.kind === 'stopping';
 
 test('however messages are ordered, repeated and batched, the run ends as if they had come in order', () => {
-  const journalOf = fc.tuple(fc.array(entries, { minLength: 1, maxLength: 8 }), ending);
+  const journalOf = fc.tuple(bodyOf, ending);
   const picks = fc.infiniteStream(fc.nat());
   fc.assert(
     fc.property(journalOf, picks, fc.boolean(), ([body, end], random, withBranch) => {
       const draw = (below: number): number => (random.next().value as number) % below;
       const journal = chainOf([...body, ...end]);
-      const inOrder = journal.reduce((state, placed) => applied(state, collapse([placed])), initial);
+      // Nothing else has an executor go on before its retry is due.
+      const begin = { ...initial, stopRequested: body.flat().some(isStopping) };
+      const inOrder = journal.reduce((state, placed) => applied(state, collapse([placed])), begin);
       const stray = { sequence: journal.at(-1)!.sequence + 5, message: messageOf([completedStep('stray')]) };
       const stored = withBranch ? [...journal, stray] : journal;
       // Every message at least once, some twice, in any order, in batches of any size.
@@ -230,7 +281,7 @@ test('however messages are ordered, repeated and batched, the run ends as if the
         [deliveries[index], deliveries[other]] = [deliveries[other]!, deliveries[index]!];
       }
       // A branch can only be stored once the position it starts from was passed, and trimmed.
-      let state = withBranch ? applied(initial, collapse([journal[0]!])) : initial;
+      let state = withBranch ? applied(begin, collapse([journal[0]!])) : begin;
       while (deliveries.length > 0) {
         state = collect(state, deliveries.splice(0, 1 + draw(4)), stored);
       }

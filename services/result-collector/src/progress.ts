@@ -5,7 +5,7 @@
  * P2 However a chain is cut into batches, applying the parts one after the other leaves the run in the same state.
  */
 import type { RunProgress } from '@ironflow/database';
-import { isProgress } from '@ironflow/schema';
+import { isBeginning, isProgress } from '@ironflow/schema';
 import type { JournaledStep, JournalMessage, LostMessage, RunEntry } from '@ironflow/schema';
 
 /** A journal message with its place in the stream. */
@@ -87,7 +87,7 @@ export function collapse(chain: readonly PlacedMessage[]): RunProgress {
     environmentId: first.message.environmentId,
     prev: first.message.prev,
     journalSeq: chain.at(-1)!.sequence,
-    startedAtMs: first.message.activatedAtMs,
+    startedAtMs: chain.find(({ message }) => message.entries.some(isBeginning))?.message.activatedAtMs,
     steps: [],
   };
   const steps = new Map<string, JournaledStep>();
@@ -121,7 +121,7 @@ function addRunEntry(progress: RunProgress, entry: RunEntry): void {
       progress.status = 'running';
       progress.failures = 0;
       progress.retryInMs = undefined;
-      progress.stopping = entry.outcome.kind;
+      progress.stopping ??= entry.outcome.kind;
       if (entry.outcome.kind === 'failed') progress.error = entry.outcome.error;
       return;
     case 'yielded':
@@ -150,6 +150,9 @@ function addRunEntry(progress: RunProgress, entry: RunEntry): void {
     case 'cancelled':
       progress.notCompensated = entry.notCompensated;
       break;
+    case 'skipped':
+      progress.skipReason = entry.reason;
+      break;
   }
   progress.status = entry.kind;
   addServed(progress, entry.served);
@@ -162,13 +165,15 @@ function addServed(progress: RunProgress, served: number): void {
 }
 
 /** The entry that ends the run, if the message has one. */
-export function terminalEntryOf(
-  message: JournalMessage,
-): Extract<RunEntry, { kind: 'completed' | 'failed' | 'cancelled' }> | undefined {
+export function terminalEntryOf(message: JournalMessage): TerminalRunEntry | undefined {
   const last = message.entries.at(-1);
-  if (last?.type !== 'run') return undefined;
-  const { run } = last;
-  return run.kind === 'completed' || run.kind === 'failed' || run.kind === 'cancelled' ? run : undefined;
+  return last?.type === 'run' && isTerminalEntry(last.run) ? last.run : undefined;
+}
+
+type TerminalRunEntry = Extract<RunEntry, { kind: 'completed' | 'failed' | 'cancelled' | 'skipped' }>;
+
+function isTerminalEntry(entry: RunEntry): entry is TerminalRunEntry {
+  return ['completed', 'failed', 'cancelled', 'skipped'].includes(entry.kind);
 }
 
 /** Whether an activation ends here: the scheduler may have to publish the next one. */

@@ -95,7 +95,7 @@ function resultOf(
   // A step's entry delivered again after its run has ended: what the run ended with is not at hand.
   if (ending === undefined || ending.kind !== run.status) return { outputOmitted: true };
   if (ending.kind === 'failed') return { error: ending.error };
-  if (ending.kind === 'cancelled') return {};
+  if (ending.kind !== 'completed') return {};
   if (ending.outputClaim !== undefined) return { outputOmitted: true };
   if (ending.output === undefined) return {};
   return Buffer.byteLength(ending.output) > limits.noticeOutputBytesMax

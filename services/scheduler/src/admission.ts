@@ -2,7 +2,8 @@
  * From a run that has a reason to go on to its activation. A lane of a pull app without a worker is not admitted: its runs rest
  * in Postgres until one connects, so that they fill neither STEPS nor the way of others.
  *
- * A run that was asked to stop is admitted like any other, so that whoever drives it ends it; without a worker it ends here.
+ * A run that was asked to stop, or is too late to begin, is admitted like any other, so that whoever drives it ends it; without
+ * a worker it ends here.
  *
  * Presence may change between the look at it and the commit that acts on it, so whoever put a run to rest looks again
  * afterwards; the sweep covers the rest.
@@ -115,11 +116,12 @@ async function endStopped(
   });
   const ended = await store.endStopped(accepted);
   for (const state of accepted) {
-    const awaitedBy = ended.get(state.runId);
-    if (awaitedBy === undefined) continue;
-    notices.publishRun({ ...of.get(state.runId)!, ...state, status: 'cancelled', steps: [] }, 'cancelled');
+    const as = ended.get(state.runId);
+    if (as === undefined) continue;
+    const { status } = as;
+    notices.publishRun({ ...of.get(state.runId)!, ...state, status, steps: [] }, status);
     const { scope } = of.get(state.runId)!;
-    for (const runId of awaitedBy) notices.publishWaits({ scope, runId });
+    for (const runId of as.awaitedBy) notices.publishWaits({ scope, runId });
   }
 }
 

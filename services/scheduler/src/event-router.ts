@@ -58,6 +58,8 @@ export interface EventRouterOptions {
   admission: Admission;
   waits: Pick<Waits, 'match'>;
   notices: Pick<Notices, 'publishEventRouted'>;
+  /** There is a timer that is due in so many milliseconds. */
+  arm: (dueInMs: number) => void;
   spans: Pick<SpanRecorder, 'enabled' | 'record'>;
   metrics: SchedulerMetrics;
   logger: Logger;
@@ -239,8 +241,9 @@ async function announce(options: EventRouterOptions, batch: RoutedBatch): Promis
     if (outcome?.kind !== 'routed') continue;
     const queued = outcome.runs.filter(({ status }) => status === 'queued');
     if (queued.length > 0) activations.push(options.activator.publish(activationsOfEvent(event, queued)));
-    for (const { status, environmentId, appId } of outcome.runs) {
+    for (const { status, environmentId, appId, startDeadlineMs } of outcome.runs) {
       options.metrics.runCreated(status);
+      if (startDeadlineMs !== undefined) options.arm(startDeadlineMs);
       // Its first worker may have come between the match and the commit, and have released nothing of it.
       if (status === 'waiting_for_worker')
         restingApps.set(`${environmentId}.${appId}`, { environmentId, appId });

@@ -49,7 +49,7 @@ export function routeEvent(event: StoredEvent, registry: Registry, view: Routing
       ...identityOf(event, targetOf(candidate), traceparent),
       ...(disposition.kind === 'skip'
         ? { status: 'skipped', skipReason: disposition.reason }
-        : { status: initialStatus(candidate, view) }),
+        : { status: initialStatus(candidate, view), ...deadlineOf(candidate) }),
     });
   }
   return { kind: 'matched', runs };
@@ -82,6 +82,11 @@ function decide(candidate: Candidate, conditions: Conditions, subject: () => Con
 
 function initialStatus({ app }: Candidate, view: RoutingView): 'queued' | 'waiting_for_worker' {
   return app.mode === 'pull' && !view.workerPresent(app.id) ? 'waiting_for_worker' : 'queued';
+}
+
+function deadlineOf({ registered }: Candidate): Pick<NewRun, 'startDeadlineMs'> {
+  const { startDeadlineMs } = registered.config;
+  return startDeadlineMs === undefined ? {} : { startDeadlineMs };
 }
 
 function ofArchived(event: StoredEvent, registry: Registry, traceparent: string | undefined): NewRun[] {

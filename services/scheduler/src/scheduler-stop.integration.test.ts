@@ -1,4 +1,4 @@
-/** What becomes of runs that were asked to stop and that no executor drives. */
+/** What becomes of runs that were asked to stop, or are too late to begin, and that no executor drives. */
 import { afterAll, afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import { createApiStore, createCollectorStore, registerApp } from '@ironflow/database';
 import { appManifestSchema, subjects } from '@ironflow/schema';
@@ -68,7 +68,47 @@ test('a run that is routed after the event that cancels it is asked to stop, and
   expect(await world.runs()).toHaveLength(2);
 }, 60_000);
 
+const inTime = (app: typeof shop | typeof fleet) =>
+  registerApp(
+    world.database,
+    scope.environmentId,
+    appManifestSchema.parse({
+      ...app,
+      ...(app.mode === 'push' ? { url: 'http://127.0.0.1:9/ironflow' } : {}),
+      functions: [{ id: 'soon', triggers: onOrder, startDeadlineMs: 200 }],
+    }),
+  );
+const expired = async () =>
+  (
+    await world.database.query<{ expired: boolean }>(
+      { name: 'expired', text: 'select start_expired_at is not null as expired from runs' },
+      [],
+    )
+  ).map((row) => row.expired);
+
+test('a run that has not begun in time is activated once more, so that somebody skips it', async () => {
+  await inTime(shop);
+  const activations = world.takePush();
+  await world.startScheduler({ sweepIntervalMs: 60_000 });
+  await world.publish(await world.store(scope, ['order.placed']));
+  await eventually(() => expect(activations).toHaveLength(2));
+  expect(await expired()).toEqual([true]);
+  expect(await world.runs()).toMatchObject([{ status: 'queued', wake: 2 }]);
+});
+
 describe('an app without a worker', () => {
+  test('has a run that has not begun in time skipped, and tells who waits for it', async () => {
+    await inTime(fleet);
+    const heard: RunNotice[] = [];
+    world.jetstream.notices.onRun(subjects.runNoticesOf(scope, '*'), (notice) => heard.push(notice));
+    await world.startScheduler({ sweepIntervalMs: 60_000 });
+    await world.publish(await world.store(scope, ['order.placed']));
+    await eventually(() => expect(heard).toMatchObject([{ status: 'skipped', functionId: 'soon' }]));
+    expect(await world.runs()).toMatchObject([{ status: 'skipped', skip_reason: 'start_deadline' }]);
+    const timers = await world.database.query({ name: 'timers_left', text: 'select 1 from timers' }, []);
+    expect(timers).toEqual([]);
+  });
+
   test('has a run that was asked to stop end, and tells who waits for it', async () => {
     await world.register(scope, fleet, { drive: onOrder });
     await world.startScheduler({ sweepIntervalMs: 60_000 });

@@ -19,6 +19,7 @@ import { createSchedulerMetrics } from './metrics.js';
 import { createPauseSpans } from './pause-spans.js';
 import { createSweeps } from './sweeps.js';
 import { createTimers } from './timers.js';
+import type { Timers } from './timers.js';
 import { createUpkeep } from './upkeep.js';
 import { createWaits } from './waits.js';
 import { createWorkerPresence } from './worker-presence.js';
@@ -120,11 +121,12 @@ function createParts({
     activator,
     admission,
     notices: jetstream.notices,
+    arm: (dueInMs) => timers.arm(dueInMs),
     spans,
   });
   const deadLetters = createDeadLetters({ store, publisher: jetstream.publisher });
   const consumer = createEventConsumer({ ...base, jetstream, router, deadLetters });
-  const timers = createTimers({
+  const timers: Timers = createTimers({
     ...base,
     recordPauses,
     // An activation that has just yielded may still hold the subject.

@@ -14,6 +14,7 @@ import type {
 } from '@ironflow/schema';
 import type {
   AcceptedRun,
+  StoppedRun,
   EventToRoute,
   NewRun,
   OpenWait,
@@ -190,14 +191,14 @@ export class PostgresModel {
       .map(({ id: runId, journalSeq, wake, served }) => ({ runId, journalSeq, wake, served }));
   }
 
-  endStopped(runs: readonly { runId: string; journalSeq: number }[]): Map<string, string[]> {
-    const ended = new Map<string, string[]>();
+  endStopped(runs: readonly { runId: string; journalSeq: number }[]): Map<string, StoppedRun> {
+    const ended = new Map<string, StoppedRun>();
     for (const { runId, journalSeq } of runs) {
       const run = this.runs.get(runId)!;
       if (isTerminal(run.status) || run.journalSeq !== journalSeq) continue;
       run.status = 'cancelled';
       run.endedAtMs = this.now();
-      ended.set(runId, this.awaitedBy(runId));
+      ended.set(runId, { status: 'cancelled', awaitedBy: this.awaitedBy(runId) });
       this.leaveNothing(runId);
     }
     return ended;
@@ -241,6 +242,8 @@ export class PostgresModel {
           failures,
           activeMs,
           stopRequested,
+          begun: run.startedAtMs !== undefined,
+          startExpired: false,
           journalSeq,
           steps,
           memoBytes,

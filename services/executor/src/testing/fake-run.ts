@@ -41,6 +41,7 @@ export function createFakeRun(over: Partial<ActiveRun> = {}): FakeRun {
     memo: new Map(),
     hasRegistered: false,
     stopping: undefined,
+    isTooLate: false,
     activeMs: 0,
     memoBytes: 0,
     mismatch: undefined,

@@ -5,6 +5,7 @@ import { parseTime } from '../input.js';
 import { printJson, printTable } from '../output.js';
 import { openSession } from '../session.js';
 import type { Terminal } from '../terminal.js';
+import { formatDuration } from '../timeline.js';
 
 export function functionCommands(terminal: Terminal): Command {
   const list = new Command('list')
@@ -18,13 +19,14 @@ export function functionCommands(terminal: Terminal): Command {
       }
       printTable(
         terminal,
-        ['FUNCTION', 'APP', 'MODE', 'STATUS', 'TRIGGERS'],
+        ['FUNCTION', 'APP', 'MODE', 'STATUS', 'TRIGGERS', 'START WITHIN'],
         functions.map((definition) => [
           definition.id,
           definition.appId,
           definition.mode,
           definition.status,
           definition.triggers.map(describeTrigger).join(', '),
+          definition.startDeadlineMs === undefined ? '' : formatDuration(definition.startDeadlineMs),
         ]),
       );
     });

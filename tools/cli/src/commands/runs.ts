@@ -222,7 +222,7 @@ interface BulkFlags {
   idempotencyKey?: string;
 }
 
-function describeRun(run: RunDetail, nowMs: number): string[] {
+export function describeRun(run: RunDetail, nowMs: number): string[] {
   const fields: [string, string | undefined][] = [
     ['run', run.id],
     ['function', `${run.functionId} (app ${run.appId}, ${run.mode})`],
