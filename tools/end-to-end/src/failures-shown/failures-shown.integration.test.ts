@@ -70,10 +70,10 @@ const functions = [
     await new Promise((_resolve, reject) => signal.addEventListener('abort', reject));
   }),
   define('not-compensated', async ({ step }) => {
-    await step.run('reserve', () => 'reserved');
     await step.compensate('reserve', () => {
       throw new RangeError('it has been picked up');
     });
+    await step.run('reserve', () => 'reserved');
     await step.run('charge', () => {
       throw new NonRetryableError('the card does not exist');
     });
