@@ -127,8 +127,5 @@ test.each([
     void connection.receive({ type: 'end', runId, writer, records: [], outcome });
   }
   for (const done of writing) done();
-  expect(written).toMatchObject([
-    { step: registered },
-    { run: { kind: 'stopping', outcome: { kind } } },
-  ]);
+  expect(written).toMatchObject([{ step: registered }, { run: { kind: 'stopping', outcome: { kind } } }]);
 });
