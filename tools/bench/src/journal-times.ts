@@ -11,8 +11,8 @@ import type { StoredTimes } from './ledger.js';
 export interface JournalTimesOptions {
   connection: Pick<Connection, 'request'>;
   database: Pick<Database, 'query'>;
-  /** Of a stream that was wiped: a result that Postgres did not keep stood on what was lost, and does not count. */
-  onlyKept: boolean;
+  /** Of a run whose entries may have been wiped: a result that Postgres did not keep stood on what was lost, and does not count. */
+  onlyKept: boolean | ((runId: string) => boolean);
 }
 
 interface GetBody {
@@ -22,6 +22,7 @@ interface GetBody {
 
 interface StoredResult {
   key: string;
+  runId: string;
   endedAtMs: number;
   storedAtMs: number;
 }
@@ -30,13 +31,15 @@ const noMessageFound = 10037;
 
 /** Of every message that RESULTS holds: it keeps them for an hour. */
 export async function readJournalTimes(options: JournalTimesOptions): Promise<StoredTimes> {
-  const kept = options.onlyKept ? await readEndTimes(options.database) : undefined;
+  const { onlyKept } = options;
+  const isOnlyKept = typeof onlyKept === 'boolean' ? () => onlyKept : onlyKept;
+  const kept = onlyKept === false ? undefined : await readEndTimes(options.database);
   const times: StoredTimes = new Map();
   for (let seq = 1, next: Page | undefined; ; seq = next.seq + 1) {
     next = await readNext(options.connection, seq);
     if (next === undefined) return times;
-    for (const { key, endedAtMs, storedAtMs } of next.results) {
-      if (kept !== undefined && kept.get(key) !== endedAtMs) continue;
+    for (const { key, runId, endedAtMs, storedAtMs } of next.results) {
+      if (kept !== undefined && isOnlyKept(runId) && kept.get(key) !== endedAtMs) continue;
       // In the stream's order, so the first is the earliest.
       if (!times.has(key)) times.set(key, storedAtMs);
     }
@@ -91,7 +94,7 @@ async function readNext(connection: Pick<Connection, 'request'>, seq: number): P
   const storedAtMs = Date.parse(message.time);
   const results = entries.flatMap((entry) => {
     if (entry.type !== 'step' || !('endedAtMs' in entry.step)) return [];
-    return [{ key: keyOf(runId, entry.step), endedAtMs: entry.step.endedAtMs, storedAtMs }];
+    return [{ key: keyOf(runId, entry.step), runId, endedAtMs: entry.step.endedAtMs, storedAtMs }];
   });
   return { seq: message.seq, results };
 }

@@ -98,6 +98,14 @@ test('an event that was answered and is not there, or is there twice', () => {
   ]);
 });
 
+test('a source that showed nothing, though runs completed', () => {
+  const rule = ['nothing was observed'];
+  expect(rulesOf({ endsHeard: [] })).toEqual(rule);
+  expect(rulesOf({ stored: new Map() })).toEqual(rule);
+  expect(rulesOf({ journal: new Map() })).toEqual(rule);
+  expect(rulesOf({ journal: new Map(), wipedUntilMs: 10_000 })).toEqual([]);
+});
+
 test('an event without its run, with a run too many, and a run without its event', () => {
   expect(rulesOf({ runs: [], endsHeard: [] })).toEqual(['an event has no run of a function that it matches']);
   expect(rulesOf({ runs: [run(), run({ id: 'r2' })] })).toEqual(['a run that should not be']);
@@ -130,7 +138,7 @@ test('a skip by another rule than its own', () => {
       skipReason: 'condition_error: x',
     }),
   ]);
-  const over = { events, endsHeard: [], ledger: fired };
+  const over = { events, endsHeard: [{ runId: 'a push', status: 'completed' }], ledger: fired };
   expect(rulesOf({ ...over, runs: fanned })).toEqual([]);
   const otherwise = fanned.map((one) => ({ ...one, skipReason: one.skipReason && 'paused' }));
   expect(rulesOf({ ...over, runs: otherwise })).toEqual([
@@ -267,7 +275,7 @@ function saga(over: { registers?: string; status?: string; lines?: LedgerLine[];
     ledger: [...(over.lines ?? lines), ...fired],
     steps: over.steps ?? recorded,
     deadLetters: status === 'failed' ? [{ reason: 'run_failed', detail: '', runId: 'r1' }] : [],
-    endsHeard: [],
+    endsHeard: [{ runId: 'r1', status }],
     stored: journal,
     journal,
   };

@@ -6,6 +6,7 @@ import {
   checkDeaths,
   checkEndsAreFinal,
   checkNothingLeft,
+  checkObserved,
   checkSchedule,
   checkTerminal,
   checkWaitsShareNoEvent,
@@ -22,6 +23,7 @@ import {
 import type { Facts, Violation } from './facts.js';
 
 const checks: readonly ((facts: Facts) => Violation[])[] = [
+  checkObserved,
   checkEvents,
   checkDispositions,
   checkSent,

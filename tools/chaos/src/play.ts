@@ -152,16 +152,17 @@ interface Gathered {
 async function readFacts(stage: Stage, gathered: Gathered): Promise<Facts> {
   const { database, jetstream, ledgerFile } = stage;
   const { load, injection, watch, subscriber, leftovers, fromMs, untilMs } = gathered;
-  const journal = await readJournalTimes({
-    connection: jetstream.connection,
-    database,
-    onlyKept: injection.accepted !== undefined,
-  });
   const rows = await readDatabase(database);
   const wipedUntilMs = injection.faults.find(({ name }) => name === 'wipe-nats')?.endedAtMs ?? 0;
   const young = new Set(
     rows.runs.filter(({ createdAtMs }) => createdAtMs > wipedUntilMs).map(({ id }) => id),
   );
+  const journal = await readJournalTimes({
+    connection: jetstream.connection,
+    database,
+    // What was created after the wipe has lost nothing.
+    onlyKept: injection.accepted !== undefined && ((runId) => !young.has(runId)),
+  });
   return {
     ...rows,
     accepted: load.accepted,

@@ -15,6 +15,24 @@ export function checkEndsAreFinal({ endsHeard, runs }: Facts): Violation[] {
   });
 }
 
+/** A rule that was shown nothing finds nothing. */
+export function checkObserved({ runs, ledger, stored, journal, endsHeard, wipedUntilMs }: Facts): Violation[] {
+  const ended = runs.filter(({ status }) => status === 'completed');
+  const isYoung = ended.some(({ createdAtMs }) => createdAtMs > wipedUntilMs);
+  const sources = {
+    'the ledger': ended.length === 0 || ledger.length > 0,
+    'the times of stored results': ended.length === 0 || stored.size > 0,
+    "nats-server's own times": !isYoung || journal.size > 0,
+    'the ends that were heard': ended.length === 0 || endsHeard.length > 0,
+  };
+  return Object.entries(sources)
+    .filter(([, isThere]) => !isThere)
+    .map(([source]) => ({
+      rule: 'nothing was observed',
+      evidence: `${source}: empty, though runs completed`,
+    }));
+}
+
 export function checkTerminal({ runs }: Facts): Violation[] {
   return runs
     .filter(({ status }) => !isTerminal(status as RunStatus))
