@@ -174,7 +174,8 @@ async function measureAll(platform: Platform, database: Database, meter: Meter):
   };
   if (options.json) console.log(JSON.stringify(report, null, 2));
   else {
-    console.table(measurements.map(({ processes: _processes, ...measurement }) => measurement));
+    if (measurements.length > 0)
+      console.table(measurements.map(({ processes: _processes, ...measurement }) => measurement));
     say(`Settings: ${JSON.stringify(report.settings)}`);
     say(`Verified: ${JSON.stringify(report.verified)}`);
   }
