@@ -119,13 +119,13 @@ test('a pinned run that is delivered where no worker is of its build is put off 
     admission,
     settlement: { defer: async (_run, why) => (putOff.push(why), 'over') },
   });
-  const none = { areThere: () => false, haveRoom: () => true, pick: () => undefined };
+  const none = { areThere: () => false, reserve: () => true, pick: () => undefined };
   expect(await drive(createFakeRun({ scope, buildId: 'old' }), none)).toBe('over');
   expect(putOff).toEqual([{ inMs: 0, reason: 'build_elsewhere' }]);
   expect(await state()).toEqual(open);
 });
 
-test('nothing is claimed for a run that no worker has room for', async () => {
+test('nothing is claimed or marked for a run that no worker has room for', async () => {
   const { admission, open, state, scope } = await setup();
   const registry = { functions: new Map(), apps: new Map() };
   const drive = createPullDriver({
@@ -133,9 +133,10 @@ test('nothing is claimed for a run that no worker has room for', async () => {
     admission,
     settlement: { defer: () => Promise.reject(new Error('put off')) },
   });
-  const workers = { areThere: () => true, haveRoom: () => true, pick: () => undefined };
-  const run = createFakeRun({ scope });
-  expect(await drive(run, { ...workers, haveRoom: () => false })).toBe('over');
+  const workers = { areThere: () => true, reserve: () => true, pick: () => undefined };
+  const run = createFakeRun({ scope, unrecordedCalls: 19 });
+  run.journal.append = () => Promise.reject(new Error('marked'));
+  expect(await drive(run, { ...workers, reserve: () => false })).toBe('over');
   expect(run.answers).toEqual(['handed back']);
   expect(await state()).toEqual(open);
   // The only worker leaves between the look and the claim.

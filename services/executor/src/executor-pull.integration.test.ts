@@ -118,6 +118,29 @@ describe('a pull run', () => {
     expect(worker.received.filter(isActivate)).toHaveLength(0);
   });
 
+  test('is marked as called as often as it is, however many of both lanes of a worker wait for its one slot', async () => {
+    const appId = await createApp();
+    const executor = await start();
+    const plain = await Promise.all(Array.from({ length: 60 }, () => createRun(appId)));
+    const pinned = await Promise.all(Array.from({ length: 30 }, () => createRun(appId)));
+    const text = `update runs set build_id = 'b', pinned_after = -1 where id = any($1::uuid[])`;
+    await world.database.query({ name: 'test_pin', text }, [pinned.map(({ runId }) => runId)]);
+    const runs = [...plain, ...pinned.map((run) => ({ ...run, buildId: 'b' }))];
+    await Promise.all(runs.map((run) => world.activate(run)));
+    const worker = await connect(executor, appId, { slots: 1, buildId: 'b' });
+    const given = (): string[] =>
+      worker.received.filter(isActivate).map(({ invocation }) => invocation.run.id);
+    for (const [index] of runs.entries()) {
+      worker.send(end(await worker.next('activate', index)));
+    }
+    expect(new Set(given())).toEqual(new Set(runs.map(({ runId }) => runId)));
+    for (const run of runs) {
+      const entries = await ended(run);
+      const marks = entries.filter((entry) => entry.type === 'run' && entry.run.kind === 'started');
+      expect(marks.length).toBeLessThanOrEqual(1);
+    }
+  }, 60_000);
+
   test('cannot be asked to be called again by its worker', async () => {
     const appId = await createApp();
     const executor = await start();

@@ -18,8 +18,9 @@ export interface PullDriverOptions {
 export interface Workers {
   /** Whether there is one, with room or without. */
   areThere(run: ActiveRun): boolean;
-  haveRoom(run: ActiveRun): boolean;
-  /** One with a free slot; to be given the run in the same turn of the event loop. */
+  /** Keeps a free slot for the run, if there is one, until one is picked or the activation is over. */
+  reserve(run: ActiveRun): boolean;
+  /** One with a slot, the reserved one unless it is gone; to be given the run in the same turn of the event loop. */
   pick(run: ActiveRun): WorkerConnection | undefined;
 }
 
@@ -43,8 +44,8 @@ export function createPullDriver({ registry, admission, settlement }: PullDriver
     if (!isToEnd && run.buildId !== undefined && !workers.areThere(run)) {
       return concluded(settlement.defer(run, { inMs: 0, reason: 'build_elsewhere' }));
     }
-    // Before the breaker is asked: its one probe is not for a run that nobody can take.
-    if ((run.stopping !== undefined || !isToEnd) && !workers.haveRoom(run)) return handBack();
+    // Before the breaker is asked and the call is marked: neither is for a run that nobody can take.
+    if ((run.stopping !== undefined || !isToEnd) && !workers.reserve(run)) return handBack();
     return admission(run, workerEndpoint, async (probe) => {
       const worker = workers.pick(run);
       return worker === undefined ? handBack() : worker.drive(run, { policy, probe });

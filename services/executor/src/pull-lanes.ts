@@ -1,7 +1,10 @@
 /**
  * The lanes of pull apps that workers of this executor serve: each worker that of its app, and that of its build if it has
  * one. A lane has a consumer of its own, from which it pulls as many activations as its workers have free slots; while there
- * is a worker, its presence is told in SYS_workers. Lanes share slots: what both have pulled for one is handed back by one.
+ * is a worker, its presence is told in SYS_workers.
+ *
+ * Lanes share the slots of a worker, so what is delivered reserves one at once, and keeps it until its run is with the worker
+ * or needs none. What both lanes of a worker have asked for and comes second is put back by the consumer, unread.
  */
 import { messageOf } from '@ironflow/errors';
 import { pullConsumer, subjects, workerPresenceKey } from '@ironflow/schema';
@@ -23,10 +26,11 @@ export interface PullLanesOptions {
 }
 
 export interface PullLanes {
-  join(lane: LaneKey, connection: WorkerConnection): void;
-  leave(lane: LaneKey, connection: WorkerConnection): void;
+  /** Of one that serves several, the lane that is named first pulls first. */
+  join(lanes: LaneKey[], connection: WorkerConnection): void;
+  leave(connection: WorkerConnection): void;
   /** A connection's slots, or those that are free, have changed. */
-  changed(lane: LaneKey): void;
+  changed(connection: WorkerConnection): void;
   /** Stops pulling; what is active goes on. */
   stop(): Promise<void>;
 }
@@ -36,12 +40,18 @@ export interface LaneKey extends Lane {
 }
 
 interface PullLane extends LaneKey {
-  connections: Set<WorkerConnection>;
+  members: Set<Member>;
   consumer: PullConsumer;
-  /** Delivered and not yet with a worker. */
-  arriving: number;
   /** The slots that were told last. */
   toldSlots: number | undefined;
+}
+
+/** A worker, in all its lanes. */
+interface Member {
+  connection: WorkerConnection;
+  lanes: PullLane[];
+  /** Slots for what was delivered on any of its lanes and is not with it yet. */
+  reserved: number;
 }
 
 /** Three heartbeats within the bucket's time to live. */
@@ -49,6 +59,7 @@ const heartbeatMs = 5_000;
 
 export function createPullLanes(options: PullLanesOptions): PullLanes {
   const lanes = new Map<string, PullLane>();
+  const members = new Map<WorkerConnection, Member>();
   const keyOf = (key: LaneKey): string => workerPresenceKey({ ...placeOf(key), executor: options.executor });
   const tellPresence = (lane: PullLane): void => {
     const { project, env } = lane.scope;
@@ -71,46 +82,55 @@ export function createPullLanes(options: PullLanesOptions): PullLanes {
   const open = (key: LaneKey): PullLane => {
     const lane: PullLane = {
       ...key,
-      connections: new Set(),
-      arriving: 0,
+      members: new Set(),
       toldSlots: undefined,
       consumer: options.jetstream.consume(definitionOf(key), {
-        capacity: () => freeSlots(lane) - lane.arriving,
+        capacity: () => freeSlots(lane),
         onDelivery: (delivery) => void take(options, lane, delivery),
       }),
     };
+    lanes.set(keyOf(key), lane);
     return lane;
+  };
+  const close = (lane: PullLane): void => {
+    const id = keyOf(lane);
+    lanes.delete(id);
+    lane.consumer.stop();
+    options.presence.delete(id).catch(() => undefined); // Otherwise it expires by itself.
   };
   const heartbeat = setInterval(() => {
     for (const lane of lanes.values()) tellPresence(lane);
   }, heartbeatMs).unref();
 
   return {
-    join: (key, connection) => {
-      const id = keyOf(key);
-      const lane = lanes.get(id) ?? open(key);
-      lanes.set(id, lane);
-      lane.connections.add(connection);
-      slotsChanged(lane);
+    join: (keys, connection) => {
+      const member = {
+        connection,
+        lanes: keys.map((key) => lanes.get(keyOf(key)) ?? open(key)),
+        reserved: 0,
+      };
+      members.set(connection, member);
+      for (const lane of member.lanes) {
+        lane.members.add(member);
+        slotsChanged(lane);
+      }
     },
-    leave: (key, connection) => {
-      const id = keyOf(key);
-      const lane = lanes.get(id);
-      if (lane === undefined || !lane.connections.delete(connection)) return;
-      if (lane.connections.size > 0) return slotsChanged(lane);
-      lanes.delete(id);
-      lane.consumer.stop();
-      options.presence.delete(id).catch(() => undefined); // Otherwise it expires by itself.
+    leave: (connection) => {
+      const member = members.get(connection);
+      members.delete(connection);
+      for (const lane of member?.lanes ?? []) {
+        lane.members.delete(member!);
+        if (lane.members.size > 0) slotsChanged(lane);
+        else close(lane);
+      }
     },
-    changed: (key) => {
-      const lane = lanes.get(keyOf(key));
-      if (lane !== undefined) slotsChanged(lane);
-    },
+    changed: (connection) => members.get(connection)?.lanes.forEach(slotsChanged),
     stop: async () => {
       clearInterval(heartbeat);
       const gone = [...lanes.keys()];
       for (const lane of lanes.values()) lane.consumer.stop();
       lanes.clear();
+      members.clear();
       await Promise.all(gone.map((id) => options.presence.delete(id).catch(() => undefined)));
     },
   };
@@ -126,41 +146,69 @@ function definitionOf(key: LaneKey): ConsumerDefinition {
 }
 
 async function take({ drive }: PullLanesOptions, lane: PullLane, delivery: Delivery): Promise<void> {
-  lane.arriving += 1;
-  let arrived = false;
-  const arrive = (): void => {
-    if (!arrived) lane.arriving -= 1;
-    arrived = true;
+  let reserved = reserve(leastBusy(lane));
+  const has = (run: ActiveRun): boolean =>
+    reserved !== undefined && lane.members.has(reserved) && isOf(reserved, run) && room(reserved) >= 0;
+  const release = (): Member | undefined => {
+    const released = reserved;
+    if (released !== undefined) released.reserved -= 1;
+    reserved = undefined;
+    return released;
+  };
+  const giveUp = (): void => {
+    for (const { consumer } of release()?.lanes ?? []) consumer.wake();
+  };
+  const reserveFor = (run: ActiveRun): boolean => {
+    if (has(run)) return true;
+    giveUp();
+    reserved = reserve(leastBusy(lane, run));
+    return reserved !== undefined;
   };
   await drive(delivery, {
-    areThere: ({ buildId }) => [...lane.connections].some((one) => one.buildId === buildId),
-    haveRoom: (run) => leastBusy(lane, run) !== undefined,
+    areThere: ({ buildId }) => [...lane.members].some(({ connection }) => connection.buildId === buildId),
+    reserve: reserveFor,
     pick: (run) => {
-      arrive();
-      return leastBusy(lane, run);
+      reserveFor(run);
+      return release()?.connection;
     },
   });
-  arrive();
+  giveUp();
   lane.consumer.wake();
+}
+
+function reserve(member: Member | undefined): Member | undefined {
+  if (member !== undefined) member.reserved += 1;
+  return member;
 }
 
 function slotsOf(lane: PullLane): number {
   let slots = 0;
-  for (const connection of lane.connections) slots += connection.slots();
+  for (const { connection } of lane.members) slots += connection.slots();
   return slots;
 }
 
 function freeSlots(lane: PullLane): number {
   let free = 0;
-  for (const connection of lane.connections) free += connection.freeSlots();
+  for (const member of lane.members) free += Math.max(0, room(member));
   return free;
 }
 
-function leastBusy(lane: PullLane, { buildId }: ActiveRun): WorkerConnection | undefined {
-  let best: WorkerConnection | undefined;
-  for (const connection of lane.connections) {
-    if (buildId !== undefined && connection.buildId !== buildId) continue;
-    if (connection.freeSlots() > (best?.freeSlots() ?? 0)) best = connection;
+/** Below zero when a worker with reserved slots drains, or does not read. */
+function room({ connection, reserved }: Member): number {
+  return connection.freeSlots() - reserved;
+}
+
+function isOf({ connection }: Member, { buildId }: ActiveRun): boolean {
+  return buildId === undefined || connection.buildId === buildId;
+}
+
+function leastBusy(lane: PullLane, run?: ActiveRun): Member | undefined {
+  let best: Member | undefined;
+  let most = 0;
+  for (const member of lane.members) {
+    if (run !== undefined && !isOf(member, run)) continue;
+    const free = room(member);
+    if (free > most) [best, most] = [member, free];
   }
   return best;
 }

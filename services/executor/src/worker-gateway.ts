@@ -99,7 +99,7 @@ function createGuest(
   const { pullLanes } = options;
   const logger = childLogger(options.logger, { project: scope.project, env: scope.env });
   let state: 'awaited' | 'checking' | 'joined' | 'gone' = 'awaited';
-  let joined: { keys: LaneKey[]; connection: WorkerConnection } | undefined;
+  let joined: { appId: string; connection: WorkerConnection } | undefined;
   let draining = false;
   const close = (): void => socket.close(closeRestart, 'the executor restarts');
   const closeWhenIdle = (): void => {
@@ -119,25 +119,21 @@ function createGuest(
       return;
     }
     const { appId, buildId, pinRuns, slots } = hello;
-    const keys = [{ scope, appId }, ...(buildId === undefined ? [] : [{ scope, appId, buildId }])];
-    const onChange = (): void => {
-      for (const key of keys) pullLanes.changed(key);
-      closeWhenIdle();
-    };
-    joined = {
-      keys,
-      connection: createWorkerConnection({
-        ...options,
-        socket,
-        slots,
-        build: { buildId, pinRuns },
-        onChange,
-      }),
-    };
+    const connection = createWorkerConnection({
+      ...options,
+      socket,
+      slots,
+      build: { buildId, pinRuns },
+      onChange: () => {
+        pullLanes.changed(connection);
+        closeWhenIdle();
+      },
+    });
+    joined = { appId, connection };
     state = 'joined';
     const build = buildId === undefined ? {} : { buildId };
     socket.send({ type: 'welcome', v: protocolVersion, executor: options.executor, ...build });
-    for (const key of keys) pullLanes.join(key, joined.connection);
+    pullLanes.join(lanesOf(scope, hello), connection);
     logger.info({ appId, ...build }, 'a worker has connected');
   };
   const timer = setTimeout(() => {
@@ -149,16 +145,16 @@ function createGuest(
       return state === 'awaited' ? join(message) : undefined;
     },
     onUncongested: () => {
-      for (const key of joined?.keys ?? []) pullLanes.changed(key);
+      if (joined !== undefined) pullLanes.changed(joined.connection);
     },
     onClose: () => {
       clearTimeout(timer);
       state = 'gone';
       onGone();
       if (joined === undefined) return;
-      for (const key of joined.keys) pullLanes.leave(key, joined.connection);
+      pullLanes.leave(joined.connection);
       joined.connection.lost();
-      logger.info({ appId: joined.keys[0]!.appId }, 'a worker is gone');
+      logger.info({ appId: joined.appId }, 'a worker is gone');
     },
   });
   return {
@@ -173,6 +169,11 @@ function createGuest(
 }
 
 type Hello = Extract<WorkerMessage, { type: 'hello' }>;
+
+/** That of its build first: what a run has begun goes before what begins. */
+function lanesOf(scope: Scope, { appId, buildId }: Hello): LaneKey[] {
+  return [...(buildId === undefined ? [] : [{ scope, appId, buildId }]), { scope, appId }];
+}
 
 async function check(
   registry: RegistryReader,

@@ -53,6 +53,11 @@ export class PullWorkers {
     return this.pick() !== undefined;
   }
 
+  /** Keeps none: another run may be quicker, and this one is handed back. */
+  reserve(): boolean {
+    return this.haveRoom();
+  }
+
   pick(): WorkerConnection | undefined {
     for (const { connection } of this.workers) if (connection.freeSlots() > 0) return connection;
     return undefined;

@@ -24,7 +24,7 @@ export interface RawWorkerOptions {
   url: string;
   apiKey: string;
   /** Said at once, with these changes; `false`: nothing is said. */
-  hello?: { appId: string; slots?: number; v?: number } | false;
+  hello?: { appId: string; slots?: number; v?: number; buildId?: string; pinRuns?: boolean } | false;
 }
 
 export async function connectRawWorker({ url, apiKey, hello }: RawWorkerOptions): Promise<RawWorker> {

@@ -49,7 +49,7 @@ export function useWorld() {
     connect: async (
       executor: { url: string },
       appId: string,
-      options: { slots?: number; apiKey?: string } = {},
+      options: { slots?: number; apiKey?: string; buildId?: string; pinRuns?: boolean } = {},
     ): Promise<RawWorker> => {
       const { apiKey = world.ours.apiKey, ...more } = options;
       const worker = await connectRawWorker({ url: executor.url, apiKey, hello: { appId, ...more } });
