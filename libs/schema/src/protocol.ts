@@ -115,7 +115,7 @@ export const workerMessageSchema = z.discriminatedUnion('type', [
     slots: z.number().int().min(1).max(10_000),
     /** Of its code: it is given the runs that are pinned to it. */
     buildId: buildIdSchema.optional(),
-    /** Whether runs that it is the first to drive are pinned to its build. */
+    /** Whether runs of which it is the first to record a step are pinned to its build. */
     pinRuns: z.boolean().optional(),
   }),
   /** Steps that ended (or began to wait); answered by `recorded` with the same `sequence` once they are durable. */

@@ -28,7 +28,7 @@ export interface ActiveRun {
   appId: string;
   /** The build that it is pinned to. */
   buildId: string | undefined;
-  /** Nothing of it is recorded that another build would have to fit: the first worker's build may keep it. */
+  /** Nothing of it is recorded that another build would have to fit: the worker that records the first step may keep it. */
   isPinnable: boolean;
   functionId: string;
   writer: Writer;

@@ -13,8 +13,8 @@ export interface JournalWriter {
    * not written. Calls that wait behind such a one are `lost`, but nothing that is asked for afterwards: the run's end is.
    */
   append(entries: JournalEntry[]): Promise<WriteResult>;
-  /** What is appended next says that the run is for workers of that build from now on; `undefined` takes it back. */
-  pin(buildId: string | undefined): void;
+  /** What is appended next says that the run is for workers of that build from now on. */
+  pin(buildId: string): void;
   /** Whether anything was appended by this writer. */
   hasAppended(): boolean;
 }

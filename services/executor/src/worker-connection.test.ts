@@ -1,13 +1,16 @@
-import { expect, test } from '@jest/globals';
+import { describe, expect, test } from '@jest/globals';
 import { createMetrics, createSpanRecorder } from '@ironflow/service';
-import type { JournalEntry } from '@ironflow/schema';
+import type { JournalEntry, Outcome, StepRecord } from '@ironflow/schema';
 import type { ActiveRun } from './active-run.js';
 import { createExecutorMetrics } from './executor-metrics.js';
 import { createSettlement } from './settlement.js';
 import { createFakeRun } from './testing/fake-run.js';
 import type { FakeRun } from './testing/fake-run.js';
+import { completed } from './testing/raw-worker.js';
 import { createWorkerConnection } from './worker-connection.js';
-import type { WorkerBuild } from './worker-connection.js';
+import type { WorkerBuild, WorkerConnection } from './worker-connection.js';
+
+const threw: Outcome = { kind: 'threw', error: { name: 'Error', message: 'm' }, retryInMs: 1 };
 
 function setup(slots = 10, build: WorkerBuild = {}) {
   const metrics = createExecutorMetrics(createMetrics({ service: 'executor' }));
@@ -80,18 +83,43 @@ test('a worker that drains has no slots, and what it has when it leaves is hande
   expect(callOf(run)).toBeUndefined();
 });
 
-test('a worker that pins runs pins those that may be, and none that it declines', async () => {
-  const { connection, give, pins } = setup(3, { buildId: 'old', pinRuns: true });
-  give('f');
-  expect(pins).toEqual([]);
-  const { runId, writer } = give('f', undefined, { isPinnable: true });
-  expect(pins).toEqual(['old']);
-  const outcome = { kind: 'declined', reason: 'function_not_found' } as const;
-  await connection.receive({ type: 'end', runId, writer, records: [], outcome });
-  expect(pins).toEqual(['old', undefined]);
-  const loose = setup(3, { buildId: 'old' });
-  loose.give('f', undefined, { isPinnable: true });
-  expect(loose.pins).toEqual([]);
+describe('a worker that pins runs', () => {
+  const step = completed('a');
+  const pinning = { buildId: 'old', pinRuns: true };
+  const ended = (run: FakeRun, outcome: Outcome, records: StepRecord[] = []) =>
+    ({ type: 'end', runId: run.runId, writer: run.writer, records, outcome }) as const;
+
+  test('pins those that may be, once, with the first step that it records', async () => {
+    const { connection, give, pins } = setup(3, pinning);
+    const { runId, writer } = give('f', undefined, { isPinnable: true });
+    expect(pins).toEqual([]);
+    for (const sequence of [0, 1]) {
+      await connection.receive({ type: 'record', runId, writer, sequence, records: [step] });
+      expect(pins).toEqual(['old']);
+    }
+    await connection.receive(ended(give('f', undefined, { isPinnable: true }), { kind: 'yielded' }, [step]));
+    expect(pins).toEqual(['old', 'old']);
+    await connection.receive(ended(give('f'), { kind: 'yielded' }, [step]));
+    expect(pins).toEqual(['old', 'old']);
+  });
+
+  test.each<[string, (connection: WorkerConnection, run: FakeRun) => unknown]>([
+    ['declines', (of, run) => of.receive(ended(run, { kind: 'declined', reason: 'function_not_found' }))],
+    ['answers badly', (of, run) => of.receive(ended(run, { kind: 'continue' }, [step]))],
+    ['breaks the protocol with', (of, { runId, writer }) => of.receive({ type: 'malformed', runId, writer })],
+    ['throws in before its first step', (of, run) => of.receive(ended(run, threw))],
+    ['is lost with', (of) => of.lost()],
+  ])('pins none that it %s', async (_how, leave) => {
+    const { connection, give, pins } = setup(3, pinning);
+    await leave(connection, give('f', undefined, { isPinnable: true }));
+    expect(pins).toEqual([]);
+  });
+
+  test('is not every one that has a build', async () => {
+    const { connection, give, pins } = setup(3, { buildId: 'old' });
+    await connection.receive(ended(give('f', undefined, { isPinnable: true }), { kind: 'yielded' }, [step]));
+    expect(pins).toEqual([]);
+  });
 });
 
 test('a worker that is slow to read gets no runs until it has read, and keeps its slots', () => {

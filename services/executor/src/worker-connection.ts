@@ -117,7 +117,6 @@ class SocketWorkerConnection implements WorkerConnection {
         this.abort(run, reason);
         this.release(given, 'over');
       });
-      if (run.isPinnable && this.options.build.pinRuns === true) run.journal.pin(this.buildId);
       this.options.socket.send({ type: 'activate', writer: run.writer, invocation: toInvocation(run) });
       if (run.stopping === undefined) run.stop.onRequested(() => this.stop(given));
     });
@@ -193,6 +192,7 @@ class SocketWorkerConnection implements WorkerConnection {
 
   private async record(given: GivenRun, sequence: number, records: StepRecord[]): Promise<void> {
     const { run } = given;
+    this.pin(run, records);
     const settled = await this.options.settlement.record(run, records);
     if (settled === 'settled') {
       this.options.socket.send({ type: 'recorded', runId: run.runId, writer: run.writer, sequence });
@@ -200,6 +200,14 @@ class SocketWorkerConnection implements WorkerConnection {
     }
     this.abort(run, settled === 'restart' ? 'the run has moved on' : 'the lease is over');
     this.release(given, settled);
+  }
+
+  /** By its first step: a build that is lost, declines or throws before it has recorded any keeps no run from others. */
+  private pin(run: ActiveRun, records: StepRecord[]): void {
+    if (!run.isPinnable || records.length === 0) return;
+    const { buildId, pinRuns } = this.options.build;
+    if (buildId !== undefined && pinRuns === true) run.journal.pin(buildId);
+    run.isPinnable = false;
   }
 
   /** The worker is done with it and has the slot free; the run stays ours until its end is durable. */
@@ -252,7 +260,6 @@ class SocketWorkerConnection implements WorkerConnection {
         return this.refuse(given, badAnswer('a worker goes on by itself: it cannot ask to be called'));
       case 'declined':
         metrics.calls.add(1, { mode: 'pull', result: 'declined' });
-        run.journal.pin(undefined);
         if (run.stopping !== undefined && outcome.reason === 'protocol_version_unsupported') {
           // Another worker may be newer, but not for ever.
           const failure = { error: undoUnknown, notBeforeMs: declinedDelayMs };
@@ -261,6 +268,7 @@ class SocketWorkerConnection implements WorkerConnection {
         return settlement.defer(run, { inMs: declinedDelayMs, reason: outcome.reason });
       default:
         metrics.calls.add(1, { mode: 'pull', result: 'answered' });
+        this.pin(run, records);
         return settlement.end(run, records, outcome, { ...call, succeeded: true });
     }
   }

@@ -34,8 +34,8 @@ export interface WorkerOptions extends AppOptions, PlatformOptions {
    */
   buildId?: string;
   /**
-   * Pins each run that this worker is the first to drive to `buildId`: from then on only workers of that build get it, and it
-   * waits while there is none. Default false.
+   * Pins each run of which this worker is the first to record a step to `buildId`: from then on only workers of that build
+   * get it, and it waits while there is none. Default false.
    */
   pinRuns?: boolean;
   /** Runs driven at once. Default 100. */
