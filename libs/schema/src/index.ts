@@ -251,7 +251,15 @@ export type {
   StepStatus,
   StepType,
 } from './step.js';
-export { ackWaitMs, buckets, consumers, pullConsumer, resultsTrim, streams } from './streams.js';
+export {
+  ackWaitMs,
+  buckets,
+  consumers,
+  idleLaneKeptMs,
+  pullConsumer,
+  resultsTrim,
+  streams,
+} from './streams.js';
 export type {
   BucketDefinition,
   BucketName,

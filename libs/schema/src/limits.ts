@@ -47,6 +47,8 @@ export const limits = {
   /** Runs asked to stop by one request. */
   bulkCancelMax: 500,
   bulkEventsPerSecondMax: 100,
+  /** Builds of one app that have had workers at one executor within the last hour. */
+  buildsPerAppMax: 100,
   /** Runs of a build are counted no further. */
   buildRunsCountMax: 1_000,
   /** A preview counts no further. */

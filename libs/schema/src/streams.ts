@@ -135,6 +135,9 @@ export const consumers = {
   },
 } as const satisfies Record<string, ConsumerDefinition>;
 
+/** How long the consumer of a lane is kept after its last worker has gone. */
+export const idleLaneKeptMs = hourMs;
+
 /** The consumer of one lane: made when its first worker connects, gone after an hour without one. */
 export function pullConsumer(of: {
   environmentId: string;
@@ -146,7 +149,7 @@ export function pullConsumer(of: {
     durable: `pull_${of.environmentId}_${laneToken(of.lane)}`,
     filterSubject: of.filterSubject,
     maxAckPending: 10_000,
-    inactiveThresholdMs: hourMs,
+    inactiveThresholdMs: idleLaneKeptMs,
   };
 }
 

@@ -7,13 +7,14 @@
  * or needs none. What both lanes of a worker have asked for and comes second is put back by the consumer, unread.
  */
 import { messageOf } from '@ironflow/errors';
-import { pullConsumer, subjects, workerPresenceKey } from '@ironflow/schema';
+import { idleLaneKeptMs, limits, pullConsumer, subjects, workerPresenceKey } from '@ironflow/schema';
 import type { ConsumerDefinition, Lane, Scope } from '@ironflow/schema';
 import type { Bucket, Delivery, JetStream, PullConsumer } from '@ironflow/jetstream';
 import { childLogger } from '@ironflow/service';
 import type { Logger } from '@ironflow/service';
 import type { ActiveRun } from './active-run.js';
 import type { Workers } from './pull-driver.js';
+import { createRecentBuilds } from './recent-builds.js';
 import type { WorkerConnection } from './worker-connection.js';
 
 export interface PullLanesOptions {
@@ -26,6 +27,8 @@ export interface PullLanesOptions {
 }
 
 export interface PullLanes {
+  /** Whether its app may have one more lane, if it is none that there is. */
+  admits(lane: LaneKey): boolean;
   /** Of one that serves several, the lane that is named first pulls first. */
   join(lanes: LaneKey[], connection: WorkerConnection): void;
   leave(connection: WorkerConnection): void;
@@ -60,6 +63,11 @@ const heartbeatMs = 5_000;
 export function createPullLanes(options: PullLanesOptions): PullLanes {
   const lanes = new Map<string, PullLane>();
   const members = new Map<WorkerConnection, Member>();
+  const recent = createRecentBuilds({
+    buildsMax: limits.buildsPerAppMax,
+    keptMs: idleLaneKeptMs,
+    nowMs: () => performance.now(),
+  });
   const keyOf = (key: LaneKey): string => workerPresenceKey({ ...placeOf(key), executor: options.executor });
   const tellPresence = (lane: PullLane): void => {
     const { project, env } = lane.scope;
@@ -90,11 +98,13 @@ export function createPullLanes(options: PullLanesOptions): PullLanes {
       }),
     };
     lanes.set(keyOf(key), lane);
+    recent.opened(key);
     return lane;
   };
   const close = (lane: PullLane): void => {
     const id = keyOf(lane);
     lanes.delete(id);
+    recent.closed(lane);
     lane.consumer.stop();
     options.presence.delete(id).catch(() => undefined); // Otherwise it expires by itself.
   };
@@ -103,6 +113,7 @@ export function createPullLanes(options: PullLanesOptions): PullLanes {
   }, heartbeatMs).unref();
 
   return {
+    admits: (key) => recent.admits(key),
     join: (keys, connection) => {
       const member = {
         connection,

@@ -1,6 +1,7 @@
 import { connect as connectTcp } from 'node:net';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
 import { createApiKey } from '@ironflow/database';
+import { limits } from '@ironflow/schema';
 import { eventually, stopSharedServers } from '@ironflow/testing';
 import { connectRawWorker, end } from './testing/raw-worker.js';
 import type { RawWorker, RawWorkerOptions } from './testing/raw-worker.js';
@@ -44,6 +45,22 @@ describe('a worker', () => {
     expect(await worker.next('refused')).toMatchObject({ code });
     expect(await worker.closed()).toEqual({ code: 1008, reason: code });
   });
+
+  test('of one build more than an app may have is refused; those of its builds and of none are not', async () => {
+    await world.register(world.ours.scope, { id: 'many' }, { many: {} });
+    const hello = (buildId: string) => ({ appId: 'many', buildId });
+    for (let build = 0; build < limits.buildsPerAppMax; build += 1) {
+      const worker = await connect(hello(`b${build}`));
+      await worker.next('welcome');
+      // Gone or not, what was made for it stays for a while.
+      if (build % 2 === 0) worker.terminate();
+    }
+    const beyond = await connect(hello('beyond'));
+    expect(await beyond.next('refused')).toMatchObject({ code: 'too_many_builds' });
+    expect(await beyond.closed()).toEqual({ code: 1008, reason: 'too_many_builds' });
+    for (const one of [hello('b0'), hello('b1'), { appId: 'many' }])
+      await (await connect(one)).next('welcome');
+  }, 60_000);
 
   test('of an app of another environment is refused: it is not registered in the key’s', async () => {
     const worker = await connect({ appId: 'fleet' }, world.theirs.apiKey);

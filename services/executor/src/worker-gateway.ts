@@ -4,7 +4,7 @@ import type { Duplex } from 'node:stream';
 import { WebSocketServer } from 'ws';
 import type { WebSocket } from 'ws';
 import { IronflowError, messageOf } from '@ironflow/errors';
-import { protocolVersion } from '@ironflow/schema';
+import { limits, protocolVersion } from '@ironflow/schema';
 import type { Scope, WorkerMessage } from '@ironflow/schema';
 import type { Authenticator, RegistryReader } from '@ironflow/database';
 import { childLogger, requirePrincipal } from '@ironflow/service';
@@ -107,12 +107,15 @@ function createGuest(
   };
   const join = async (hello: Hello): Promise<void> => {
     state = 'checking';
-    const refusal = await check(options.registry, scope, hello).catch((error: unknown) => {
+    const misfit = await check(options.registry, scope, hello).catch((error: unknown) => {
       logger.warn({ reason: messageOf(error) }, 'a worker cannot be checked now');
       return { code: 'unavailable', message: 'the registry cannot be read now: connect again' };
     });
     // One that left meanwhile must not be given runs that nobody would ever hear of again.
     if (state !== 'checking' || draining) return;
+    const lanes = lanesOf(scope, hello);
+    const refusal =
+      misfit ?? (lanes.every((lane) => pullLanes.admits(lane)) ? undefined : tooManyBuilds(hello));
     if (refusal !== undefined) {
       socket.send({ type: 'refused', ...refusal });
       socket.close(closePolicy, refusal.code);
@@ -133,7 +136,7 @@ function createGuest(
     state = 'joined';
     const build = buildId === undefined ? {} : { buildId };
     socket.send({ type: 'welcome', v: protocolVersion, executor: options.executor, ...build });
-    pullLanes.join(lanesOf(scope, hello), connection);
+    pullLanes.join(lanes, connection);
     logger.info({ appId, ...build }, 'a worker has connected');
   };
   const timer = setTimeout(() => {
@@ -175,11 +178,19 @@ function lanesOf(scope: Scope, { appId, buildId }: Hello): LaneKey[] {
   return [...(buildId === undefined ? [] : [{ scope, appId, buildId }]), { scope, appId }];
 }
 
-async function check(
-  registry: RegistryReader,
-  scope: Scope,
-  hello: Hello,
-): Promise<{ code: string; message: string } | undefined> {
+interface Refusal {
+  code: string;
+  message: string;
+}
+
+function tooManyBuilds({ appId }: Hello): Refusal {
+  return {
+    code: 'too_many_builds',
+    message: `workers of ${limits.buildsPerAppMax} builds of the app "${appId}" have connected within the last hour: use one of those, or none`,
+  };
+}
+
+async function check(registry: RegistryReader, scope: Scope, hello: Hello): Promise<Refusal | undefined> {
   if (hello.v !== protocolVersion) {
     return {
       code: 'protocol_unsupported',
