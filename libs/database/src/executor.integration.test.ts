@@ -157,6 +157,30 @@ test('a memo is read up to its limit, and beyond it only weighed', async () => {
   expect(beyond!.steps).toEqual([]);
 });
 
+test('of what was undone the memo says that it was, not what it returned', async () => {
+  const [run] = await startRuns(platform, platform.ours.scope, 1);
+  const { id: runId, environmentId } = run!;
+  const undone: StepRecord = {
+    ...{
+      id: 'compensate(a)',
+      name: 'compensate(a)',
+      type: 'compensate',
+      attempt: 1,
+      startedAtMs: 1,
+      endedAtMs: 2,
+    },
+    ...{ status: 'completed', output: '"large"' },
+  };
+  await createCollectorStore(platform.service).apply([
+    { runId, environmentId, prev: 0, journalSeq: 1, steps: [undone], startedAtMs: 1 },
+  ]);
+  expect((await executor.loadRuns([runId])).get(runId)).toMatchObject({
+    memoBytes: 0,
+    steps: [{ id: 'compensate(a)', type: 'compensate', attempt: 1, status: 'completed' }],
+  });
+  expect((await executor.loadRuns([runId])).get(runId)!.steps[0]).not.toHaveProperty('output');
+});
+
 test('a batch across environments reads each run once; what does not exist is missing', async () => {
   const runs = [
     ...(await startRuns(platform, platform.ours.scope, 5)),

@@ -99,7 +99,7 @@ const stopRequestedStatement: Statement = {
 // Each part is a lateral subquery that the planner cannot merge (offset 0): one index lookup a run, in its
 // partition only. Outputs travel as text within the JSON of the steps: parsing and printing them again would
 // change some. A memo is one value of the answer, and one too long to be a string would end the process: it is
-// weighed before it is put together.
+// weighed before it is put together. What an undoing returned is no part of it: those of a run are not bounded.
 const loadStatement: Statement = {
   name: 'load_runs',
   text: `select r.id, r.environment_id, ${scopeColumns}, r.app_id, r.function_id, r.status,
@@ -133,8 +133,8 @@ const loadStatement: Statement = {
         select *, sum(coalesce(octet_length(output), 0) + coalesce(octet_length(error::text), 0))
           over () as memo_bytes
         from (
-          select distinct on (step_id) step_id, type, attempt, status, output::text, error, settle_order,
-            ended_at, due_at
+          select distinct on (step_id) step_id, type, attempt, status,
+            case when type <> 'compensate' then output::text end as output, error, settle_order, ended_at, due_at
           from steps where run_id = r.id and (r.journal_seq > 0 or r.rerun_of is not null)
           order by step_id, attempt desc
         ) last_attempts

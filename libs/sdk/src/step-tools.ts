@@ -195,7 +195,7 @@ export interface StepTools {
    * Registers what undoes something, for the case that the run stops: it fails for good, whatever the reason, or it is
    * cancelled. Then all that it has registered by then is run, the last one first and one at a time, each as a step named
    * `compensate(<name>)` with `retries` and `timeout` of its own; one that fails for good is listed on the run
-   * (`notCompensated`), and the others go on. A run that completes runs none.
+   * (`notCompensated`), and the others go on. What `undo` returns is not kept. A run that completes runs none.
    *
    * Registered is registered: whether the step that it belongs to has ended does not matter. Called after a step, it undoes
    * what has completed, and is recorded with it; called before, also what may have happened, and the step begins once

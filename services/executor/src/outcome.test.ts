@@ -1,7 +1,14 @@
 import { describe, expect, test } from '@jest/globals';
 import { defaultRetryPolicy } from '@ironflow/retry-policy';
 import type { Mismatch } from '@ironflow/schema';
-import { callFailedEntry, endingEntry, notCompensatedOf, stopEntry, stoppingEntry } from './outcome.js';
+import {
+  callFailedEntry,
+  endingEntry,
+  notCompensatedOf,
+  stepEntries,
+  stopEntry,
+  stoppingEntry,
+} from './outcome.js';
 
 const call = { endpoint: 'worker', succeeded: true };
 const context = { wake: 3, failures: 1, call };
@@ -78,6 +85,18 @@ describe('the end of a call', () => {
   ])('carries what does not fit the code, however it ends (%j)', (entry) => {
     expect(entry).toMatchObject({ run: { mismatch } });
   });
+});
+
+test('of an undoing it is recorded that it is done, not what it returned', () => {
+  const base = { id: 'a', name: 'a', attempt: 1, startedAtMs: 1, endedAtMs: 2, status: 'completed' } as const;
+  const entries = stepEntries([
+    { ...base, type: 'compensate', output: '"large"' },
+    { ...base, type: 'run', output: '"kept"' },
+  ]);
+  expect(JSON.parse(JSON.stringify(entries))).toEqual([
+    { type: 'step', step: { ...base, type: 'compensate' } },
+    { type: 'step', step: { ...base, type: 'run', output: '"kept"' } },
+  ]);
 });
 
 describe('a call that failed', () => {

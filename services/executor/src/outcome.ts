@@ -13,6 +13,7 @@ import type {
   StepRecord,
   StopOutcome,
 } from '@ironflow/schema';
+import { isCompensation } from './run-position.js';
 
 export interface CallContext {
   /** `runs.wake` as it was read before the call. */
@@ -35,7 +36,12 @@ export interface CallFailure {
 }
 
 export function stepEntries(records: StepRecord[]): JournalEntry[] {
-  return records.map((step) => ({ type: 'step', step }));
+  return records.map((step) => ({ type: 'step', step: isCompensation(step) ? withoutOutput(step) : step }));
+}
+
+/** No replay is given what an undoing returned, and nothing bounds it: an SDK that still sends it is not heard. */
+function withoutOutput(step: StepRecord): StepRecord {
+  return 'output' in step ? { ...step, output: undefined } : step;
 }
 
 /** How a call ends in which the function was driven as far as it goes. */

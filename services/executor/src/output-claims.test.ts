@@ -9,7 +9,7 @@ import { createClaimingWriter, withClaimedOutputs } from './output-claims.js';
 const kibibytes = (count: number): string => `"${'x'.repeat(count * 1024 - 2)}"`;
 const large = `${kibibytes(64)} `;
 
-const step = (id: string, output: string): JournalEntry => ({
+const step = (id: string, output: string): Extract<JournalEntry, { type: 'step' }> => ({
   type: 'step',
   step: {
     ...{ id, name: id, attempt: 2, type: 'run', status: 'completed', startedAtMs: 1, endedAtMs: 2, order: 3 },
@@ -169,4 +169,12 @@ test('a tail is read with its outputs, and cannot be read without one of them', 
   expect(read!.message.entries.slice(1)).toEqual(written[0]!.slice(1));
   const nowhere = withClaimedOutputs({ readClaimed: async () => [undefined] }, 'run', messages);
   await expect(nowhere).rejects.toThrow('is not there');
+});
+
+test('of a tail that an older executor wrote, what an undoing returned is not read', async () => {
+  const claimed = { ...step('compensate(a)', '').step, type: 'compensate', output: undefined };
+  const entry = { type: 'step', step: { ...claimed, outputClaim: { hash: 'h', bytes: 70_000 } } };
+  const messages = [{ sequence: 9, messageId: 'm', message: { prev: 0, entries: [entry] } as never }];
+  const readClaimed = () => Promise.reject(new Error('it is not needed'));
+  expect(await withClaimedOutputs({ readClaimed }, 'run', messages)).toEqual(messages);
 });

@@ -16,6 +16,7 @@ import { createBatcher } from '@ironflow/service';
 import type { Batcher } from '@ironflow/service';
 import type { WriteResult } from './journal-chain.js';
 import type { JournalWriter } from './journal-writer.js';
+import { isCompensation } from './run-position.js';
 import type { Lease } from './lease.js';
 
 /** Answers whether it is stored; one that is not is refused for what it is. */
@@ -126,7 +127,7 @@ async function claimOutput(
   }
 }
 
-/** The journal's tail as it would be if it held every output. Rejects when one is nowhere to be found. */
+/** The journal's tail as it would be if it held the outputs that it claims. Rejects when one is nowhere to be found. */
 export async function withClaimedOutputs(
   store: Pick<ExecutorStore, 'readClaimed'>,
   runId: string,
@@ -134,7 +135,7 @@ export async function withClaimedOutputs(
 ): Promise<StoredJournalMessage[]> {
   const keys = messages.flatMap(({ message }) =>
     message.entries.flatMap((entry) => {
-      const claim = entry.type === 'step' ? outputClaimOf(entry) : undefined;
+      const claim = memoizedClaimOf(entry);
       return claim === undefined ? [] : [claimKey(runId, entry, claim)];
     }),
   );
@@ -143,13 +144,18 @@ export async function withClaimedOutputs(
   if (outputs.includes(undefined)) throw new Error('an output that the journal claims is not there');
   let next = 0;
   const resolved = (entry: JournalEntry): JournalEntry => {
-    if (entry.type !== 'step' || outputClaimOf(entry) === undefined) return entry;
+    if (entry.type !== 'step' || memoizedClaimOf(entry) === undefined) return entry;
     return { type: 'step', step: { ...entry.step, output: outputs[next++]! } as typeof entry.step };
   };
   return messages.map((stored) => ({
     ...stored,
     message: { ...stored.message, entries: stored.message.entries.map(resolved) },
   }));
+}
+
+/** Of an output that a replay has to be given: what a run or an undoing returned is none. */
+function memoizedClaimOf(entry: JournalEntry): OutputClaim | undefined {
+  return entry.type === 'step' && !isCompensation(entry.step) ? outputClaimOf(entry) : undefined;
 }
 
 function claimKey(runId: string, entry: JournalEntry, { hash }: OutputClaim): ClaimKey {

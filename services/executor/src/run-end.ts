@@ -14,7 +14,7 @@ import {
   stoppingEntry,
   unwritable,
 } from './outcome.js';
-import { memoize } from './run-position.js';
+import { isCompensation, memoize } from './run-position.js';
 import type { Settled, SettlementOptions } from './settlement.js';
 
 /** How a run comes to its end as failed or cancelled. */
@@ -72,7 +72,7 @@ export function createRunEnds(options: Pick<SettlementOptions, 'spans' | 'metric
     const { records = [], call, mismatch, callEndsInMs = 0, why = notRegistered } = stop;
     const memo = [...run.memo.values(), ...records.map(memoize)];
     // What is registered just now comes before this in the journal, and will be read from there.
-    const hasToUndo = run.hasRegistered || memo.some(({ type }) => type === 'compensate');
+    const hasToUndo = run.hasRegistered || memo.some(isCompensation);
     if (run.stopping !== undefined || !hasToUndo) {
       const last = new Map(memo.map((step) => [step.id, step]));
       const notCompensated = notCompensatedOf(last.values(), why);

@@ -164,20 +164,30 @@ export function memoGrowth(memo: ReadonlyMap<string, MemoizedStep>, records: rea
 
 function memoBytesOf(step: MemoizedStep | StepRecord | undefined): number {
   if (step === undefined) return 0;
-  const output = 'output' in step ? step.output : undefined;
+  const output = outputOf(step);
   const error = 'error' in step ? step.error : undefined;
   const texts = [output, error?.name, error?.message, error?.stack];
   return texts.reduce((bytes, text = '') => bytes + Buffer.byteLength(text), 0);
 }
 
+/** Of an undoing nobody is given one. */
+function outputOf(step: MemoizedStep | StepRecord): string | undefined {
+  return 'output' in step && !isCompensation(step) ? step.output : undefined;
+}
+
+export function isCompensation({ type }: Pick<StepRecord, 'type'>): boolean {
+  return type === 'compensate';
+}
+
 /** What a replay has to know of a step that was just recorded. */
 export function memoize(record: StepRecord): MemoizedStep {
+  const output = record.status === 'completed' ? outputOf(record) : undefined;
   return {
     id: record.id,
     type: record.type,
     attempt: record.attempt,
     status: record.status,
-    ...(record.status === 'completed' && record.output !== undefined ? { output: record.output } : {}),
+    ...(output === undefined ? {} : { output }),
     ...('error' in record ? { error: record.error } : {}),
     ...('order' in record && record.order !== undefined ? { order: record.order } : {}),
   };

@@ -65,7 +65,9 @@ export async function attemptStep(
   const { step } = attempt;
   try {
     if (step.type === 'invoke') return begunBy(attempt, await work(step, attempt, options));
-    const output = writeOutput(await work(step, attempt, options));
+    const returned = await work(step, attempt, options);
+    // Nobody is given what an undoing returned.
+    const output = step.type === 'compensate' ? undefined : writeOutput(returned);
     return {
       ...endOf(attempt, options.now()),
       type: step.type,

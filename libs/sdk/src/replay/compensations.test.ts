@@ -58,6 +58,14 @@ describe.each(modes)('a run that fails for good in %s mode', (mode) => {
     expect(notCompensatedOf(run)).toEqual([]);
   });
 
+  test('keeps nothing of what the undoing returned', async () => {
+    const run = newRun();
+    await drive({ run, mode, definition: order([], () => 'x'.repeat(100)) });
+    const undone = run.records.filter(({ type, attempt }) => type === 'compensate' && attempt > 0);
+    expect(undone).toHaveLength(3);
+    for (const record of undone) expect(record).not.toHaveProperty('output');
+  });
+
   test('goes on past one that cannot be undone, and lists it', async () => {
     const done: string[] = [];
     const run = newRun();
