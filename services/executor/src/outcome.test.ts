@@ -4,6 +4,7 @@ import type { Mismatch } from '@ironflow/schema';
 import {
   callFailedEntry,
   endingEntry,
+  listedBytesMax,
   notCompensatedOf,
   stepEntries,
   stopEntry,
@@ -72,8 +73,13 @@ describe('the end of a call', () => {
       status: 'failed' as const,
       error: { name: '😀'.repeat(500), message: '😀'.repeat(4_000) },
     }));
-    const list = JSON.stringify(notCompensatedOf(memo, error));
-    expect(Buffer.byteLength(list)).toBeLessThan(900_000);
+    const left = notCompensatedOf(memo, error);
+    expect(Buffer.byteLength(JSON.stringify(left))).toBeLessThan(listedBytesMax + 1_024);
+    expect(left.length).toBeGreaterThan(500);
+    expect(left.at(-1)).toMatchObject({
+      step: memo[left.length - 1]!.id,
+      error: { name: 'list_too_long', message: expect.stringContaining(String(1_001 - left.length)) },
+    });
   });
 
   test.each([

@@ -126,13 +126,36 @@ export function notCompensatedOf(memo: Iterable<MemoizedStep>, why: Failure): No
   const left = [...memo].filter(({ type, status }) => type === 'compensate' && status !== 'completed');
   // All of them go into one message; the steps have their errors whole.
   const messageLengthMax = Math.min(1_024, Math.floor(listedLengthMax / left.length));
-  return left.map(({ id, error }) => {
+  const listed: NotCompensated[] = [];
+  let bytes = 0;
+  for (const { id, error } of left) {
     const { name, message } = error ?? why;
-    return { step: id, error: { name: name.slice(0, 64), message: message.slice(0, messageLengthMax) } };
-  });
+    const item = {
+      step: id,
+      error: { name: name.slice(0, 64), message: message.slice(0, messageLengthMax) },
+    };
+    bytes += Buffer.byteLength(JSON.stringify(item)) + 1;
+    if (bytes > listedBytesMax) return [...listed, theRest(id, left.length - listed.length)];
+    listed.push(item);
+  }
+  return listed;
 }
 
 const listedLengthMax = 100_000;
+export const listedBytesMax = 500_000;
+
+function theRest(step: string, count: number): NotCompensated {
+  const message = `the list ends here: of ${count} compensations, with this one, only the steps say that they are not done`;
+  return { step, error: { name: 'list_too_long', message } };
+}
+
+/** The entries without what a run lists as not undone; `undefined` if they list nothing. */
+export function withoutList(entries: JournalEntry[]): JournalEntry[] | undefined {
+  const last = entries.at(-1);
+  if (last?.type !== 'run' || !('notCompensated' in last.run)) return undefined;
+  const { notCompensated, ...run } = last.run;
+  return notCompensated === undefined ? undefined : [...entries.slice(0, -1), { type: 'run', run }];
+}
 
 export const notRegistered: Failure = {
   name: 'not_run',
@@ -194,6 +217,13 @@ export function memoTooLarge(): Failure {
     `the steps of this run returned more than ${limits.runMemoBytesMax} bytes, which is the limit of one run: ` +
     'every replay has to be given all of it';
   return { name: 'memo_too_large', message };
+}
+
+export function tooManySteps(): Failure {
+  const message =
+    `the run has more than ${limits.stepsPerRunMax} steps, which is the limit of one run: let it do less, for example by ` +
+    'invoking other functions';
+  return { name: 'too_many_steps', message };
 }
 
 export function functionTimedOut(): Failure {

@@ -13,6 +13,7 @@ import {
   stopEntry,
   stoppingEntry,
   unwritable,
+  withoutList,
 } from './outcome.js';
 import { isCompensation, memoize } from './run-position.js';
 import type { Settled, SettlementOptions } from './settlement.js';
@@ -40,6 +41,8 @@ export interface RunEnds {
   fail: (run: ActiveRun, error: Failure, records?: StepRecord[]) => Promise<Settled>;
 }
 
+const unwritableDelayMs = 5_000;
+
 export function createRunEnds(options: Pick<SettlementOptions, 'spans' | 'metrics' | 'now'>): RunEnds {
   const { spans, metrics } = options;
   const noteRecorded = (run: ActiveRun, records: StepRecord[]): void => {
@@ -50,7 +53,7 @@ export function createRunEnds(options: Pick<SettlementOptions, 'spans' | 'metric
   const finish = async (run: ActiveRun, entries: JournalEntry[], records: StepRecord[]): Promise<Settled> => {
     const result = await run.journal.append(entries);
     const refused = unwritable(result, entries);
-    if (refused !== undefined) return fail(run, refused, records);
+    if (refused !== undefined) return endOtherwise(run, entries, records, refused);
     if (result !== 'appended') return result === 'restart' ? 'restart' : 'over';
     run.lease.finish();
     noteRecorded(run, records);
@@ -65,6 +68,19 @@ export function createRunEnds(options: Pick<SettlementOptions, 'spans' | 'metric
       atMs: options.now(),
       ...(failure === undefined ? {} : { error: failure.name }),
     });
+    return 'over';
+  };
+  /** Once without its list; of a run that is stopping nothing else can be too large for a server that takes what others do. */
+  const endOtherwise = async (
+    run: ActiveRun,
+    entries: JournalEntry[],
+    records: StepRecord[],
+    refused: Failure,
+  ): Promise<Settled> => {
+    const unlisted = withoutList(entries);
+    if (unlisted !== undefined) return finish(run, unlisted, records);
+    if (run.stopping === undefined) return fail(run, refused, records);
+    run.lease.handBack(unwritableDelayMs);
     return 'over';
   };
   /** At once, unless there is something to undo: then the run is stopping, and is read again for that. */

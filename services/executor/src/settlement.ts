@@ -13,6 +13,7 @@ import {
   endingEntry,
   functionTimedOut,
   memoTooLarge,
+  tooManySteps,
   unwritable,
   stepEntries,
 } from './outcome.js';
@@ -81,7 +82,8 @@ export function createSettlement(options: SettlementOptions): Settlement {
       return result === 'appended' && run.lease.isHeld() ? 'settled' : 'over';
     },
     record: async (run, records) => {
-      if (!fitsMemo(run, records)) return fail(run, memoTooLarge(), records);
+      const excess = excessOf(run, records);
+      if (excess !== undefined) return fail(run, excess, records);
       run.hasRegistered ||= records.some(({ status }) => status === 'registered');
       const entries = stepEntries(records);
       const result = await run.journal.append(entries);
@@ -93,7 +95,8 @@ export function createSettlement(options: SettlementOptions): Settlement {
       return run.lease.isHeld() ? 'settled' : 'over';
     },
     end: async (run, records, outcome, call) => {
-      if (!fitsMemo(run, records)) return fail(run, memoTooLarge(), records);
+      const excess = excessOf(run, records);
+      if (excess !== undefined) return fail(run, excess, records);
       if (outcome.kind === 'stopped') return stopAs(run, run.stopping!, { records, call });
       if (outcome.kind === 'threw' && outcome.retryInMs === undefined) {
         const { error, mismatch } = outcome;
@@ -127,8 +130,15 @@ export function createSettlement(options: SettlementOptions): Settlement {
   };
 }
 
-/** Counts records before they are written: those that come meanwhile must not pass beside the limit. */
-function fitsMemo(run: ActiveRun, records: StepRecord[]): boolean {
+/** Which limit of a run its records go beyond. Counts their bytes before they are written: those that come meanwhile must not pass beside it. */
+function excessOf(run: ActiveRun, records: StepRecord[]): Failure | undefined {
   run.memoBytes += memoGrowth(run.memo, records);
-  return run.memoBytes <= limits.runMemoBytesMax || run.stopping !== undefined;
+  if (run.memoBytes > limits.runMemoBytesMax && run.stopping === undefined) return memoTooLarge();
+  return hasTooManySteps(run, records) ? tooManySteps() : undefined;
+}
+
+function hasTooManySteps({ memo }: ActiveRun, records: StepRecord[]): boolean {
+  if (memo.size + records.length <= limits.stepsPerRunMax) return false;
+  const added = new Set(records.map(({ id }) => id).filter((id) => !memo.has(id)));
+  return added.size > 0 && memo.size + added.size > limits.stepsPerRunMax;
 }
