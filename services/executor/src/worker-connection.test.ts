@@ -157,3 +157,15 @@ test.each([
   for (const done of writing) done();
   expect(written).toMatchObject([{ step: registered }, { run: { kind: 'stopping', outcome: { kind } } }]);
 });
+
+test('a worker that was told to abort is not told again by a record that was on its way', async () => {
+  const { connection, give, sent } = setup();
+  const { runId, writer, stop } = give('f');
+  stop.request();
+  const records: StepRecord[] = [];
+  await connection.receive({ type: 'record', runId, writer, sequence: 0, records });
+  expect(sent).toEqual(['activate', 'abort']);
+  const other = { ...writer, delivery: 9 };
+  await connection.receive({ type: 'record', runId, writer: other, sequence: 0, records });
+  expect(sent).toEqual(['activate', 'abort', 'abort']);
+});

@@ -135,7 +135,8 @@ class SocketWorkerConnection implements WorkerConnection {
     }
     const given = this.find(message.runId, message.writer);
     if (given === undefined) {
-      if (message.type !== 'end') this.abort(message, 'the lease is over');
+      if (message.type !== 'end' && !this.aborting.has(leaseOf(message)))
+        this.abort(message, 'the lease is over');
       return;
     }
     switch (message.type) {

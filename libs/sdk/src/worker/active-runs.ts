@@ -44,6 +44,8 @@ export function createActiveRuns(options: {
 }): ActiveRuns {
   const { definitions, send, platform, log } = options;
   const runs = new TurnoverMap<string, ActiveRun>();
+  /** Aborted, and at work still, by lease. */
+  const stopped = new TurnoverMap<string, Activation>();
   let waiting: (() => void)[] = [];
   const remove = (runId: string, run: ActiveRun) => {
     if (runs.get(runId) === run) runs.delete(runId);
@@ -56,8 +58,12 @@ export function createActiveRuns(options: {
     return run !== undefined && sameWriter(run.writer, writer) ? run : undefined;
   };
   const stop = (runId: string, run: ActiveRun, reason: string) => {
+    const { activation, writer } = run;
+    const lease = leaseOf({ runId, writer });
+    stopped.set(lease, activation);
     remove(runId, run);
-    run.activation.abort(new Error(reason));
+    activation.abort(new Error(reason));
+    void activation.atRest().then(() => stopped.delete(lease));
   };
   const begin = (message: ActivateMessage, definition: IronflowFunction) => {
     const { writer } = message;
@@ -101,9 +107,9 @@ export function createActiveRuns(options: {
       const { runId, writer } = message;
       const run = held(message);
       if (run !== undefined) stop(runId, run, message.reason);
-      void (run?.activation.atRest() ?? Promise.resolve()).then(() =>
-        send({ type: 'aborted', runId, writer }),
-      );
+      // It may be told again: then of one that was stopped before.
+      const atRest = stopped.get(leaseOf(message))?.atRest() ?? Promise.resolve();
+      void atRest.then(() => send({ type: 'aborted', runId, writer }));
     },
     abortAll(reason) {
       const all = [...runs];
@@ -157,6 +163,10 @@ function createRecorder(of: {
         of.send({ type: 'record', runId: of.runId, writer: of.writer, sequence: sequence++, records });
       }),
   };
+}
+
+function leaseOf({ runId, writer }: { runId: string; writer: Writer }): string {
+  return `${runId} ${writer.activation} ${writer.delivery} ${writer.executor}`;
 }
 
 function sameWriter(a: Writer, b: Writer): boolean {

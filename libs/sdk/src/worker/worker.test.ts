@@ -161,6 +161,10 @@ describe('a worker', () => {
     await holding.wasAborted;
     peer.send(abort(2));
     expect(await peer.next('aborted')).toMatchObject({ runId: runIdOf(2), writer });
+    // Told again of one that is still at work: it is not what was never begun.
+    peer.send(abort(1));
+    peer.send(abort(2));
+    expect(await peer.next('aborted')).toMatchObject({ runId: runIdOf(2), writer });
     holding.release();
     expect(await peer.next('aborted')).toMatchObject({ runId: runIdOf(1), writer });
   });
