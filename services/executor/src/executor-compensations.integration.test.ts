@@ -92,15 +92,18 @@ describe('a run of a worker that fails with something to undo', () => {
     });
   });
 
-  test('and whose workers know nothing of it does not go forward', async () => {
+  test.each([
+    ['protocol_version_unsupported', 'sdk_too_old'],
+    ['function_not_found', 'function_not_found'],
+    ['invocation_invalid', 'invocation_invalid'],
+  ])('and whose workers decline it with %s does not wait for ever', async (reason, name) => {
     const appId = await createApp({ attempts: 1 });
     const worker = await connect(await start(), appId);
     const run = await activated(appId);
     worker.send(end(await worker.next('activate'), refused, [registered('a')]));
-    const reason = 'protocol_version_unsupported';
     worker.send(end(await worker.next('activate', 1), { kind: 'declined', reason }));
     expect((await ended(run)).at(-1)).toMatchObject({
-      run: { kind: 'failed', notCompensated: [{ step: idOf('a'), error: { name: 'sdk_too_old' } }] },
+      run: { kind: 'failed', notCompensated: [{ step: idOf('a'), error: { name } }] },
     });
   });
 

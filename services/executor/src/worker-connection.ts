@@ -261,9 +261,9 @@ class SocketWorkerConnection implements WorkerConnection {
         return this.refuse(given, badAnswer('a worker goes on by itself: it cannot ask to be called'));
       case 'declined':
         metrics.calls.add(1, { mode: 'pull', result: 'declined' });
-        if (run.stopping !== undefined && outcome.reason === 'protocol_version_unsupported') {
-          // Another worker may be newer, but not for ever.
-          const failure = { error: undoUnknown, notBeforeMs: declinedDelayMs };
+        if (run.stopping !== undefined) {
+          // Another worker may be able to, but it is not waited for for ever.
+          const failure = { error: undoDeclined[outcome.reason], notBeforeMs: declinedDelayMs };
           return settlement.endFailedCall(run, failure, undefined, policy);
         }
         return settlement.defer(run, { inMs: declinedDelayMs, reason: outcome.reason });
@@ -300,9 +300,21 @@ class SocketWorkerConnection implements WorkerConnection {
   }
 }
 
-const undoUnknown: Failure = {
-  name: 'sdk_too_old',
-  message: 'the SDK of the worker is older than step.compensate and cannot undo what the run had registered',
+/** Why what a run had registered was not undone. */
+const undoDeclined: Record<Extract<Outcome, { kind: 'declined' }>['reason'], Failure> = {
+  protocol_version_unsupported: {
+    name: 'sdk_too_old',
+    message:
+      'the SDK of the worker is older than step.compensate and cannot undo what the run had registered',
+  },
+  function_not_found: {
+    name: 'function_not_found',
+    message: 'the worker does not have the function, which alone can undo what the run had registered',
+  },
+  invocation_invalid: {
+    name: 'invocation_invalid',
+    message: 'the SDK of the worker could not read the run, and so not undo what it had registered',
+  },
 };
 
 function leaseOf({ runId, writer }: { runId: string; writer: Writer }): string {
