@@ -1,5 +1,5 @@
 import { beforeAll, describe, expect, test } from '@jest/globals';
-import type { StepRecord } from '@ironflow/schema';
+import type { NotCompensated, StepRecord } from '@ironflow/schema';
 import { eventually } from '@ironflow/testing';
 import { completed, end, record } from './testing/raw-worker.js';
 import { done, isActivate, patience, stepIds, useWorld } from './testing/suite.js';
@@ -117,6 +117,19 @@ describe('a run of a worker that fails with something to undo', () => {
       run: { kind: 'failed', notCompensated: [{ error: { name: 'bad_answer' } }] },
     });
   });
+});
+
+test('a run that registers far more than it may fails, and has a list that fits', async () => {
+  const appId = await createApp();
+  const worker = await connect(await start(), appId);
+  const run = await activated(appId);
+  const many = Array.from({ length: 4_000 }, (_, index) => registered(`${'n'.repeat(200)}${index}`));
+  worker.send(record(await worker.next('activate'), 0, ...many));
+  worker.send(end(await worker.next('activate', 1), stopped));
+  const last = (await ended(run)).at(-1)!;
+  expect(last).toMatchObject({ run: { kind: 'failed', error: { name: 'too_many_steps' } } });
+  const { notCompensated } = (last as { run: { notCompensated: NotCompensated[] } }).run;
+  expect(notCompensated.at(-1)).toMatchObject({ error: { name: 'list_too_long' } });
 });
 
 test('a cancelled run is undone once its worker says that what was aborted has ended', async () => {
