@@ -62,6 +62,8 @@ test('a run is read with its event, letter for letter, and with what an activati
           served: 0,
           failures: 0,
           stopRequested: false,
+          begun: false,
+          startExpired: false,
           activeMs: 0,
           journalSeq: 0,
           registryVersion: 0,
