@@ -47,7 +47,8 @@ async function driveWatched(
   for (let restarts = 1; taken.kind === 'active'; restarts += 1) {
     const { lease } = taken.run;
     try {
-      if ((await driveRun(taken.run)) === 'over') return;
+      // What has ended is not held any more. Whatever else is left is nobody's to drive here, and must not be kept from others.
+      if ((await driveRun(taken.run)) === 'over') return lease.handBack(retryDelayMs);
     } catch (error) {
       runLogger(logger, delivery).warn(
         { reason: messageOf(error) },

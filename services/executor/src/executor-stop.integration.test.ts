@@ -49,7 +49,10 @@ describe('an executor that stops while it calls endpoints', () => {
     await start();
     const stoppedAtMs = performance.now();
     await executor.stop();
-    expect(await ended(run)).toMatchObject([{ run: { kind: 'started', calls: 1 } }, { run: { kind: 'completed' } }]);
+    expect(await ended(run)).toMatchObject([
+      { run: { kind: 'started', calls: 1 } },
+      { run: { kind: 'completed' } },
+    ]);
     // Far less than the ack wait that a killed one costs.
     expect(performance.now() - stoppedAtMs).toBeLessThan(4_000);
   });
@@ -146,7 +149,10 @@ describe('the service', () => {
     const again = await other.next('activate');
     expect(again.invocation.run.attempt).toBe(1);
     other.send(end(again));
-    expect(await ended(run)).toMatchObject([{ run: { kind: 'started', calls: 1 } }, { run: { kind: 'completed' } }]);
+    expect(await ended(run)).toMatchObject([
+      { run: { kind: 'started', calls: 1 } },
+      { run: { kind: 'completed' } },
+    ]);
   });
 });
 

@@ -158,6 +158,31 @@ test.each([
   expect(written).toMatchObject([{ step: registered }, { run: { kind: 'stopping', outcome: { kind } } }]);
 });
 
+test('a record behind one that is refused leaves it to that one what becomes of the run', async () => {
+  const { connection } = setup();
+  const answers: ('too_large' | 'lost' | 'appended')[] = ['too_large', 'lost', 'appended'];
+  const kinds: unknown[] = [];
+  const journal: ActiveRun['journal'] = {
+    append: async (entries) => {
+      kinds.push(...entries.map((entry) => (entry.type === 'step' ? entry.step.id : entry.run.kind)));
+      return answers.shift()!;
+    },
+    pin: () => undefined,
+    hasAppended: () => true,
+  };
+  const run = createFakeRun({ journal, hasRegistered: true });
+  const driven = connection.drive(run, { policy: undefined, probe: undefined });
+  const lease = { runId: run.runId, writer: run.writer };
+  await Promise.all(
+    ['large', 'behind'].map((id, sequence) =>
+      connection.receive({ type: 'record', ...lease, sequence, records: [completed(id)] }),
+    ),
+  );
+  expect(kinds).toEqual(['large', 'behind', 'stopping']);
+  // Not over: nobody would drive it to its end, and its lease would be kept.
+  expect(await driven).toBe('restart');
+});
+
 test('a worker that was told to abort is not told again by a record that was on its way', async () => {
   const { connection, give, sent } = setup();
   const { runId, writer, stop } = give('f');

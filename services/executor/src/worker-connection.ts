@@ -199,6 +199,8 @@ class SocketWorkerConnection implements WorkerConnection {
       this.options.socket.send({ type: 'recorded', runId: run.runId, writer: run.writer, sequence });
       return;
     }
+    // Behind a record that was refused: what becomes of the run is decided there.
+    if (settled === 'over' && run.lease.isHeld()) return;
     this.abort(run, settled === 'restart' ? 'the run has moved on' : 'the lease is over');
     this.release(given, settled);
   }
