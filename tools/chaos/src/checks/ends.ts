@@ -16,7 +16,14 @@ export function checkEndsAreFinal({ endsHeard, runs }: Facts): Violation[] {
 }
 
 /** A rule that was shown nothing finds nothing. */
-export function checkObserved({ runs, ledger, stored, journal, endsHeard, wipedUntilMs }: Facts): Violation[] {
+export function checkObserved({
+  runs,
+  ledger,
+  stored,
+  journal,
+  endsHeard,
+  wipedUntilMs,
+}: Facts): Violation[] {
   const ended = runs.filter(({ status }) => status === 'completed');
   const isYoung = ended.some(({ createdAtMs }) => createdAtMs > wipedUntilMs);
   const sources = {
