@@ -101,7 +101,7 @@ describe.each(['pull', 'push'])('in %s mode', (mode) => {
     ['bigint', 'it contains a BigInt'],
     ['circle', 'it refers to itself'],
     ['function', 'there is a function at'],
-    ['large', 'above the limit of 524288 bytes'],
+    ['large', 'above the limit of 4194304 bytes'],
   ])('an output that cannot be stored (%s) is an error that says so, without a retry', async (kind, rule) => {
     const run = await invoke(`${mode}-unstorable`, { kind });
     expect(run.status).toBe('failed');
@@ -221,7 +221,7 @@ function functions(mode: string): IronflowFunction[] {
 function unstorable(kind: string | undefined): unknown {
   if (kind === 'bigint') return { amount: 1n };
   if (kind === 'function') return { deep: { call: () => undefined } };
-  if (kind === 'large') return 'x'.repeat(512 * 1024);
+  if (kind === 'large') return 'x'.repeat(4 * 1024 * 1024);
   const circle: { self?: unknown } = {};
   circle.self = circle;
   return circle;
