@@ -43,7 +43,9 @@ const withdraw = ({ tenant, mode }: CaseWorld, data: object) =>
 
 /** What events are awaited for goes with the run. */
 const nothingAwaited = ({ query }: CaseWorld) =>
-  eventually(async () => expect(await query('select from awaited_events')).toEqual([]));
+  eventually(async () => expect(await query('select from awaited_events')).toEqual([]), {
+    timeoutMs: 20_000,
+  });
 
 /** Repeats, from its step `work`, a run that had completed. */
 async function repeat(world: CaseWorld, data: object): Promise<string> {
