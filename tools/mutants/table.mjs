@@ -46,7 +46,7 @@ export const mutants = [
   {
     id: 'registry-version-ignored',
     invariant: 'I2 each matching function has one disposition',
-    file: 'libs/database/src/scheduler.ts',
+    file: 'libs/database/src/routing.ts',
     search: 'e.registry_version = g.version as current',
     replace: 'true as current',
     suites: ['libs/database/src/scheduler.integration.test.ts'],

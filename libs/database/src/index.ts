@@ -34,16 +34,9 @@ export type { RunToRepeat } from './reruns.js';
 export { serviceUrl } from './roles.js';
 export type { ServicePasswords, ServiceRole } from './roles.js';
 export type { RunToActivate } from './run-to-activate.js';
+export type { EventToRoute, NewRun, RoutingOutcome } from './routing.js';
 export { createSchedulerStore } from './scheduler.js';
-export type {
-  EventToRoute,
-  NewRun,
-  OverdueRun,
-  OverdueRunsQuery,
-  RoutingOutcome,
-  LaneRef,
-  SchedulerStore,
-} from './scheduler.js';
+export type { LaneRef, OverdueRun, OverdueRunsQuery, SchedulerStore } from './scheduler.js';
 export { checkSchemaVersion } from './schema-version.js';
 export type { RunsToCancelQuery, RunToCancel, StoppedRun, StoppingRun } from './stopping-runs.js';
 export { createTenantStore } from './tenants.js';

@@ -1,17 +1,15 @@
 /**
- * What the scheduler decides in PostgreSQL: events become runs, runs rest for want of a worker and are
- * released, and what may have been forgotten is found again. Timers are in timers.ts, waits in waits.ts and runs that are to
- * stop in stopping-runs.ts, which this store offers as its own.
- *
- * 1. An event is routed by the transaction that inserts its runs, and only as matched with the registry in
- *    force.
- * 2. Rows are locked in the order of their ids, or else those that somebody else holds are passed over.
+ * What the scheduler decides in PostgreSQL: runs rest for want of a worker and are released, and what may have been forgotten
+ * is found again. How events become runs is in routing.ts, timers are in timers.ts, waits in waits.ts and runs that are to stop in
+ * stopping-runs.ts, which this store offers as its own. Rows are locked in the order of their ids, or else those that
+ * somebody else holds are passed over.
  */
-import type { DeadLetter, Lane, RunMode, Scope, StoredEvent } from '@ironflow/schema';
+import type { DeadLetter, Lane, Scope, StoredEvent } from '@ironflow/schema';
 import type { Database, Statement } from './database.js';
 import { removeExpiredLetters, storeDeadLetters } from './dead-letters.js';
 import { boundsOf, lowestId, windowsAround } from './id-windows.js';
-import { takenOverSteps } from './reruns.js';
+import { routeEvents } from './routing.js';
+import type { EventToRoute, NewRun, RoutingOutcome } from './routing.js';
 import { laneBuildOf, laneColumnOf, runToActivate, scopeColumns } from './run-to-activate.js';
 import type { RunToActivate, RunToActivateRow } from './run-to-activate.js';
 import { readScopes } from './scopes.js';
@@ -26,51 +24,10 @@ import {
 import type { RunsToCancelQuery, RunToCancel, StoppedRun, StoppingRun } from './stopping-runs.js';
 import { toStoredEvent } from './stored-event.js';
 import type { StoredEventRow } from './stored-event.js';
-import { fireTimers, nextDueInMs, startDeadlineTimer } from './timers.js';
+import { fireTimers, nextDueInMs } from './timers.js';
 import type { FiredTimers } from './timers.js';
 import { createWaitStore } from './waits.js';
 import type { WaitStore } from './waits.js';
-
-export interface NewRun {
-  id: string;
-  environmentId: string;
-  eventId: string;
-  appId: string;
-  functionId: string;
-  functionHash: string;
-  mode: RunMode;
-  status: 'queued' | 'waiting_for_worker' | 'skipped';
-  /** The rule that skipped it. */
-  skipReason?: string | undefined;
-  correlationId: string;
-  traceparent?: string | undefined;
-  /** The run that it repeats; with `rerunFromStep`, taking over what settled before that step. */
-  rerunOf?: string | undefined;
-  rerunFromStep?: string | undefined;
-  /** It is skipped if it has not begun by then. */
-  startDeadlineMs?: number | undefined;
-}
-
-export interface EventToRoute {
-  id: string;
-  environmentId: string;
-  /** Its name, unless it is for one function alone: then it answers nobody's wait. */
-  awaitedAs: string | undefined;
-  /** Functions of the environment have their runs cancelled by events of that name. */
-  cancels: boolean;
-  /** The version of the registry that its runs were matched with. */
-  registryVersion: number;
-}
-
-export interface RoutingOutcome {
-  routed: string[];
-  /** Of the routed ones, those that may answer a run's wait or cancel a run: to be matched with them. */
-  awaited: string[];
-  /** Matched with another version than the one in force: to be matched again. */
-  stale: string[];
-  /** Routed before, or unknown. */
-  settled: string[];
-}
 
 export type OverdueRun = RunToActivate & { wokenAtMs: number };
 
@@ -101,7 +58,10 @@ export interface SchedulerStore extends WaitStore {
   runsOfEvents(eventIds: readonly string[]): Promise<RunToActivate[]>;
   /** Runs that need an activation and were woken longer ago than that, the longest first. */
   overdueRuns(query: OverdueRunsQuery): Promise<OverdueRun[]>;
-  /** Queued runs of an app without a worker; answers those that it put to rest. Runs that were asked to stop rest only if they have something to undo, and those that are too late to begin do not. */
+  /**
+   * Queued runs of an app without a worker; answers those that it put to rest. Runs that were asked to stop rest only if they
+   * have something to undo, and those that are too late to begin do not.
+   */
   restForWorker(runIds: readonly string[]): Promise<string[]>;
   runsToCancel(query: RunsToCancelQuery): Promise<RunToCancel[]>;
   /** Stores the wish and wakes the runs; answers those that nobody had asked before. */
@@ -194,120 +154,6 @@ export function createSchedulerStore(database: Database): SchedulerStore {
     scopes: (environmentIds) => readScopes(database, environmentIds),
     withAdvisoryLock: (name, work) => database.withAdvisoryLock(name, work),
   };
-}
-
-/** Runs that repeat others or have to begin in time are few: the statement of batches without one does not know of them. */
-function routeStatementFor(batches: 'ordinary' | 'any'): Statement {
-  const isOrdinary = batches === 'ordinary';
-  const rerunOf = isOrdinary ? '' : ', rerun_of';
-  return {
-    name: isOrdinary ? 'route_events' : 'route_any',
-    text: `with locked as materialized (
-    select u.event_id, e.registry_version = g.version as current
-    from unrouted_events u
-    join unnest($1::uuid[], $2::uuid[], $3::int[]) as g (event_id, environment_id, version)
-      on g.event_id = u.event_id and g.environment_id = u.environment_id
-    join environments e on e.id = u.environment_id
-    where u.event_id = any($1::uuid[])
-    order by u.event_id for update of u
-  ), routed as (
-    delete from unrouted_events where event_id in (select event_id from locked where current)
-    returning event_id
-  ), awaited as (
-    insert into awaited_events (event_id, environment_id)
-    select n.event_id, n.environment_id from routed
-    join unnest($1::uuid[], $2::uuid[], $15::text[], $16::boolean[])
-      as n (event_id, environment_id, name, cancels) on n.event_id = routed.event_id
-    where n.cancels or exists (
-      select from waits where kind = 'event' and environment_id = n.environment_id and name = n.name)
-    returning event_id
-  ), inserted as (
-    insert into runs (id, environment_id, event_id, app_id, function_id, function_hash, mode, status,
-      skip_reason,
-      correlation_id, traceparent, wake, ended_at${rerunOf})
-    select n.id, n.environment_id, n.event_id, n.app_id, n.function_id, n.function_hash, n.mode, n.status,
-      n.skip_reason, n.correlation_id, n.traceparent,
-      case when n.status = 'skipped' then 0 else 1 end, case when n.status = 'skipped' then now() end${rerunOf}
-    from unnest($4::uuid[], $5::uuid[], $6::uuid[], $7::text[], $8::text[], $9::text[], $10::text[],
-      $11::text[],
-      $12::text[], $13::text[], $14::text[]${isOrdinary ? '' : ', $17::uuid[]'})
-      as n (id, environment_id, event_id, app_id, function_id, function_hash, mode, status, skip_reason,
-        correlation_id, traceparent${rerunOf})
-    join routed on routed.event_id = n.event_id
-    on conflict (id) do nothing${isOrdinary ? '' : takingOver + armingDeadlines}
-  )
-  select l.event_id, current, a.event_id is not null as awaited
-  from locked l left join awaited a on a.event_id = l.event_id`,
-  };
-}
-
-const takingOver = `
-    returning id, environment_id, rerun_of, created_at
-  ), repeating as (
-    select i.*, n.from_step from inserted i join unnest($4::uuid[], $18::text[]) as n (id, from_step) on n.id = i.id
-    where n.from_step is not null
-  ), taken_over as (
-    insert into steps (run_id, step_id, attempt, environment_id, name, type, status, output, error, started_at,
-      ended_at, due_at, settle_order)
-    ${takenOverSteps}`;
-
-const armingDeadlines = `
-  ), armed as (
-    insert into timers (run_id, step_id, attempt, environment_id, due_at)
-    select i.id, '${startDeadlineTimer}', 0, i.environment_id, i.created_at + n.deadline_ms * interval '1 ms'
-    from inserted i join unnest($4::uuid[], $19::float8[]) as n (id, deadline_ms) on n.id = i.id
-    where n.deadline_ms is not null`;
-
-const routeStatement = routeStatementFor('ordinary');
-const routeAnyStatement = routeStatementFor('any');
-
-interface RoutedRow {
-  event_id: string;
-  current: boolean;
-  awaited: boolean;
-}
-
-async function routeEvents(
-  database: Database,
-  events: readonly EventToRoute[],
-  runs: readonly NewRun[],
-): Promise<RoutingOutcome> {
-  if (events.length === 0) return { routed: [], awaited: [], stale: [], settled: [] };
-  const column = <T>(pick: (run: NewRun) => T): T[] => runs.map(pick);
-  const isOrdinary = runs.every((run) => (run.rerunOf ?? run.startDeadlineMs) === undefined);
-  const rows = await database.query<RoutedRow>(isOrdinary ? routeStatement : routeAnyStatement, [
-    events.map((event) => event.id),
-    events.map((event) => event.environmentId),
-    events.map((event) => event.registryVersion),
-    column((run) => run.id),
-    column((run) => run.environmentId),
-    column((run) => run.eventId),
-    column((run) => run.appId),
-    column((run) => run.functionId),
-    column((run) => run.functionHash),
-    column((run) => run.mode),
-    column((run) => run.status),
-    column((run) => run.skipReason ?? null),
-    column((run) => run.correlationId),
-    column((run) => run.traceparent ?? null),
-    events.map((event) => event.awaitedAs ?? null),
-    events.map((event) => event.cancels),
-    ...(isOrdinary
-      ? []
-      : [
-          column((run) => run.rerunOf ?? null),
-          column((run) => run.rerunFromStep ?? null),
-          column((run) => run.startDeadlineMs ?? null),
-        ]),
-  ]);
-  const current = new Map(rows.map((row) => [row.event_id, row.current]));
-  const awaited = rows.filter((row) => row.awaited).map((row) => row.event_id);
-  const outcome: RoutingOutcome = { routed: [], awaited, stale: [], settled: [] };
-  for (const { id } of events) {
-    const found = current.get(id);
-    outcome[found === undefined ? 'settled' : found ? 'routed' : 'stale'].push(id);
-  }
-  return outcome;
 }
 
 const unroutedStatement: Statement = {

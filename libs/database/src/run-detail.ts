@@ -1,0 +1,142 @@
+/** One run as the API shows it, and what it may be asked: to stop, or to leave the build that it is pinned to. */
+import type { Run, RunDetail, RunNotice, RunStatus, RunUpdate } from '@ironflow/schema';
+import { approvalOfSignal, isTerminal } from '@ironflow/schema';
+import type { Queryable, Statement } from './database.js';
+import { toRun, toRunUpdate, toStep } from './resource-rows.js';
+import type { RunDetailRow, RunResultRow, StepRow, StepUpdateRow } from './resource-rows.js';
+import { laneBuildOf } from './run-to-activate.js';
+
+export type UnpinAnswer =
+  /** `resumed`: it rested for want of a worker of its build, and is to be activated. */
+  | { kind: 'unpinned'; run: Run; resumed: Pick<RunNotice, 'journalSeq' | 'wake' | 'served'> | undefined }
+  | { kind: 'not_found' }
+  | { kind: 'active' }
+  | { kind: 'ended'; status: RunStatus };
+
+export type StopAnswer =
+  /** `lane`: the build of the lane on which it is activated now. */
+  | { kind: 'requested'; run: Run; lane: string | undefined }
+  /** It had ended before. */
+  | { kind: 'ended'; status: RunStatus }
+  | { kind: 'not_found' };
+
+/** Columns of `runs`, and of one that is called r. */
+export const runFacts = `id, app_id, function_id, function_hash, mode, status, skip_reason, event_id,
+  correlation_id, error, traceparent, created_at, started_at, ended_at, stop_requested_at, rerun_of, build_id,
+  stopping_as, not_compensated`;
+export const eventName = '(select name from events where events.id = r.event_id) as event_name';
+export const resultColumns = 'id, function_id, status, output::text, error';
+
+const runStatement: Statement = {
+  name: 'run_detail',
+  text: `select r.*, ${eventName} from (
+      select ${runFacts}, output::text, mismatch, ${laneBuildOf('runs')} as lane,
+        journal_seq::float8 as journal_seq, wake, served
+      from runs where environment_id = $1 and id = $2
+    ) r`,
+};
+const stepFacts = `step_id, name, type, attempt, status, error, started_at, ended_at, due_at, awaited_run_id,
+  awaited_event_id`;
+const ofRun = 'from steps where environment_id = $1 and run_id = $2 order by started_at, step_id, attempt';
+const stepsStatement: Statement = {
+  name: 'run_steps',
+  text: `select ${stepFacts}, output::text ${ofRun}`,
+};
+
+const invokedByStatement: Statement = {
+  name: 'invoked_by',
+  text: 'select run_id from steps where environment_id = $1 and awaited_run_id = $2 limit 1',
+};
+const stopStatement: Statement = { name: 'request_stop', text: 'select request_stop($1)' };
+
+export async function requestStop(
+  transaction: Queryable,
+  environmentId: string,
+  runId: string,
+): Promise<StopAnswer> {
+  await transaction.query(stopStatement, [runId]);
+  const [row] = await transaction.query<RunDetailRow>(runStatement, [environmentId, runId]);
+  if (row === undefined) return { kind: 'not_found' };
+  const run = toRun(row);
+  // What was cancelled before may well have ended since.
+  const isStopped =
+    run.status === 'cancelled' ||
+    ((run.stopRequestedAt ?? run.stoppingAs) !== undefined && !isTerminal(run.status));
+  return isStopped
+    ? { kind: 'requested', run, lane: row.lane ?? undefined }
+    : { kind: 'ended', status: run.status };
+}
+
+const unpinStatement: Statement = { name: 'unpin_run', text: 'select unpin_run($1) as status' };
+
+export async function unpin(
+  transaction: Queryable,
+  environmentId: string,
+  runId: string,
+): Promise<UnpinAnswer> {
+  const [found] = await transaction.query<{ status: RunStatus | null }>(unpinStatement, [runId]);
+  const [row] = await transaction.query<RunDetailRow>(runStatement, [environmentId, runId]);
+  if (row === undefined) return { kind: 'not_found' };
+  const run = toRun(row);
+  if (isTerminal(run.status)) return { kind: 'ended', status: run.status };
+  if (run.buildId !== undefined) return { kind: 'active' };
+  const isResumed = found?.status === 'waiting_for_worker' && run.status === 'queued';
+  const { journal_seq: journalSeq, wake, served } = row;
+  return { kind: 'unpinned', run, resumed: isResumed ? { journalSeq, wake, served } : undefined };
+}
+
+export async function readRun(
+  transaction: Queryable,
+  environmentId: string,
+  runId: string,
+): Promise<RunDetail | undefined> {
+  const [run] = await transaction.query<RunDetailRow>(runStatement, [environmentId, runId]);
+  if (run === undefined) return undefined;
+  const steps = await transaction.query<StepRow>(stepsStatement, [environmentId, runId]);
+  const [invoked] = await transaction.query<{ run_id: string }>(invokedByStatement, [environmentId, runId]);
+  const invokedBy = invoked === undefined ? {} : { invokedBy: invoked.run_id };
+  const mismatch = run.mismatch === null ? {} : { mismatch: run.mismatch };
+  const approvals = await readApprovals(transaction, { environmentId, runId, steps });
+  return { ...toRun(run), ...invokedBy, ...mismatch, steps: steps.map(toStep), ...approvals };
+}
+
+async function readApprovals(
+  transaction: Queryable,
+  { environmentId, runId, steps }: { environmentId: string; runId: string; steps: readonly StepRow[] },
+): Promise<Pick<RunDetail, 'approvals'>> {
+  const waiting = steps.filter(({ type, status }) => type === 'wait_for_signal' && status === 'waiting');
+  if (waiting.length === 0) return {};
+  const rows = await transaction.query<{ step_id: string; name: string }>(signalWaitsStatement, [
+    environmentId,
+    runId,
+  ]);
+  const approvals = rows.flatMap(({ step_id, name: signal }) => {
+    const name = approvalOfSignal(signal);
+    const dueAt = waiting.find((step) => step.step_id === step_id)?.due_at;
+    return name === undefined ? [] : [{ name, ...(dueAt ? { dueAt: dueAt.toISOString() } : {}) }];
+  });
+  return approvals.length === 0 ? {} : { approvals };
+}
+
+const signalWaitsStatement: Statement = {
+  name: 'signal_waits',
+  text: `select step_id, name from waits
+    where environment_id = $1 and run_id = $2 and kind = 'signal' order by created_at, place`,
+};
+
+const runResultStatement: Statement = {
+  name: 'run_result',
+  text: `select ${resultColumns} from runs where environment_id = $1 and id = $2`,
+};
+const stepUpdatesStatement: Statement = { name: 'run_step_updates', text: `select ${stepFacts} ${ofRun}` };
+
+export async function readRunUpdate(
+  transaction: Queryable,
+  environmentId: string,
+  runId: string,
+): Promise<RunUpdate | undefined> {
+  const [run] = await transaction.query<RunResultRow>(runResultStatement, [environmentId, runId]);
+  if (run === undefined) return undefined;
+  const steps = await transaction.query<StepUpdateRow>(stepUpdatesStatement, [environmentId, runId]);
+  return toRunUpdate(run, steps);
+}
