@@ -32,8 +32,14 @@ export function createRecentBuilds({ buildsMax, keptMs, nowMs }: RecentBuildsOpt
     for (const [buildId, untilMs] of builds) if (untilMs <= nowMs()) builds.delete(buildId);
     return builds;
   };
+  const forgetApps = (): void => {
+    for (const [app, builds] of apps) {
+      if ([...builds.values()].every((untilMs) => untilMs <= nowMs())) apps.delete(app);
+    }
+  };
   const count = (key: BuildKey, untilMs: number): void => {
     if (key.buildId === undefined) return;
+    forgetApps();
     apps.set(`${key.scope.environmentId} ${key.appId}`, buildsOf(key).set(key.buildId, untilMs));
   };
   return {
