@@ -1,5 +1,5 @@
 /**
- * How PostgreSQL accepts what journals say: a batch of runs, each moved along its chain, in one statement.
+ * How PostgreSQL accepts what journals say: a batch of runs, each moved along its chain, in one statement, so one file.
  *
  * 1. A run moves only from the position that the entries follow (`journal_seq = prev`) and never out of a
  *    terminal state.

@@ -142,7 +142,8 @@ const fireStatement: Statement = {
     (select json_agg(distinct run_id) from held) as held,
     (select json_agg(w) from (
       select w.id, w.environment_id, w.mode, w.app_id, w.function_id, w.event_id, w.build_id, ${scopeColumns}
-      from (select * from woken union all select * from expired) w join environments e on e.id = w.environment_id where w.status <> 'waiting_for_worker'
+      from (select * from woken union all select * from expired) w join environments e on e.id = w.environment_id
+      where w.status <> 'waiting_for_worker'
     ) w) as woken,
     (select json_agg(${endedPauseTuple({ traceparent: 'l.traceparent', endedAt: 'f.due_at' })})
       from flipped f join locked l on l.id = f.run_id

@@ -1,6 +1,9 @@
-/** What the HTTP API answers and takes: the source of its validation, of OpenAPI and of the typed client. */
-import { isReservedSignal, verdictSchema } from './approval.js';
+/**
+ * What the HTTP API answers and takes: the source of its validation, of OpenAPI and of the typed client. Shapes that refer to one
+ * another, and are read beside routes.ts: one file.
+ */
 import { z } from 'zod';
+import { isReservedSignal, verdictSchema } from './approval.js';
 import { storedLetterReasons } from './dead-letter.js';
 import { emittedEventSchema, eventDataSchema, eventSources } from './event.js';
 import { failureSchema } from './failure.js';

@@ -1,6 +1,7 @@
 /**
  * What every run passes before its function is called, whether by HTTP or on a worker's socket: whether it was asked to stop
- * or is too late to begin, the limits of a run that can go no further, and the circuit breaker. Owns the breaker's probe: one whose outcome was not recorded is given back.
+ * or is too late to begin, the limits of a run that can go no further, and the circuit breaker. Owns the breaker's probe: one
+ * whose outcome was not recorded is given back.
  */
 import { limits } from '@ironflow/schema';
 import type { ActiveRun } from './active-run.js';

@@ -1,6 +1,7 @@
 /**
  * Who is to stop: the runs that this executor has taken, each told at once when its run is to end. A run is watched
- * from its delivery on, before Postgres is asked about it, so that no request falls in between. A run whose function has used up its time is told in the same way.
+ * from its delivery on, before Postgres is asked about it, so that no request falls in between. A run whose function has used
+ * up its time is told in the same way.
  */
 import { TurnoverMap } from '@ironflow/collections';
 import type { ExecutorStore } from '@ironflow/database';

@@ -1,6 +1,7 @@
 /**
  * Tables in memory, and the rules of libs/database's statements said again in TypeScript: what is SQL there cannot run here, so
- * this is a model of it and shows nothing of it (its own suites do). Every method is one transaction.
+ * this is a model of it and shows nothing of it (its own suites do). Every method is one transaction over the same tables, so
+ * they are one file.
  */
 import { deriveRunId, isTerminal, subjects } from '@ironflow/schema';
 import type {
