@@ -2,6 +2,8 @@
 import { z } from 'zod';
 import { defaultRetryPolicy } from '@ironflow/retry-policy';
 import { systemEventNames } from './event.js';
+import { expressionSchema } from './expression.js';
+import { flowControlFields, refuseContradictions } from './flow-control.js';
 import {
   appIdSchema,
   eventNameSchema,
@@ -11,14 +13,6 @@ import {
 } from './identifiers.js';
 import { limits } from './limits.js';
 
-const expression = z
-  .string()
-  .min(1)
-  .refine(
-    (text) => Buffer.byteLength(text) <= limits.expressionBytesMax,
-    `must be at most ${limits.expressionBytesMax} bytes`,
-  );
-
 export const eventTriggerSchema = z.strictObject({
   event: eventPatternSchema.refine(
     (pattern) => !pattern.startsWith(reservedEventPrefix) || pattern === systemEventNames.functionFailed,
@@ -26,7 +20,7 @@ export const eventTriggerSchema = z.strictObject({
       systemEventNames.functionFailed,
   ),
   /** CEL over `event`; the run starts only if it is true. */
-  if: expression.optional(),
+  if: expressionSchema.optional(),
 });
 export const cronTriggerSchema = z.strictObject({
   /** 5 or 6 fields (with seconds). */
@@ -70,11 +64,11 @@ export const cancelOnSchema = z.strictObject({
     )
     .optional(),
   /** CEL over `event`, the one that came, and `trigger`, the one that started the run. */
-  if: expression.optional(),
+  if: expressionSchema.optional(),
 });
 export type CancelOn = z.infer<typeof cancelOnSchema>;
 
-export const functionConfigSchema = z.strictObject({
+export const functionFieldsSchema = z.strictObject({
   id: functionIdSchema,
   name: z.string().min(1).max(256).optional(),
   triggers: z.array(triggerSchema).max(limits.triggersPerFunctionMax),
@@ -86,7 +80,9 @@ export const functionConfigSchema = z.strictObject({
   /** A run that has not begun so long after it was created is skipped; it may take as long as it likes without. */
   startDeadlineMs: startDeadlineMsSchema.optional(),
   cancelOn: z.array(cancelOnSchema).max(limits.cancelOnPerFunctionMax).optional(),
+  ...flowControlFields,
 });
+export const functionConfigSchema = functionFieldsSchema.superRefine(refuseContradictions);
 /** With every default filled in. */
 export type FunctionConfig = z.infer<typeof functionConfigSchema>;
 

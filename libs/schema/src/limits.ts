@@ -33,6 +33,20 @@ export const limits = {
   /** Each attempt to ask for an approval makes one. */
   approvalLinksPerRunMax: 1_000,
   approvalCommentBytesMax: 4 * 1024,
+  /** Rules of one function, and what one of them lets run at once. */
+  concurrencyRulesMax: 3,
+  concurrencyMax: 10_000,
+  rateLimitMax: 1_000_000,
+  flowPeriodMsMin: 1_000,
+  /** A week. */
+  flowPeriodMsMax: 604_800_000,
+  debouncePeriodMsMin: 100,
+  batchSizeMax: 1_000,
+  /** Data of one batch: what is beyond begins the next. */
+  batchBytesMax: 4 * 1024 * 1024,
+  /** Of one rule, as its expression gives it. */
+  flowKeyBytesMax: 1_024,
+  prioritySecondsMax: 600,
   functionsPerAppMax: 1_000,
   triggersPerFunctionMax: 20,
   cancelOnPerFunctionMax: 5,

@@ -8,7 +8,7 @@ import { storedLetterReasons } from './dead-letter.js';
 import { emittedEventSchema, eventDataSchema, eventSources } from './event.js';
 import { failureSchema } from './failure.js';
 import { appIdSchema, emittedEventNameSchema, functionIdSchema, uuidSchema } from './identifiers.js';
-import { functionConfigSchema } from './function.js';
+import { functionFieldsSchema } from './function.js';
 import { notCompensatedSchema } from './journal.js';
 import { limits } from './limits.js';
 import { mismatchSchema } from './mismatch.js';
@@ -225,7 +225,7 @@ export type Event = z.infer<typeof eventSchema>;
 export const eventDetailSchema = eventSchema.extend({ runs: z.array(runResultSchema) });
 export type EventDetail = z.infer<typeof eventDetailSchema>;
 
-export const functionSchema = functionConfigSchema.extend({
+export const functionSchema = functionFieldsSchema.extend({
   appId: appIdSchema,
   mode: z.enum(['push', 'pull']),
   hash: z.string(),
