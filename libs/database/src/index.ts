@@ -34,7 +34,20 @@ export type { RunToRepeat } from './reruns.js';
 export { serviceUrl } from './roles.js';
 export type { ServicePasswords, ServiceRole } from './roles.js';
 export type { RunToActivate } from './run-to-activate.js';
-export type { EventToRoute, NewRun, RoutingOutcome } from './routing.js';
+export type { EventToRoute, FlowArrival, NewRun, RoutingOutcome } from './routing.js';
+export { createFlowStore } from './flow-control.js';
+export type {
+  FlowDue,
+  FlowEntry,
+  FlowHolder,
+  FlowLane,
+  FlowPass,
+  FlowState,
+  FlowStateKey,
+  FlowStore,
+  FlowWrites,
+  LaneContent,
+} from './flow-control.js';
 export { createSchedulerStore } from './scheduler.js';
 export type { LaneRef, OverdueRun, OverdueRunsQuery, SchedulerStore } from './scheduler.js';
 export { checkSchemaVersion } from './schema-version.js';

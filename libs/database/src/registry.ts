@@ -149,6 +149,8 @@ async function readRegistry(database: Database, environmentId: string): Promise<
       ]),
     ),
     archived: new Map(row.archived.map(([id, appId, hash]) => [id, { appId, hash }])),
+    paused: row.is_paused,
+    pausedFunctions: new Set(row.paused_functions),
   };
 }
 
@@ -161,13 +163,16 @@ interface RegistryRow {
   apps: [string, RegisteredApp['mode'], string | null][];
   functions: [string, FunctionConfig, string, number][];
   archived: [string, string, string][];
+  is_paused: boolean;
+  paused_functions: string[];
 }
 
 // One statement, hence one snapshot: version and content belong together. Nothing that was accepted for a function waits for a
 // day to be routed.
 const readStatement: Statement = {
   name: 'read_registry',
-  text: `select e.registry_version,
+  text: `select e.registry_version, e.paused_at is not null as is_paused,
+      array(select id from functions where environment_id = e.id and paused_at is not null) as paused_functions,
       coalesce((select json_agg(json_build_array(id, mode, url)) from apps
         where environment_id = e.id), '[]') as apps,
       coalesce((select json_agg(json_build_array(app_id, config, hash,

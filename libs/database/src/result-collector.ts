@@ -87,6 +87,10 @@ export interface AcceptedRun {
   nextDueInMs?: number;
   /** It has ended, and these runs wait for that. */
   awaitedBy?: string[];
+  /** Flow control decides when it goes on. */
+  limited?: true;
+  /** Slots that it gave back. */
+  freed?: string[];
   /** The event that tells that it has failed, still to be routed. */
   failureEventId?: string;
   correlationId: string;
@@ -231,8 +235,8 @@ function applyStatementFor(batches: 'ordinary' | 'any'): Statement {
       and r.status in ('queued', 'running', 'waiting', 'waiting_for_worker')
     returning r.id, r.environment_id, r.event_id, r.function_id, r.app_id, r.mode, r.status, r.journal_seq,
       r.wake,
-      r.served, r.build_id, r.pinned_after, r.correlation_id, r.traceparent, r.created_at, r.started_at, r.ended_at,
-      g.retry_in_ms
+      r.served, r.limited, r.build_id, r.pinned_after, r.correlation_id, r.traceparent, r.created_at, r.started_at, r.ended_at,
+      g.retry_in_ms, g.served is not null as activation_ended
       ${isOrdinary ? '' : ', r.error, r.not_compensated, st.stopping_as is not null as begins_to_stop'}
   ), stored as (
     insert into steps (run_id, step_id, attempt, environment_id, name, type, status, output, error,
@@ -270,6 +274,17 @@ function applyStatementFor(batches: 'ordinary' | 'any'): Statement {
       select id from accepted where ended_at is not null ${isOrdinary ? '' : 'or begins_to_stop'}))
   ), untaken as (
     delete from signals where run_id = any(array(select id from accepted where ended_at is not null))
+  ), resting as (
+    update queue_entries set state = 'resting'
+    where run_id = any(array(select id from accepted where limited and activation_ended and ended_at is null))
+      and state = 'admitted'
+  ), left_queue as (
+    delete from queue_entries where run_id = any(array(select id from accepted where limited and ended_at is not null))
+  ), freed as (
+    delete from slots
+    where run_id = any(array(select id from accepted where limited and (activation_ended or ended_at is not null)))
+      and (not kept or run_id = any(array(select id from accepted where limited and ended_at is not null)))
+    returning run_id, slot
   )${isOrdinary ? '' : takenOver + tracesOfFailures}
   select ${acceptedColumns}, ${scopeColumns}, (
       select (extract(epoch from min(due_at) - clock_timestamp()) * 1000)::float8 from armed where run_id = r.id
@@ -277,6 +292,7 @@ function applyStatementFor(batches: 'ordinary' | 'any'): Statement {
       select array_agg(w.run_id) from waits w
       where r.ended_at is not null and w.kind = 'run' and w.awaited_run_id = r.id
     ) as awaited_by,
+    case when r.limited then (select array_agg(slot) from freed where freed.run_id = r.id) end as freed,
     ${isOrdinary ? 'null::uuid' : failureEventOfRun}
       as failure_event_id
   from accepted r join environments e on e.id = r.environment_id`,
@@ -442,6 +458,8 @@ interface AcceptedRow {
   next_due_in_ms: number | null;
   awaited_by: string[] | null;
   failure_event_id: string | null;
+  limited: boolean;
+  freed?: string[] | null;
 }
 
 function toAcceptedRun(row: AcceptedRow): AcceptedRun {
@@ -460,6 +478,7 @@ function toAcceptedRun(row: AcceptedRow): AcceptedRun {
     ...(row.next_due_in_ms === null ? {} : { nextDueInMs: row.next_due_in_ms }),
     ...(row.awaited_by === null ? {} : { awaitedBy: row.awaited_by }),
     ...(row.failure_event_id === null ? {} : { failureEventId: row.failure_event_id }),
+    ...(row.limited ? { limited: true, freed: row.freed ?? [] } : {}),
     correlationId: row.correlation_id,
     ...(row.traceparent === null ? {} : { traceparent: row.traceparent }),
     createdAtMs: row.created_at_ms,

@@ -4,7 +4,7 @@
  * 1. An event is routed by the transaction that inserts its runs, and only as matched with the registry in force.
  * 2. Rows are locked in the order of their ids.
  */
-import type { RunMode } from '@ironflow/schema';
+import type { FlowKeys, RunMode } from '@ironflow/schema';
 import type { Database, Statement } from './database.js';
 import { takenOverSteps } from './reruns.js';
 import { startDeadlineTimer } from './timers.js';
@@ -27,6 +27,17 @@ export interface NewRun {
   rerunFromStep?: string | undefined;
   /** It is skipped if it has not begun by then. */
   startDeadlineMs?: number | undefined;
+  /** It comes into the queue (flow-control.ts) instead of being activated. */
+  flow?: FlowArrival | undefined;
+}
+
+export interface FlowArrival {
+  keys: FlowKeys;
+  /** Of its event's data. */
+  bytes: number;
+  receivedAtMs: number;
+  /** Its place in the queue. */
+  positionMs: number;
 }
 
 export interface EventToRoute {
@@ -57,7 +68,7 @@ export async function routeEvents(
 ): Promise<RoutingOutcome> {
   if (events.length === 0) return { routed: [], awaited: [], stale: [], settled: [] };
   const column = <T>(pick: (run: NewRun) => T): T[] => runs.map(pick);
-  const isOrdinary = runs.every((run) => (run.rerunOf ?? run.startDeadlineMs) === undefined);
+  const isOrdinary = runs.every((run) => (run.rerunOf ?? run.startDeadlineMs ?? run.flow) === undefined);
   const rows = await database.query<RoutedRow>(isOrdinary ? routeStatement : routeAnyStatement, [
     events.map((event) => event.id),
     events.map((event) => event.environmentId),
@@ -81,6 +92,10 @@ export async function routeEvents(
           column((run) => run.rerunOf ?? null),
           column((run) => run.rerunFromStep ?? null),
           column((run) => run.startDeadlineMs ?? null),
+          column((run) => (run.flow === undefined ? null : JSON.stringify(run.flow.keys))),
+          column((run) => run.flow?.bytes ?? null),
+          column((run) => run.flow?.receivedAtMs ?? null),
+          column((run) => run.flow?.positionMs ?? null),
         ]),
   ]);
   const current = new Map(rows.map((row) => [row.event_id, row.current]));
@@ -93,10 +108,11 @@ export async function routeEvents(
   return outcome;
 }
 
-/** Runs that repeat others or have to begin in time are few: the statement of batches without one does not know of them. */
+/** Runs that repeat others, have to begin in time or are queued are few: the statement of batches without one does not know of them. */
 function routeStatementFor(batches: 'ordinary' | 'any'): Statement {
   const isOrdinary = batches === 'ordinary';
-  const rerunOf = isOrdinary ? '' : ', rerun_of';
+  const rareColumns = isOrdinary ? '' : ', rerun_of, limited';
+  const isLimited = isOrdinary ? 'false' : 'n.flow_keys is not null';
   return {
     name: isOrdinary ? 'route_events' : 'route_any',
     text: `with locked as materialized (
@@ -121,17 +137,18 @@ function routeStatementFor(batches: 'ordinary' | 'any'): Statement {
   ), inserted as (
     insert into runs (id, environment_id, event_id, app_id, function_id, function_hash, mode, status,
       skip_reason,
-      correlation_id, traceparent, wake, ended_at${rerunOf})
+      correlation_id, traceparent, wake, ended_at${rareColumns})
     select n.id, n.environment_id, n.event_id, n.app_id, n.function_id, n.function_hash, n.mode, n.status,
       n.skip_reason, n.correlation_id, n.traceparent,
-      case when n.status = 'skipped' then 0 else 1 end, case when n.status = 'skipped' then now() end${rerunOf}
+      case when n.status = 'skipped' or ${isLimited} then 0 else 1 end,
+      case when n.status = 'skipped' then now() end${isOrdinary ? '' : ', n.rerun_of, n.flow_keys is not null'}
     from unnest($4::uuid[], $5::uuid[], $6::uuid[], $7::text[], $8::text[], $9::text[], $10::text[],
       $11::text[],
-      $12::text[], $13::text[], $14::text[]${isOrdinary ? '' : ', $17::uuid[]'})
+      $12::text[], $13::text[], $14::text[]${isOrdinary ? '' : ', $17::uuid[], $20::text[]'})
       as n (id, environment_id, event_id, app_id, function_id, function_hash, mode, status, skip_reason,
-        correlation_id, traceparent${rerunOf})
+        correlation_id, traceparent${isOrdinary ? '' : ', rerun_of, flow_keys'})
     join routed on routed.event_id = n.event_id
-    on conflict (id) do nothing${isOrdinary ? '' : takingOver + armingDeadlines}
+    on conflict (id) do nothing${isOrdinary ? '' : takingOver + armingDeadlines + enqueuing}
   )
   select l.event_id, current, a.event_id is not null as awaited
   from locked l left join awaited a on a.event_id = l.event_id`,
@@ -139,7 +156,7 @@ function routeStatementFor(batches: 'ordinary' | 'any'): Statement {
 }
 
 const takingOver = `
-    returning id, environment_id, rerun_of, created_at
+    returning id, environment_id, event_id, function_id, rerun_of, created_at
   ), repeating as (
     select i.*, n.from_step from inserted i join unnest($4::uuid[], $18::text[]) as n (id, from_step) on n.id = i.id
     where n.from_step is not null
@@ -154,6 +171,16 @@ const armingDeadlines = `
     select i.id, '${startDeadlineTimer}', 0, i.environment_id, i.created_at + n.deadline_ms * interval '1 ms'
     from inserted i join unnest($4::uuid[], $19::float8[]) as n (id, deadline_ms) on n.id = i.id
     where n.deadline_ms is not null`;
+
+const enqueuing = `
+  ), enqueued as (
+    insert into queue_entries (run_id, environment_id, event_id, function_id, state, keys, bytes, received_at, position)
+    select i.id, i.environment_id, i.event_id, i.function_id, 'arrived', n.keys::json, n.bytes,
+      to_timestamp(n.received_at_ms / 1000), to_timestamp(n.position_ms / 1000)
+    from inserted i
+    join unnest($4::uuid[], $20::text[], $21::int[], $22::float8[], $23::float8[])
+      as n (id, keys, bytes, received_at_ms, position_ms) on n.id = i.id
+    where n.keys is not null`;
 
 const routeStatement = routeStatementFor('ordinary');
 const routeAnyStatement = routeStatementFor('any');

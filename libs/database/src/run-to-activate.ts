@@ -10,6 +10,8 @@ export interface RunToActivate {
   buildId?: string;
   functionId: string;
   eventId: string;
+  /** Flow control decides when it goes on (flow-control.ts). */
+  limited?: true;
 }
 
 export interface RunToActivateRow {
@@ -22,13 +24,14 @@ export interface RunToActivateRow {
   function_id: string;
   event_id: string;
   build_id: string | null;
+  limited: boolean;
 }
 
 /** Of a row of runs; the index runs_resting has the same words. */
 export function laneBuildOf(run: string): string {
   return `case when ${run}.served > ${run}.pinned_after then ${run}.build_id end`;
 }
-export const laneColumnOf = (run: string): string => `${laneBuildOf(run)} as build_id`;
+export const laneColumnOf = (run: string): string => `${laneBuildOf(run)} as build_id, ${run}.limited`;
 
 /** Of `environments e`. */
 export const scopeColumns = 'e.project, e.name as env';
@@ -42,5 +45,6 @@ export function runToActivate(row: RunToActivateRow): RunToActivate {
     functionId: row.function_id,
     eventId: row.event_id,
     ...(row.build_id === null ? {} : { buildId: row.build_id }),
+    ...(row.limited ? { limited: true } : {}),
   };
 }

@@ -84,6 +84,8 @@ export interface SchedulerStore extends WaitStore {
   removeExpiredLetters(limit: number): Promise<number>;
   /** Links of runs that have ended; signals, waits and outputs that came at that moment or on a branch. Answers how many. */
   removeLeftBehind(limit: number): Promise<number>;
+  /** What rules of flow control remembered and need no more. Answers how many. */
+  removeExpiredFlow(limit: number): Promise<number>;
   /** Each once, by its id. */
   storeDeadLetters(letters: readonly DeadLetter[]): Promise<void>;
   /** Those that do not exist are missing. */
@@ -150,6 +152,7 @@ export function createSchedulerStore(database: Database): SchedulerStore {
     removeExpiredKeys: async (limit) => (await database.query(expiredKeysStatement, [limit])).length,
     removeExpiredLetters: (limit) => removeExpiredLetters(database, limit),
     removeLeftBehind: async (limit) => (await database.query(leftBehindStatement, [limit])).length,
+    removeExpiredFlow: async (limit) => (await database.query(expiredFlowStatement, [limit])).length,
     storeDeadLetters: (letters) => storeDeadLetters(database, letters),
     scopes: (environmentIds) => readScopes(database, environmentIds),
     withAdvisoryLock: (name, work) => database.withAdvisoryLock(name, work),
@@ -181,7 +184,7 @@ function unroutedOf(condition: string): string {
     order by u.received_at, u.event_id`;
 }
 
-const runColumns = `r.id, r.environment_id, r.mode, r.app_id, r.function_id, r.event_id, r.build_id, ${scopeColumns}`;
+const runColumns = `r.id, r.environment_id, r.mode, r.app_id, r.function_id, r.event_id, r.build_id, r.limited, ${scopeColumns}`;
 /** The same words as the predicate of the partial index runs_to_activate. */
 const needsActivation = `wake > served and status in ('queued', 'running', 'waiting')`;
 
@@ -217,10 +220,17 @@ const restStatement: Statement = {
     select id from runs where id = any($1::uuid[]) and id >= $2 and id <= $3 and status = 'queued'
       and (stop_requested_at is null or ${hasCompensations}) and not (${startExpired})
     order by id for update
+  ), rested as (
+    update runs r set status = 'waiting_for_worker' from locked l
+    where r.id = l.id and r.id = any($1::uuid[]) and r.id >= $2 and r.id <= $3 and r.status = 'queued'
+    returning r.id, r.limited
+  ), resting as (
+    update queue_entries set state = 'resting'
+    where run_id = any(array(select id from rested where limited)) and state = 'admitted'
+  ), freed as (
+    delete from slots where run_id = any(array(select id from rested where limited)) and not kept
   )
-  update runs r set status = 'waiting_for_worker' from locked l
-  where r.id = l.id and r.id = any($1::uuid[]) and r.id >= $2 and r.id <= $3 and r.status = 'queued'
-  returning r.id`,
+  select id from rested`,
 };
 
 const releaseStatement: Statement = {
@@ -274,8 +284,21 @@ const ofEndedRuns = (table: string): string => `delete from ${table} where ctid 
 const leftBehindStatement: Statement = {
   name: 'remove_left_behind',
   text: `with s as (${ofEndedRuns('signals')}), w as (${ofEndedRuns('waits')}),
-      o as (${ofEndedRuns('claimed_outputs')}), l as (${ofEndedRuns('approval_links')})
-    select 1 from s union all select 1 from w union all select 1 from o union all select 1 from l`,
+      o as (${ofEndedRuns('claimed_outputs')}), l as (${ofEndedRuns('approval_links')}),
+      q as (${ofEndedRuns('queue_entries')}), t as (${ofEndedRuns('slots')})
+    select 1 from s union all select 1 from w union all select 1 from o union all select 1 from l
+    union all select 1 from q union all select 1 from t`,
+};
+
+// What a run holds is needed as long as the run.
+const expiredFlowStatement: Statement = {
+  name: 'remove_expired_flow',
+  text: `delete from flow_states where ctid = any(array(
+      select f.ctid from flow_states f where expires_at < now()
+        and (rule not in ('debounce', 'batch', 'singleton')
+          or not exists (select from queue_entries q where q.run_id = f.run_id))
+      order by expires_at limit $1 for update skip locked))
+    returning 1`,
 };
 
 const expiredKeysStatement: Statement = {

@@ -103,7 +103,7 @@ test('without a worker it is skipped where it is, and whoever waits for it is to
   const stopping = await scheduler.stoppingRuns([run.id]);
   expect(stopping).toMatchObject([{ runId: run.id, journalSeq: 0, wake: 2 }]);
   const ended = await scheduler.endStopped(stopping);
-  expect(ended).toEqual(new Map([[run.id, { status: 'skipped', awaitedBy: [] }]]));
+  expect(ended).toEqual(new Map([[run.id, { status: 'skipped', awaitedBy: [], freed: [] }]]));
   const detail = await shown(run);
   expect(detail).toMatchObject({ status: 'skipped', skipReason: 'start_deadline' });
   expect(detail).toHaveProperty('endedAt');

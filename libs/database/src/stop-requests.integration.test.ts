@@ -76,7 +76,7 @@ test('without a worker nothing of it runs: it ends at once, with its timers', as
   expect(stopping).toMatchObject([{ runId: run.id, journalSeq: 1, wake: 2, served: 1 }]);
   expect(await scheduler.endStopped([{ runId: run.id, journalSeq: 0 }])).toEqual(new Map());
   expect(await scheduler.endStopped(stopping)).toEqual(
-    new Map([[run.id, { status: 'cancelled', awaitedBy: [] }]]),
+    new Map([[run.id, { status: 'cancelled', awaitedBy: [], freed: [] }]]),
   );
   expect(await api.getRun(ours, run.id)).toMatchObject({ status: 'cancelled', endedAt: expect.anything() });
   const timers = await platform.admin.query('select 1 from timers where run_id = $1', [run.id]);
@@ -151,7 +151,7 @@ test('a run that ends where it rests names those that wait for it; what it left 
   await api.requestStop(ours, child!.id);
   const stopping = await scheduler.stoppingRuns([child!.id]);
   expect(await scheduler.endStopped(stopping)).toEqual(
-    new Map([[child!.id, { status: 'cancelled', awaitedBy: [parent!.id] }]]),
+    new Map([[child!.id, { status: 'cancelled', awaitedBy: [parent!.id], freed: [] }]]),
   );
   // As one that was sent in the moment of the end leaves it.
   await platform.admin.query(

@@ -22,6 +22,8 @@ export interface StoppedRun {
   status: 'cancelled' | 'skipped';
   /** The runs that wait for it. */
   awaitedBy: string[];
+  /** Slots that it gave back. */
+  freed: string[];
 }
 
 export interface RunsToCancelQuery {
@@ -77,7 +79,12 @@ export async function endStopped(
   const sequences = runs.map(({ journalSeq }) => journalSeq);
   const values = [runIds, lowest, highest, sequences];
   const rows = await database.query<EndedRow>(endStoppedStatement, values);
-  return new Map(rows.map((row) => [row.id, { status: row.status, awaitedBy: row.awaited_by ?? [] }]));
+  return new Map(
+    rows.map((row) => [
+      row.id,
+      { status: row.status, awaitedBy: row.awaited_by ?? [], freed: row.freed ?? [] },
+    ]),
+  );
 }
 
 // An index lookup for each run, whatever the planner thinks: as a join it could read all of steps.
@@ -150,7 +157,11 @@ const endStoppedStatement: Statement = {
       ended_at = date_trunc('milliseconds', now())
     from locked l join given g on g.id = l.id and g.journal_seq = l.journal_seq
     where r.id = l.id and r.id = any($1::uuid[]) and r.id >= $2 and r.id <= $3
-    returning r.id, r.status
+    returning r.id, r.status, r.limited
+  ), left_queue as (
+    delete from queue_entries where run_id = any(array(select id from ended where limited))
+  ), freed as (
+    delete from slots where run_id = any(array(select id from ended where limited)) returning run_id, slot
   ), disarmed as (
     delete from timers where run_id = any(array(select id from ended))
   ), unanswered as (
@@ -160,13 +171,15 @@ const endStoppedStatement: Statement = {
   )
   select id, status, (
       select array_agg(run_id) from waits where kind = 'run' and awaited_run_id = ended.id
-    ) as awaited_by from ended`,
+    ) as awaited_by,
+    case when limited then (select array_agg(slot) from freed where freed.run_id = ended.id) end as freed from ended`,
 };
 
 interface EndedRow {
   id: string;
   status: StoppedRun['status'];
   awaited_by: string[] | null;
+  freed: string[] | null;
 }
 
 interface StoppingRow {

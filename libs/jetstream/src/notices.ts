@@ -4,13 +4,21 @@ import {
   headerNames,
   parseSubject,
   runNoticeSchema,
+  slotsNoticeSchema,
   schemaVersion,
   stopNoticeSchema,
   subjectFilters,
   subjects,
   waitsNoticeSchema,
 } from '@ironflow/schema';
-import type { EventRoutedNotice, RunNotice, RunNoticeKind, StopNotice, WaitsNotice } from '@ironflow/schema';
+import type {
+  EventRoutedNotice,
+  RunNotice,
+  RunNoticeKind,
+  SlotsNotice,
+  StopNotice,
+  WaitsNotice,
+} from '@ironflow/schema';
 import type { Connection } from './connection.js';
 
 export interface Notices {
@@ -18,6 +26,7 @@ export interface Notices {
   publishEventRouted(notice: EventRoutedNotice): void;
   publishStop(notice: StopNotice): void;
   publishWaits(notice: WaitsNotice): void;
+  publishSlots(notice: SlotsNotice): void;
   /**
    * With a queue, one member of it hears each notice; without, everybody hears all. `wants` is asked by the run's id
    * before anything is parsed.
@@ -37,6 +46,8 @@ export interface Notices {
   onStop(listener: (notice: StopNotice) => void, queue?: string): () => void;
   /** Of every environment; one member of the queue hears each. */
   onWaits(listener: (notice: WaitsNotice) => void, queue: string): () => void;
+  /** The same. */
+  onSlots(listener: (notice: SlotsNotice) => void, queue: string): () => void;
 }
 
 const headers = { [headerNames.schemaVersion]: schemaVersion };
@@ -72,6 +83,16 @@ export function createNotices(connection: Connection): Notices {
       const subject = subjects.waitsNotice(notice.scope, notice.runId);
       connection.publish({ subject, data: JSON.stringify(notice), headers });
     },
+    publishSlots: (notice) => {
+      const subject = subjects.slotsNotice(notice.scope, notice.scope.environmentId);
+      connection.publish({ subject, data: JSON.stringify(notice), headers });
+    },
+    onSlots: (listener, queue) =>
+      listen(
+        { filter: subjectFilters.everySlotsNotice, queue },
+        (body) => slotsNoticeSchema.safeParse(body),
+        listener,
+      ),
     onWaits: (listener, queue) =>
       listen(
         { filter: subjectFilters.everyWaitsNotice, queue },

@@ -78,13 +78,21 @@ export function refuseContradictions(config: FlowControl, context: z.RefinementC
   }
   const { debounce } = config;
   if (debounce?.timeoutMs !== undefined && debounce.timeoutMs < debounce.periodMs) {
-    context.addIssue({ code: 'custom', path: ['debounce', 'timeoutMs'], message: 'must not be below periodMs' });
+    context.addIssue({
+      code: 'custom',
+      path: ['debounce', 'timeoutMs'],
+      message: 'must not be below periodMs',
+    });
   }
   const seen = new Set<string>();
   for (const [index, { scope, key }] of (config.concurrency ?? []).entries()) {
     const identity = `${scope} ${key ?? ''}`;
     if (seen.has(identity)) {
-      context.addIssue({ code: 'custom', path: ['concurrency', index], message: 'has the scope and key of another' });
+      context.addIssue({
+        code: 'custom',
+        path: ['concurrency', index],
+        message: 'has the scope and key of another',
+      });
     }
     seen.add(identity);
   }

@@ -145,4 +145,7 @@ export interface Registry {
   functions: ReadonlyMap<string, RegisteredFunction>;
   /** Within the last day; none of them starts a run, and what was for one of them alone is told so. */
   archived: ReadonlyMap<string, ArchivedFunction>;
+  /** New runs of all functions, or of these, queue until they go on. */
+  paused: boolean;
+  pausedFunctions: ReadonlySet<string>;
 }

@@ -31,6 +31,18 @@ export {
 export type { EmittedEvent, EventSource, FunctionEvent, IngestMessage, StoredEvent } from './event.js';
 export { failureSchema } from './failure.js';
 export type { Failure } from './failure.js';
+export { expressionSchema } from './expression.js';
+export { flowKeysSchema, flowRules, flowRuleSchema } from './flow-control.js';
+export type {
+  Batch,
+  Concurrency,
+  Debounce,
+  FlowControl,
+  FlowKeys,
+  FlowRule,
+  Rate,
+  Singleton,
+} from './flow-control.js';
 export {
   appManifestSchema,
   cancelOnSchema,
@@ -111,8 +123,14 @@ export { matchValueAt } from './match.js';
 export type { MatchValue } from './match.js';
 export { mergeMismatch, mismatchKinds, mismatchSchema } from './mismatch.js';
 export type { Mismatch, MismatchedStep } from './mismatch.js';
-export { eventRoutedNoticeSchema, runNoticeSchema, stopNoticeSchema, waitsNoticeSchema } from './notice.js';
-export type { EventRoutedNotice, RunNotice, StopNotice, WaitsNotice } from './notice.js';
+export {
+  eventRoutedNoticeSchema,
+  runNoticeSchema,
+  slotsNoticeSchema,
+  stopNoticeSchema,
+  waitsNoticeSchema,
+} from './notice.js';
+export type { EventRoutedNotice, RunNotice, SlotsNotice, StopNotice, WaitsNotice } from './notice.js';
 export {
   deliveredEventSchema,
   executorMessageSchema,

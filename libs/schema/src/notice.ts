@@ -20,6 +20,8 @@ export const runNoticeSchema = z.object({
   served: z.number(),
   /** Accepted with this notice; none when a notice is sent again. */
   steps: z.array(z.object({ id: z.string(), attempt: z.number(), status: z.enum(stepStatuses) })),
+  /** Flow control decides when it goes on. */
+  limited: z.boolean().optional(),
   /** The event that tells of its failure, stored with it and still to be routed. */
   failureEventId: uuidSchema.optional(),
   /** How long from acceptance until the earliest timer that came with it. */
@@ -47,6 +49,10 @@ export type StopNotice = z.infer<typeof stopNoticeSchema>;
 /** What waits of a run wait for may be there: a wait was accepted, a signal sent, an awaited run has ended. */
 export const waitsNoticeSchema = z.object({ scope: scopeSchema, runId: uuidSchema });
 export type WaitsNotice = z.infer<typeof waitsNoticeSchema>;
+
+/** Slots of flow control that runs gave back: others may go on. */
+export const slotsNoticeSchema = z.object({ scope: scopeSchema, slots: z.array(z.string()) });
+export type SlotsNotice = z.infer<typeof slotsNoticeSchema>;
 
 /** Every disposition of an event that somebody waits for: its runs, skipped ones among them. */
 export const eventRoutedNoticeSchema = z.object({

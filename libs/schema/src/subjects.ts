@@ -28,6 +28,9 @@ export const subjects = {
   /** Waits of this run are to be looked at. */
   waitsNotice: (place: Place, runId: string) =>
     `public.${place.project}.${place.env}.system.waits.${runId}.due`,
+  /** Slots of this environment were given back. */
+  slotsNotice: (place: Place, environmentId: string) =>
+    `public.${place.project}.${place.env}.system.slots.${environmentId}.freed`,
   eventRoutedNotice: (place: Place, eventId: string) =>
     `public.${place.project}.${place.env}.system.event.${eventId}.routed`,
   /** A message of a topic; with a pattern in place of the topic, the filter of its messages. */
@@ -51,6 +54,7 @@ export const subjectFilters = {
   everyFailedNotice: 'public.*.*.system.run.*.failed',
   everyArmedNotice: 'public.*.*.system.run.*.armed',
   everyWaitsNotice: 'public.*.*.system.waits.*.due',
+  everySlotsNotice: 'public.*.*.system.slots.*.freed',
   everyEventRoutedNotice: 'public.*.*.system.event.*.routed',
 } as const;
 
@@ -74,6 +78,7 @@ export type ParsedSubject =
   | ({ kind: 'deadLetter'; tail: string } & Place)
   | ({ kind: 'runNotice'; runId: string; what: RunNoticeKind } & Place)
   | ({ kind: 'waitsNotice'; runId: string } & Place)
+  | ({ kind: 'slotsNotice'; environmentId: string } & Place)
   | ({ kind: 'eventRoutedNotice'; eventId: string } & Place)
   | ({ kind: 'topicMessage'; topic: string } & Place);
 
@@ -128,6 +133,7 @@ function parseNotice(place: Place, rest: string[]): ParsedSubject | undefined {
   if (rest.length !== 3 || id === undefined) return undefined;
   if (noun === 'event' && what === 'routed') return { kind: 'eventRoutedNotice', eventId: id, ...place };
   if (noun === 'waits' && what === 'due') return { kind: 'waitsNotice', runId: id, ...place };
+  if (noun === 'slots' && what === 'freed') return { kind: 'slotsNotice', environmentId: id, ...place };
   const known = runNoticeKinds.find((candidate) => candidate === what);
   return noun === 'run' && known !== undefined
     ? { kind: 'runNotice', runId: id, what: known, ...place }

@@ -103,11 +103,13 @@ function randomForId(): Uint8Array {
 
 function prepare(request: EmissionRequest, nowMs: number, spans: SpanRecorder): Accepting[] {
   const parent = parseTraceparent(request.traceparent);
-  return request.events.map((prepared) => {
+  // In their order: what is queued by time goes by it.
+  const ids = request.events.map(() => createId(nowMs, randomForId())).sort();
+  return request.events.map((prepared, index) => {
     const traceId = parent?.traceId ?? spans.newTraceId();
     const spanId = spans.newSpanId();
     const sampled = parent?.sampled ?? spans.shouldSample(traceId);
-    const id = prepared.id ?? createId(nowMs, randomForId());
+    const id = prepared.id ?? ids[index]!;
     const traceparent = formatTraceparent({ traceId, spanId, sampled });
     return {
       event: { ...prepared, id, source: request.source, traceparent },

@@ -3,7 +3,7 @@ import type { Notices } from '@ironflow/jetstream';
 import type { SpanRecorder } from '@ironflow/service';
 import type { Acceptance } from './acceptance.js';
 import type { CollectorMetrics } from './collector-metrics.js';
-import { announceAccepted, announceAgain, runsToLookAt } from './run-notice.js';
+import { announceAccepted, announceAgain, freedSlots, runsToLookAt } from './run-notice.js';
 import type { Announcement } from './run-notice.js';
 import { runSpan } from './run-span.js';
 
@@ -12,7 +12,7 @@ export interface Announcer {
 }
 
 export interface AnnouncerOptions {
-  notices: Pick<Notices, 'publishRun' | 'publishWaits'>;
+  notices: Pick<Notices, 'publishRun' | 'publishWaits' | 'publishSlots'>;
   spans: SpanRecorder;
   metrics: Pick<CollectorMetrics, 'runsEnded'>;
 }
@@ -30,6 +30,7 @@ export function createAnnouncer({ notices, spans, metrics }: AnnouncerOptions): 
         const span = spans.enabled ? runSpan(run, failure?.name) : undefined;
         if (span !== undefined) spans.record(span);
       }
+      for (const notice of freedSlots(accepted.map(({ run }) => run))) notices.publishSlots(notice);
       // Only the notice: whoever got these accepted has written the span.
       for (const part of present) send(announceAgain(part));
     },

@@ -1,6 +1,6 @@
 /** The notice of what Postgres has accepted of a run. Pure. */
 import { isTerminal, limits } from '@ironflow/schema';
-import type { Failure, RunNotice, RunNoticeKind } from '@ironflow/schema';
+import type { Failure, RunNotice, RunNoticeKind, SlotsNotice } from '@ironflow/schema';
 import type { AcceptedRun } from '@ironflow/database';
 import { endsActivation, terminalEntryOf } from './progress.js';
 import type { PlacedMessage } from './progress.js';
@@ -37,6 +37,18 @@ export function runsToLookAt({ run, messages }: Told): string[] {
   return [...(brought && !isTerminal(run.status) ? [run.runId] : []), ...(run.awaitedBy ?? [])];
 }
 
+/** One notice for each environment with runs that gave slots back. */
+export function freedSlots(runs: readonly AcceptedRun[]): SlotsNotice[] {
+  const byEnvironment = new Map<string, SlotsNotice>();
+  for (const { scope, freed = [] } of runs) {
+    if (freed.length === 0) continue;
+    const notice = byEnvironment.get(scope.environmentId) ?? { scope, slots: [] };
+    byEnvironment.set(scope.environmentId, notice);
+    for (const slot of freed) if (!notice.slots.includes(slot)) notice.slots.push(slot);
+  }
+  return [...byEnvironment.values()];
+}
+
 function announce({ run, messages, failure }: Told, steps: RunNotice['steps']): Announcement {
   return {
     what: kindOf(run, messages),
@@ -48,6 +60,7 @@ function announce({ run, messages, failure }: Told, steps: RunNotice['steps']): 
       appId: run.appId,
       mode: run.mode,
       ...(run.buildId === undefined ? {} : { buildId: run.buildId }),
+      ...(run.limited === undefined ? {} : { limited: true }),
       status: run.status,
       journalSeq: run.journalSeq,
       wake: run.wake,

@@ -2,6 +2,8 @@
  * From a run that has a reason to go on to its activation. A lane of a pull app without a worker is not admitted: its runs rest
  * in Postgres until one connects, so that they fill neither STEPS nor the way of others.
  *
+ * A run whose function has flow control goes on when that says so (flow-control.ts).
+ *
  * A run that was asked to stop, or is too late to begin, is admitted like any other, so that whoever drives it ends it; without
  * a worker it ends here.
  *
@@ -14,6 +16,7 @@ import type { Journal, Notices } from '@ironflow/jetstream';
 import type { Logger } from '@ironflow/service';
 import { activationOf } from './activation-message.js';
 import type { Activator, PublishOptions, PublishTally } from './activator.js';
+import type { FlowControl } from './flow-control.js';
 import type { SchedulerMetrics } from './metrics.js';
 import { laneKey } from './worker-presence.js';
 import type { WorkerPresence } from './worker-presence.js';
@@ -21,6 +24,7 @@ import type { WorkerPresence } from './worker-presence.js';
 export interface AdmissionOptions {
   store: Pick<SchedulerStore, 'restForWorker' | 'releaseForWorker' | 'stoppingRuns' | 'endStopped'>;
   activator: Activator;
+  flow: Pick<FlowControl, 'goOn' | 'ask'>;
   presence: Pick<WorkerPresence, 'isPresent'>;
   notices: Pick<Notices, 'publishRun' | 'publishWaits'>;
   journal: Pick<Journal, 'last'>;
@@ -47,7 +51,7 @@ export function createAdmission(options: AdmissionOptions): Admission {
       while (presence.isPresent(lane)) {
         const runs = await store.releaseForWorker(lane, releasePageMax);
         if (runs.length > 0) metrics.swept('released_runs', runs.length);
-        const { turnedAway } = await activator.publish(runs.map(activationOf));
+        const { turnedAway } = await activator.publish((await options.flow.goOn(runs)).map(activationOf));
         // The released ones are found by the sweep; those that still rest are better off resting.
         if (runs.length < releasePageMax || turnedAway > 0) return;
       }
@@ -78,11 +82,21 @@ export function createAdmission(options: AdmissionOptions): Admission {
     for (const lane of lanesOf(runs)) await release(lane);
   };
 
+  const goingOn = async (runs: readonly RunToActivate[]): Promise<readonly RunToActivate[]> => {
+    if (runs.every(({ limited }) => limited === undefined)) return runs;
+    try {
+      return await options.flow.goOn(runs);
+    } catch (error) {
+      logger.warn({ reason: messageOf(error) }, 'runs cannot be queued now; the sweep finds them');
+      return runs.filter(({ limited }) => limited === undefined);
+    }
+  };
+
   return {
     admit: async (runs, publishOptions) => {
       const admitted: RunToActivate[] = [];
       const resting: RunToActivate[] = [];
-      for (const run of runs) {
+      for (const run of await goingOn(runs)) {
         const isAdmitted = run.mode === 'push' || presence.isPresent(laneOf(run));
         (isAdmitted ? admitted : resting).push(run);
       }
@@ -101,7 +115,7 @@ export function createAdmission(options: AdmissionOptions): Admission {
  * comes first, for it may be their own end; the sweep brings them again.
  */
 async function endStopped(
-  { store, journal, notices }: AdmissionOptions,
+  { store, journal, notices, flow }: AdmissionOptions,
   runs: readonly RunToActivate[],
   stopping: readonly StoppingRun[],
 ): Promise<void> {
@@ -122,6 +136,7 @@ async function endStopped(
     notices.publishRun({ ...of.get(state.runId)!, ...state, status, steps: [] }, status);
     const { scope } = of.get(state.runId)!;
     for (const runId of as.awaitedBy) notices.publishWaits({ scope, runId });
+    if (as.freed.length > 0) flow.ask(scope.environmentId, { freed: as.freed });
   }
 }
 

@@ -24,6 +24,8 @@ export interface CancellationsOptions {
 export interface Cancellations {
   /** Whether every run is there and could be judged; asking again asks no run a second time. */
   cancelBy(event: StoredEvent): Promise<boolean>;
+  /** Asks these runs to stop and sees to it that somebody ends them. */
+  stop(runIds: readonly string[]): Promise<void>;
 }
 
 /** Each comes with the event that started it, up to 512 KiB. */
@@ -31,6 +33,12 @@ const pageMax = 50;
 
 export function createCancellations(options: CancellationsOptions): Cancellations {
   const { store, conditions, notices, admission } = options;
+
+  const stop = async (runIds: readonly string[]): Promise<void> => {
+    const asked = await store.requestStopOf(runIds);
+    for (const run of asked) notices.publishStop(run);
+    if (asked.length > 0) void admission.admit(asked, { replacing: true });
+  };
 
   const cancelOf = async (functionId: string, cancelOn: readonly CancelOn[], awaited: AwaitedEvent) => {
     const { event } = awaited;
@@ -41,14 +49,13 @@ export function createCancellations(options: CancellationsOptions): Cancellation
       const verdicts = runs.map((run) => judgeRun(run, cancelOn, { awaited, conditions }));
       if (verdicts.includes('undecided')) isDecided = false;
       const meant = runs.filter((_run, index) => verdicts[index] === 'resolves');
-      const asked = await store.requestStopOf(meant.map(({ runId }) => runId));
-      for (const run of asked) notices.publishStop(run);
-      if (asked.length > 0) void admission.admit(asked, { replacing: true });
+      await stop(meant.map(({ runId }) => runId));
       if (runs.length < pageMax) return isDecided;
       afterRunId = runs.at(-1)!.runId;
     }
   };
   return {
+    stop,
     cancelBy: async (event) => {
       const registry = await options.registries.get(event.scope.environmentId);
       const cancellers = cancellersOf(registry, event.name);

@@ -8,8 +8,15 @@
  * C3 One that exceeded the limit is not tried again for a while: a tenant cannot hold up its neighbours event by event.
  * C4 What the machine was too busy to judge is undecided: neither true nor false nor wrong, to be asked again later.
  */
-import { compileCondition } from '@ironflow/condition';
-import type { CompiledCondition, Condition, ConditionResult, ConditionVariable } from '@ironflow/condition';
+import { compileCondition, compileValue } from '@ironflow/condition';
+import type {
+  Condition,
+  ConditionResult,
+  ConditionVariable,
+  Value,
+  ValueResult,
+  ValueUse,
+} from '@ironflow/condition';
 import type { FunctionEvent, StoredEvent } from '@ironflow/schema';
 import { withinTimeLimit } from './time-limit.js';
 
@@ -29,9 +36,13 @@ export interface ConditionSubject {
   remainingMs: number;
 }
 
+export type ValueVerdict<Use extends ValueUse = ValueUse> = ValueResult<Use> | { kind: 'undecided' };
+
 export interface Conditions {
   /** Never throws. */
   evaluate(expression: string, subject: ConditionSubject): Verdict;
+  /** The same for a key or a priority of flow control. */
+  valueOf<Use extends ValueUse>(expression: string, use: Use, subject: ConditionSubject): ValueVerdict<Use>;
 }
 
 export interface ConditionsOptions {
@@ -51,8 +62,8 @@ const defaultExpressionsMax = 5_000;
 /** Characters of data read by one expression: as many are compared or searched in about ten milliseconds. */
 const directReadingMax = 1024 * 1024;
 
-interface Entry {
-  condition: Condition;
+interface Entry<Compiled> {
+  compiled: Compiled;
   /** Not tried again before this, after it exceeded the time limit. */
   penaltyUntilMs: number;
 }
@@ -60,22 +71,34 @@ interface Entry {
 export function createConditions(options: ConditionsOptions = {}): Conditions {
   const { monotonicMs = () => performance.now(), timeLimitMs = defaultTimeLimitMs } = options;
   const { penaltyMs = defaultPenaltyMs, expressionsMax = defaultExpressionsMax } = options;
-  const entries = new Map<string, Entry>();
+  const conditions = new Map<string, Entry<Condition>>();
+  const values = new Map<string, Entry<Value>>();
 
-  const entryOf = (expression: string, over: ConditionVariable): Entry => {
-    const key = `${over} ${expression}`;
+  const entryOf = <Compiled>(
+    entries: Map<string, Entry<Compiled>>,
+    key: string,
+    compile: () => Compiled,
+  ): Entry<Compiled> => {
     const known = entries.get(key);
     if (known !== undefined) return known;
     // The oldest makes room: a registry in use comes back within one event.
     if (entries.size >= expressionsMax) entries.delete(entries.keys().next().value!);
-    const entry = { condition: compileCondition(expression, over), penaltyUntilMs: 0 };
+    const entry = { compiled: compile(), penaltyUntilMs: 0 };
     entries.set(key, entry);
     return entry;
   };
 
-  const runLimited = (entry: Entry, condition: CompiledCondition, subject: ConditionSubject): Verdict => {
-    if (subject.remainingMs <= 0 || monotonicMs() < entry.penaltyUntilMs) return error('time_limit_exceeded');
-    const outcome = withinTimeLimit(timeLimitMs, () => run(condition, subject));
+  /** Directly where it reads little, and otherwise under the limit of time. */
+  const run = <Result>(
+    entry: Entry<unknown>,
+    readingsMax: number,
+    subject: ConditionSubject,
+    work: () => Result,
+  ): Result | Failed | { kind: 'undecided' } => {
+    if (readingsMax * subject.dataLength <= directReadingMax) return work();
+    if (subject.remainingMs <= 0 || monotonicMs() < entry.penaltyUntilMs)
+      return failed('time_limit_exceeded');
+    const outcome = withinTimeLimit(timeLimitMs, work);
     subject.remainingMs -= outcome.usedMs;
     switch (outcome.kind) {
       case 'ended':
@@ -84,19 +107,34 @@ export function createConditions(options: ConditionsOptions = {}): Conditions {
         return { kind: 'undecided' };
       case 'exceeded':
         entry.penaltyUntilMs = monotonicMs() + penaltyMs;
-        return error('time_limit_exceeded');
+        return failed('time_limit_exceeded');
     }
   };
 
   return {
     evaluate: (expression, subject) => {
-      const entry = entryOf(expression, subject.trigger === undefined ? 'event' : 'trigger');
-      const { condition } = entry;
-      if (condition.kind === 'refused') return { ...error(condition.reason), rule: condition.rule };
-      const isDirect = condition.readingsMax * subject.dataLength <= directReadingMax;
-      return isDirect ? run(condition, subject) : runLimited(entry, condition, subject);
+      const over = subject.trigger === undefined ? 'event' : 'trigger';
+      const entry = entryOf(conditions, `${over} ${expression}`, () => compileCondition(expression, over));
+      const { compiled } = entry;
+      if (compiled.kind === 'refused') return { ...conditionError(compiled.reason), rule: compiled.rule };
+      const result = run(entry, compiled.readingsMax, subject, () =>
+        compiled.run(subject.event, subject.trigger),
+      );
+      return result.kind === 'error' ? conditionError(result.reason) : result;
+    },
+    valueOf: (expression, use, subject) => {
+      const entry = entryOf(values, `${use} ${expression}`, () => compileValue(expression, use));
+      // What was compiled for a use answers with its values.
+      const compiled = entry.compiled as Value<typeof use>;
+      if (compiled.kind === 'refused') return failed(compiled.reason);
+      return run(entry, compiled.readingsMax, subject, () => compiled.run(subject.event));
     },
   };
+}
+
+interface Failed {
+  kind: 'error';
+  reason: string;
 }
 
 export function createConditionSubject(stored: StoredEvent): ConditionSubject {
@@ -135,11 +173,10 @@ export function functionEventOf(stored: StoredEvent): FunctionEvent {
   };
 }
 
-function run(condition: CompiledCondition, { event, trigger }: ConditionSubject): Verdict {
-  const result = condition.run(event, trigger);
-  return result.kind === 'error' ? error(result.reason) : result;
+function failed(reason: string): Failed {
+  return { kind: 'error', reason };
 }
 
-function error(reason: string) {
-  return { kind: 'error' as const, reason: `condition_error: ${reason}` };
+function conditionError(reason: string): Failed {
+  return failed(`condition_error: ${reason}`);
 }

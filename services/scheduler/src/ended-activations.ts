@@ -10,15 +10,17 @@ import { isTerminal, subjectFilters } from '@ironflow/schema';
 import type { RunNotice, StopNotice } from '@ironflow/schema';
 import type { Admission } from './admission.js';
 import type { EventRouter } from './event-router.js';
+import type { FlowControl } from './flow-control.js';
 import type { Timers } from './timers.js';
 import type { Waits } from './waits.js';
 
 export interface EndedActivationsOptions {
-  notices: Pick<Notices, 'onRun' | 'onStop' | 'onWaits'>;
+  notices: Pick<Notices, 'onRun' | 'onStop' | 'onWaits' | 'onSlots'>;
   admission: Pick<Admission, 'admit'>;
   timers: Pick<Timers, 'arm' | 'ask'>;
   waits: Pick<Waits, 'look'>;
   router: Pick<EventRouter, 'routeNow'>;
+  flow: Pick<FlowControl, 'ask'>;
 }
 
 /** One replica hears each notice. */
@@ -46,6 +48,10 @@ export function followEndedActivations(options: EndedActivationsOptions): () => 
       ({ failureEventId }) => failureEventId !== undefined && void router.routeNow(failureEventId),
       queueGroup,
     ),
+    options.notices.onSlots(
+      ({ scope, slots }) => options.flow.ask(scope.environmentId, { freed: slots }),
+      queueGroup,
+    ),
     // Whoever drives it hears of it as well; if nobody does, somebody has to.
     options.notices.onStop((run) => void admission.admit([runOf(run)], { replacing: true }), queueGroup),
   ];
@@ -54,8 +60,13 @@ export function followEndedActivations(options: EndedActivationsOptions): () => 
   };
 }
 
-function runOf({ runId, scope, mode, appId, buildId, functionId, eventId }: StopNotice): RunToActivate {
-  return { runId, scope, mode, appId, functionId, eventId, ...(buildId === undefined ? {} : { buildId }) };
+function runOf(notice: StopNotice & Pick<RunNotice, 'limited'>): RunToActivate {
+  const { runId, scope, mode, appId, buildId, functionId, eventId, limited } = notice;
+  return {
+    ...{ runId, scope, mode, appId, functionId, eventId },
+    ...(buildId === undefined ? {} : { buildId }),
+    ...(limited === true ? { limited } : {}),
+  };
 }
 
 export function needsActivation(notice: Pick<RunNotice, 'wake' | 'served' | 'status'>): boolean {

@@ -18,6 +18,7 @@ import { activationOf, activationsOfEvent } from './activation-message.js';
 import type { Activator } from './activator.js';
 import type { Admission } from './admission.js';
 import type { Conditions } from './condition.js';
+import type { FlowControl } from './flow-control.js';
 import type { SchedulerMetrics } from './metrics.js';
 import { routeEvent, routeSpanId } from './routing.js';
 import { cancellersOf } from './trigger-index.js';
@@ -56,6 +57,7 @@ export interface EventRouterOptions {
   presence: Pick<WorkerPresence, 'isPresent'>;
   activator: Activator;
   admission: Admission;
+  flow: Pick<FlowControl, 'ask' | 'goOn'>;
   waits: Pick<Waits, 'match'>;
   notices: Pick<Notices, 'publishEventRouted'>;
   /** There is a timer that is due in so many milliseconds. */
@@ -182,7 +184,10 @@ function matchAll(
     }
     const startedAtMs = performance.now();
     const workerPresent = (appId: string): boolean => presence.isPresent({ environmentId, appId });
-    const routing = routeEvent(event, registries.get(environmentId)!, { conditions, workerPresent });
+    const registry = registries.get(environmentId)!;
+    const isPaused = (functionId: string): boolean =>
+      registry.paused || registry.pausedFunctions.has(functionId);
+    const routing = routeEvent(event, registry, { conditions, workerPresent, isPaused });
     spentMs.set(environmentId, spent + performance.now() - startedAtMs);
     if (routing.kind === 'matched') matched.push({ event, runs: routing.runs });
     else outcomes.set(event.id, { kind: 'postponed', delayMs: undecidedDelayMs });
@@ -239,10 +244,11 @@ async function announce(options: EventRouterOptions, batch: RoutedBatch): Promis
     const outcome = batch.outcomes.get(event.id);
     if (outcome?.kind === 'settled') settled.push(event.id);
     if (outcome?.kind !== 'routed') continue;
-    const queued = outcome.runs.filter(({ status }) => status === 'queued');
+    const queued = outcome.runs.filter(({ status, flow }) => status === 'queued' && flow === undefined);
     if (queued.length > 0) activations.push(options.activator.publish(activationsOfEvent(event, queued)));
-    for (const { status, environmentId, appId, startDeadlineMs } of outcome.runs) {
+    for (const { status, environmentId, appId, startDeadlineMs, flow } of outcome.runs) {
       options.metrics.runCreated(status);
+      if (flow !== undefined) options.flow.ask(environmentId);
       if (startDeadlineMs !== undefined) options.arm(startDeadlineMs);
       // Its first worker may have come between the match and the commit, and have released nothing of it.
       if (status === 'waiting_for_worker')
@@ -264,11 +270,12 @@ async function announce(options: EventRouterOptions, batch: RoutedBatch): Promis
 
 /** Whoever routed them may have died before it published. */
 async function reactivate(
-  { store, activator, logger }: EventRouterOptions,
+  { store, activator, flow, logger }: EventRouterOptions,
   eventIds: string[],
 ): Promise<void> {
   try {
-    await activator.publish((await store.runsOfEvents(eventIds)).map(activationOf));
+    const runs = await store.runsOfEvents(eventIds);
+    await activator.publish((await flow.goOn(runs)).map(activationOf));
   } catch (error) {
     logger.warn(
       { reason: messageOf(error) },

@@ -4,7 +4,7 @@ import type { Metrics } from '@ironflow/service';
 
 export type EventOutcome = 'routed' | 'settled' | 'put_back' | 'unreadable';
 export type RunOutcome = 'queued' | 'waiting_for_worker' | 'skipped';
-export type SweepKind = 'unrouted_events' | 'overdue_runs' | 'released_runs' | 'waits';
+export type SweepKind = 'unrouted_events' | 'overdue_runs' | 'released_runs' | 'waits' | 'queues';
 
 export interface SchedulerMetrics {
   event(outcome: EventOutcome, count?: number): void;
@@ -16,6 +16,8 @@ export interface SchedulerMetrics {
   /** Of the earliest timer of a pass, the latest of them all. */
   timerLateness(seconds: number): void;
   swept(kind: SweepKind, count: number): void;
+  /** What one pass of flow control decided. */
+  flow(decided: { admitted: readonly unknown[]; skipped: readonly unknown[] }): void;
   watch(gauges: { retries: () => number; inFlight: () => number }): void;
 }
 
@@ -44,6 +46,10 @@ export function createSchedulerMetrics(metrics: Metrics): SchedulerMetrics {
     'How late the earliest timer of a pass fired',
     latenessBucketsSeconds,
   );
+  const decided = metrics.counter(
+    'scheduler_flow_decisions_total',
+    'Runs that flow control let go on or skipped',
+  );
   return {
     event: (outcome, count = 1) => events.add(count, { outcome }),
     runCreated: (outcome) => runs.add(1, { outcome }),
@@ -53,6 +59,10 @@ export function createSchedulerMetrics(metrics: Metrics): SchedulerMetrics {
     timersFired: (count) => fired.add(count),
     timerLateness: (seconds) => lateness.record(seconds),
     swept: (kind, count) => swept.add(count, { kind }),
+    flow: ({ admitted, skipped }) => {
+      if (admitted.length > 0) decided.add(admitted.length, { decision: 'admitted' });
+      if (skipped.length > 0) decided.add(skipped.length, { decision: 'skipped' });
+    },
     watch: ({ retries, inFlight }) => {
       metrics.gauge('scheduler_activation_retries', 'Runs whose activation is tried again', retries);
       metrics.gauge('scheduler_events_in_flight', 'Events delivered and not answered yet', inFlight);

@@ -37,12 +37,17 @@ function registryOf(functions: Record<string, Trigger[]>): Registry {
       return [id, { appId, config: { id, triggers, retries }, hash: `hash-${id}`, registeredAtMs: 0 }];
     }),
   );
-  return { environmentId: scope.environmentId, version: 1, apps, functions: registered, archived: new Map() };
+  const base = { environmentId: scope.environmentId, version: 1, archived: new Map<string, never>() };
+  return { ...base, apps, functions: registered, paused: false, pausedFunctions: new Set() };
 }
+
+const always = { workerPresent: () => true, isPaused: () => false };
+const noValue = () => ({ kind: 'error' as const, reason: 'unused' });
 
 function route(event: StoredEvent, registry: Registry, appsWithWorkers: string[] = []) {
   const workerPresent = (appId: string) => appsWithWorkers.includes(appId);
-  const routing = routeEvent(event, registry, { conditions: createConditions(), workerPresent });
+  const view = { conditions: createConditions(), workerPresent, isPaused: () => false };
+  const routing = routeEvent(event, registry, view);
   if (routing.kind === 'undecided') throw new Error('a condition was not judged');
   return routing.runs;
 }
@@ -170,7 +175,7 @@ describe('conditions', () => {
     ],
     ['one beside one that is true', { 'shop/f': [trigger('undecided'), trigger('true')] }, 'matched'],
   ])('that are undecided leave the event for later, or not: %s', (_, functions, expected) => {
-    const view = { conditions: { evaluate: judge }, workerPresent: () => true };
+    const view = { ...always, conditions: { evaluate: judge, valueOf: noValue } };
     expect(routeEvent(storedEvent('order.placed'), registryOf(functions), view).kind).toBe(expected);
   });
 
@@ -181,7 +186,7 @@ describe('conditions', () => {
       return { kind: 'false' };
     };
     const functions = { 'shop/f': [trigger('a'), trigger('b')], 'shop/g': [trigger('a')] };
-    const view = { conditions: { evaluate }, workerPresent: () => true };
+    const view = { ...always, conditions: { evaluate, valueOf: noValue } };
     routeEvent(storedEvent('order.placed', { total: 1 }), registryOf(functions), view);
     expect(seen).toHaveLength(3);
     for (const data of seen) expect(data).toBe(seen[0]);

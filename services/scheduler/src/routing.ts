@@ -11,17 +11,19 @@
  * R5 The same event and registry always give the same runs, with the same ids, in the same order.
  */
 import { createHash } from 'node:crypto';
-import type { NewRun } from '@ironflow/database';
+import type { FlowArrival, NewRun } from '@ironflow/database';
 import { deriveRunId, formatTraceparent, parseTraceparent } from '@ironflow/schema';
 import type { RegisteredApp, Registry, StoredEvent } from '@ironflow/schema';
 import { createConditionSubject } from './condition.js';
 import type { Conditions, ConditionSubject } from './condition.js';
+import { identify, isFlowControlled } from './flow-keys.js';
 import { addressedFunction, addressee, candidatesFor } from './trigger-index.js';
 import type { Candidate } from './trigger-index.js';
 
 export interface RoutingView {
   conditions: Conditions;
   workerPresent(appId: string): boolean;
+  isPaused(functionId: string): boolean;
 }
 
 export type Routing =
@@ -30,7 +32,10 @@ export type Routing =
   | { kind: 'undecided' };
 
 type Disposition =
-  { kind: 'run' } | { kind: 'skip'; reason: string } | { kind: 'none' } | { kind: 'undecided' };
+  | { kind: 'run'; flow?: FlowArrival | undefined }
+  | { kind: 'skip'; reason: string }
+  | { kind: 'none' }
+  | { kind: 'undecided' };
 
 export function routeEvent(event: StoredEvent, registry: Registry, view: RoutingView): Routing {
   const candidates =
@@ -42,14 +47,16 @@ export function routeEvent(event: StoredEvent, registry: Registry, view: Routing
   let subject: ConditionSubject | undefined;
   const runs: NewRun[] = [];
   for (const candidate of candidates) {
-    const disposition = decide(candidate, view.conditions, () => (subject ??= createConditionSubject(event)));
+    const subjectOf = (): ConditionSubject => (subject ??= createConditionSubject(event));
+    const matched = decide(candidate, view.conditions, subjectOf);
+    const disposition = matched.kind === 'run' ? controlled(candidate, event, view, subjectOf) : matched;
     if (disposition.kind === 'undecided') return { kind: 'undecided' };
     if (disposition.kind === 'none') continue;
     runs.push({
       ...identityOf(event, targetOf(candidate), traceparent),
       ...(disposition.kind === 'skip'
         ? { status: 'skipped', skipReason: disposition.reason }
-        : { status: initialStatus(candidate, view), ...deadlineOf(candidate) }),
+        : { ...startOf(candidate, view, disposition.flow), ...deadlineOf(candidate) }),
     });
   }
   return { kind: 'matched', runs };
@@ -80,8 +87,33 @@ function decide(candidate: Candidate, conditions: Conditions, subject: () => Con
   return failure === undefined ? { kind: 'none' } : { kind: 'skip', reason: failure };
 }
 
-function initialStatus({ app }: Candidate, view: RoutingView): 'queued' | 'waiting_for_worker' {
-  return app.mode === 'pull' && !view.workerPresent(app.id) ? 'waiting_for_worker' : 'queued';
+/** What flow control has to know of a run, if its function has any. */
+function controlled(
+  { registered }: Candidate,
+  event: StoredEvent,
+  { conditions, isPaused }: RoutingView,
+  subject: () => ConditionSubject,
+): Disposition {
+  const { config } = registered;
+  if (!isFlowControlled(config) && !isPaused(config.id)) return { kind: 'run' };
+  const identity = identify(event, { functionId: config.id, config }, conditions, subject);
+  if (identity.kind === 'undecided') return { kind: 'undecided' };
+  if (identity.kind === 'refused') return { kind: 'skip', reason: identity.reason };
+  const { keys, priorityMs } = identity;
+  const { receivedAtMs } = event;
+  const bytes = Buffer.byteLength(event.data);
+  return { kind: 'run', flow: { keys, bytes, receivedAtMs, positionMs: receivedAtMs - priorityMs } };
+}
+
+/** One that is queued waits there for a worker as well. */
+function startOf(
+  { app }: Candidate,
+  view: RoutingView,
+  flow: FlowArrival | undefined,
+): Pick<NewRun, 'status' | 'flow'> {
+  if (flow !== undefined) return { status: 'queued', flow };
+  const isServed = app.mode === 'push' || view.workerPresent(app.id);
+  return { status: isServed ? 'queued' : 'waiting_for_worker' };
 }
 
 function deadlineOf({ registered }: Candidate): Pick<NewRun, 'startDeadlineMs'> {

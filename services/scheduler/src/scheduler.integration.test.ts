@@ -133,7 +133,8 @@ describe('an event', () => {
     const activations = world.takePush();
     const events = await world.store(scope, names(3));
     const registry = await createRegistryReader(world.database).get(scope.environmentId);
-    const view = { conditions: createConditions(), workerPresent: () => true };
+    const conditions = createConditions();
+    const view = { conditions, workerPresent: () => true, isPaused: () => false };
     const routings = events.map((event) => routeEvent(event, registry, view));
     const outcome = await createSchedulerStore(world.database).routeEvents(
       events.map(({ id, name }) => ({

@@ -2,7 +2,12 @@
  * The scheduler: decides what runs next. It starts runs for events, activates whatever has a reason to go on, and keeps
  * the timers. Its parts find each other here and nowhere else.
  */
-import { createRegistryReader, createSchedulerStore, ensurePartitions } from '@ironflow/database';
+import {
+  createFlowStore,
+  createRegistryReader,
+  createSchedulerStore,
+  ensurePartitions,
+} from '@ironflow/database';
 import type { Database, RegistryReader, SchedulerStore } from '@ironflow/database';
 import type { JetStream } from '@ironflow/jetstream';
 import { systemClock } from '@ironflow/service';
@@ -15,6 +20,8 @@ import { createDeadLetters } from './dead-letters.js';
 import { followEndedActivations } from './ended-activations.js';
 import { createEventConsumer } from './event-consumer.js';
 import { createEventRouter } from './event-router.js';
+import { createFlowControl } from './flow-control.js';
+import type { FlowControl } from './flow-control.js';
 import { createSchedulerMetrics } from './metrics.js';
 import { createPauseSpans } from './pause-spans.js';
 import { createSweeps } from './sweeps.js';
@@ -46,8 +53,19 @@ export interface Scheduler extends Stoppable {
 export function createScheduler(options: SchedulerOptions): Scheduler {
   const { jetstream, logger } = options;
   const parts = createParts(options);
-  const { activator, admission, consumer, presence, registries, router, sweeps, timers, upkeep, waits } =
-    parts;
+  const {
+    activator,
+    admission,
+    consumer,
+    flow,
+    presence,
+    registries,
+    router,
+    sweeps,
+    timers,
+    upkeep,
+    waits,
+  } = parts;
   const undo: (() => unknown)[] = [];
 
   return {
@@ -55,11 +73,16 @@ export function createScheduler(options: SchedulerOptions): Scheduler {
       undo.push(() => presence.stop());
       await presence.start();
       undo.push(
-        await jetstream
-          .bucket('SYS_functions')
-          .watch((environmentId) => registries.invalidate(environmentId)),
+        await jetstream.bucket('SYS_functions').watch((environmentId) => {
+          registries.invalidate(environmentId);
+          // Limits and pauses hold for what is queued already.
+          flow.ask(environmentId, { everything: true });
+        }),
       );
-      undo.push(followEndedActivations({ notices: jetstream.notices, admission, timers, waits, router }));
+      undo.push(() => flow.stop());
+      undo.push(
+        followEndedActivations({ notices: jetstream.notices, admission, timers, waits, router, flow }),
+      );
       undo.push(() => waits.stop());
       undo.push(() => timers.stop());
       timers.start();
@@ -94,11 +117,24 @@ function createParts({
   const presence = createWorkerPresence({
     ...base,
     bucket: jetstream.bucket('SYS_workers'),
-    onFirstWorker: (lane) => void admission.release(lane),
+    onFirstWorker: (lane) => {
+      void admission.release(lane);
+      flow.ask(lane.environmentId, { everything: true });
+    },
+  });
+  const flow: FlowControl = createFlowControl({
+    ...base,
+    store: createFlowStore(database),
+    registries,
+    presence,
+    activator,
+    notices: jetstream.notices,
+    requestStop: (runIds) => cancellations.stop(runIds),
   });
   const admission = createAdmission({
     ...base,
     activator,
+    flow,
     presence,
     notices: jetstream.notices,
     journal: jetstream.journal,
@@ -120,6 +156,7 @@ function createParts({
     presence,
     activator,
     admission,
+    flow,
     notices: jetstream.notices,
     arm: (dueInMs) => timers.arm(dueInMs),
     spans,
@@ -139,10 +176,23 @@ function createParts({
     router,
     admission,
     waits,
+    flow,
     presence,
     ...(sweepIntervalMs === undefined ? {} : { intervalMs: sweepIntervalMs, olderThanMs: sweepIntervalMs }),
   });
   const upkeep = createUpkeep({ ...base, ensurePartitions: () => ensurePartitions(database) });
   metrics.watch({ retries: activator.pendingRetries, inFlight: consumer.inFlight });
-  return { activator, admission, consumer, presence, registries, router, sweeps, timers, upkeep, waits };
+  return {
+    activator,
+    admission,
+    consumer,
+    flow,
+    presence,
+    registries,
+    router,
+    sweeps,
+    timers,
+    upkeep,
+    waits,
+  };
 }

@@ -11,6 +11,7 @@ import { messageOf } from '@ironflow/errors';
 import type { Clock, Logger, TimerHandle } from '@ironflow/service';
 import type { Admission } from './admission.js';
 import type { EventRouter } from './event-router.js';
+import type { FlowControl } from './flow-control.js';
 import type { SchedulerMetrics } from './metrics.js';
 import type { Waits } from './waits.js';
 import type { WorkerPresence } from './worker-presence.js';
@@ -20,6 +21,7 @@ export interface SweepsOptions {
   router: EventRouter;
   admission: Admission;
   waits: Pick<Waits, 'sweep'>;
+  flow: Pick<FlowControl, 'sweep'>;
   presence: Pick<WorkerPresence, 'isPresent' | 'prune'>;
   metrics: Pick<SchedulerMetrics, 'swept' | 'event'>;
   logger: Logger;
@@ -54,6 +56,7 @@ export function createSweeps(options: SweepsOptions): Sweeps {
     await sweepUnroutedEvents(options, position);
     await sweepOverdueRuns(options, position);
     await sweepWaitingForWorker(options);
+    metrics.swept('queues', await options.flow.sweep());
     metrics.swept('waits', await options.waits.sweep(options.olderThanMs ?? defaultIntervalMs));
   };
   const runOnce = async (): Promise<void> => {

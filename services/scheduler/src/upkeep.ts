@@ -9,7 +9,11 @@ import type { Clock, Logger, TimerHandle } from '@ironflow/service';
 export interface UpkeepOptions {
   store: Pick<
     SchedulerStore,
-    'removeLeftBehind' | 'removeExpiredKeys' | 'removeExpiredLetters' | 'withAdvisoryLock'
+    | 'removeLeftBehind'
+    | 'removeExpiredKeys'
+    | 'removeExpiredLetters'
+    | 'removeExpiredFlow'
+    | 'withAdvisoryLock'
   >;
   ensurePartitions: () => Promise<void>;
   logger: Logger;
@@ -51,6 +55,7 @@ export function createUpkeep({ store, ensurePartitions, logger, clock }: UpkeepO
         await attempt(() => inPages(store.removeExpiredKeys));
         await attempt(() => inPages(store.removeExpiredLetters));
         await attempt(() => inPages(store.removeLeftBehind));
+        await attempt(() => inPages(store.removeExpiredFlow));
       }),
     );
   };

@@ -199,7 +199,7 @@ export class PostgresModel {
       if (isTerminal(run.status) || run.journalSeq !== journalSeq) continue;
       run.status = 'cancelled';
       run.endedAtMs = this.now();
-      ended.set(runId, { status: 'cancelled', awaitedBy: this.awaitedBy(runId) });
+      ended.set(runId, { status: 'cancelled', awaitedBy: this.awaitedBy(runId), freed: [] });
       this.leaveNothing(runId);
     }
     return ended;

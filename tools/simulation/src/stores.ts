@@ -138,6 +138,7 @@ function createScheduler(
     removeExpiredKeys: none,
     removeExpiredLetters: none,
     removeLeftBehind: none,
+    removeExpiredFlow: none,
     storeDeadLetters: nothing,
     scopes: () => Promise.resolve(new Map()),
     // Sweeps of two at once do no harm, and are looked for.

@@ -82,6 +82,8 @@ export class Tenants {
       version,
       apps: new Map(apps.map((app) => [app.id, app])),
       functions: new Map(functions),
+      paused: false,
+      pausedFunctions: new Set(),
       archived: new Map(),
     };
   }

@@ -11,6 +11,8 @@ alter table environments add column paused_at timestamptz;
 create table queue_entries (
   run_id uuid primary key,
   environment_id uuid not null,
+  -- Events of one request have ids in their order.
+  event_id uuid not null,
   function_id text not null,
   state text not null check (state in ('arrived', 'held', 'queued', 'admitted', 'resting')),
   keys json not null,
@@ -24,9 +26,9 @@ create table queue_entries (
   lane text,
   due_at timestamptz
 );
-create index queue_entries_arrived on queue_entries (environment_id, run_id) where state = 'arrived';
-create index queue_entries_due on queue_entries (due_at) where state = 'held';
-create index queue_entries_queued on queue_entries (environment_id, lane, position, run_id) where state = 'queued';
+create index queue_entries_arrived on queue_entries (environment_id, received_at, event_id) where state = 'arrived';
+create index queue_entries_due on queue_entries (environment_id, due_at) where state = 'held';
+create index queue_entries_queued on queue_entries (environment_id, lane, position, event_id) where state = 'queued';
 create index queue_entries_function on queue_entries (environment_id, function_id, state);
 
 -- Runs that may stand for one another while they wait: of one function, under the same slots and the same throttle.
@@ -48,7 +50,6 @@ create table queue_lanes (
 create index queue_lanes_ready on queue_lanes (environment_id, resumed desc, position) where blocked_by is null;
 create index queue_lanes_blocked on queue_lanes (environment_id, blocked_by, resumed desc, position)
   where blocked_by is not null;
-create index queue_lanes_due on queue_lanes (ready_at) where blocked_by is null;
 
 -- A run's slot is taken in the transaction that admits it, and given back in the one that accepts the end of its activation; one
 -- that is kept goes with the run. Where a call may go on after that, it stays until the time below.
@@ -62,18 +63,19 @@ create table slots (
   primary key (environment_id, slot, run_id)
 );
 create index slots_run on slots (run_id);
-create index slots_leased on slots (leased_until) where leased_until is not null;
+create index slots_leased on slots (environment_id, leased_until) where leased_until is not null;
 
--- What the other rules remember under a key: when the rate lets the next one in, the run that holds a debounce, a batch, a
--- singleton or an idempotency key.
+-- What the other rules remember under a key: when the rate lets the next one in (finer than a timestamp), the run that holds a
+-- debounce, a batch, a singleton or an idempotency key.
 create table flow_states (
   environment_id uuid not null,
   function_id text not null,
   rule text not null,
   key_hash text not null,
-  next_at timestamptz,
+  next_at_ms double precision,
   run_id uuid,
-  since timestamptz,
+  since_ms double precision,
+  due_at_ms double precision,
   size integer,
   bytes integer,
   expires_at timestamptz not null,
