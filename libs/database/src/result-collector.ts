@@ -274,17 +274,7 @@ function applyStatementFor(batches: 'ordinary' | 'any'): Statement {
       select id from accepted where ended_at is not null ${isOrdinary ? '' : 'or begins_to_stop'}))
   ), untaken as (
     delete from signals where run_id = any(array(select id from accepted where ended_at is not null))
-  ), resting as (
-    update queue_entries set state = 'resting'
-    where run_id = any(array(select id from accepted where limited and activation_ended and ended_at is null))
-      and state = 'admitted'
-  ), left_queue as (
-    delete from queue_entries where run_id = any(array(select id from accepted where limited and ended_at is not null))
-  ), freed as (
-    delete from slots
-    where run_id = any(array(select id from accepted where limited and (activation_ended or ended_at is not null)))
-      and (not kept or run_id = any(array(select id from accepted where limited and ended_at is not null)))
-    returning run_id, slot
+  ), ${givenBack}
   )${isOrdinary ? '' : takenOver + tracesOfFailures}
   select ${acceptedColumns}, ${scopeColumns}, (
       select (extract(epoch from min(due_at) - clock_timestamp()) * 1000)::float8 from armed where run_id = r.id
@@ -292,9 +282,7 @@ function applyStatementFor(batches: 'ordinary' | 'any'): Statement {
       select array_agg(w.run_id) from waits w
       where r.ended_at is not null and w.kind = 'run' and w.awaited_run_id = r.id
     ) as awaited_by,
-    case when r.limited then (select array_agg(slot) from freed where freed.run_id = r.id) end as freed,
-    ${isOrdinary ? 'null::uuid' : failureEventOfRun}
-      as failure_event_id
+    ${freedByRun} as freed, ${isOrdinary ? 'null::uuid' : failureEventOfRun} as failure_event_id
   from accepted r join environments e on e.id = r.environment_id`,
   };
 }
@@ -312,6 +300,20 @@ const takenOver = `, taken_over as (
     where o.run_id = any($42::uuid[]) and o.run_id = c.run_id and o.step_id = c.step_id and o.attempt = c.attempt
       and o.hash = c.hash
   )`;
+/** Of runs with flow control: slots are free and entries rest or go, in the commit that accepts the end. */
+const givenBack = `resting as (
+    update queue_entries set state = 'resting'
+    where run_id = any(array(select id from accepted where limited and activation_ended and ended_at is null))
+      and state = 'admitted'
+  ), left_queue as (
+    delete from queue_entries where run_id = any(array(select id from accepted where limited and ended_at is not null))
+  ), freed as (
+    delete from slots
+    where run_id = any(array(select id from accepted where limited and (activation_ended or ended_at is not null)))
+      and (not kept or run_id = any(array(select id from accepted where limited and ended_at is not null)))
+    returning run_id, slot`;
+const freedByRun =
+  'case when r.limited then (select array_agg(slot) from freed where freed.run_id = r.id) end';
 const rareColumns = `, mismatch = coalesce(g.mismatch::json, r.mismatch),
       build_id = coalesce(r.build_id, g.build_id),
       pinned_after = coalesce(r.pinned_after, g.pinned_after),

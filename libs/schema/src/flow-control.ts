@@ -69,8 +69,7 @@ export const flowControlFields = {
   /** CEL to seconds, −600 to 600: a run goes before those that came up to so much earlier. */
   priority: expressionSchema.optional(),
 };
-const flowControlSchema = z.object(flowControlFields);
-export type FlowControl = z.infer<typeof flowControlSchema>;
+export type FlowControl = z.infer<z.ZodObject<typeof flowControlFields>>;
 
 export function refuseContradictions(config: FlowControl, context: z.RefinementCtx): void {
   if (config.batch !== undefined && config.debounce !== undefined) {

@@ -9,14 +9,7 @@
  * C4 What the machine was too busy to judge is undecided: neither true nor false nor wrong, to be asked again later.
  */
 import { compileCondition, compileValue } from '@ironflow/condition';
-import type {
-  Condition,
-  ConditionResult,
-  ConditionVariable,
-  Value,
-  ValueResult,
-  ValueUse,
-} from '@ironflow/condition';
+import type { Condition, ConditionResult, Value, ValueResult, ValueUse } from '@ironflow/condition';
 import type { FunctionEvent, StoredEvent } from '@ironflow/schema';
 import { withinTimeLimit } from './time-limit.js';
 

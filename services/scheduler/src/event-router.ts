@@ -248,7 +248,7 @@ async function announce(options: EventRouterOptions, batch: RoutedBatch): Promis
     if (queued.length > 0) activations.push(options.activator.publish(activationsOfEvent(event, queued)));
     for (const { status, environmentId, appId, startDeadlineMs, flow } of outcome.runs) {
       options.metrics.runCreated(status);
-      if (flow !== undefined) options.flow.ask(environmentId);
+      if (flow !== undefined) options.flow.ask(environmentId, {});
       if (startDeadlineMs !== undefined) options.arm(startDeadlineMs);
       // Its first worker may have come between the match and the commit, and have released nothing of it.
       if (status === 'waiting_for_worker')

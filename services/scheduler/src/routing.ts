@@ -91,12 +91,12 @@ function decide(candidate: Candidate, conditions: Conditions, subject: () => Con
 function controlled(
   { registered }: Candidate,
   event: StoredEvent,
-  { conditions, isPaused }: RoutingView,
+  view: RoutingView,
   subject: () => ConditionSubject,
 ): Disposition {
   const { config } = registered;
-  if (!isFlowControlled(config) && !isPaused(config.id)) return { kind: 'run' };
-  const identity = identify(event, { functionId: config.id, config }, conditions, subject);
+  if (!isFlowControlled(config) && !view.isPaused(config.id)) return { kind: 'run' };
+  const identity = identify(event, { functionId: config.id, config }, view.conditions, subject);
   if (identity.kind === 'undecided') return { kind: 'undecided' };
   if (identity.kind === 'refused') return { kind: 'skip', reason: identity.reason };
   const { keys, priorityMs } = identity;

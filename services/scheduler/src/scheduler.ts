@@ -76,7 +76,7 @@ export function createScheduler(options: SchedulerOptions): Scheduler {
         await jetstream.bucket('SYS_functions').watch((environmentId) => {
           registries.invalidate(environmentId);
           // Limits and pauses hold for what is queued already.
-          flow.ask(environmentId, { everything: true });
+          flow.ask(environmentId, { recheck: 'all' });
         }),
       );
       undo.push(() => flow.stop());
@@ -111,24 +111,23 @@ function createParts({
 }: SchedulerOptions) {
   const { store = createSchedulerStore(database), registries = createRegistryReader(database) } = options;
   const metrics = createSchedulerMetrics(options.metrics);
-  const base = { store, metrics, logger, clock };
+  const { notices, publisher } = jetstream;
+  const base = { store, metrics, logger, clock, notices, registries };
   const recordPauses = createPauseSpans(spans);
-  const activator = createActivator({ ...base, publisher: jetstream.publisher });
+  const activator = createActivator({ ...base, publisher });
   const presence = createWorkerPresence({
     ...base,
     bucket: jetstream.bucket('SYS_workers'),
     onFirstWorker: (lane) => {
       void admission.release(lane);
-      flow.ask(lane.environmentId, { everything: true });
+      flow.ask(lane.environmentId, { recheck: 'all' });
     },
   });
   const flow: FlowControl = createFlowControl({
     ...base,
     store: createFlowStore(database),
-    registries,
     presence,
     activator,
-    notices: jetstream.notices,
     requestStop: (runIds) => cancellations.stop(runIds),
   });
   const admission = createAdmission({
@@ -136,32 +135,23 @@ function createParts({
     activator,
     flow,
     presence,
-    notices: jetstream.notices,
     journal: jetstream.journal,
   });
   const conditions = createConditions();
-  const cancellations = createCancellations({
-    store,
-    registries,
-    conditions,
-    admission,
-    notices: jetstream.notices,
-  });
+  const cancellations = createCancellations({ ...base, conditions, admission });
   const waits = createWaits({ ...base, conditions, admission, cancellations, recordPauses });
   const router = createEventRouter({
     ...base,
-    registries,
     conditions,
     waits,
     presence,
     activator,
     admission,
     flow,
-    notices: jetstream.notices,
     arm: (dueInMs) => timers.arm(dueInMs),
     spans,
   });
-  const deadLetters = createDeadLetters({ store, publisher: jetstream.publisher });
+  const deadLetters = createDeadLetters({ store, publisher });
   const consumer = createEventConsumer({ ...base, jetstream, router, deadLetters });
   const timers: Timers = createTimers({
     ...base,
