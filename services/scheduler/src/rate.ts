@@ -9,6 +9,9 @@ export type RateVerdict =
   /** `nextAtMs` is what there is to remember. */
   { kind: 'in'; nextAtMs: number } | { kind: 'out'; againAtMs: number };
 
+/** Times since 1970 are exact to a quarter of a microsecond; it adds up to nothing, since what is remembered goes by the spacing. */
+const roundingMs = 0.001;
+
 /** `nextAtMs` is what was remembered: when the one after the last one is due if all are evenly spread; absent at the beginning. */
 export function askRate(
   { limit, periodMs, burst }: Pick<Rate, 'limit' | 'periodMs' | 'burst'>,
@@ -18,5 +21,7 @@ export function askRate(
   const spacingMs = periodMs / limit;
   const dueAtMs = Math.max(nextAtMs ?? atMs, atMs);
   const againAtMs = dueAtMs - (burst - 1) * spacingMs;
-  return againAtMs > atMs ? { kind: 'out', againAtMs } : { kind: 'in', nextAtMs: dueAtMs + spacingMs };
+  return againAtMs > atMs + roundingMs
+    ? { kind: 'out', againAtMs }
+    : { kind: 'in', nextAtMs: dueAtMs + spacingMs };
 }
