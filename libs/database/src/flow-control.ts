@@ -136,6 +136,8 @@ export interface FlowStore {
   requeue(runIds: readonly string[]): Promise<Map<string, string>>;
   /** When each environment has something to decide; without one, of all. */
   due(environmentId?: string): Promise<FlowDue[]>;
+  /** Debounces under way, of all environments, the next ones first. */
+  debounces(limit: number): Promise<{ environmentId: string; state: FlowState }[]>;
 }
 
 export function createFlowStore(database: Database): FlowStore {
@@ -163,6 +165,10 @@ export function createFlowStore(database: Database): FlowStore {
         environmentId: id,
         ...(inMs === null ? {} : { inMs }),
       }));
+    },
+    debounces: async (limit) => {
+      const rows = await database.query<StateRow & { environment_id: string }>(debouncesStatement, [limit]);
+      return rows.map((row) => ({ environmentId: row.environment_id, state: toState(row) }));
     },
   };
 }
@@ -454,6 +460,14 @@ const statesStatement: Statement = {
       select * from flow_states where environment_id = $1 and flow_states.function_id = g.function_id
         and flow_states.rule = g.rule and flow_states.key_hash = g.key_hash offset 0
     ) s`,
+};
+// By what they hold, of which there is an index: states there may be many of.
+const debouncesStatement: Statement = {
+  name: 'flow_debounces',
+  text: `select s.environment_id, s.function_id, s.rule, s.key_hash, s.next_at_ms, s.run_id, s.since_ms, s.due_at_ms, s.size,
+      s.bytes, ${millisecondsOf('s.expires_at')} as expires_at_ms
+    from flow_states s join queue_entries q on q.run_id = s.run_id and q.state = 'held'
+    where s.rule = 'debounce' order by s.due_at_ms limit $1`,
 };
 const usageStatement: Statement = {
   name: 'flow_usage',

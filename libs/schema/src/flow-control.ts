@@ -111,6 +111,17 @@ export const flowRules = [
 export const flowRuleSchema = z.enum(flowRules);
 export type FlowRule = z.infer<typeof flowRuleSchema>;
 
+/** A debounce that is under way, as SYS_debounce_state shows it. */
+export const debounceStateSchema = z.object({
+  functionId: z.string(),
+  /** The run that begins unless another event comes. */
+  runId: z.string(),
+  /** Of the first event. */
+  sinceMs: z.number(),
+  dueAtMs: z.number(),
+});
+export type DebounceState = z.infer<typeof debounceStateSchema>;
+
 /** What keys a run has, as its event gave them when it was routed. The hash of each names its state. */
 export const flowKeysSchema = z.strictObject({
   idempotency: z.string().optional(),

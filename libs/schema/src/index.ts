@@ -32,11 +32,12 @@ export type { EmittedEvent, EventSource, FunctionEvent, IngestMessage, StoredEve
 export { failureSchema } from './failure.js';
 export type { Failure } from './failure.js';
 export { expressionSchema } from './expression.js';
-export { flowKeysSchema, flowRules, flowRuleSchema } from './flow-control.js';
+export { debounceStateSchema, flowKeysSchema, flowRules, flowRuleSchema } from './flow-control.js';
 export type {
   Batch,
   Concurrency,
   Debounce,
+  DebounceState,
   FlowControl,
   FlowKeys,
   FlowRule,

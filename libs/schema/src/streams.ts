@@ -153,7 +153,8 @@ export function pullConsumer(of: {
   };
 }
 
-export type BucketName = 'SYS_functions' | 'SYS_workers' | 'SYS_cron_triggers' | 'SYS_circuit_breakers';
+export type BucketName =
+  'SYS_functions' | 'SYS_workers' | 'SYS_cron_triggers' | 'SYS_circuit_breakers' | 'SYS_debounce_state';
 
 export interface BucketDefinition {
   name: BucketName;
@@ -170,6 +171,8 @@ export const buckets: Record<BucketName, BucketDefinition> = {
   SYS_workers: { name: 'SYS_workers', ttlMs: 15_000, maxBytes: 64 * mebibyte },
   /** `<firing's event id>`: the first `create` fires it, the others need not. */
   SYS_cron_triggers: { name: 'SYS_cron_triggers', ttlMs: dayMs, maxBytes: 64 * mebibyte },
+  /** `<environment id>.<function id>.<hash of its key>` → the run that a debounce holds, and until when; no longer than one can be. */
+  SYS_debounce_state: { name: 'SYS_debounce_state', ttlMs: 8 * dayMs, maxBytes: 64 * mebibyte },
   /** `<environment id>.<hash of function and endpoint>` → state of that breaker. */
   SYS_circuit_breakers: { name: 'SYS_circuit_breakers', ttlMs: 7 * dayMs, maxBytes: 64 * mebibyte },
 };

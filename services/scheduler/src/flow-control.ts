@@ -13,6 +13,7 @@ import type { Notices } from '@ironflow/jetstream';
 import type { Clock, Logger, TimerHandle } from '@ironflow/service';
 import { activationOf } from './activation-message.js';
 import type { Activator } from './activator.js';
+import type { DebounceView } from './debounce-view.js';
 import type { Admitted } from './flow-admissions.js';
 import { runPass } from './flow-pass.js';
 import type { PassReasons, Skipped } from './flow-pass.js';
@@ -34,6 +35,7 @@ export interface FlowControlOptions {
   registries: RegistryReader;
   presence: Pick<WorkerPresence, 'isPresent'>;
   activator: Pick<Activator, 'publish'>;
+  debounceView: Pick<DebounceView, 'show'>;
   notices: Pick<Notices, 'publishRun' | 'publishWaits'>;
   /** Runs that are to make room for others. */
   requestStop: (runIds: readonly string[]) => Promise<void>;
@@ -68,6 +70,7 @@ export function createFlowControl(options: FlowControlOptions): FlowControl {
       }
       publish.at(outcome.admitted, outcome.nowMs);
       announceSkipped(options, outcome.skipped);
+      options.debounceView.show(environmentId, outcome);
       options.metrics.flow(outcome);
       if (outcome.stops.length > 0) await options.requestStop(outcome.stops);
       if (outcome.isCut) return ask(environmentId, {});

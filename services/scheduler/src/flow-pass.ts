@@ -2,7 +2,14 @@
  * One pass over an environment's queue, within its transaction: reads what a decision needs, asks for it (flow-arrivals.ts,
  * flow-admissions.ts), and writes it.
  */
-import type { FlowEntry, FlowHolder, FlowPass, RunToActivate } from '@ironflow/database';
+import type {
+  FlowEntry,
+  FlowHolder,
+  FlowPass,
+  FlowState,
+  FlowStateKey,
+  RunToActivate,
+} from '@ironflow/database';
 import type { Registry } from '@ironflow/schema';
 import { decideAdmissions, place } from './flow-admissions.js';
 import type { Admitted, AdmissionsDecision } from './flow-admissions.js';
@@ -35,6 +42,9 @@ export type PassOutcome =
       stops: readonly string[];
       /** There was more than one pass takes. */
       isCut: boolean;
+      /** What rules remember now. */
+      states: readonly FlowState[];
+      removed: readonly FlowStateKey[];
     };
 
 const arrivalsMax = 500;
@@ -135,6 +145,8 @@ async function write(
     skipped: written.skipped.map(({ runId, awaitedBy }) => ({ run: runs.get(runId)!, awaitedBy })),
     stops,
     isCut: decision.isCut,
+    states: arrivals.states,
+    removed,
   };
 }
 

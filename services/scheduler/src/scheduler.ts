@@ -17,11 +17,12 @@ import { createAdmission } from './admission.js';
 import { createCancellations } from './cancellations.js';
 import { createConditions } from './condition.js';
 import { createDeadLetters } from './dead-letters.js';
+import { createDebounceView } from './debounce-view.js';
 import { followEndedActivations } from './ended-activations.js';
 import { createEventConsumer } from './event-consumer.js';
 import { createEventRouter } from './event-router.js';
 import { createFlowControl } from './flow-control.js';
-import type { FlowControl } from './flow-control.js';
+import type { FlowControl, FlowControlOptions } from './flow-control.js';
 import { createSchedulerMetrics } from './metrics.js';
 import { createPauseSpans } from './pause-spans.js';
 import { createSweeps } from './sweeps.js';
@@ -57,6 +58,7 @@ export function createScheduler(options: SchedulerOptions): Scheduler {
     activator,
     admission,
     consumer,
+    debounceView,
     flow,
     presence,
     registries,
@@ -80,6 +82,8 @@ export function createScheduler(options: SchedulerOptions): Scheduler {
         }),
       );
       undo.push(() => flow.stop());
+      undo.push(() => debounceView.stop());
+      debounceView.start();
       undo.push(
         followEndedActivations({ notices: jetstream.notices, admission, timers, waits, router, flow }),
       );
@@ -123,11 +127,9 @@ function createParts({
       flow.ask(lane.environmentId, { recheck: 'all' });
     },
   });
-  const flow: FlowControl = createFlowControl({
+  const { flow, debounceView } = createFlow({
     ...base,
-    store: createFlowStore(database),
-    presence,
-    activator,
+    ...{ jetstream, database, presence, activator },
     requestStop: (runIds) => cancellations.stop(runIds),
   });
   const admission = createAdmission({
@@ -176,6 +178,7 @@ function createParts({
     activator,
     admission,
     consumer,
+    debounceView,
     flow,
     presence,
     registries,
@@ -185,4 +188,16 @@ function createParts({
     upkeep,
     waits,
   };
+}
+
+type FlowParts = Omit<FlowControlOptions, 'store' | 'debounceView'> &
+  Pick<SchedulerOptions, 'jetstream' | 'database'>;
+
+function createFlow({ jetstream, database, ...base }: FlowParts) {
+  const store = createFlowStore(database);
+  const bucket = jetstream.bucket('SYS_debounce_state');
+  const { connection } = jetstream;
+  const debounceView = createDebounceView({ store, bucket, connection, logger: base.logger });
+  const flow: FlowControl = createFlowControl({ ...base, store, debounceView });
+  return { flow, debounceView };
 }
