@@ -9,17 +9,17 @@ import {
   registerApp,
   serviceUrl,
 } from '@ironflow/database';
-import type { Database } from '@ironflow/database';
+import type { Database, Schedule } from '@ironflow/database';
 import { connectJetStream } from '@ironflow/jetstream';
 import type { Bucket, JetStream } from '@ironflow/jetstream';
-import { consumers, idTimeMs, ingestMessageSchema, parseSubject } from '@ironflow/schema';
+import { firingEventId } from '@ironflow/schedule';
+import { consumers, idTimeMs, ingestMessageSchema, parseSubject, scheduleIdOf } from '@ironflow/schema';
 import type { CronTrigger, IngestMessage, Scope } from '@ironflow/schema';
 import { createLogger, createMetrics, createSpanRecorder } from '@ironflow/service';
 import type { Clock } from '@ironflow/service';
 import { eventually, sharedNats, sharedPostgres, stopSharedServers } from '@ironflow/testing';
 import type { NatsServer } from '@ironflow/testing';
 import { createCron } from './cron.js';
-import { firingEventId } from './firings.js';
 
 const logger = createLogger({ service: 'cron', level: 'silent' });
 const spans = createSpanRecorder({ service: 'cron' });
@@ -104,6 +104,9 @@ async function register(scope: Scope, triggers: CronTrigger[], functionId = 'rep
 }
 
 const everySecond: CronTrigger = { cron: '* * * * * *', timezone: 'UTC' };
+function eventIdOf({ scope, functionId, trigger }: Schedule, scheduledAtMs: number): string {
+  return firingEventId({ environmentId: scope.environmentId, functionId, trigger }, scheduledAtMs);
+}
 const triggers = (): Bucket => observer.bucket('SYS_cron_triggers');
 
 function idsOf(scope: Scope): string[] {
@@ -143,6 +146,8 @@ test('two replicas fire every second of two environments, each exactly once', as
   expect(JSON.parse(first.message.data)).toEqual({
     ...everySecond,
     scheduledAt: new Date(idTimeMs(first.message.id)).toISOString(),
+    schedule: scheduleIdOf('report', everySecond),
+    cause: 'time',
   });
 });
 
@@ -151,18 +156,16 @@ test('a schedule that is registered now fires no time of the past', async () => 
   const [schedule] = await createCronStore(database).schedules();
   await startCron();
   await waitForTimes(ours, 2);
-  expect(distinctTimes(ours)[0]).toBeGreaterThanOrEqual(schedule!.registeredAtMs);
+  expect(distinctTimes(ours)[0]).toBeGreaterThanOrEqual(schedule!.beginsAtMs);
 });
 
 test('a replica that starts late fires what came up while nobody was there', async () => {
   await register(ours, [everySecond]);
   const [schedule] = await createCronStore(database).schedules();
-  await eventually(async () =>
-    expect(await database.now()).toBeGreaterThan(schedule!.registeredAtMs + 3_000),
-  );
+  await eventually(async () => expect(await database.now()).toBeGreaterThan(schedule!.beginsAtMs + 3_000));
   await startCron();
   await waitForTimes(ours, 3, 1_500);
-  expect(distinctTimes(ours)[0]! - schedule!.registeredAtMs).toBeLessThan(1_000);
+  expect(distinctTimes(ours)[0]! - schedule!.beginsAtMs).toBeLessThan(1_000);
 });
 
 test('what a replica claimed before it died is fired by another within seconds, and only once', async () => {
@@ -170,7 +173,7 @@ test('what a replica claimed before it died is fired by another within seconds, 
   const [schedule] = await createCronStore(database).schedules();
   // The dead replica had won the third second from now.
   const deadMs = Math.ceil((await database.now()) / 1_000) * 1_000 + 2_000;
-  const deadId = firingEventId(schedule!, deadMs);
+  const deadId = eventIdOf(schedule!, deadMs);
   expect(await triggers().create(deadId, 'claimed')).toBe(true);
   await Promise.all([startCron(), startCron()]);
   await eventually(() => expect(idsOf(ours)).toContain(deadId), { timeoutMs: 10_000 });
@@ -185,7 +188,7 @@ test('what is marked as fired is not published again', async () => {
   await register(ours, [everySecond]);
   const [schedule] = await createCronStore(database).schedules();
   const firedMs = Math.ceil((await database.now()) / 1_000) * 1_000 + 2_000;
-  const firedId = firingEventId(schedule!, firedMs);
+  const firedId = eventIdOf(schedule!, firedMs);
   await triggers().put(firedId, 'fired');
   await startCron();
   await eventually(() => expect(distinctTimes(ours).at(-1)).toBeGreaterThan(firedMs + 1_000), {

@@ -1,6 +1,7 @@
 /**
  * The cron service: emits an event for every time of every schedule. Each replica works out all of them and sleeps until
- * the next; who creates the key of a firing first publishes it. Postgres' clock says what time it is.
+ * the next; who creates the key of a firing first publishes it. Postgres' clock says what time it is, and Postgres whether a
+ * schedule still has a time: while it is away nothing fires, and what came up waits for it within the catch-up window.
  *
  * After a reconnection the recent past is gone through once more: if NATS lost its data, events may have been lost that
  * ingest had not stored yet. Where it lost nothing, the marks in the bucket settle everything at once.
@@ -9,12 +10,13 @@ import { createCronStore } from '@ironflow/database';
 import type { Database } from '@ironflow/database';
 import { messageOf } from '@ironflow/errors';
 import type { JetStream } from '@ironflow/jetstream';
+import { createTimetables } from '@ironflow/schedule';
 import { systemClock } from '@ironflow/service';
 import type { Clock, Logger, Metrics, SpanRecorder, Stoppable, TimerHandle } from '@ironflow/service';
 import { createCronMetrics } from './cron-metrics.js';
 import { createDatabaseClock } from './database-clock.js';
 import { createFirer } from './firer.js';
-import { createTimetables } from './firings.js';
+import { createFiringRecords } from './firing-records.js';
 import { createScheduleBook } from './schedule-book.js';
 import type { Firing } from './schedule-book.js';
 import { createScheduleSource } from './schedule-source.js';
@@ -56,6 +58,7 @@ export function createCron(options: CronOptions): CronService {
     logger,
     clock,
   });
+  const records = createFiringRecords({ store, book, metrics, logger });
   const sleep = createSleep(clock);
   const source = createScheduleSource({
     bucket: jetstream.bucket('SYS_functions'),
@@ -80,14 +83,34 @@ export function createCron(options: CronOptions): CronService {
     const nowMs = databaseClock.now();
     if (nowMs === undefined) return retryMs;
     const { firings, givenUp } = book.due(nowMs);
-    if (givenUp > 0) {
-      metrics.givenUp(givenUp);
-      logger.error({ givenUp }, 'times of schedules were given up: they could not be published for too long');
+    for (const time of givenUp) records.givenUp(time);
+    const againMs = firings.length === 0 ? Infinity : await fireDue(firings);
+    await records.write();
+    const afterMs = databaseClock.now() ?? nowMs;
+    const nextMs = book.nextDueMs(nowMs);
+    const untilNextMs = nextMs === undefined ? sleepMsMax : nextMs - afterMs;
+    return Math.min(againMs, untilNextMs, records.pending() ? retryMs : sleepMsMax, sleepMsMax);
+  };
+  /** In how long to try again what could not be fired now. */
+  const fireDue = async (firings: Firing[]): Promise<number> => {
+    const may = await store.mayFire(firings).catch((error: unknown) => {
+      logger.warn({ reason: messageOf(error) }, 'firings wait until Postgres answers');
+      return undefined;
+    });
+    if (may === undefined) return retryMs;
+    for (const [index, firing] of firings.entries()) {
+      if (may[index] === true) continue;
+      book.settle(firing);
+      metrics.settled('withdrawn');
     }
-    const againMs = await fireAll({ firings, fire, onSettled: (firing) => book.settle(firing) });
-    const nextMs = book.nextDueMs();
-    const untilNextMs = nextMs === undefined ? sleepMsMax : nextMs - (databaseClock.now() ?? nowMs);
-    return Math.min(againMs, untilNextMs, sleepMsMax);
+    return fireAll({
+      firings: firings.filter((_firing, index) => may[index] === true),
+      fire,
+      onSettled: (firing, published) => {
+        book.settle(firing);
+        if (published) records.fired(firing);
+      },
+    });
   };
   const run = async (): Promise<void> => {
     while (!stopped) {
@@ -125,14 +148,14 @@ export function createCron(options: CronOptions): CronService {
 async function fireAll(of: {
   firings: readonly Firing[];
   fire: ReturnType<typeof createFirer>;
-  onSettled: (firing: Firing) => void;
+  onSettled: (firing: Firing, published: boolean) => void;
 }): Promise<number> {
   let againMs = Infinity;
   const queue = of.firings.values();
   const work = async (): Promise<void> => {
     for (const firing of queue) {
       const outcome = await of.fire(firing);
-      if (outcome.kind === 'settled') of.onSettled(firing);
+      if (outcome.kind === 'settled') of.onSettled(firing, outcome.published);
       else againMs = Math.min(againMs, outcome.inMs);
     }
   };
