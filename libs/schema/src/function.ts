@@ -25,7 +25,7 @@ export const eventTriggerSchema = z.strictObject({
   if: expressionSchema.optional(),
 });
 export const triggerSchema = z.union([eventTriggerSchema, cronTriggerSchema], {
-  error: 'must be { event, if? } or { cron, timezone?, id?, jitterMs?, overlap?, catchUpMs? }',
+  error: 'must be { event, if? } or { cron, timezone? }',
 });
 export type EventTrigger = z.infer<typeof eventTriggerSchema>;
 export type Trigger = z.infer<typeof triggerSchema>;
