@@ -7,18 +7,20 @@
  * ingest had not stored yet. Where it lost nothing, the marks in the bucket settle everything at once.
  */
 import { createCronStore } from '@ironflow/database';
-import type { Database } from '@ironflow/database';
+import type { CronStore, Database } from '@ironflow/database';
 import { messageOf } from '@ironflow/errors';
 import type { JetStream } from '@ironflow/jetstream';
 import { createTimetables } from '@ironflow/schedule';
 import { systemClock } from '@ironflow/service';
 import type { Clock, Logger, Metrics, SpanRecorder, Stoppable, TimerHandle } from '@ironflow/service';
 import { createCronMetrics } from './cron-metrics.js';
+import type { CronMetrics } from './cron-metrics.js';
 import { createDatabaseClock } from './database-clock.js';
 import { createFirer } from './firer.js';
 import { createFiringRecords } from './firing-records.js';
+import type { FiringRecords } from './firing-records.js';
 import { createScheduleBook } from './schedule-book.js';
-import type { Firing } from './schedule-book.js';
+import type { Firing, ScheduleBook } from './schedule-book.js';
 import { createScheduleSource } from './schedule-source.js';
 
 export interface CronOptions {
@@ -84,33 +86,12 @@ export function createCron(options: CronOptions): CronService {
     if (nowMs === undefined) return retryMs;
     const { firings, givenUp } = book.due(nowMs);
     for (const time of givenUp) records.givenUp(time);
-    const againMs = firings.length === 0 ? Infinity : await fireDue(firings);
+    const againMs = await fireDue({ store, book, fire, records, metrics, logger }, firings);
     await records.write();
     const afterMs = databaseClock.now() ?? nowMs;
     const nextMs = book.nextDueMs(nowMs);
     const untilNextMs = nextMs === undefined ? sleepMsMax : nextMs - afterMs;
     return Math.min(againMs, untilNextMs, records.pending() ? retryMs : sleepMsMax, sleepMsMax);
-  };
-  /** In how long to try again what could not be fired now. */
-  const fireDue = async (firings: Firing[]): Promise<number> => {
-    const may = await store.mayFire(firings).catch((error: unknown) => {
-      logger.warn({ reason: messageOf(error) }, 'firings wait until Postgres answers');
-      return undefined;
-    });
-    if (may === undefined) return retryMs;
-    for (const [index, firing] of firings.entries()) {
-      if (may[index] === true) continue;
-      book.settle(firing);
-      metrics.settled('withdrawn');
-    }
-    return fireAll({
-      firings: firings.filter((_firing, index) => may[index] === true),
-      fire,
-      onSettled: (firing, published) => {
-        book.settle(firing);
-        if (published) records.fired(firing);
-      },
-    });
   };
   const run = async (): Promise<void> => {
     while (!stopped) {
@@ -142,6 +123,38 @@ export function createCron(options: CronOptions): CronService {
       await loop;
     },
   };
+}
+
+interface FiringParts {
+  store: Pick<CronStore, 'mayFire'>;
+  book: Pick<ScheduleBook, 'settle'>;
+  fire: ReturnType<typeof createFirer>;
+  records: Pick<FiringRecords, 'fired'>;
+  metrics: Pick<CronMetrics, 'settled'>;
+  logger: Logger;
+}
+
+/** Those whose schedules still have them; answers in how long to try again what could not be fired now. */
+async function fireDue(parts: FiringParts, firings: readonly Firing[]): Promise<number> {
+  if (firings.length === 0) return Infinity;
+  const may = await parts.store.mayFire(firings).catch((error: unknown) => {
+    parts.logger.warn({ reason: messageOf(error) }, 'firings wait until Postgres answers');
+    return undefined;
+  });
+  if (may === undefined) return retryMs;
+  for (const [index, firing] of firings.entries()) {
+    if (may[index] === true) continue;
+    parts.book.settle(firing);
+    parts.metrics.settled('withdrawn');
+  }
+  return fireAll({
+    firings: firings.filter((_firing, index) => may[index] === true),
+    fire: parts.fire,
+    onSettled: (firing, published) => {
+      parts.book.settle(firing);
+      if (published) parts.records.fired(firing);
+    },
+  });
 }
 
 /** In how long to try again what could not be fired now. */

@@ -110,11 +110,15 @@ describe('a schedule', () => {
         timeoutMs: 20_000,
       },
     );
-    const { backfill } = tenant.client.schedules;
-    await expect(backfill('daily.noon', { from: iso(to), to: iso(to + 9 * day) })).rejects.toMatchObject({
+    const { schedules } = tenant.client;
+    await expect(
+      schedules.backfill('daily.noon', { from: iso(to), to: iso(to + 9 * day) }),
+    ).rejects.toMatchObject({
       code: 'backfill_range_invalid',
     });
-    await expect(backfill('often.second', { from: iso(to - day), to: iso(to) })).rejects.toMatchObject({
+    await expect(
+      schedules.backfill('often.second', { from: iso(to - day), to: iso(to) }),
+    ).rejects.toMatchObject({
       code: 'backfill_too_large',
     });
     await expect(tenant.client.schedules.get('daily.none')).rejects.toMatchObject({

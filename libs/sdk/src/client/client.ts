@@ -254,11 +254,7 @@ export function createClient(options: PlatformOptions = {}): Client {
       list: (query) => get('/v1/events', query),
       get: (eventId) => get(`/v1/events/${encodeURIComponent(eventId)}`),
     },
-    scheduledEvents: {
-      list: (query) => get('/v1/scheduled-events', query),
-      cancel: (eventId) =>
-        http.json({ method: 'DELETE', path: `/v1/scheduled-events/${encodeURIComponent(eventId)}` }),
-    },
+    scheduledEvents: createScheduledEvents(http),
     schedules: createSchedules(http),
     deadLetters: createDeadLetters(http),
     functions: {
@@ -303,6 +299,15 @@ function createRuns(http: Http): Client['runs'] {
     cancelAll: (filter, options) => cancelInPages(http, filter, options),
     rerunAll: (filter, { idempotencyKey = randomUUID(), ...options } = {}) =>
       inPages({ ...options, idempotencyKey, http, path: '/v1/runs/rerun', filter }),
+  };
+}
+
+function createScheduledEvents(http: Http): Client['scheduledEvents'] {
+  const get = getFrom(http);
+  return {
+    list: (query) => get('/v1/scheduled-events', query),
+    cancel: (eventId) =>
+      http.json({ method: 'DELETE', path: `/v1/scheduled-events/${encodeURIComponent(eventId)}` }),
   };
 }
 
