@@ -17,6 +17,8 @@ import type {
   RunsPage,
   RunsQuery,
   RunUpdate,
+  ScheduledEventsPage,
+  ScheduledEventsQuery,
 } from '@ironflow/schema';
 import { limits } from '@ironflow/schema';
 import { countRunsToStop, requestStops } from './bulk-stops.js';
@@ -39,6 +41,7 @@ import {
   unpin,
 } from './run-detail.js';
 import type { StopAnswer, UnpinAnswer } from './run-detail.js';
+import { cancelScheduledEvent, listScheduledEvents } from './scheduled-events.js';
 
 export interface ApiStore {
   listRuns(environmentId: string, query: RunsQuery): Promise<RunsPage>;
@@ -68,6 +71,10 @@ export interface ApiStore {
   getDeadLetter(environmentId: string, letterId: string): Promise<DeadLetterDetail | undefined>;
   /** Whether there was one. */
   discardDeadLetter(environmentId: string, letterId: string): Promise<boolean>;
+  /** Events that are not due yet, the next one first. */
+  listScheduledEvents(environmentId: string, query: ScheduledEventsQuery): Promise<ScheduledEventsPage>;
+  /** Whether there was one. */
+  cancelScheduledEvent(environmentId: string, eventId: string): Promise<boolean>;
 }
 
 export interface NewSignal {
@@ -137,6 +144,8 @@ export function createApiStore(database: Database): ApiStore {
     listDeadLetters: (environmentId, query) => listDeadLetters(database, environmentId, query),
     getDeadLetter: (environmentId, letterId) => getDeadLetter(database, environmentId, letterId),
     discardDeadLetter: (environmentId, letterId) => discardDeadLetter(database, environmentId, letterId),
+    listScheduledEvents: (environmentId, query) => listScheduledEvents(database, environmentId, query),
+    cancelScheduledEvent: (environmentId, eventId) => cancelScheduledEvent(database, environmentId, eventId),
   };
 }
 

@@ -9,7 +9,7 @@ export type { EventToReplay, FoundRun } from './bulk-reruns.js';
 export { claimFor, runStep } from './claimed-outputs.js';
 export type { ClaimKey, OutputToClaim } from './claimed-outputs.js';
 export { createCronStore } from './cron.js';
-export type { CronStore, Schedule } from './cron.js';
+export type { CronStore, DueTime, FiredTime, Schedule, ScheduleKey } from './cron.js';
 export { createDatabase } from './database.js';
 export { isRefusedData } from './database-error.js';
 export type { DeadLetterToReplay } from './dead-letters.js';
@@ -50,6 +50,8 @@ export type {
 } from './flow-control.js';
 export { createSchedulerStore } from './scheduler.js';
 export type { LaneRef, OverdueRun, OverdueRunsQuery, SchedulerStore } from './scheduler.js';
+export { createScheduleStore } from './schedules.js';
+export type { ScheduleRecord, ScheduleStore } from './schedules.js';
 export { checkSchemaVersion } from './schema-version.js';
 export type { RunsToCancelQuery, RunToCancel, StoppedRun, StoppingRun } from './stopping-runs.js';
 export { createTenantStore } from './tenants.js';

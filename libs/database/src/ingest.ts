@@ -40,6 +40,8 @@ export interface NewEvent {
   /** The run that its run repeats; with `rerunFromStep`, taking over what settled before that step. */
   rerunOf?: string | undefined;
   rerunFromStep?: string | undefined;
+  /** Not before this; its id has this time. */
+  atMs?: number | undefined;
 }
 
 export interface StoredEventReceipt {
@@ -49,6 +51,8 @@ export interface StoredEventReceipt {
   duplicate: boolean;
   receivedAtMs: number;
   correlationId: string;
+  /** It was stored to be delivered in so many milliseconds. */
+  dueInMs?: number;
 }
 
 export interface EventRuns {
@@ -117,24 +121,27 @@ interface StoredRow {
   key: string | null;
   /** Set on rows that tell what was stored. */
   received_at_ms: number | null;
+  /** Set on those that are not due yet. */
+  due_in_ms?: number | null;
 }
 
-/** Events that are for one function are few: the statement of all others does not know of them. */
-function storeStatementFor(events: 'ordinary' | 'addressed'): Statement {
-  const isAddressed = events === 'addressed';
-  const columns = isAddressed ? ', function_id, rerun_of, rerun_from_step' : '';
-  const claim = isAddressed ? 'claim' : 'name';
+/** Events that are for one function, or due later, are few: the statement of batches without one does not know of them. */
+function storeStatementFor(batches: 'ordinary' | 'any'): Statement {
+  const isOrdinary = batches === 'ordinary';
+  const columns = isOrdinary ? '' : ', function_id, rerun_of, rerun_from_step';
+  const claim = isOrdinary ? 'name' : 'claim';
+  const dueNow = isOrdinary ? '' : 'and (due_ms is null or to_timestamp(due_ms / 1000) <= now())';
   return {
-    name: isAddressed ? 'store_addressed_events' : 'store_events',
+    name: isOrdinary ? 'store_events' : 'store_any_events',
     text: `with environment as materialized (
     select set_config('ironflow.environment_id', $1, true)::uuid as id
   ), given as materialized (
     select environment.id as environment_id, g.*
     from environment, unnest($2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[],
       $8::text[],
-      $9::text[], $10::text[]${isAddressed ? ', $11::text[], $12::uuid[], $13::text[], $14::text[]' : ''})
+      $9::text[], $10::text[]${isOrdinary ? '' : ', $11::text[], $12::uuid[], $13::text[], $14::text[], $15::float8[]'})
       as g (id, name, data, version, source, correlation_id, causation_id,
-        traceparent, key${columns}${isAddressed ? ', claim' : ''})
+        traceparent, key${columns}${isOrdinary ? '' : ', claim, due_ms'})
   ), claimed as (
     insert into idempotency_keys (environment_id, key, event_id, event_name)
     select environment_id, key, id, ${claim} from given where key is not null order by key
@@ -150,20 +157,34 @@ function storeStatementFor(events: 'ordinary' | 'addressed'): Statement {
     insert into events (id, environment_id, name, data, version, source, correlation_id, causation_id,
       traceparent${columns})
     select id, environment_id, name, data::json, version, source, correlation_id, causation_id, traceparent${columns}
-    from given where key is null or id in (select event_id from claimed) order by id
+    from given where (key is null or id in (select event_id from claimed)) ${dueNow} order by id
     on conflict (id) do nothing
     returning id, environment_id, received_at
   ), unrouted as (
     insert into unrouted_events (event_id, environment_id, received_at)
     select id, environment_id, received_at from stored
-  )
-  select id, null as key, (extract(epoch from received_at) * 1000)::float8 as received_at_ms from stored
-  union all select event_id, key, null from claimed`,
+  )${isOrdinary ? '' : storingScheduled}
+  select id, null as key, (extract(epoch from received_at) * 1000)::float8 as received_at_ms${isOrdinary ? '' : ', null::float8 as due_in_ms'} from stored
+  union all select event_id, key, null${isOrdinary ? '' : ', null'} from claimed${isOrdinary ? '' : toldScheduled}`,
   };
 }
 
+const storingScheduled = `, scheduled as (
+    insert into scheduled_events (id, environment_id, name, data, version, source, correlation_id, causation_id,
+      traceparent, due_at)
+    select id, environment_id, name, data::json, version, source, correlation_id, causation_id, traceparent,
+      to_timestamp(due_ms / 1000)
+    from given where (key is null or id in (select event_id from claimed)) and to_timestamp(due_ms / 1000) > now()
+    order by id
+    on conflict (id) do nothing
+    returning id, created_at, due_at
+  )`;
+const toldScheduled = `
+  union all select id, null, (extract(epoch from created_at) * 1000)::float8,
+    (extract(epoch from due_at - clock_timestamp()) * 1000)::float8 from scheduled`;
+
 const storeStatement = storeStatementFor('ordinary');
-const storeAddressedStatement = storeStatementFor('addressed');
+const storeAnyStatement = storeStatementFor('any');
 
 async function storeEvents(
   database: Database,
@@ -173,8 +194,8 @@ async function storeEvents(
   if (events.length === 0) return [];
   const firsts = firstUses(events);
   const column = <T>(pick: (event: NewEvent) => T): T[] => firsts.map(pick);
-  const isAddressed = firsts.some(({ functionId }) => functionId !== undefined);
-  const storing = database.query<StoredRow>(isAddressed ? storeAddressedStatement : storeStatement, [
+  const isOrdinary = firsts.every(({ functionId, atMs }) => functionId === undefined && atMs === undefined);
+  const storing = database.query<StoredRow>(isOrdinary ? storeStatement : storeAnyStatement, [
     environmentId,
     column((event) => event.id),
     column((event) => event.name),
@@ -185,23 +206,26 @@ async function storeEvents(
     column((event) => event.causationId ?? null),
     column((event) => event.traceparent ?? null),
     column((event) => event.idempotencyKey ?? null),
-    ...(isAddressed
-      ? [
+    ...(isOrdinary
+      ? []
+      : [
           column((event) => event.functionId ?? null),
           column((event) => event.rerunOf ?? null),
           column((event) => event.rerunFromStep ?? null),
           column(claimOf),
-        ]
-      : []),
+          column((event) => event.atMs ?? null),
+        ]),
   ]);
   const rows = await storing.catch((error: unknown) => {
     throw constraintOf(error) === 'idempotency_key_reused' ? keyReused(error) : error;
   });
   const ownerOfKey = new Map<string, string>();
   const receivedAtMs = new Map<string, number>();
+  const dueInMs = new Map<string, number>();
   for (const row of rows) {
     if (row.key !== null) ownerOfKey.set(row.key, row.id);
     else receivedAtMs.set(row.id, row.received_at_ms!);
+    if (typeof row.due_in_ms === 'number') dueInMs.set(row.id, row.due_in_ms);
   }
   const idOf = (event: NewEvent): string =>
     (event.idempotencyKey === undefined ? undefined : ownerOfKey.get(event.idempotencyKey)) ?? event.id;
@@ -217,7 +241,9 @@ async function storeEvents(
     if (storedAtMs !== undefined) {
       // A later use of a key within this batch: what was stored is its first use.
       const first = id === event.id ? event : firsts.find((candidate) => candidate.id === id)!;
-      return { id, duplicate, receivedAtMs: storedAtMs, correlationId: first.correlationId ?? id };
+      const receipt = { id, duplicate, receivedAtMs: storedAtMs, correlationId: first.correlationId ?? id };
+      const dueIn = dueInMs.get(id);
+      return dueIn === undefined ? receipt : { ...receipt, dueInMs: dueIn };
     }
     return { id, duplicate, ...(known.get(id) ?? unseen(event)) };
   });

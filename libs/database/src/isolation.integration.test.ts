@@ -49,6 +49,8 @@ async function fillEveryTable(): Promise<void> {
   const cron = functionConfig('hourly', [{ cron: '0 * * * *', timezone: 'UTC' }]);
   await registerApp(platform.tenant, environmentId, manifest({ functions: [cron] }));
   await createIngestStore(platform.tenant).storeEvents(environmentId, [newEvent({ idempotencyKey: 'key' })]);
+  const atMs = Date.now() + 86_400_000;
+  await createIngestStore(platform.tenant).storeEvents(environmentId, [newEvent({ atMs })]);
   const [run] = await startRuns(platform, scope, 1);
   const collector = createCollectorStore(platform.service);
   const sleep = { id: 'nap', name: 'nap', attempt: 1, type: 'sleep', startedAtMs: 1 } as const;

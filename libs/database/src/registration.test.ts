@@ -1,7 +1,7 @@
 import { expect, test } from '@jest/globals';
 import type { FunctionConfig, RegisteredApp } from '@ironflow/schema';
 import { functionConfig, manifest } from '../test/platform.js';
-import { planRegistration, schedulesOf } from './registration.js';
+import { planRegistration } from './registration.js';
 import type { FunctionState } from './registration.js';
 
 const app: RegisteredApp = { id: 'shop', mode: 'pull', url: undefined };
@@ -55,15 +55,4 @@ test('a new url alone is a change', () => {
   const before: RegisteredApp = { id: 'shop', mode: 'push', url: 'https://old.example' };
   const states = statesOf([functionConfig('ship')]);
   expect(planRegistration(before, states, push)).toMatchObject({ changed: true, unchanged: ['ship'] });
-});
-
-test('a cron trigger given twice is one schedule; event triggers are none', () => {
-  const cron = { cron: '0 * * * *', timezone: 'UTC' };
-  const config = functionConfig('ship', [
-    cron,
-    { event: 'a' },
-    { ...cron },
-    { ...cron, timezone: 'Europe/Berlin' },
-  ]);
-  expect(schedulesOf(config)).toEqual([cron, { ...cron, timezone: 'Europe/Berlin' }]);
 });

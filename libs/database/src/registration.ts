@@ -1,7 +1,6 @@
 /** What registering an app changes. Pure: what is registered and what is wanted in, the difference out. */
 import { createHash } from 'node:crypto';
 import { IronflowError } from '@ironflow/errors';
-import { isCronTrigger } from '@ironflow/schema';
 import type { AppManifest, FunctionConfig, RegisteredApp } from '@ironflow/schema';
 
 export interface FunctionState {
@@ -44,14 +43,6 @@ export function planRegistration(
   const isSameApp = app !== undefined && app.mode === manifest.mode && app.url === manifest.url;
   plan.changed = !isSameApp || plan.registered.length > 0 || plan.archived.length > 0;
   return plan;
-}
-
-/** The cron triggers of a function, each once. */
-export function schedulesOf(config: FunctionConfig): { cron: string; timezone: string }[] {
-  const schedules = config.triggers.filter(isCronTrigger);
-  return [
-    ...new Map(schedules.map((schedule) => [`${schedule.cron}\n${schedule.timezone}`, schedule])).values(),
-  ];
 }
 
 /** The same for the same configuration, in whatever order its fields come. */

@@ -16,8 +16,10 @@ import type {
 import type { Database, Queryable, Statement } from './database.js';
 import { scopeColumns, scopeOf } from './environment-scope.js';
 import type { ScopeRow } from './environment-scope.js';
-import { planRegistration, schedulesOf } from './registration.js';
+import { planRegistration } from './registration.js';
 import type { FunctionState, RegistrationPlan } from './registration.js';
+import { schedulesOf } from './schedule-registration.js';
+import { writeSchedules } from './schedules.js';
 
 export interface RegistryReader {
   /** As it was read last; read when it never was. */
@@ -119,17 +121,10 @@ async function writePlan(
     registered.map(({ hash }) => hash),
   ]);
   await transaction.query(archiveStatement, [environmentId, archived]);
-  const schedules = registered.flatMap(({ config }) =>
-    schedulesOf(config).map((schedule) => ({ functionId: config.id, ...schedule })),
-  );
-  const columns = [
-    schedules.map(({ functionId }) => functionId),
-    schedules.map(({ cron }) => cron),
-    schedules.map(({ timezone }) => timezone),
-  ];
-  const touched = [...registered.map(({ config }) => config.id), ...archived];
-  await transaction.query(removeSchedulesStatement, [environmentId, touched, ...columns]);
-  await transaction.query(addSchedulesStatement, [environmentId, ...columns]);
+  await writeSchedules(transaction, environmentId, {
+    touched: [...registered.map(({ config }) => config.id), ...archived],
+    wanted: registered.flatMap(({ config }) => schedulesOf(config)),
+  });
   await transaction.query(raiseVersionStatement, [environmentId]);
 }
 
@@ -213,19 +208,6 @@ const archiveStatement: Statement = {
   name: 'archive_functions',
   text: `update functions set status = 'archived', archived_at = now()
     where environment_id = $1 and id = any($2::text[])`,
-};
-// What stays keeps the time of its registration.
-const removeSchedulesStatement: Statement = {
-  name: 'remove_schedules',
-  text: `delete from schedules s where environment_id = $1 and function_id = any($2::text[])
-    and not exists (select from unnest($3::text[], $4::text[], $5::text[]) as w (function_id, cron, timezone)
-      where w.function_id = s.function_id and w.cron = s.cron and w.timezone = s.timezone)`,
-};
-const addSchedulesStatement: Statement = {
-  name: 'add_schedules',
-  text: `insert into schedules (environment_id, function_id, cron, timezone)
-    select $1, w.* from unnest($2::text[], $3::text[], $4::text[]) as w (function_id, cron, timezone)
-    on conflict do nothing`,
 };
 const raiseVersionStatement: Statement = {
   name: 'raise_registry_version',

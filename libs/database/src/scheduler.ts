@@ -12,6 +12,7 @@ import { routeEvents } from './routing.js';
 import type { EventToRoute, NewRun, RoutingOutcome } from './routing.js';
 import { laneBuildOf, laneColumnOf, runToActivate, scopeColumns } from './run-to-activate.js';
 import type { RunToActivate, RunToActivateRow } from './run-to-activate.js';
+import { moveDueEvents, nextEventDueInMs } from './scheduled-events.js';
 import { readScopes } from './scopes.js';
 import {
   endStopped,
@@ -78,6 +79,9 @@ export interface SchedulerStore extends WaitStore {
   fireTimers(limit: number): Promise<FiredTimers>;
   /** Negative when one is overdue. */
   nextDueInMs(): Promise<number | undefined>;
+  /** Stores events that were to come later and are due; answers them, to be routed. */
+  moveDueEvents(limit: number): Promise<StoredEvent[]>;
+  nextEventDueInMs(): Promise<number | undefined>;
   /** Removes idempotency keys that hold no more; answers how many. */
   removeExpiredKeys(limit: number): Promise<number>;
   /** The same of dead letters that are 30 days old. */
@@ -149,6 +153,8 @@ export function createSchedulerStore(database: Database): SchedulerStore {
     },
     fireTimers: (limit) => fireTimers(database, limit),
     nextDueInMs: () => nextDueInMs(database),
+    moveDueEvents: (limit) => moveDueEvents(database, limit),
+    nextEventDueInMs: () => nextEventDueInMs(database),
     removeExpiredKeys: async (limit) => (await database.query(expiredKeysStatement, [limit])).length,
     removeExpiredLetters: (limit) => removeExpiredLetters(database, limit),
     removeLeftBehind: async (limit) => (await database.query(leftBehindStatement, [limit])).length,

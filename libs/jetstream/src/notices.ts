@@ -1,6 +1,7 @@
 /** Notices of what Postgres accepted: published at most once into PUBSUB or CANCEL, heard as plain messages. */
 import {
   eventRoutedNoticeSchema,
+  eventScheduledNoticeSchema,
   headerNames,
   parseSubject,
   runNoticeSchema,
@@ -16,6 +17,7 @@ import type {
   RunNotice,
   RunNoticeKind,
   SlotsNotice,
+  EventScheduledNotice,
   StopNotice,
   WaitsNotice,
 } from '@ironflow/schema';
@@ -24,6 +26,7 @@ import type { Connection } from './connection.js';
 export interface Notices {
   publishRun(notice: RunNotice, what: RunNoticeKind): void;
   publishEventRouted(notice: EventRoutedNotice): void;
+  publishEventScheduled(notice: EventScheduledNotice): void;
   publishStop(notice: StopNotice): void;
   publishWaits(notice: WaitsNotice): void;
   publishSlots(notice: SlotsNotice): void;
@@ -48,6 +51,7 @@ export interface Notices {
   onWaits(listener: (notice: WaitsNotice) => void, queue: string): () => void;
   /** The same. */
   onSlots(listener: (notice: SlotsNotice) => void, queue: string): () => void;
+  onEventScheduled(listener: (notice: EventScheduledNotice) => void, queue: string): () => void;
 }
 
 const headers = { [headerNames.schemaVersion]: schemaVersion };
@@ -75,6 +79,10 @@ export function createNotices(connection: Connection): Notices {
       const subject = subjects.eventRoutedNotice(notice.scope, notice.eventId);
       connection.publish({ subject, data: JSON.stringify(notice), headers });
     },
+    publishEventScheduled: (notice) => {
+      const subject = subjects.eventScheduledNotice(notice.scope, notice.eventId);
+      connection.publish({ subject, data: JSON.stringify(notice), headers });
+    },
     publishStop: (notice) => {
       const subject = subjects.cancellation(notice.scope, notice.runId);
       connection.publish({ subject, data: JSON.stringify(notice), headers });
@@ -97,6 +105,12 @@ export function createNotices(connection: Connection): Notices {
       listen(
         { filter: subjectFilters.everyWaitsNotice, queue },
         (body) => waitsNoticeSchema.safeParse(body),
+        listener,
+      ),
+    onEventScheduled: (listener, queue) =>
+      listen(
+        { filter: subjectFilters.everyEventScheduledNotice, queue },
+        (body) => eventScheduledNoticeSchema.safeParse(body),
         listener,
       ),
     onStop: (listener, queue) =>

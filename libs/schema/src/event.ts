@@ -34,6 +34,10 @@ export const emittedEventSchema = z.strictObject({
   /** Ties events and runs together; by default the root event's id. */
   correlationId: correlationIdSchema.optional(),
   causationId: correlationIdSchema.optional().describe('what led to it, such as the id of another event'),
+  at: z.iso
+    .datetime({ offset: true })
+    .optional()
+    .describe('when it is delivered, at most a year ahead; at once when that has passed'),
 });
 export type EmittedEvent = z.infer<typeof emittedEventSchema>;
 

@@ -44,6 +44,25 @@ test.each([
   [withTrigger({ event: 'a', if: '' }), /^triggers\[0\]\.if: /],
   [withTrigger({ event: 'a', if: 'é'.repeat(2_049) }), /^triggers\[0\]\.if: must be at most 4096 bytes$/],
   [withTrigger({ cron: 5 }), /^triggers\[0\]\.cron: /],
+  [withTrigger({ cron: '* * * * *', id: 'a.b' }), /^triggers\[0\]\.id: must be 1 to 64 of/],
+  [withTrigger({ cron: '* * * * *', jitterMs: 3_600_001 }), /^triggers\[0\]\.jitterMs: /],
+  [withTrigger({ cron: '* * * * *', overlap: 'wait' }), /^triggers\[0\]\.overlap: /],
+  [withTrigger({ cron: '* * * * *', catchUpMs: 9_999 }), /^triggers\[0\]\.catchUpMs: /],
+  [withTrigger({ cron: '* * * * *', jitter: 5 }), /^triggers\[0\]\.jitter: is not a known field$/],
+  [
+    { id: 'f', triggers: [{ cron: '* * * * *' }, { cron: '* * * * *', jitterMs: 5 }] },
+    /^triggers\[1\]\.cron: has the cron and timezone of another trigger/,
+  ],
+  [
+    {
+      id: 'f',
+      triggers: [
+        { cron: '0 1 * * *', id: 'a' },
+        { cron: '0 2 * * *', id: 'a' },
+      ],
+    },
+    /^triggers\[1\]\.id: is the id of another trigger$/,
+  ],
   [{ id: 'f', triggers: Array.from({ length: 21 }, () => ({ event: 'a' })) }, /^triggers: /],
 ])('is refused naming the field: %j', (config, expected) => {
   expect(refusal(config)).toMatch(expected);
@@ -76,4 +95,13 @@ test('what was broken is told without the value', () => {
 test('a trigger is one or the other', () => {
   expect(isCronTrigger({ cron: '* * * * *', timezone: 'UTC' })).toBe(true);
   expect(isCronTrigger({ event: 'a' })).toBe(false);
+});
+
+test('a cron trigger that is repeated word for word, or has other times, is fine', () => {
+  const triggers = [
+    { cron: '* * * * *', jitterMs: 5 },
+    { cron: '* * * * *', timezone: 'UTC', jitterMs: 5 },
+    { cron: '* * * * *', timezone: 'Europe/Berlin', id: 'berlin', overlap: 'skip', catchUpMs: 10_000 },
+  ];
+  expect(refusal({ id: 'f', triggers })).toBeUndefined();
 });

@@ -12,6 +12,8 @@ import {
   reservedEventPrefix,
 } from './identifiers.js';
 import { limits } from './limits.js';
+import { cronTriggerSchema, scheduleIdOf } from './schedule.js';
+import type { CronTrigger } from './schedule.js';
 
 export const eventTriggerSchema = z.strictObject({
   event: eventPatternSchema.refine(
@@ -22,21 +24,42 @@ export const eventTriggerSchema = z.strictObject({
   /** CEL over `event`; the run starts only if it is true. */
   if: expressionSchema.optional(),
 });
-export const cronTriggerSchema = z.strictObject({
-  /** 5 or 6 fields (with seconds). */
-  cron: z.string().min(1).max(256),
-  /** IANA name. */
-  timezone: z.string().max(64).default('UTC'),
-});
 export const triggerSchema = z.union([eventTriggerSchema, cronTriggerSchema], {
   error: 'must be { event, if? } or { cron, timezone? }',
 });
 export type EventTrigger = z.infer<typeof eventTriggerSchema>;
-export type CronTrigger = z.infer<typeof cronTriggerSchema>;
 export type Trigger = z.infer<typeof triggerSchema>;
 
 export function isCronTrigger(trigger: Trigger): trigger is CronTrigger {
   return 'cron' in trigger;
+}
+
+/** One that is repeated word for word is one schedule; one of the same times that differs would be a second firing of each. */
+function refuseRepeatedSchedules(triggers: readonly Trigger[], context: z.RefinementCtx): void {
+  const byTimes = new Map<string, CronTrigger>();
+  const byId = new Map<string, CronTrigger>();
+  const refuse = (index: number, field: string, message: string): void => {
+    context.addIssue({ code: 'custom', path: [index, field], message });
+  };
+  for (const [index, trigger] of triggers.entries()) {
+    if (!isCronTrigger(trigger)) continue;
+    const times = `${trigger.cron}\n${trigger.timezone}`;
+    const id = scheduleIdOf('', trigger);
+    const same = byTimes.get(times);
+    if (same !== undefined && !isSameTrigger(same, trigger)) {
+      refuse(
+        index,
+        'cron',
+        'has the cron and timezone of another trigger: one schedule has one set of options',
+      );
+    } else if (same === undefined && byId.has(id)) refuse(index, 'id', 'is the id of another trigger');
+    byTimes.set(times, trigger);
+    byId.set(id, trigger);
+  }
+}
+
+function isSameTrigger(one: CronTrigger, other: CronTrigger): boolean {
+  return (['id', 'jitterMs', 'overlap', 'catchUpMs'] as const).every((field) => one[field] === other[field]);
 }
 
 export const retryPolicySchema = z.strictObject({
@@ -71,7 +94,7 @@ export type CancelOn = z.infer<typeof cancelOnSchema>;
 export const functionFieldsSchema = z.strictObject({
   id: functionIdSchema,
   name: z.string().min(1).max(256).optional(),
-  triggers: z.array(triggerSchema).max(limits.triggersPerFunctionMax),
+  triggers: z.array(triggerSchema).max(limits.triggersPerFunctionMax).superRefine(refuseRepeatedSchedules),
   retries: retryPolicySchema.default(defaultRetryPolicy),
   /** What an attempt of a step may take, unless the step says otherwise; none without. */
   stepTimeoutMs: stepTimeoutMsSchema.optional(),

@@ -47,7 +47,6 @@ export type {
 export {
   appManifestSchema,
   cancelOnSchema,
-  cronTriggerSchema,
   eventTriggerSchema,
   functionConfigSchema,
   isCronTrigger,
@@ -61,7 +60,6 @@ export {
 export type {
   AppManifest,
   CancelOn,
-  CronTrigger,
   EventTrigger,
   FunctionConfig,
   RegisteredApp,
@@ -126,12 +124,20 @@ export { mergeMismatch, mismatchKinds, mismatchSchema } from './mismatch.js';
 export type { Mismatch, MismatchedStep } from './mismatch.js';
 export {
   eventRoutedNoticeSchema,
+  eventScheduledNoticeSchema,
   runNoticeSchema,
   slotsNoticeSchema,
   stopNoticeSchema,
   waitsNoticeSchema,
 } from './notice.js';
-export type { EventRoutedNotice, RunNotice, SlotsNotice, StopNotice, WaitsNotice } from './notice.js';
+export type {
+  EventRoutedNotice,
+  EventScheduledNotice,
+  RunNotice,
+  SlotsNotice,
+  StopNotice,
+  WaitsNotice,
+} from './notice.js';
 export {
   deliveredEventSchema,
   executorMessageSchema,
@@ -157,6 +163,8 @@ export type {
 } from './protocol.js';
 export {
   appSchema,
+  backfillAnswerSchema,
+  backfillBodySchema,
   bulkAnswerSchema,
   deadLetterDetailSchema,
   deadLettersPageSchema,
@@ -192,11 +200,23 @@ export {
   runSchema,
   runsPageSchema,
   runsQuerySchema,
+  scheduledEventsPageSchema,
+  scheduleSchema,
+  schedulesPageSchema,
   stepSchema,
   waitSchema,
 } from './resources.js';
 export type {
   App,
+  BackfillAnswer,
+  BackfillBody,
+  CancelScheduledEventAnswer,
+  Schedule,
+  ScheduledEvent,
+  ScheduledEventsPage,
+  ScheduledEventsQuery,
+  SchedulesPage,
+  SchedulesQuery,
   BulkAnswer,
   DeadLetterDetail,
   DeadLettersPage,
@@ -243,6 +263,16 @@ export {
 export type { EmitQuery, Identity, KeyRole, Route, RunUpdate } from './routes.js';
 export { isTerminal, runStatusSchema, runStatuses, startDeadline } from './run.js';
 export type { RunStatus } from './run.js';
+export {
+  catchUpMsDefault,
+  cronTriggerSchema,
+  firingCauses,
+  firingDataSchema,
+  overlapSchema,
+  scheduleIdOf,
+  scheduleIdSchema,
+} from './schedule.js';
+export type { CronTrigger, FiringCause, FiringData, Overlap } from './schedule.js';
 export { sign, signingKeyPrefix, verifySignature } from './signature.js';
 export type { SignatureCheck, SignedMessage } from './signature.js';
 export {

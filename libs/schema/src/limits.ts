@@ -23,6 +23,18 @@ export const limits = {
   startDeadlineMsMax: 31_536_000_000,
   matchPathBytesMax: 256,
   matchValueBytesMax: 1_024,
+  /** An hour: what may be put off for longer is better another time. */
+  scheduleJitterMsMax: 3_600_000,
+  /** Less would give up times for a restart. */
+  catchUpMsMin: 10_000,
+  /** A month. */
+  catchUpMsMax: 2_592_000_000,
+  /** Of one schedule that could not be fired, the latest; those before are given up. */
+  catchUpTimesMax: 100,
+  /** Of one schedule, in the range of one backfill. */
+  backfillTimesMax: 10_000,
+  /** A year with its leap day: what is later than that is not what was asked for. */
+  eventAheadMsMax: 31_622_400_000,
   /** Of one run, not taken yet. */
   signalsPerRunMax: 1_000,
   /** Steps of a run that are named because they do not fit its function's code. */

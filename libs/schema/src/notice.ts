@@ -61,3 +61,11 @@ export const eventRoutedNoticeSchema = z.object({
   runs: z.array(z.object({ id: uuidSchema, functionId: z.string(), status: runStatusSchema })),
 });
 export type EventRoutedNotice = z.infer<typeof eventRoutedNoticeSchema>;
+
+/** Events were accepted that are due later, this one the first of them. */
+export const eventScheduledNoticeSchema = z.object({
+  scope: scopeSchema,
+  eventId: uuidSchema,
+  dueInMs: z.number(),
+});
+export type EventScheduledNotice = z.infer<typeof eventScheduledNoticeSchema>;

@@ -13,6 +13,7 @@ import { notCompensatedSchema } from './journal.js';
 import { limits } from './limits.js';
 import { mismatchSchema } from './mismatch.js';
 import { isTerminal, runStatuses, runStatusSchema } from './run.js';
+import { overlapSchema, scheduleIdSchema } from './schedule.js';
 import { signalNameSchema, stepIdSchema, stepStatuses, stepTypes } from './step.js';
 import { utf8Text } from './utf8-text.js';
 
@@ -429,3 +430,88 @@ export const bulkAnswerSchema = z.object({
   nextCursor: z.string().optional().describe('there are more: ask again with this `cursor`'),
 });
 export type BulkAnswer = z.infer<typeof bulkAnswerSchema>;
+
+/** Of an event that is not due yet: `id`, `name` and what else it will be stored with. */
+export const scheduledEventSchema = eventSchema
+  .pick({ id: true, name: true, data: true, version: true, correlationId: true, causationId: true })
+  .extend({ at: timestamp.describe('when it is delivered'), acceptedAt: timestamp });
+export type ScheduledEvent = z.infer<typeof scheduledEventSchema>;
+
+export const scheduledEventsQuerySchema = z.strictObject({
+  limit: pageQuery.limit,
+  cursor: pageQuery.cursor,
+});
+export type ScheduledEventsQuery = z.infer<typeof scheduledEventsQuerySchema>;
+
+export const scheduledEventsPageSchema = z.object({
+  events: z.array(scheduledEventSchema),
+  nextCursor: z.string().optional(),
+});
+export type ScheduledEventsPage = z.infer<typeof scheduledEventsPageSchema>;
+
+export const cancelScheduledEventAnswerSchema = z.object({ id: uuidSchema });
+export type CancelScheduledEventAnswer = z.infer<typeof cancelScheduledEventAnswerSchema>;
+
+export const scheduleSchema = z.object({
+  id: scheduleIdSchema,
+  functionId: functionIdSchema,
+  cron: z.string(),
+  timezone: z.string(),
+  jitterMs: z.number().int().optional(),
+  overlap: overlapSchema,
+  catchUpMs: z.number().int().describe('within what a time that could not be fired is made up for'),
+  status: z.enum(['active', 'paused']),
+  registeredAt: timestamp,
+  pausedAt: timestamp.optional(),
+  next: z
+    .array(timestamp)
+    .describe('its next 5 times, in a list the next one; without their jitter, and none while it is paused'),
+  lastFiring: z
+    .object({
+      scheduledAt: timestamp,
+      firedAt: timestamp,
+      lateMs: z.number().int().describe('behind its time, jitter included'),
+    })
+    .optional(),
+  givenUp: z
+    .object({ count: z.number().int(), lastAt: timestamp.optional() })
+    .describe('times that could not be fired within the catch-up window'),
+});
+export type Schedule = z.infer<typeof scheduleSchema>;
+
+export const schedulesQuerySchema = z.strictObject({
+  limit: pageQuery.limit,
+  cursor: pageQuery.cursor,
+  function: functionIdSchema.optional(),
+});
+export type SchedulesQuery = z.infer<typeof schedulesQuerySchema>;
+
+export const schedulesPageSchema = z.object({
+  schedules: z.array(scheduleSchema),
+  nextCursor: z.string().optional(),
+});
+export type SchedulesPage = z.infer<typeof schedulesPageSchema>;
+
+export const triggerScheduleBodySchema = z
+  .strictObject({
+    idempotencyKey: emittedEventSchema.shape.idempotencyKey.describe(
+      'the same key within 24 hours starts nothing a second time',
+    ),
+  })
+  .nullish();
+
+export const backfillBodySchema = z.strictObject({
+  from: timestamp.describe('times at or after'),
+  to: timestamp.describe(`times before; of at most ${limits.backfillTimesMax} times, and none in the future`),
+  dryRun: z.boolean().default(false).describe('only count the times that were not fired'),
+  limit: bulkBody.limit,
+  cursor: pageQuery.cursor,
+});
+export type BackfillBody = z.infer<typeof backfillBodySchema>;
+
+export const backfillAnswerSchema = z.object({
+  count: z.number().int().describe('of times that are fired, or would be'),
+  skipped: z.number().int().describe('times that had been fired before'),
+  nextCursor: z.string().optional().describe('there are more: ask again with this `cursor`'),
+});
+export type BackfillAnswer = z.infer<typeof backfillAnswerSchema>;

@@ -73,6 +73,8 @@ describe('what is built is parsed', () => {
         expect(matches(subjectFilters.everyArmedNotice, subject)).toBe(what === 'armed');
         const routed = subjects.eventRoutedNotice(where, id);
         expect(parseSubject(routed)).toEqual({ kind: 'eventRoutedNotice', eventId: id, ...where });
+        const scheduled = subjects.eventScheduledNotice(where, id);
+        expect(parseSubject(scheduled)).toEqual({ kind: 'eventScheduledNotice', eventId: id, ...where });
         expect(matches(subjectFilters.everyEventRoutedNotice, routed)).toBe(true);
         const waits = subjects.waitsNotice(where, id);
         expect(parseSubject(waits)).toEqual({ kind: 'waitsNotice', runId: id, ...where });

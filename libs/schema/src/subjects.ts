@@ -33,6 +33,8 @@ export const subjects = {
     `public.${place.project}.${place.env}.system.slots.${environmentId}.freed`,
   eventRoutedNotice: (place: Place, eventId: string) =>
     `public.${place.project}.${place.env}.system.event.${eventId}.routed`,
+  eventScheduledNotice: (place: Place, eventId: string) =>
+    `public.${place.project}.${place.env}.system.event.${eventId}.scheduled`,
   /** A message of a topic; with a pattern in place of the topic, the filter of its messages. */
   topicMessage: (place: Place, topic: string) => `public.${place.project}.${place.env}.topic.${topic}`,
   /** Every notice of one run. */
@@ -56,6 +58,7 @@ export const subjectFilters = {
   everyWaitsNotice: 'public.*.*.system.waits.*.due',
   everySlotsNotice: 'public.*.*.system.slots.*.freed',
   everyEventRoutedNotice: 'public.*.*.system.event.*.routed',
+  everyEventScheduledNotice: 'public.*.*.system.event.*.scheduled',
 } as const;
 
 /** `armed` is progress that came with a timer, of an activation that goes on. */
@@ -79,7 +82,7 @@ export type ParsedSubject =
   | ({ kind: 'runNotice'; runId: string; what: RunNoticeKind } & Place)
   | ({ kind: 'waitsNotice'; runId: string } & Place)
   | ({ kind: 'slotsNotice'; environmentId: string } & Place)
-  | ({ kind: 'eventRoutedNotice'; eventId: string } & Place)
+  | ({ kind: 'eventRoutedNotice' | 'eventScheduledNotice'; eventId: string } & Place)
   | ({ kind: 'topicMessage'; topic: string } & Place);
 
 const subjectPattern = /^[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*$/;
@@ -132,6 +135,8 @@ function parseNotice(place: Place, rest: string[]): ParsedSubject | undefined {
   const [noun, id, what] = rest;
   if (rest.length !== 3 || id === undefined) return undefined;
   if (noun === 'event' && what === 'routed') return { kind: 'eventRoutedNotice', eventId: id, ...place };
+  if (noun === 'event' && what === 'scheduled')
+    return { kind: 'eventScheduledNotice', eventId: id, ...place };
   if (noun === 'waits' && what === 'due') return { kind: 'waitsNotice', runId: id, ...place };
   if (noun === 'slots' && what === 'freed') return { kind: 'slotsNotice', environmentId: id, ...place };
   const known = runNoticeKinds.find((candidate) => candidate === what);

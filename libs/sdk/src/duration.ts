@@ -1,5 +1,10 @@
 /** Durations as people write them: milliseconds, or a number with a unit such as `"90s"`, `"5m"`, `"7d"`. */
-import { functionTimeoutMsSchema, startDeadlineMsSchema, stepTimeoutMsSchema } from '@ironflow/schema';
+import {
+  cronTriggerSchema,
+  functionTimeoutMsSchema,
+  startDeadlineMsSchema,
+  stepTimeoutMsSchema,
+} from '@ironflow/schema';
 import { ConfigurationError } from './configuration-error.js';
 
 type Unit = 'ms' | 's' | 'm' | 'h' | 'd' | 'w';
@@ -49,6 +54,20 @@ export function readStartDeadline(deadline: Duration, field: string): number {
   const parsed = startDeadlineMsSchema.safeParse(msOf(deadline));
   if (parsed.success) return parsed.data;
   throw new ConfigurationError(`${field}: must be a duration from 1 ms to a year, such as "1h"`, field);
+}
+
+/** Of a schedule's times; `field` is named when it is refused. */
+export function readJitter(jitter: Duration, field: string): number {
+  const parsed = cronTriggerSchema.shape.jitterMs.safeParse(msOf(jitter));
+  if (parsed.success && parsed.data !== undefined) return parsed.data;
+  throw new ConfigurationError(`${field}: must be a duration from 1 ms to an hour, such as "30s"`, field);
+}
+
+/** Of a schedule's times that could not be fired; `field` is named when it is refused. */
+export function readCatchUp(window: Duration, field: string): number {
+  const parsed = cronTriggerSchema.shape.catchUpMs.safeParse(msOf(window));
+  if (parsed.success && parsed.data !== undefined) return parsed.data;
+  throw new ConfigurationError(`${field}: must be a duration from 10 s to 30 days, such as "6h"`, field);
 }
 
 function msOf(duration: Duration): number {

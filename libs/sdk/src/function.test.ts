@@ -8,7 +8,7 @@ import { ConfigurationError } from './configuration-error.js';
 import { parseDuration } from './duration.js';
 import { toFailure } from './failure.js';
 import { createFunction } from './function.js';
-import type { FunctionOptions, IronflowFunction } from './function.js';
+import type { FunctionOptions, IronflowFunction, TriggerOptions } from './function.js';
 import type { Client } from './client/client.js';
 import { Occurrences } from './replay/occurrences.js';
 import { sdkName } from './version.js';
@@ -194,4 +194,15 @@ describe('onFailure', () => {
       '"charge-on-failure" is given twice',
     );
   });
+});
+
+test('the options of a schedule are registered in milliseconds, and refused by the name they were given', () => {
+  const declare = (trigger: TriggerOptions) => createFunction({ id: 'f', triggers: [trigger] }, () => null);
+  const cron = '0 3 * * *';
+  const { config } = declare({ cron, id: 'nightly', jitter: '5m', overlap: 'skip', catchUp: '1d' });
+  expect(config.triggers).toEqual([
+    { cron, timezone: 'UTC', id: 'nightly', jitterMs: 300_000, overlap: 'skip', catchUpMs: 86_400_000 },
+  ]);
+  expect(() => declare({ cron, jitter: '2h' })).toThrow(/^triggers\[0\]\.jitter: /);
+  expect(() => declare({ cron, catchUp: '5s' })).toThrow(/^triggers\[0\]\.catchUp: /);
 });

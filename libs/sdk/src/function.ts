@@ -1,9 +1,22 @@
 /** `createFunction` and the one object that a handler gets. Public: later versions only add. */
 import { describeIssue, functionConfigSchema, functionIdSchema, systemEventNames } from '@ironflow/schema';
-import type { CancelOn, Failure, FunctionConfig, FunctionEvent, NotCompensated } from '@ironflow/schema';
+import type {
+  CancelOn,
+  Failure,
+  FunctionConfig,
+  FunctionEvent,
+  NotCompensated,
+  Overlap,
+} from '@ironflow/schema';
 import type { RetryPolicy } from '@ironflow/retry-policy';
 import { ConfigurationError } from './configuration-error.js';
-import { readFunctionTimeout, readStartDeadline, readStepTimeout } from './duration.js';
+import {
+  readCatchUp,
+  readFunctionTimeout,
+  readJitter,
+  readStartDeadline,
+  readStepTimeout,
+} from './duration.js';
 import type { Duration } from './duration.js';
 import type { Logger } from './logger.js';
 import type { StepTools } from './step-tools.js';
@@ -27,7 +40,25 @@ interface SchemaIssue {
   path: readonly PropertyKey[];
 }
 
-export type TriggerOptions = { event: string; if?: string } | { cron: string; timezone?: string };
+export type TriggerOptions = { event: string; if?: string } | CronTriggerOptions;
+
+export interface CronTriggerOptions {
+  /** 5 fields, 6 with seconds first, or an interval from 1970 on: `@every 90s`, `@every 1h30m`. */
+  cron: string;
+  /** IANA name; UTC by default. */
+  timezone?: string;
+  /** Names the schedule within its function, so that it stays the same when its times change. By default a hash of its times. */
+  id?: string;
+  /** Each time is put off by less than this, always by as much; at most an hour, and no more than from one time to the next. */
+  jitter?: Duration;
+  /** What becomes of a time while a run of an earlier one is under way. Default: `allow`. */
+  overlap?: Overlap;
+  /**
+   * Times that could not be fired (the platform was down) are made up for within this, the latest 100 of them; from 10 s to 30 days,
+   * an hour by default.
+   */
+  catchUp?: Duration;
+}
 
 export interface FunctionOptions<Data, Input = Data> {
   /** Unique in the environment: 1 to 128 of A-Z, a-z, 0-9, "_" and "-". */
@@ -130,6 +161,7 @@ export function createFunction<Output, Data = unknown, Input = Data>(
   }
   const config = readConfig({
     ...declared,
+    ...triggersOf(declared.triggers),
     ...retriesOf(declared.retries),
     ...(timeout === undefined ? {} : { timeoutMs: readFunctionTimeout(timeout, 'timeout') }),
     ...(startDeadline === undefined
@@ -183,6 +215,22 @@ function readConfig(declared: unknown): FunctionConfig {
   if (parsed.success) return parsed.data;
   const { field, message } = describeIssue(parsed.error.issues[0]!);
   throw new ConfigurationError(`${field}: ${message}`, field);
+}
+
+/** What is no list is for the schema to refuse. */
+function triggersOf(triggers: readonly TriggerOptions[]): { triggers?: unknown[] } {
+  if (!Array.isArray(triggers)) return {};
+  return {
+    triggers: triggers.map((trigger: TriggerOptions, index) => {
+      if (typeof trigger !== 'object' || trigger === null || !('cron' in trigger)) return trigger;
+      const { jitter, catchUp, ...rest } = trigger;
+      return {
+        ...rest,
+        ...(jitter === undefined ? {} : { jitterMs: readJitter(jitter, `triggers[${index}].jitter`) }),
+        ...(catchUp === undefined ? {} : { catchUpMs: readCatchUp(catchUp, `triggers[${index}].catchUp`) }),
+      };
+    }),
+  };
 }
 
 function retriesOf(retries: Retries | undefined): { retries?: Partial<RetryPolicy> } {

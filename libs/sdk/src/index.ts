@@ -1,6 +1,8 @@
 /** The public interface of @ironflow/sdk. Later versions only add to it. */
 export { createFunction } from './function.js';
+export type { EventToEmit } from './event-to-emit.js';
 export type {
+  CronTriggerOptions,
   EventSchema,
   FailureContext,
   FunctionOptions,
@@ -52,6 +54,7 @@ export type {
   ReplayFilter,
   RerunFilter,
 } from './client/bulk.js';
+export type { BackfillOptions, BackfillRange, BackfillResult, Schedules } from './client/schedules.js';
 export { IronflowApiError } from './client/api-error.js';
 export type { AppOptions } from './app.js';
 export type { PlatformOptions } from './environment.js';
@@ -85,6 +88,12 @@ export type {
   RunsQuery,
   RunStatus,
   RunUpdate,
+  FiringData,
+  Overlap,
+  Schedule,
+  ScheduledEvent,
+  ScheduledEventsPage,
+  SchedulesPage,
   SignalAnswer,
   Step,
   TopicMessage,

@@ -1,5 +1,6 @@
 /** `step`: what a handler does durably. Steps begin as they are called, not as they are awaited; they do not nest. */
-import type { EmittedEvent, Failure, PublishAnswer } from '@ironflow/schema';
+import type { Failure, PublishAnswer } from '@ironflow/schema';
+import type { EventToEmit } from './event-to-emit.js';
 import type { Duration } from './duration.js';
 import type { IronflowFunction, Retries, TypedEvent } from './function.js';
 import type { Jsonified } from './output.js';
@@ -137,7 +138,7 @@ export interface StepTools {
    * the run and the step, so that a crash before the step is recorded sends none twice (within the 24 hours that keys hold).
    * What the platform refuses fails the step at once.
    */
-  sendEvent(name: string, events: EmittedEvent | readonly EmittedEvent[]): Promise<SentEvents>;
+  sendEvent(name: string, events: EventToEmit | readonly EventToEmit[]): Promise<SentEvents>;
   /**
    * Publishes a message to a topic as a step, for whoever subscribes (`client.topics.subscribe`): at most 512 KiB of JSON, kept for 7
    * days at most. With a key made of the run and the step, so that a crash before the step is recorded publishes it once, if it

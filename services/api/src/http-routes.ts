@@ -17,10 +17,12 @@ import { payloadText } from './payload-text.js';
 import type { RegistryAnnouncer } from './registry-announcer.js';
 import { runNotFound } from './run-streams.js';
 import type { RunStreams } from './run-streams.js';
+import { addSchedules } from './schedules.js';
+import type { SchedulesOptions } from './schedules.js';
 import { serve } from './serve-route.js';
 import type { TopicStreams } from './topic-streams.js';
 
-export interface HttpRoutesOptions extends ApprovalsOptions {
+export interface HttpRoutesOptions extends ApprovalsOptions, SchedulesOptions {
   authenticator: Authenticator;
   database: Database;
   store: ApiStore;
@@ -47,6 +49,7 @@ export function addHttpRoutes(app: HttpApp, options: HttpRoutesOptions): void {
     addTopics(routed, options);
     addDeadLetters(routed, options);
     addRegistry(routed, options);
+    addSchedules(routed, options);
     addIdentity(routed, options);
     addOpenapi(routed, options);
   });
@@ -155,6 +158,14 @@ function addEvents(app: HttpApp, options: HttpRoutesOptions): void {
     if (event === undefined) throw notFound('event');
     return event;
   });
+  serve(app, options, routes.listScheduledEvents, (request) =>
+    store.listScheduledEvents(environmentOf(request), request.query),
+  );
+  serve(app, options, routes.cancelScheduledEvent, async (request) => {
+    const { id } = request.params;
+    if (!(await store.cancelScheduledEvent(environmentOf(request), id))) throw notFound('scheduled event');
+    return { id };
+  });
 }
 
 function addTopics(app: HttpApp, options: HttpRoutesOptions): void {
@@ -259,7 +270,7 @@ function environmentOf(request: FastifyRequest): string {
   return principalOf(request).scope.environmentId;
 }
 
-function notFound(what: 'event' | 'function' | 'dead letter'): IronflowError {
+function notFound(what: 'event' | 'function' | 'dead letter' | 'scheduled event'): IronflowError {
   const message = `there is no ${what} of that id in this environment`;
   return new IronflowError('not_found', `${what.replace(' ', '_')}_not_found`, message);
 }

@@ -3,9 +3,9 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import { compileCondition } from '@ironflow/condition';
 import type { ConditionVariable } from '@ironflow/condition';
 import { IronflowError } from '@ironflow/errors';
+import { brokenScheduleRule } from '@ironflow/schedule';
 import { isCronTrigger } from '@ironflow/schema';
 import type { AppManifest, Trigger } from '@ironflow/schema';
-import { brokenScheduleRule } from './schedule-rules.js';
 
 /** The largest manifest takes seconds; other requests get their turn in between. */
 const turnMs = 10;
@@ -35,7 +35,7 @@ export async function checkManifest(manifest: AppManifest): Promise<void> {
 }
 
 function brokenTriggerRule(trigger: Trigger): { field: string; rule: string } | undefined {
-  if (isCronTrigger(trigger)) return brokenScheduleRule(trigger);
+  if (isCronTrigger(trigger)) return brokenScheduleRule(trigger, Date.now());
   return brokenCondition(trigger.if, 'event');
 }
 

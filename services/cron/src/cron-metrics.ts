@@ -2,10 +2,13 @@
 import type { Metrics } from '@ironflow/service';
 
 export interface CronMetrics {
-  /** `fired` by this replica, `taken_over` from one that did not finish, or seen to be fired `by_another`. */
-  settled(how: 'fired' | 'taken_over' | 'by_another'): void;
+  /**
+   * `fired` by this replica, `taken_over` from one that did not finish, seen to be fired `by_another`, or `withdrawn`: its
+   * schedule was paused, changed or removed.
+   */
+  settled(how: 'fired' | 'taken_over' | 'by_another' | 'withdrawn'): void;
   givenUp(count: number): void;
-  /** From the scheduled time to the stream's acknowledgement. */
+  /** From the scheduled time, with its jitter, to the stream's acknowledgement. */
   late(lateMs: number): void;
 }
 
@@ -15,7 +18,7 @@ export function createCronMetrics(metrics: Metrics, schedules: () => number): Cr
   const settled = metrics.counter('cron_firings_total', 'Times of schedules that were settled, by how');
   const givenUp = metrics.counter(
     'cron_firings_given_up_total',
-    'Times that could not be published for too long',
+    'Times that could not be fired within their catch-up window',
   );
   const lateness = metrics.histogram(
     'cron_lateness_seconds',

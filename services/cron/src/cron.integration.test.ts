@@ -1,25 +1,27 @@
-import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from '@jest/globals';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
 import { randomBytes } from 'node:crypto';
 import {
   createCronStore,
   createDatabase,
   createEnvelope,
+  createScheduleStore,
   createTenantStore,
   migrate,
   registerApp,
   serviceUrl,
 } from '@ironflow/database';
-import type { Database } from '@ironflow/database';
+import type { Database, Schedule } from '@ironflow/database';
 import { connectJetStream } from '@ironflow/jetstream';
 import type { Bucket, JetStream } from '@ironflow/jetstream';
-import { consumers, idTimeMs, ingestMessageSchema, parseSubject } from '@ironflow/schema';
+import { firingEventId } from '@ironflow/schedule';
+import { consumers, idTimeMs, ingestMessageSchema, parseSubject, scheduleIdOf } from '@ironflow/schema';
 import type { CronTrigger, IngestMessage, Scope } from '@ironflow/schema';
 import { createLogger, createMetrics, createSpanRecorder } from '@ironflow/service';
 import type { Clock } from '@ironflow/service';
 import { eventually, sharedNats, sharedPostgres, stopSharedServers } from '@ironflow/testing';
 import type { NatsServer } from '@ironflow/testing';
 import { createCron } from './cron.js';
-import { firingEventId } from './firings.js';
+import { toPublication } from './firing-message.js';
 
 const logger = createLogger({ service: 'cron', level: 'silent' });
 const spans = createSpanRecorder({ service: 'cron' });
@@ -104,6 +106,9 @@ async function register(scope: Scope, triggers: CronTrigger[], functionId = 'rep
 }
 
 const everySecond: CronTrigger = { cron: '* * * * * *', timezone: 'UTC' };
+function eventIdOf({ scope, functionId, trigger }: Schedule, scheduledAtMs: number): string {
+  return firingEventId({ environmentId: scope.environmentId, functionId, trigger }, scheduledAtMs);
+}
 const triggers = (): Bucket => observer.bucket('SYS_cron_triggers');
 
 function idsOf(scope: Scope): string[] {
@@ -143,6 +148,8 @@ test('two replicas fire every second of two environments, each exactly once', as
   expect(JSON.parse(first.message.data)).toEqual({
     ...everySecond,
     scheduledAt: new Date(idTimeMs(first.message.id)).toISOString(),
+    schedule: scheduleIdOf('report', everySecond),
+    cause: 'time',
   });
 });
 
@@ -151,18 +158,16 @@ test('a schedule that is registered now fires no time of the past', async () => 
   const [schedule] = await createCronStore(database).schedules();
   await startCron();
   await waitForTimes(ours, 2);
-  expect(distinctTimes(ours)[0]).toBeGreaterThanOrEqual(schedule!.registeredAtMs);
+  expect(distinctTimes(ours)[0]).toBeGreaterThanOrEqual(schedule!.beginsAtMs);
 });
 
 test('a replica that starts late fires what came up while nobody was there', async () => {
   await register(ours, [everySecond]);
   const [schedule] = await createCronStore(database).schedules();
-  await eventually(async () =>
-    expect(await database.now()).toBeGreaterThan(schedule!.registeredAtMs + 3_000),
-  );
+  await eventually(async () => expect(await database.now()).toBeGreaterThan(schedule!.beginsAtMs + 3_000));
   await startCron();
   await waitForTimes(ours, 3, 1_500);
-  expect(distinctTimes(ours)[0]! - schedule!.registeredAtMs).toBeLessThan(1_000);
+  expect(distinctTimes(ours)[0]! - schedule!.beginsAtMs).toBeLessThan(1_000);
 });
 
 test('what a replica claimed before it died is fired by another within seconds, and only once', async () => {
@@ -170,7 +175,7 @@ test('what a replica claimed before it died is fired by another within seconds, 
   const [schedule] = await createCronStore(database).schedules();
   // The dead replica had won the third second from now.
   const deadMs = Math.ceil((await database.now()) / 1_000) * 1_000 + 2_000;
-  const deadId = firingEventId(schedule!, deadMs);
+  const deadId = eventIdOf(schedule!, deadMs);
   expect(await triggers().create(deadId, 'claimed')).toBe(true);
   await Promise.all([startCron(), startCron()]);
   await eventually(() => expect(idsOf(ours)).toContain(deadId), { timeoutMs: 10_000 });
@@ -181,11 +186,31 @@ test('what a replica claimed before it died is fired by another within seconds, 
   expectEverySecond(distinctTimes(ours));
 });
 
+test('what a replica published before it died, and did not mark, is there once', async () => {
+  await register(ours, [everySecond]);
+  const [schedule] = await createCronStore(database).schedules();
+  const deadMs = Math.ceil((await database.now()) / 1_000) * 1_000 + 2_000;
+  const eventId = eventIdOf(schedule!, deadMs);
+  expect(await triggers().create(eventId, 'claimed')).toBe(true);
+  const progress = { isOurs: true, claimSeenAtMs: undefined };
+  const firing = { schedule: schedule!, scheduledAtMs: deadMs, dueAtMs: deadMs, eventId, progress };
+  expect(await observer.publisher.publish(toPublication(firing, undefined))).toMatchObject({
+    kind: 'stored',
+  });
+  await Promise.all([startCron(), startCron()]);
+  await eventually(async () => expect((await triggers().get(eventId))?.value).toBe('fired'), {
+    timeoutMs: 15_000,
+  });
+  await waitForTimes(ours, 6);
+  expect(idsOf(ours).filter((id) => id === eventId)).toHaveLength(1);
+  expectEverySecond(distinctTimes(ours));
+});
+
 test('what is marked as fired is not published again', async () => {
   await register(ours, [everySecond]);
   const [schedule] = await createCronStore(database).schedules();
   const firedMs = Math.ceil((await database.now()) / 1_000) * 1_000 + 2_000;
-  const firedId = firingEventId(schedule!, firedMs);
+  const firedId = eventIdOf(schedule!, firedMs);
   await triggers().put(firedId, 'fired');
   await startCron();
   await eventually(() => expect(distinctTimes(ours).at(-1)).toBeGreaterThan(firedMs + 1_000), {
@@ -247,4 +272,75 @@ test('start and stop, over and over and at any moment, leave nothing behind and 
   await startCron();
   await waitForTimes(ours, 3);
   expectEverySecond(distinctTimes(ours));
+});
+
+describe('a schedule that is paused', () => {
+  test('fires no time after that, and goes on from where it is resumed', async () => {
+    const schedules = createScheduleStore(database);
+    const id = scheduleIdOf('report', everySecond);
+    await Promise.all([startCron(), startCron()]);
+    await Promise.all([register(ours, [everySecond]), register(theirs, [everySecond])]);
+    await waitForTimes(ours, 2);
+    // Nobody is told: the replicas find out as they look before they fire.
+    const paused = await schedules.pause(ours.environmentId, id);
+    const pausedAtMs = paused!.schedule.pausedAtMs!;
+    await eventually(() => expect(distinctTimes(theirs).at(-1)).toBeGreaterThan(pausedAtMs + 3_000), {
+      timeoutMs: 15_000,
+    });
+    expect(distinctTimes(ours).at(-1)).toBeLessThanOrEqual(pausedAtMs);
+    await schedules.resume(ours.environmentId, id);
+    const resumedAtMs = await database.now();
+    await observer.bucket('SYS_functions').put(ours.environmentId, JSON.stringify({ version: 1 }));
+    await eventually(() => expect(distinctTimes(ours).at(-1)).toBeGreaterThan(resumedAtMs + 1_000), {
+      timeoutMs: 15_000,
+    });
+    const ofPause = distinctTimes(ours).filter((time) => time > pausedAtMs && time < resumedAtMs - 1_000);
+    expect(ofPause).toEqual([]);
+  });
+
+  test('stays so for a replica that starts', async () => {
+    await register(ours, [everySecond]);
+    await createScheduleStore(database).pause(ours.environmentId, scheduleIdOf('report', everySecond));
+    await register(theirs, [everySecond]);
+    await startCron();
+    await waitForTimes(theirs, 3);
+    expect(distinctTimes(ours).length).toBeLessThanOrEqual(1);
+  });
+});
+
+test('jitter puts every replica off by as much: each time is there once, and is named by its own moment', async () => {
+  await Promise.all([startCron(), startCron()]);
+  await register(ours, [{ ...everySecond, jitterMs: 1_000 }]);
+  await waitForTimes(ours, 4);
+  // With jitter a time may overtake the one before it.
+  await eventually(() => expectEverySecond(distinctTimes(ours)));
+  expect(idsOf(ours)).toHaveLength(distinctTimes(ours).length);
+  for (const { message } of received) {
+    const { scheduledAt } = JSON.parse(message.data) as { scheduledAt: string };
+    expect(Date.parse(scheduledAt)).toBe(idTimeMs(message.id));
+  }
+});
+
+test('what was missed for too long is given up once, and said on the schedule', async () => {
+  await register(ours, [{ ...everySecond, catchUpMs: 10_000 }]);
+  await database.query(
+    {
+      name: '',
+      text: `update schedules set registered_at = now() - interval '1 hour',
+        settled_until = date_trunc('second', now()) - interval '40 seconds'`,
+    },
+    [],
+  );
+  await Promise.all([startCron(), startCron()]);
+  await waitForTimes(ours, 3);
+  const find = () =>
+    createScheduleStore(database).get(ours.environmentId, scheduleIdOf('report', everySecond));
+  const found = await eventually(async () => {
+    const schedule = await find();
+    expect(schedule!.givenUp.count).toBeGreaterThanOrEqual(29);
+    expect(schedule!.lastFiring).toBeDefined();
+    return schedule!;
+  });
+  // From 40 s ago to 10 s before the replicas first looked.
+  expect(distinctTimes(ours)[0]! - found.givenUp.lastAtMs!).toBe(1_000);
 });

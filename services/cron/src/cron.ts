@@ -1,22 +1,26 @@
 /**
  * The cron service: emits an event for every time of every schedule. Each replica works out all of them and sleeps until
- * the next; who creates the key of a firing first publishes it. Postgres' clock says what time it is.
+ * the next; who creates the key of a firing first publishes it. Postgres' clock says what time it is, and Postgres whether a
+ * schedule still has a time: while it is away nothing fires, and what came up waits for it within the catch-up window.
  *
  * After a reconnection the recent past is gone through once more: if NATS lost its data, events may have been lost that
  * ingest had not stored yet. Where it lost nothing, the marks in the bucket settle everything at once.
  */
 import { createCronStore } from '@ironflow/database';
-import type { Database } from '@ironflow/database';
+import type { CronStore, Database } from '@ironflow/database';
 import { messageOf } from '@ironflow/errors';
 import type { JetStream } from '@ironflow/jetstream';
+import { createTimetables } from '@ironflow/schedule';
 import { systemClock } from '@ironflow/service';
 import type { Clock, Logger, Metrics, SpanRecorder, Stoppable, TimerHandle } from '@ironflow/service';
 import { createCronMetrics } from './cron-metrics.js';
+import type { CronMetrics } from './cron-metrics.js';
 import { createDatabaseClock } from './database-clock.js';
 import { createFirer } from './firer.js';
-import { createTimetables } from './firings.js';
+import { createFiringRecords } from './firing-records.js';
+import type { FiringRecords } from './firing-records.js';
 import { createScheduleBook } from './schedule-book.js';
-import type { Firing } from './schedule-book.js';
+import type { Firing, ScheduleBook } from './schedule-book.js';
 import { createScheduleSource } from './schedule-source.js';
 
 export interface CronOptions {
@@ -56,6 +60,7 @@ export function createCron(options: CronOptions): CronService {
     logger,
     clock,
   });
+  const records = createFiringRecords({ store, book, metrics, logger });
   const sleep = createSleep(clock);
   const source = createScheduleSource({
     bucket: jetstream.bucket('SYS_functions'),
@@ -80,14 +85,13 @@ export function createCron(options: CronOptions): CronService {
     const nowMs = databaseClock.now();
     if (nowMs === undefined) return retryMs;
     const { firings, givenUp } = book.due(nowMs);
-    if (givenUp > 0) {
-      metrics.givenUp(givenUp);
-      logger.error({ givenUp }, 'times of schedules were given up: they could not be published for too long');
-    }
-    const againMs = await fireAll({ firings, fire, onSettled: (firing) => book.settle(firing) });
-    const nextMs = book.nextDueMs();
-    const untilNextMs = nextMs === undefined ? sleepMsMax : nextMs - (databaseClock.now() ?? nowMs);
-    return Math.min(againMs, untilNextMs, sleepMsMax);
+    for (const time of givenUp) records.givenUp(time);
+    const againMs = await fireDue({ store, book, fire, records, metrics, logger }, firings);
+    await records.write();
+    const afterMs = databaseClock.now() ?? nowMs;
+    const nextMs = book.nextDueMs(nowMs);
+    const untilNextMs = nextMs === undefined ? sleepMsMax : nextMs - afterMs;
+    return Math.min(againMs, untilNextMs, records.pending() ? retryMs : sleepMsMax, sleepMsMax);
   };
   const run = async (): Promise<void> => {
     while (!stopped) {
@@ -121,18 +125,50 @@ export function createCron(options: CronOptions): CronService {
   };
 }
 
+interface FiringParts {
+  store: Pick<CronStore, 'mayFire'>;
+  book: Pick<ScheduleBook, 'settle'>;
+  fire: ReturnType<typeof createFirer>;
+  records: Pick<FiringRecords, 'fired'>;
+  metrics: Pick<CronMetrics, 'settled'>;
+  logger: Logger;
+}
+
+/** Those whose schedules still have them; answers in how long to try again what could not be fired now. */
+async function fireDue(parts: FiringParts, firings: readonly Firing[]): Promise<number> {
+  if (firings.length === 0) return Infinity;
+  const may = await parts.store.mayFire(firings).catch((error: unknown) => {
+    parts.logger.warn({ reason: messageOf(error) }, 'firings wait until Postgres answers');
+    return undefined;
+  });
+  if (may === undefined) return retryMs;
+  for (const [index, firing] of firings.entries()) {
+    if (may[index] === true) continue;
+    parts.book.settle(firing);
+    parts.metrics.settled('withdrawn');
+  }
+  return fireAll({
+    firings: firings.filter((_firing, index) => may[index] === true),
+    fire: parts.fire,
+    onSettled: (firing, published) => {
+      parts.book.settle(firing);
+      if (published) parts.records.fired(firing);
+    },
+  });
+}
+
 /** In how long to try again what could not be fired now. */
 async function fireAll(of: {
   firings: readonly Firing[];
   fire: ReturnType<typeof createFirer>;
-  onSettled: (firing: Firing) => void;
+  onSettled: (firing: Firing, published: boolean) => void;
 }): Promise<number> {
   let againMs = Infinity;
   const queue = of.firings.values();
   const work = async (): Promise<void> => {
     for (const firing of queue) {
       const outcome = await of.fire(firing);
-      if (outcome.kind === 'settled') of.onSettled(firing);
+      if (outcome.kind === 'settled') of.onSettled(firing, outcome.published);
       else againMs = Math.min(againMs, outcome.inMs);
     }
   };

@@ -16,7 +16,8 @@ import { toPublication } from './firing-message.js';
 import type { Firing } from './schedule-book.js';
 
 export type FiringOutcome =
-  | { kind: 'settled' }
+  /** `published`: by this replica. */
+  | { kind: 'settled'; published: boolean }
   /** Another has claimed it, or the stream takes nothing at the moment. */
   | { kind: 'again'; inMs: number };
 
@@ -67,13 +68,13 @@ export function createFirer(options: FirerOptions): (firing: Firing) => Promise<
     const claimed = await claim(firing);
     if (claimed === 'fired') {
       metrics.settled('by_another');
-      return { kind: 'settled' };
+      return { kind: 'settled', published: false };
     }
     if (typeof claimed === 'object') return { kind: 'again', inMs: claimed.waitMs };
     if (!(await publish(options, firing))) return { kind: 'again', inMs: publishAgainMs };
     metrics.settled(claimed === 'abandoned' ? 'taken_over' : 'fired');
     if (claimed !== 'unknown') await markFired(firing.eventId);
-    return { kind: 'settled' };
+    return { kind: 'settled', published: true };
   };
 }
 
@@ -92,7 +93,7 @@ async function publish(options: FirerOptions, firing: Firing): Promise<boolean> 
     return false;
   }
   const nowMs = options.databaseClock.now();
-  if (nowMs !== undefined) metrics.late(nowMs - firing.scheduledAtMs);
+  if (nowMs !== undefined) metrics.late(nowMs - firing.dueAtMs);
   if (trace !== undefined) {
     spans.record({
       name: 'cron.fire',

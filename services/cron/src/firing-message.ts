@@ -1,4 +1,5 @@
 /** A firing as the event that ingest stores. Pure. */
+import { firingData } from '@ironflow/schedule';
 import { headerNames, subjects, systemEventNames } from '@ironflow/schema';
 import type { IngestMessage } from '@ironflow/schema';
 import type { Publication } from '@ironflow/jetstream';
@@ -8,11 +9,7 @@ export function toPublication(firing: Firing, traceparent: string | undefined): 
   const { schedule, scheduledAtMs, eventId } = firing;
   const { scope, functionId, trigger } = schedule;
   const name = systemEventNames.cron(functionId);
-  const data = {
-    cron: trigger.cron,
-    timezone: trigger.timezone,
-    scheduledAt: new Date(scheduledAtMs).toISOString(),
-  };
+  const data = firingData({ functionId, trigger }, { scheduledAtMs, cause: 'time' });
   const message: IngestMessage = {
     id: eventId,
     environmentId: scope.environmentId,

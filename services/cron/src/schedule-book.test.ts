@@ -1,19 +1,23 @@
-import { expect, test } from '@jest/globals';
+import { describe, expect, test } from '@jest/globals';
 import type { Schedule } from '@ironflow/database';
+import { createTimetables, jitterOf } from '@ironflow/schedule';
 import fc from 'fast-check';
-import { createTimetables } from './firings.js';
 import { createScheduleBook, lookBackMs } from './schedule-book.js';
 import type { ScheduleBook } from './schedule-book.js';
 
 const startMs = Date.UTC(2030, 0, 1, 12, 0, 30);
 const minuteMs = 60_000;
 
-function scheduleOf(cron: string, registeredAtMs = 0): Schedule {
+/** All before the first look is settled, as it is of one that somebody else has fired so far. */
+function scheduleOf(cron: string, beginsAtMs = 0, changes: Partial<Schedule> = {}): Schedule {
   return {
     scope: { environmentId: '0190a000-0000-7000-8000-000000000001', project: 'shop', env: 'prod' },
     functionId: 'report',
     trigger: { cron, timezone: 'UTC' },
-    registeredAtMs,
+    beginsAtMs,
+    pausedAtMs: undefined,
+    settledUntilMs: startMs,
+    ...changes,
   };
 }
 
@@ -67,7 +71,7 @@ test('a clock that is set back brings nothing up again', () => {
   expect(dueTimes(book, startMs + 10_000)).toEqual(['12:00:40']);
 });
 
-test('a schedule that was registered anew begins at that moment', () => {
+test('a schedule that was registered anew, or resumed, begins at that moment', () => {
   const book = bookOf(scheduleOf('*/10 * * * * *'));
   dueTimes(book, startMs);
   book.replace([scheduleOf('*/10 * * * * *', startMs + 5_000)]);
@@ -79,7 +83,7 @@ test('a schedule that is gone takes its open times with it', () => {
   dueTimes(book, startMs);
   book.replace([]);
   expect(dueTimes(book, startMs)).toEqual([]);
-  expect(book.nextDueMs()).toBeUndefined();
+  expect(book.nextDueMs(startMs)).toBeUndefined();
 });
 
 test('after looking back again the settled times of the recent past come up once more', () => {
@@ -92,18 +96,132 @@ test('after looking back again the settled times of the recent past come up once
 test('the next time of all schedules is known after a pass', () => {
   const book = bookOf(scheduleOf('0 0 * * *'), scheduleOf('5 12 * * *'), scheduleOf('0 0 30 2 *'));
   book.due(startMs);
-  expect(book.nextDueMs()).toBe(Date.UTC(2030, 0, 1, 12, 5));
+  expect(book.nextDueMs(startMs)).toBe(Date.UTC(2030, 0, 1, 12, 5));
 });
 
-test('what cannot be published for long is bounded, and what gives way is counted', () => {
-  const book = bookOf(scheduleOf('* * * * * *'));
-  let givenUp = 0;
-  for (let second = 0; second < 300; second += 50) givenUp += book.due(startMs + second * 1_000).givenUp;
-  const last = book.due(startMs + 300_000);
-  expect(last.firings).toHaveLength(100);
-  expect(last.firings.at(-1)!.scheduledAtMs).toBe(startMs + 300_000);
-  // 90 of the past and 300 since.
-  expect(givenUp + last.givenUp).toBe(290);
+test('what cannot be published for long is bounded: the latest are kept', () => {
+  const book = bookOf(scheduleOf('* * * * * *', startMs));
+  const givenUp: number[] = [];
+  const pass = (second: number) => {
+    const { firings, givenUp: times } = book.due(startMs + second * 1_000);
+    givenUp.push(...times.map(({ scheduledAtMs }) => (scheduledAtMs - startMs) / 1_000));
+    return firings;
+  };
+  for (let second = 0; second < 300; second += 50) pass(second);
+  const firings = pass(300);
+  expect(firings).toHaveLength(100);
+  expect(firings.at(-1)!.scheduledAtMs).toBe(startMs + 300_000);
+  expect(givenUp).toEqual(Array.from({ length: 201 }, (_, second) => second));
+});
+
+describe('what was missed while no replica was there', () => {
+  const missedFor = (settledMs: number, trigger: Partial<Schedule['trigger']> = {}) => {
+    const schedule = scheduleOf('* * * * *', 0, { settledUntilMs: startMs - settledMs });
+    return bookOf({ ...schedule, trigger: { ...schedule.trigger, ...trigger } }).due(startMs);
+  };
+
+  test('comes up within the window, an hour by default, and what is older is given up', () => {
+    const { firings, givenUp } = missedFor(90 * minuteMs);
+    expect(firings).toHaveLength(60);
+    expect(firings[0]!.scheduledAtMs).toBe(startMs - 59.5 * minuteMs);
+    expect(givenUp).toHaveLength(30);
+    expect(givenUp.at(-1)!.scheduledAtMs).toBe(startMs - 60.5 * minuteMs);
+  });
+
+  test('is all of it when the window is long enough, at most 100 times', () => {
+    expect(missedFor(90 * minuteMs, { catchUpMs: 86_400_000 })).toMatchObject({ givenUp: [] });
+    const { firings, givenUp } = missedFor(150 * minuteMs, { catchUpMs: 86_400_000 });
+    expect(firings).toHaveLength(100);
+    expect(firings.at(-1)!.scheduledAtMs).toBe(startMs - 0.5 * minuteMs);
+    expect(givenUp).toHaveLength(50);
+  });
+
+  test('is the latest of very many, without going through all of them', () => {
+    const schedule = scheduleOf('* * * * * *', 0, { settledUntilMs: startMs - 2 * 86_400_000 });
+    const book = bookOf({ ...schedule, trigger: { ...schedule.trigger, catchUpMs: 2_592_000_000 } });
+    const { firings, givenUp } = book.due(startMs);
+    expect(firings).toHaveLength(100);
+    expect(firings.at(-1)!.scheduledAtMs).toBe(startMs);
+    expect(givenUp.length).toBeLessThan(20_000);
+  });
+
+  test('is no more than the last minute and a half when all was settled', () => {
+    expect(missedFor(0).firings).toHaveLength(1);
+    expect(missedFor(5 * minuteMs).firings).toHaveLength(5);
+  });
+
+  test('is fired or given up, each time once, whatever the window', () => {
+    const windows = fc.integer({ min: 10_000, max: 7_200_000 });
+    const outages = fc.integer({ min: 90_000, max: 10_000_000 });
+    fc.assert(
+      fc.property(windows, outages, (catchUpMs, outageMs) => {
+        const { firings, givenUp } = missedFor(outageMs, { catchUpMs });
+        const times = [...givenUp, ...firings].map(({ scheduledAtMs }) => scheduledAtMs);
+        const first = Math.floor((startMs - outageMs) / minuteMs) + 1;
+        const last = Math.floor(startMs / minuteMs);
+        const expected = Array.from({ length: last - first + 1 }, (_, index) => (first + index) * minuteMs);
+        expect(times).toEqual(expected);
+        for (const { scheduledAtMs } of firings) expect(scheduledAtMs).toBeGreaterThan(startMs - catchUpMs);
+      }),
+      { numRuns: 30 },
+    );
+  });
+});
+
+test('an open time is given up once it is too late', () => {
+  const schedule = scheduleOf('* * * * *', startMs);
+  const book = bookOf({ ...schedule, trigger: { ...schedule.trigger, catchUpMs: 10_000 } });
+  expect(dueTimes(book, startMs + 39_000)).toEqual(['12:01:00']);
+  expect(book.due(startMs + 40_000)).toMatchObject({
+    firings: [],
+    givenUp: [{ scheduledAtMs: startMs + 30_000 }],
+  });
+});
+
+test('a paused schedule has no time after it was paused, those before still come up', () => {
+  const book = bookOf(scheduleOf('*/10 * * * * *', startMs - 60_000, { pausedAtMs: startMs + 15_000 }));
+  settleAll(book, startMs);
+  expect(dueTimes(book, startMs + 60_000)).toEqual(['12:00:40']);
+  expect(book.nextDueMs(startMs + 60_000)).toBeUndefined();
+});
+
+test('a schedule that is paused while it is known stops there, and goes on from where it is resumed', () => {
+  const book = bookOf(scheduleOf('*/10 * * * * *', startMs));
+  settleAll(book, startMs);
+  book.replace([scheduleOf('*/10 * * * * *', startMs, { pausedAtMs: startMs + 5_000 })]);
+  expect(dueTimes(book, startMs + 30_000)).toEqual([]);
+  book.replace([scheduleOf('*/10 * * * * *', startMs + 31_000)]);
+  expect(dueTimes(book, startMs + 45_000)).toEqual(['12:01:10']);
+});
+
+describe('jitter', () => {
+  const jitterMs = 50_000;
+  const plain = scheduleOf('* * * * *', startMs);
+  const schedule = { ...plain, trigger: { ...plain.trigger, jitterMs } };
+  const identity = {
+    environmentId: plain.scope.environmentId,
+    functionId: 'report',
+    trigger: schedule.trigger,
+  };
+
+  test('puts a time off by as much as it says, and not a millisecond less', () => {
+    const book = bookOf(schedule);
+    const timeMs = startMs + 30_000;
+    const dueMs = timeMs + jitterOf(identity, timeMs);
+    expect(dueTimes(book, timeMs)).toEqual([]);
+    expect(book.nextDueMs(timeMs)).toBe(dueMs);
+    expect(dueTimes(book, dueMs - 1)).toEqual([]);
+    expect(dueTimes(book, dueMs)).toEqual(['12:01:00']);
+  });
+
+  test('holds back how far all is settled', () => {
+    const book = bookOf(schedule);
+    const timeMs = startMs + 30_000;
+    book.due(timeMs);
+    expect(book.settledUntilMs(schedule)).toBe(timeMs - 1);
+    settleAll(book, timeMs + jitterMs);
+    expect(book.settledUntilMs(schedule)).toBe(timeMs);
+  });
 });
 
 test('a broken expression is told once a registration and disturbs nobody', () => {

@@ -19,11 +19,11 @@ import type {
   RerunRunsBody,
   Scope,
 } from '@ironflow/schema';
-import type { Clock } from '@ironflow/service';
 import { requireStorableText } from './emitted-event.js';
 import type { PreparedEvent } from './emitted-event.js';
 import type { Addressed, Emit } from './emission.js';
 import type { FunctionDirectory } from './function-directory.js';
+import type { Pace } from './pace.js';
 import type { Replay } from './replays.js';
 
 export interface BulkRerunsOptions {
@@ -39,7 +39,7 @@ export interface BulkRerunsOptions {
   functions: FunctionDirectory;
   emit: Emit;
   replay: Replay;
-  clock: Clock;
+  pace: Pace;
 }
 
 export interface BulkReruns {
@@ -51,8 +51,7 @@ export interface BulkReruns {
 type AddressedEvent = PreparedEvent & Addressed;
 
 export function createBulkReruns(options: BulkRerunsOptions): BulkReruns {
-  const { store, functions, emit } = options;
-  const pace = createPace(options.clock);
+  const { store, functions, emit, pace } = options;
 
   async function registeredOf(environmentId: string, runs: readonly FoundRun[]): Promise<Set<string>> {
     const ids = [...new Set(runs.map((run) => run.functionId))];
@@ -173,49 +172,4 @@ function keyOf(key: string | undefined, of: string, id: string): { idempotencyKe
 function functionNotFound(): IronflowError {
   const message = 'this environment has no active function of that id';
   return new IronflowError('not_found', 'function_not_found', message, { field: 'id' });
-}
-
-type Pace = <Answer extends BulkAnswer>(
-  environmentId: string,
-  events: number,
-  work: () => Promise<Answer>,
-) => Promise<Answer>;
-
-/** Each may read much of an environment's history, over the connections that events are stored by. */
-const underWayMax = 2;
-
-/**
- * Of this process: an environment has one page under way, which takes the time that its events have at the rate; the next one
- * comes after both. `events` is what it may start, none for one that only counts.
- */
-function createPace(clock: Clock): Pace {
-  const freeAtMs = new Map<string, number>();
-  const underWay = new Set<string>();
-  return async (environmentId, events, work) => {
-    const nowMs = clock.now();
-    const waitMs = events === 0 ? 0 : (freeAtMs.get(environmentId) ?? 0) - nowMs;
-    if (waitMs > 0) throw tooFast(waitMs);
-    if (underWay.has(environmentId) || underWay.size >= underWayMax) throw tooFast(1_000);
-    for (const [other, atMs] of freeAtMs) if (atMs <= nowMs) freeAtMs.delete(other);
-    underWay.add(environmentId);
-    // What fails may have started all of it.
-    let started = events;
-    try {
-      const answer = await work();
-      started = Math.min(events, answer.count);
-      return answer;
-    } finally {
-      underWay.delete(environmentId);
-      if (started > 0) {
-        freeAtMs.set(environmentId, nowMs + (started / limits.bulkEventsPerSecondMax) * 1_000);
-      }
-    }
-  };
-}
-
-function tooFast(waitMs: number): IronflowError {
-  const message = `at most ${limits.bulkEventsPerSecondMax} events a second are repeated in an environment`;
-  return new IronflowError('too_many', 'bulk_rate_exceeded', message, {
-    retryAfterSeconds: Math.ceil(waitMs / 1_000),
-  });
 }

@@ -4,6 +4,7 @@
  */
 import { randomFillSync } from 'node:crypto';
 import type { NewEvent, StoredEventReceipt } from '@ironflow/database';
+import type { Notices } from '@ironflow/jetstream';
 import { createId, formatTraceparent, parseTraceparent } from '@ironflow/schema';
 import type { EventSource, Scope, StoredEvent } from '@ironflow/schema';
 import type { Clock, Metrics, SpanRecorder } from '@ironflow/service';
@@ -16,6 +17,7 @@ export interface EmissionOptions {
   acceptance: Acceptance;
   publication: Publication;
   waiter: Waiter;
+  notices: Pick<Notices, 'publishEventScheduled'>;
   spans: SpanRecorder;
   metrics: Metrics;
   clock: Clock;
@@ -62,6 +64,12 @@ export function createEmit(options: EmissionOptions): Emit {
     return waiter.begin({ scope: request.scope, eventIds, waitMs: request.waitMs });
   }
 
+  /** Whoever delivers them asks for the others then. */
+  function announceFirst(scope: Scope, scheduled: StoredEventReceipt[]): void {
+    const dueInMs = Math.min(...scheduled.map((receipt) => receipt.dueInMs!));
+    options.notices.publishEventScheduled({ scope, eventId: scheduled[0]!.id, dueInMs });
+  }
+
   return async (request) => {
     if (request.waitMs !== undefined) waiter.requireRoom();
     const startedAtMs = clock.now();
@@ -74,11 +82,17 @@ export function createEmit(options: EmissionOptions): Emit {
     // Before publishing: the notice of a quick run would come too early otherwise.
     const waiting = wait(request, receipts);
     const published: Promise<void>[] = [];
+    const scheduled: StoredEventReceipt[] = [];
     for (const [index, receipt] of receipts.entries()) {
       count(request.source, receipt);
       if (receipt.duplicate) continue;
+      if (receipt.dueInMs !== undefined) {
+        scheduled.push(receipt);
+        continue;
+      }
       published.push(publication.publish(toStoredEvent(request, accepting[index]!.event, receipt)));
     }
+    if (scheduled.length > 0) announceFirst(request.scope, scheduled);
     if (published.length < receipts.length) waiting?.check();
     return {
       ids: receipts.map(({ id }) => id),
@@ -101,6 +115,11 @@ function randomForId(): Uint8Array {
   return randomPool.subarray(randomUsed, (randomUsed += idRandomBytes));
 }
 
+/** One that comes later is among the events of that time. */
+function idAt(atMs: number | undefined, nowMs: number): string | undefined {
+  return atMs === undefined || atMs <= nowMs ? undefined : createId(atMs, randomForId());
+}
+
 function prepare(request: EmissionRequest, nowMs: number, spans: SpanRecorder): Accepting[] {
   const parent = parseTraceparent(request.traceparent);
   // In their order: what is queued by time goes by it.
@@ -109,7 +128,7 @@ function prepare(request: EmissionRequest, nowMs: number, spans: SpanRecorder): 
     const traceId = parent?.traceId ?? spans.newTraceId();
     const spanId = spans.newSpanId();
     const sampled = parent?.sampled ?? spans.shouldSample(traceId);
-    const id = prepared.id ?? ids[index]!;
+    const { id = idAt(prepared.atMs, nowMs) ?? ids[index]! } = prepared;
     const traceparent = formatTraceparent({ traceId, spanId, sampled });
     return {
       event: { ...prepared, id, source: request.source, traceparent },

@@ -14,6 +14,8 @@ export interface PreparedEvent {
   correlationId?: string;
   causationId?: string;
   idempotencyKey?: string;
+  /** When it is to be delivered, if that is later. */
+  atMs?: number;
 }
 
 /** Far above any real document and far below where parsers, ours and Postgres', run out of stack. */
@@ -25,11 +27,40 @@ export const dataDepthMax = 256;
  */
 const messageDataBytesMax = 1024 * 1024 - 8 * 1024;
 
-/** Throws the first broken rule; `field` of the error says where. */
-export function prepareEvents(body: EmittedEvent | EmittedEvent[]): PreparedEvent[] {
-  if (!Array.isArray(body)) return [prepareEvent(body, '')];
-  return body.map((event, index) => prepareEvent(event, `[${index}].`));
+/** Throws the first broken rule; `field` of the error says where. Who waits for runs cannot wait for an event that comes later. */
+export function prepareEvents(
+  body: EmittedEvent | EmittedEvent[],
+  circumstances: { nowMs: number; isWaiting: boolean },
+): PreparedEvent[] {
+  const prepare = (event: EmittedEvent, place: string): PreparedEvent => ({
+    ...prepareEvent(event, place),
+    ...delivery(event.at, `${place}at`, circumstances),
+  });
+  if (!Array.isArray(body)) return [prepare(body, '')];
+  return body.map((event, index) => prepare(event, `[${index}].`));
 }
+
+function delivery(
+  at: string | undefined,
+  field: string,
+  { nowMs, isWaiting }: { nowMs: number; isWaiting: boolean },
+): { atMs?: number } {
+  if (at === undefined) return {};
+  const atMs = Date.parse(at);
+  if (atMs > nowMs + limits.eventAheadMsMax) {
+    throw new IronflowError('invalid', 'invalid_request', 'must be at most a year ahead', { field });
+  }
+  // Whether it has passed is for Postgres' clock to say; one long gone needs nobody to ask.
+  if (atMs < nowMs - clockSkewMsMax) return {};
+  if (isWaiting && atMs > nowMs) {
+    const rule = 'cannot be waited for: leave out `wait`, or `at`';
+    throw new IronflowError('invalid', 'invalid_request', rule, { field });
+  }
+  return isWaiting ? {} : { atMs };
+}
+
+/** This machine's clock and Postgres' differ by less. */
+const clockSkewMsMax = 60_000;
 
 /** What starts one function; its name is the platform's own. */
 export function prepareInvocation(

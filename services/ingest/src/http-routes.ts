@@ -7,7 +7,7 @@ import { IronflowError } from '@ironflow/errors';
 import { limits, routes, systemEventNames } from '@ironflow/schema';
 import type { EventSource, KeyRole } from '@ironflow/schema';
 import { authenticate, principalOf } from '@ironflow/service';
-import type { HttpApp, Metrics } from '@ironflow/service';
+import type { Clock, HttpApp, Metrics } from '@ironflow/service';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { Acceptance } from './acceptance.js';
 import type { BulkReruns } from './bulk-reruns.js';
@@ -18,6 +18,7 @@ import type { FunctionDirectory } from './function-directory.js';
 import { addJsonParser } from './json-parser.js';
 import type { Replay } from './replays.js';
 import type { Rerun } from './reruns.js';
+import type { ScheduleFirings } from './schedule-firings.js';
 import { formatWaitAnswer } from './wait-answer.js';
 
 export interface HttpRoutesOptions {
@@ -28,7 +29,9 @@ export interface HttpRoutesOptions {
   rerun: Rerun;
   bulk: BulkReruns;
   replay: Replay;
+  schedules: ScheduleFirings;
   metrics: Metrics;
+  clock: Clock;
 }
 
 declare module 'fastify' {
@@ -50,6 +53,7 @@ export function addHttpRoutes(app: HttpApp, options: HttpRoutesOptions): void {
     addRerunRun(routed, options);
     addReplayDeadLetter(routed, options);
     addBulkReruns(routed, options);
+    addSchedules(routed, options);
   });
 }
 
@@ -59,7 +63,8 @@ function addEmitEvents(app: HttpApp, options: HttpRoutesOptions): void {
     path,
     { schema: { querystring: query, body }, onRequest: enter(options, role) },
     async (request, reply) => {
-      const events = prepareEvents(request.body);
+      const isWaiting = request.query.wait !== undefined;
+      const events = prepareEvents(request.body, { nowMs: options.clock.now(), isWaiting });
       return answer(options.emit, request, reply, { source: 'http', events, waitMs: request.query.wait });
     },
   );
@@ -153,6 +158,46 @@ function addBulkReruns(app: HttpApp, options: HttpRoutesOptions): void {
     },
     async (request, reply) => {
       const answered = await bulk.replayLetters(principalOf(request).scope, request.body);
+      return reply.code(request.body.dryRun ? 200 : 202).send(answered);
+    },
+  );
+}
+
+function addSchedules(app: HttpApp, options: HttpRoutesOptions): void {
+  const { schedules } = options;
+  const { triggerSchedule, backfillSchedule } = routes;
+  app.post(
+    triggerSchedule.path,
+    {
+      schema: {
+        params: triggerSchedule.params,
+        querystring: triggerSchedule.query,
+        body: triggerSchedule.body,
+      },
+      onRequest: enter(options, triggerSchedule.role),
+    },
+    async (request, reply) => {
+      const answered = await schedules.trigger({
+        scope: principalOf(request).scope,
+        scheduleId: request.params.id,
+        idempotencyKey: request.body?.idempotencyKey,
+        traceparent: headerOf(request, 'traceparent'),
+      });
+      return reply.code(202).send(answered);
+    },
+  );
+  app.post(
+    backfillSchedule.path,
+    {
+      schema: {
+        params: backfillSchedule.params,
+        querystring: backfillSchedule.query,
+        body: backfillSchedule.body,
+      },
+      onRequest: enter(options, backfillSchedule.role),
+    },
+    async (request, reply) => {
+      const answered = await schedules.backfill(principalOf(request).scope, request.params.id, request.body);
       return reply.code(request.body.dryRun ? 200 : 202).send(answered);
     },
   );

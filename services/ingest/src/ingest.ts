@@ -2,7 +2,12 @@
  * The service: accepts events over HTTP and from INGEST, and hands them to the scheduler. Owns the `events` rows until
  * they are routed. Its routes are part of a server that somebody else owns.
  */
-import { createAuthenticator, createIngestStore, createRegistryReader } from '@ironflow/database';
+import {
+  createAuthenticator,
+  createIngestStore,
+  createRegistryReader,
+  createScheduleStore,
+} from '@ironflow/database';
 import type { Database, Secrets } from '@ironflow/database';
 import type { JetStream } from '@ironflow/jetstream';
 import type { Clock, HttpServer, Logger, Metrics, SpanRecorder, Stoppable } from '@ironflow/service';
@@ -12,10 +17,12 @@ import { createBulkReruns } from './bulk-reruns.js';
 import { createEmit } from './emission.js';
 import { createFunctionDirectory } from './function-directory.js';
 import { addHttpRoutes } from './http-routes.js';
+import { createPace } from './pace.js';
 import { createPublication } from './publication.js';
 import { createReplay } from './replays.js';
 import { createRerun } from './reruns.js';
 import { createRunReader } from './run-reader.js';
+import { createScheduleFirings } from './schedule-firings.js';
 import { createStreamDoor } from './stream-door.js';
 import { createWaiter } from './waiter.js';
 
@@ -50,24 +57,28 @@ export function createIngest(options: IngestOptions): Ingest {
   const limits = options.acceptanceLimits;
   const acceptance = createAcceptance({ store, metrics, ...(limits === undefined ? {} : { limits }) });
   const publication = createPublication({ jetstream, metrics, logger });
+  const { notices } = jetstream;
   const waiter = createWaiter({
-    ...{ notices: jetstream.notices, reader, metrics, logger, clock },
+    ...{ notices, reader, metrics, logger, clock },
     ...(options.awaitedEventsMax === undefined ? {} : { awaitedEventsMax: options.awaitedEventsMax }),
   });
-  const emit = createEmit({ acceptance, publication, waiter, spans: options.spans, metrics, clock });
+  const emit = createEmit({ acceptance, publication, waiter, notices, spans: options.spans, metrics, clock });
   const streamDoor = createStreamDoor({ jetstream, emit, store, metrics, logger, clock });
   const functions = createFunctionDirectory({ registry, clock });
   const rerun = createRerun({ store, functions, emit });
   const replay = createReplay({ store, rerun, publisher: jetstream.publisher });
+  const pace = createPace(clock);
   addHttpRoutes(http.app, {
     authenticator: createAuthenticator(database, options.secrets),
     acceptance,
     functions,
     emit,
     rerun,
-    bulk: createBulkReruns({ store, functions, emit, replay, clock }),
+    bulk: createBulkReruns({ store, functions, emit, replay, pace }),
+    schedules: createScheduleFirings({ store: createScheduleStore(database), emit, pace, clock }),
     replay,
     metrics,
+    clock,
   });
   // Requests that wait are answered with what is known, before the server waits for them to end.
   options.stopping?.addEventListener('abort', () => void waiter.stop(), { once: true });

@@ -15,6 +15,8 @@ export interface SchedulerMetrics {
   timersFired(count: number): void;
   /** Of the earliest timer of a pass, the latest of them all. */
   timerLateness(seconds: number): void;
+  /** The same of events that were to come later. */
+  scheduledEventLateness(seconds: number): void;
   swept(kind: SweepKind, count: number): void;
   /** What one pass of flow control decided. */
   flow(decided: { admitted: readonly unknown[]; skipped: readonly unknown[] }): void;
@@ -50,6 +52,11 @@ export function createSchedulerMetrics(metrics: Metrics): SchedulerMetrics {
     'scheduler_flow_decisions_total',
     'Runs that flow control let go on or skipped',
   );
+  const eventLateness = metrics.histogram(
+    'scheduler_scheduled_event_lateness_seconds',
+    'How late the earliest scheduled event of a pass was routed',
+    latenessBucketsSeconds,
+  );
   return {
     event: (outcome, count = 1) => events.add(count, { outcome }),
     runCreated: (outcome) => runs.add(1, { outcome }),
@@ -58,6 +65,7 @@ export function createSchedulerMetrics(metrics: Metrics): SchedulerMetrics {
     staleRegistry: () => stale.add(),
     timersFired: (count) => fired.add(count),
     timerLateness: (seconds) => lateness.record(seconds),
+    scheduledEventLateness: (seconds) => eventLateness.record(seconds),
     swept: (kind, count) => swept.add(count, { kind }),
     flow: ({ admitted, skipped }) => {
       if (admitted.length > 0) decided.add(admitted.length, { decision: 'admitted' });

@@ -25,6 +25,7 @@ import { createFlowControl } from './flow-control.js';
 import type { FlowControl, FlowControlOptions } from './flow-control.js';
 import { createSchedulerMetrics } from './metrics.js';
 import { createPauseSpans } from './pause-spans.js';
+import { createScheduledEvents } from './scheduled-events.js';
 import { createSweeps } from './sweeps.js';
 import { createTimers } from './timers.js';
 import type { Timers } from './timers.js';
@@ -63,6 +64,7 @@ export function createScheduler(options: SchedulerOptions): Scheduler {
     presence,
     registries,
     router,
+    scheduledEvents,
     sweeps,
     timers,
     upkeep,
@@ -90,6 +92,8 @@ export function createScheduler(options: SchedulerOptions): Scheduler {
       undo.push(() => waits.stop());
       undo.push(() => timers.stop());
       timers.start();
+      undo.push(() => scheduledEvents.stop());
+      scheduledEvents.start();
       undo.push(() => sweeps.stop());
       sweeps.start();
       undo.push(() => upkeep.stop());
@@ -162,6 +166,7 @@ function createParts({
     onWoken: (runs) => void admission.admit(runs, { replacing: true }),
     onHeld: (runId) => void waits.look(runId),
   });
+  const scheduledEvents = createScheduledEvents({ ...base, router, notices: jetstream.notices });
   const { sweepIntervalMs } = options;
   const sweeps = createSweeps({
     ...base,
@@ -183,6 +188,7 @@ function createParts({
     presence,
     registries,
     router,
+    scheduledEvents,
     sweeps,
     timers,
     upkeep,

@@ -42,14 +42,14 @@ interface Options {
   json: boolean;
 }
 
-/** As in docs/architecture.md, "Upgrading"; cron, which it does not name, reads and writes what has not changed. */
+/** As in docs/architecture.md, "Upgrading". */
 const order: readonly ServiceName[] = [
   'scheduler',
   'result-collector',
   'circuit-breaker',
+  'cron',
   'ingest',
   'api',
-  'cron',
   'executor',
 ];
 const replicas = 2;

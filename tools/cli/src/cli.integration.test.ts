@@ -389,6 +389,42 @@ describe('what works', () => {
   });
 });
 
+describe('schedules and events that come later', () => {
+  test('are listed, shown, paused, resumed, triggered and backfilled', async () => {
+    const client = createClient({ ironflowUrl: platform.url, apiKey: platform.apiKey });
+    const trigger = { cron: '0 3 29 2 *', id: 'leap', jitter: '5m', overlap: 'skip' } as const;
+    const report = createFunction({ id: 'report', triggers: [trigger] }, () => 'done');
+    await client.apps.register({ id: 'timed', mode: 'pull', functions: [report.config] });
+    expect((await run('cron', 'list')).out).toMatch(/^report\.leap +0 3 29 2 \* +UTC +active +20/m);
+    const shown = await run('cron', 'show', 'report.leap');
+    expect(shown.out).toMatch(/^jitter +less than 5\.0 min$/m);
+    expect(shown.out).toMatch(/^overlap +skip$/m);
+    expect(shown.out.match(/-02-29T03:00:00\.000Z/g)).toHaveLength(5);
+    expect((await run('cron', 'pause', 'report.leap')).out).toMatch(/^status +paused since /m);
+    expect((await run('cron', 'resume', 'report.leap')).out).toMatch(/^status +active$/m);
+    expect((await run('cron', 'trigger', 'report.leap')).out).toMatch(/^event [0-9a-f-]{36}$/m);
+    const range = ['--from', '2016-01-01T00:00:00Z', '--to', '2025-01-01T00:00:00Z'];
+    expect((await run('cron', 'backfill', 'report.leap', ...range, '--dry-run')).out).toMatch(
+      /^3 times would be fired$/m,
+    );
+    expect((await run('cron', 'backfill', 'report.leap', ...range)).out).toMatch(/^3 times are fired$/m);
+    expect((await run('cron', 'backfill', 'report.leap', ...range)).out).toMatch(
+      /^0 times are fired\n3 had been fired before$/m,
+    );
+    expect(await run('cron', 'show', 'report.none')).toMatchObject({ exitCode: 1 });
+  });
+
+  test('are listed and cancelled', async () => {
+    const at = new Date(Date.now() + 86_400_000).toISOString();
+    const emitted = await run('emit', 'much.later', '{}', '--at', at);
+    const id = /event ([0-9a-f-]{36})/.exec(emitted.out)![1]!;
+    expect((await run('scheduled', 'list')).out).toContain(`${id}  much.later  ${at}`);
+    expect((await run('scheduled', 'cancel', id)).out.trim()).toBe('cancelled');
+    expect((await run('scheduled', 'list')).out.trim()).toBe('no scheduled events');
+    expect(await run('scheduled', 'cancel', id)).toMatchObject({ exitCode: 1 });
+  });
+});
+
 describe('what goes wrong is one line and exit code 1', () => {
   const missingRun = '0192f0c0-0000-7000-8000-000000000001';
   const cases: [string, string[], RegExp][] = [

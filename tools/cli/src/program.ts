@@ -7,6 +7,8 @@ import { eventCommands } from './commands/events.js';
 import { functionCommands } from './commands/functions.js';
 import { platformCommands } from './commands/platform.js';
 import { runCommands } from './commands/runs.js';
+import { scheduledEventCommands } from './commands/scheduled-events.js';
+import { scheduleCommands } from './commands/schedules.js';
 import { topicCommands } from './commands/topics.js';
 import { printFailure } from './output.js';
 import { ReportedFailure } from './reported-failure.js';
@@ -32,7 +34,8 @@ Examples:
   ironflow dev --run "node app.js"               the platform beside your app
   ironflow emit order.placed '{"id": 7}' --wait 30s
   ironflow runs list --status failed
-  ironflow runs show <run id>                    with its timeline`;
+  ironflow runs show <run id>                    with its timeline
+  ironflow cron show report.nightly              its next times, and what became of the last`;
 
 function createProgram(terminal: Terminal, json: boolean): Command {
   const program = new Command('ironflow')
@@ -57,6 +60,8 @@ function createProgram(terminal: Terminal, json: boolean): Command {
     topicCommands(terminal),
     deadLetterCommands(terminal),
     functionCommands(terminal),
+    scheduleCommands(terminal),
+    scheduledEventCommands(terminal),
     doctorCommand(terminal),
   ];
   for (const command of commands) program.addCommand(command);

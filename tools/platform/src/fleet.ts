@@ -20,6 +20,8 @@ export interface FleetOptions {
   env: NodeJS.ProcessEnv;
   lifecycle: Lifecycle;
   replicas: number;
+  /** Of services that have another number of them. */
+  replicasOf?: Partial<Record<ServiceName, number>>;
   host: string;
   port: number;
   /** Where each process writes its log. */
@@ -60,8 +62,11 @@ export async function startFleet(options: FleetOptions): Promise<Fleet> {
     await Promise.all(members.map((member) => member.stop()));
     closeSync(log);
   });
-  for (let replica = 0; replica < options.replicas; replica += 1) {
+  const { replicas, replicasOf = {} } = options;
+  const most = Math.max(replicas, ...Object.values(replicasOf));
+  for (let replica = 0; replica < most; replica += 1) {
     for (const service of serviceNames) {
+      if (replica >= (replicasOf[service] ?? replicas)) continue;
       members.push(createMember({ ...options, service, replica, log, ownPort: await freePort() }));
     }
   }

@@ -135,6 +135,8 @@ function createScheduler(
       }),
     fireTimers: (limit) => query(() => ({ ...postgres.fireTimers(limit), ended: [] })),
     nextDueInMs: () => query(() => postgres.nextDueInMs()),
+    moveDueEvents: () => Promise.resolve([]),
+    nextEventDueInMs: () => Promise.resolve(undefined),
     removeExpiredKeys: none,
     removeExpiredLetters: none,
     removeLeftBehind: none,

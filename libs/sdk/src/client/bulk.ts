@@ -57,7 +57,7 @@ function untilNow<Filter extends { to?: string | undefined }>(filter: Filter): F
 }
 
 /** The rate is the environment's: somebody else may be working through pages of theirs. Each try waits as it is told to. */
-async function patiently<Answer>(ask: () => Promise<Answer>): Promise<Answer> {
+export async function patiently<Answer>(ask: () => Promise<Answer>): Promise<Answer> {
   for (;;) {
     try {
       return await ask();

@@ -25,6 +25,9 @@ import type {
   RunsPage,
   RunsQuery,
   RunUpdate,
+  CancelScheduledEventAnswer,
+  ScheduledEventsPage,
+  ScheduledEventsQuery,
   SignalAnswer,
   TopicMessage,
   Verdict,
@@ -35,6 +38,8 @@ import { parseDuration } from '../duration.js';
 import type { Duration } from '../duration.js';
 import { readPlatform } from '../environment.js';
 import type { PlatformOptions } from '../environment.js';
+import { emittedEvent } from '../event-to-emit.js';
+import type { EventToEmit } from '../event-to-emit.js';
 import type { IronflowFunction } from '../function.js';
 import { cancelInPages, inPages } from './bulk.js';
 import type {
@@ -47,6 +52,8 @@ import type {
 } from './bulk.js';
 import { createHttp } from './http.js';
 import type { Http } from './http.js';
+import { createSchedules } from './schedules.js';
+import type { Schedules } from './schedules.js';
 import { subscribe } from './subscribe.js';
 import { watchRun } from './watch.js';
 
@@ -83,7 +90,7 @@ export type InvokeArguments<Input> = undefined extends Input
 
 export interface Client {
   /** Stores one event or up to 1,000. Each gets an idempotency key unless it has one, so a repeated request is safe. */
-  emit(event: EmittedEvent | readonly EmittedEvent[], options?: WaitOptions): Promise<EmitAnswer>;
+  emit(event: EventToEmit | readonly EventToEmit[], options?: WaitOptions): Promise<EmitAnswer>;
   /** Starts one function, by its id or as it was created. */
   invoke<Input>(
     target: IronflowFunction<unknown, unknown, Input> | string,
@@ -147,6 +154,15 @@ export interface Client {
     list(query?: Partial<EventsQuery>): Promise<EventsPage>;
     get(eventId: string): Promise<EventDetail>;
   };
+  /** Events that were emitted with `at` and are not due yet. */
+  readonly scheduledEvents: {
+    /** The next one first. */
+    list(query?: Partial<ScheduledEventsQuery>): Promise<ScheduledEventsPage>;
+    /** It is never delivered. Rejects with `scheduled_event_not_found` once it has been. */
+    cancel(eventId: string): Promise<CancelScheduledEventAnswer>;
+  };
+  /** The cron triggers of all functions, by ids such as `report.nightly`. */
+  readonly schedules: Schedules;
   /** What could not be processed, and runs that failed; kept for 30 days. */
   readonly deadLetters: {
     list(query?: Partial<DeadLettersQuery>): Promise<DeadLettersPage>;
@@ -238,6 +254,8 @@ export function createClient(options: PlatformOptions = {}): Client {
       list: (query) => get('/v1/events', query),
       get: (eventId) => get(`/v1/events/${encodeURIComponent(eventId)}`),
     },
+    scheduledEvents: createScheduledEvents(http),
+    schedules: createSchedules(http),
     deadLetters: createDeadLetters(http),
     functions: {
       list: async () => (await get<{ functions: FunctionResource[] }>('/v1/functions')).functions,
@@ -284,6 +302,15 @@ function createRuns(http: Http): Client['runs'] {
   };
 }
 
+function createScheduledEvents(http: Http): Client['scheduledEvents'] {
+  const get = getFrom(http);
+  return {
+    list: (query) => get('/v1/scheduled-events', query),
+    cancel: (eventId) =>
+      http.json({ method: 'DELETE', path: `/v1/scheduled-events/${encodeURIComponent(eventId)}` }),
+  };
+}
+
 function createDeadLetters(http: Http): Client['deadLetters'] {
   const get = getFrom(http);
   return {
@@ -317,10 +344,11 @@ function jsonOf(content: unknown): string {
 
 type HttpQuery = Readonly<Record<string, string | number | undefined>>;
 
-function keyed(event: EmittedEvent): EmittedEvent {
-  return event.idempotencyKey === undefined ? { ...event, idempotencyKey: randomUUID() } : event;
+function keyed(event: EventToEmit): EmittedEvent {
+  const { idempotencyKey = randomUUID(), ...rest } = emittedEvent(event);
+  return { ...rest, idempotencyKey };
 }
 
-function isList(event: EmittedEvent | readonly EmittedEvent[]): event is readonly EmittedEvent[] {
+function isList(event: EventToEmit | readonly EventToEmit[]): event is readonly EventToEmit[] {
   return Array.isArray(event);
 }

@@ -1,7 +1,8 @@
 /** Makes the one object that a handler gets: its event, checked against the schema, and its `step`. */
 import { messageOf } from '@ironflow/errors';
 import { describeIssue, retryPolicySchema } from '@ironflow/schema';
-import type { DeliveredEvent, EmittedEvent, Invocation, PublishAnswer, StepRecord } from '@ironflow/schema';
+import type { DeliveredEvent, Invocation, PublishAnswer, StepRecord } from '@ironflow/schema';
+import type { EventToEmit } from '../event-to-emit.js';
 import type { RetryPolicy } from '@ironflow/retry-policy';
 import { parseDuration, readStepTimeout } from '../duration.js';
 import { ConfigurationError } from '../configuration-error.js';
@@ -176,7 +177,7 @@ function createSingleTools(options: {
   };
 }
 
-function isList(events: EmittedEvent | readonly EmittedEvent[]): events is readonly EmittedEvent[] {
+function isList(events: EventToEmit | readonly EventToEmit[]): events is readonly EventToEmit[] {
   return Array.isArray(events);
 }
 

@@ -2,14 +2,16 @@
  * Events that a step sends. Each has a key of its own, made of the run, the step and its place among them: a step whose
  * process died before it was recorded sends them again, and the platform keeps the first.
  */
-import type { EmittedEvent, Invocation } from '@ironflow/schema';
+import type { Invocation } from '@ironflow/schema';
+import { emittedEvent } from '../event-to-emit.js';
+import type { EventToEmit } from '../event-to-emit.js';
 import { keyOf, unlessRefused } from './platform-calls.js';
 import type { PlatformCalls } from './platform-calls.js';
 import type { SentEvents } from '../step-tools.js';
 
 /** Of one run; `stepId` is that of the step that sends. */
 export type SendEvents = (
-  events: readonly EmittedEvent[],
+  events: readonly EventToEmit[],
   stepId: string,
   signal: AbortSignal,
 ) => Promise<SentEvents>;
@@ -21,7 +23,7 @@ export function createSendEvents(
   return async (events, stepId, signal) => {
     const key = keyOf(run.id, stepId);
     const keyed = events.map((event, index) => ({
-      ...event,
+      ...emittedEvent(event),
       correlationId: event.correlationId ?? cause.correlationId,
       causationId: event.causationId ?? cause.id,
       idempotencyKey: event.idempotencyKey ?? `${key}.${index}`,

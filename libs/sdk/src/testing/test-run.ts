@@ -4,6 +4,7 @@
  * before it passes.
  */
 import type { EmittedEvent, Failure, NotCompensated, StepStatus, StepType } from '@ironflow/schema';
+import { emittedEvent } from '../event-to-emit.js';
 import type { IronflowFunction } from '../function.js';
 import type { LogLine } from '../logger.js';
 import { readOutput, writeOutput } from '../output.js';
@@ -202,7 +203,7 @@ class VirtualRun {
     emit: async (events) => {
       const ids = [events].flat().map((event) => {
         const { idempotencyKey: key = `${this.sent.size}` } = event;
-        if (!this.sent.has(key)) this.sent.set(key, event);
+        if (!this.sent.has(key)) this.sent.set(key, emittedEvent(event));
         return `event-${[...this.sent.keys()].indexOf(key)}`;
       });
       return { ids };

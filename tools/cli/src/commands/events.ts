@@ -1,7 +1,7 @@
 /** `ironflow emit`, `ironflow invoke`. */
 import { Command } from 'commander';
 import type { EmitAnswer } from '@ironflow/sdk';
-import { parseWait, readData } from '../input.js';
+import { parseTime, parseWait, readData } from '../input.js';
 import type { WaitDuration } from '../input.js';
 import { printJson, printTable } from '../output.js';
 import { requireSuccess } from '../run-outcome.js';
@@ -17,7 +17,8 @@ export function eventCommands(terminal: Terminal): Command[] {
   const emit = withFlags(new Command('emit').description('emit an event'))
     .argument('<name>', 'such as order.placed')
     .argument('[data]', 'JSON; "-" reads it from standard input', '{}')
-    .action(async (name: string, data: string, flags: EmitFlags, command: Command) => {
+    .option('--at <time>', 'deliver it then, at most a year ahead; `scheduled list` shows it', parseTime)
+    .action(async (name: string, data: string, flags: EmitFlags & { at?: string }, command: Command) => {
       const { client, json } = openSession(command, terminal);
       const { wait, ...rest } = flags;
       const event = { name, data: await readData(terminal, data), ...rest };

@@ -1,18 +1,15 @@
-/**
- * When schedules fire. Pure: the times of a schedule in a span of time, and the id of the event for each, which is the
- * same wherever it is worked out.
- */
+/** When schedules fire. Pure: the times of an expression in its timezone, in a span of time. */
 import { Cron } from 'croner';
-import type { Schedule } from '@ironflow/database';
 import { messageOf } from '@ironflow/errors';
-import { deriveFiringEventId } from '@ironflow/schema';
 import type { CronTrigger } from '@ironflow/schema';
+import { parseInterval } from './interval.js';
 
-/** The times of one cron expression in its timezone. */
 export interface Timetable {
   /** The first time strictly after; `undefined` if there is none any more. */
   next(afterMs: number): number | undefined;
 }
+
+export type Times = Pick<CronTrigger, 'cron' | 'timezone'>;
 
 export type TimetableAnswer =
   | { kind: 'valid'; timetable: Timetable }
@@ -26,14 +23,14 @@ export interface Span {
   toMs: number;
 }
 
-export interface Times {
+export interface TimesIn {
   /** The first ones of the span, in order, at most `max`. */
   times: number[];
   /** The one that follows them: within the span only if there are more than `max`. */
   nextMs: number | undefined;
 }
 
-export function timesIn(timetable: Timetable, span: Span, max: number): Times {
+export function timesIn(timetable: Timetable, span: Span, max: number): TimesIn {
   const times: number[] = [];
   let next = timetable.next(span.fromMs);
   while (next !== undefined && next <= span.toMs && times.length < max) {
@@ -43,38 +40,30 @@ export function timesIn(timetable: Timetable, span: Span, max: number): Times {
   return { times, nextMs: next };
 }
 
-/** Two triggers of a function that say the same are one schedule. */
-export function scheduleKey({ scope, functionId, trigger }: Schedule): string {
-  return [scope.environmentId, functionId, trigger.cron, trigger.timezone].join('\n');
-}
-
-export function firingEventId(schedule: Schedule, scheduledAtMs: number): string {
-  return deriveFiringEventId({
-    environmentId: schedule.scope.environmentId,
-    functionId: schedule.functionId,
-    schedule: `${schedule.trigger.cron} ${schedule.trigger.timezone}`,
-    scheduledAtMs,
-  });
-}
-
 /** Expressions that tenants share, such as `0 0 * * *`, share a timetable. */
 const timetablesMax = 10_000;
 
 /** Parsing costs some fifty times as much as asking for a time, so what was parsed is kept. */
-export function createTimetables(): (trigger: CronTrigger) => TimetableAnswer {
+export function createTimetables(): (times: Times) => TimetableAnswer {
   const known = new Map<string, TimetableAnswer>();
-  return (trigger) => {
-    const key = `${trigger.cron}\n${trigger.timezone}`;
+  return (times) => {
+    const key = `${times.cron}\n${times.timezone}`;
     const existing = known.get(key);
     if (existing !== undefined) return existing;
-    const answer = createTimetable(trigger);
+    const answer = createTimetable(times);
     if (known.size >= timetablesMax) known.delete(known.keys().next().value!);
     known.set(key, answer);
     return answer;
   };
 }
 
-function createTimetable({ cron, timezone }: CronTrigger): TimetableAnswer {
+function createTimetable({ cron, timezone }: Times): TimetableAnswer {
+  const interval = parseInterval(cron);
+  if (interval.kind === 'invalid') return interval;
+  if (interval.kind === 'interval') {
+    const { ms } = interval;
+    return { kind: 'valid', timetable: { next: (afterMs) => (Math.floor(afterMs / ms) + 1) * ms } };
+  }
   try {
     // Never started: without a function to call, croner is arithmetic only.
     const job = new Cron(cron, { mode: '5-or-6-parts', timezone });
@@ -83,6 +72,6 @@ function createTimetable({ cron, timezone }: CronTrigger): TimetableAnswer {
     next(0);
     return { kind: 'valid', timetable: { next } };
   } catch (error) {
-    return { kind: 'invalid', reason: messageOf(error) };
+    return { kind: 'invalid', reason: messageOf(error).replace(/^CronPattern: /, '') };
   }
 }

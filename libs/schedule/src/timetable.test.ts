@@ -1,9 +1,8 @@
 import { describe, expect, test } from '@jest/globals';
-import type { Schedule } from '@ironflow/database';
 import { Cron } from 'croner';
 import fc from 'fast-check';
-import { createTimetables, firingEventId, timesIn } from './firings.js';
-import type { Timetable } from './firings.js';
+import { createTimetables, timesIn } from './timetable.js';
+import type { Timetable } from './timetable.js';
 
 const timetables = createTimetables();
 
@@ -132,6 +131,37 @@ describe('spans that follow one another', () => {
   }
 });
 
+describe('an interval', () => {
+  const everyMs = (duration: string): number => timetableOf(`@every ${duration}`).next(0)!;
+
+  test.each([
+    ['30s', 30_000],
+    ['90s', 90_000],
+    ['5m', 300_000],
+    ['1h30m', 5_400_000],
+    ['2d', 172_800_000],
+    ['1d2h3m4s', 93_784_000],
+  ])('@every %s is %i ms', (duration, ms) => expect(everyMs(duration)).toBe(ms));
+
+  test.each(['', '30', '0s', '500ms', '1.5h', '30m1h', '1h 30m', 'day', '367d', '-5s'])(
+    '@every %s is refused',
+    (duration) => expect(timetables({ cron: `@every ${duration}`, timezone: 'UTC' }).kind).toBe('invalid'),
+  );
+
+  test('has its times at multiples of it since 1970, wherever one begins to ask', () => {
+    const seconds = fc.integer({ min: 1, max: 86_400 });
+    const from = fc.integer({ min: 0, max: 4_000_000_000_000 });
+    fc.assert(
+      fc.property(seconds, from, (every, fromMs) => {
+        const next = timetableOf(`@every ${every}s`).next(fromMs)!;
+        expect(next % (every * 1_000)).toBe(0);
+        expect(next - fromMs).toBeGreaterThan(0);
+        expect(next - fromMs).toBeLessThanOrEqual(every * 1_000);
+      }),
+    );
+  });
+});
+
 describe('a timetable', () => {
   test('of an expression or a timezone that is none says why instead of throwing', () => {
     expect(timetables({ cron: 'every now and then', timezone: 'UTC' }).kind).toBe('invalid');
@@ -142,27 +172,4 @@ describe('a timetable', () => {
   test('is made once for all who share it', () => {
     expect(timetableOf('0 0 * * *', 'Asia/Tokyo')).toBe(timetableOf('0 0 * * *', 'Asia/Tokyo'));
   });
-});
-
-test('the event of a firing differs by environment, function, expression, timezone and time, and by nothing else', () => {
-  const schedule: Schedule = {
-    scope: { environmentId: '0190a000-0000-7000-8000-000000000001', project: 'shop', env: 'prod' },
-    functionId: 'report',
-    trigger: { cron: '0 0 * * *', timezone: 'UTC' },
-    registeredAtMs: 0,
-  };
-  const atMs = Date.UTC(2030, 0, 1);
-  const ids = [
-    firingEventId(schedule, atMs),
-    firingEventId(
-      { ...schedule, scope: { ...schedule.scope, environmentId: '0190a000-0000-7000-8000-000000000002' } },
-      atMs,
-    ),
-    firingEventId({ ...schedule, functionId: 'other' }, atMs),
-    firingEventId({ ...schedule, trigger: { cron: '0 1 * * *', timezone: 'UTC' } }, atMs),
-    firingEventId({ ...schedule, trigger: { cron: '0 0 * * *', timezone: 'Asia/Tokyo' } }, atMs),
-    firingEventId(schedule, atMs + 60_000),
-  ];
-  expect(new Set(ids).size).toBe(ids.length);
-  expect(firingEventId({ ...schedule, registeredAtMs: 5 }, atMs)).toBe(ids[0]);
 });
