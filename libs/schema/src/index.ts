@@ -32,7 +32,14 @@ export type { EmittedEvent, EventSource, FunctionEvent, IngestMessage, StoredEve
 export { failureSchema } from './failure.js';
 export type { Failure } from './failure.js';
 export { expressionSchema } from './expression.js';
-export { flowKeysSchema, flowRules, flowRuleSchema } from './flow-control.js';
+export {
+  concurrencySchema,
+  debounceSchema,
+  flowKeysSchema,
+  flowRules,
+  flowRuleSchema,
+  rateSchema,
+} from './flow-control.js';
 export type {
   Batch,
   Concurrency,

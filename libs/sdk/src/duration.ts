@@ -1,5 +1,11 @@
 /** Durations as people write them: milliseconds, or a number with a unit such as `"90s"`, `"5m"`, `"7d"`. */
-import { functionTimeoutMsSchema, startDeadlineMsSchema, stepTimeoutMsSchema } from '@ironflow/schema';
+import {
+  debounceSchema,
+  functionTimeoutMsSchema,
+  rateSchema,
+  startDeadlineMsSchema,
+  stepTimeoutMsSchema,
+} from '@ironflow/schema';
 import { ConfigurationError } from './configuration-error.js';
 
 type Unit = 'ms' | 's' | 'm' | 'h' | 'd' | 'w';
@@ -49,6 +55,20 @@ export function readStartDeadline(deadline: Duration, field: string): number {
   const parsed = startDeadlineMsSchema.safeParse(msOf(deadline));
   if (parsed.success) return parsed.data;
   throw new ConfigurationError(`${field}: must be a duration from 1 ms to a year, such as "1h"`, field);
+}
+
+/** Of a rate; `field` is named when it is refused. */
+export function readRatePeriod(period: Duration, field: string): number {
+  const parsed = rateSchema.shape.periodMs.safeParse(msOf(period));
+  if (parsed.success) return parsed.data;
+  throw new ConfigurationError(`${field}: must be a duration from a second to a week, such as "1m"`, field);
+}
+
+/** For which a run is held back until more events have come; `field` is named when it is refused. */
+export function readHoldTime(time: Duration, field: string): number {
+  const parsed = debounceSchema.shape.periodMs.safeParse(msOf(time));
+  if (parsed.success) return parsed.data;
+  throw new ConfigurationError(`${field}: must be a duration from 100 ms to a week, such as "5s"`, field);
 }
 
 function msOf(duration: Duration): number {

@@ -32,6 +32,14 @@ export type {
   WaitForSignalOptions,
 } from './step-tools.js';
 export type { Duration } from './duration.js';
+export type {
+  BatchOptions,
+  ConcurrencyOptions,
+  DebounceOptions,
+  FlowControlOptions,
+  RateOptions,
+  SingletonOptions,
+} from './flow-control.js';
 export type { Jsonified } from './output.js';
 export type { Log, LogLevel, LogLine, Logger } from './logger.js';
 export { NonRetryableError, NondeterminismError, RetryAfterError, StepError } from './function-errors.js';
