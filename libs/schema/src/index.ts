@@ -50,6 +50,8 @@ export type {
   Rate,
   Singleton,
 } from './flow-control.js';
+export { concurrencySlotPrefix, parseSlot, singletonSlotPrefix } from './flow-slots.js';
+export type { Slot } from './flow-slots.js';
 export {
   appManifestSchema,
   cancelOnSchema,
@@ -171,6 +173,7 @@ export {
   discardAnswerSchema,
   emitAnswerSchema,
   emitBodySchema,
+  environmentSchema,
   errorBodySchema,
   eventDetailSchema,
   eventSchema,
@@ -181,6 +184,8 @@ export {
   messageIdSchema,
   publishAnswerSchema,
   publishBodySchema,
+  queueSchema,
+  queueSummarySchema,
   topicMessageSchema,
   cancelRunsAnswerSchema,
   cancelRunsBodySchema,
@@ -210,6 +215,7 @@ export type {
   DeadLetterSummary,
   DiscardAnswer,
   EmitAnswer,
+  EnvironmentResource,
   Event,
   EventDetail,
   EventsPage,
@@ -220,6 +226,8 @@ export type {
   ReplayEventsBody,
   ReplayLettersBody,
   PublishAnswer,
+  Queue,
+  QueueSummary,
   RerunAnswer,
   RerunBody,
   RerunRunsBody,
@@ -235,6 +243,7 @@ export type {
   SignalAnswer,
   TopicMessage,
   Step,
+  WaitingFor,
 } from './resources.js';
 export {
   appsListSchema,
@@ -242,6 +251,7 @@ export {
   functionsListSchema,
   identitySchema,
   keyRoles,
+  queuesListSchema,
   roleAllows,
   routes,
   runUpdateSchema,
