@@ -256,7 +256,7 @@ export {
   routes,
   runUpdateSchema,
 } from './routes.js';
-export type { EmitQuery, Identity, KeyRole, Route, RunUpdate } from './routes.js';
+export type { EmitQuery, Identity, KeyRole, QueuesList, Route, RunUpdate } from './routes.js';
 export { isTerminal, runStatusSchema, runStatuses, startDeadline } from './run.js';
 export type { RunStatus } from './run.js';
 export { sign, signingKeyPrefix, verifySignature } from './signature.js';

@@ -130,6 +130,7 @@ export const queuesListSchema = z.object({
   pausedAt: environmentSchema.shape.pausedAt,
   queues: z.array(queueSummarySchema).describe('of functions with runs that wait, or that are paused'),
 });
+export type QueuesList = z.infer<typeof queuesListSchema>;
 export const appsListSchema = z.object({ apps: z.array(appSchema) });
 
 /** Whose key it is. */

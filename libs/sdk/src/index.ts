@@ -73,6 +73,7 @@ export type {
   DiscardAnswer,
   EmitAnswer,
   EmittedEvent,
+  EnvironmentResource,
   Event,
   EventDetail,
   EventsPage,
@@ -83,6 +84,9 @@ export type {
   Identity,
   NotCompensated,
   PublishAnswer,
+  Queue,
+  QueuesList,
+  QueueSummary,
   RegisterAnswer,
   ReplayAnswer,
   RerunAnswer,
@@ -96,4 +100,5 @@ export type {
   SignalAnswer,
   Step,
   TopicMessage,
+  WaitingFor,
 } from '@ironflow/schema';

@@ -6,6 +6,7 @@ import { doctorCommand } from './commands/doctor.js';
 import { eventCommands } from './commands/events.js';
 import { functionCommands } from './commands/functions.js';
 import { platformCommands } from './commands/platform.js';
+import { environmentCommand, queuesCommand } from './commands/queues.js';
 import { runCommands } from './commands/runs.js';
 import { topicCommands } from './commands/topics.js';
 import { printFailure } from './output.js';
@@ -57,6 +58,8 @@ function createProgram(terminal: Terminal, json: boolean): Command {
     topicCommands(terminal),
     deadLetterCommands(terminal),
     functionCommands(terminal),
+    queuesCommand(terminal),
+    environmentCommand(terminal),
     doctorCommand(terminal),
   ];
   for (const command of commands) program.addCommand(command);
