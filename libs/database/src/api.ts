@@ -9,10 +9,13 @@ import type {
   DeadLetterDetail,
   DeadLettersPage,
   DeadLettersQuery,
+  EnvironmentResource,
   EventDetail,
   EventsPage,
   EventsQuery,
   FunctionResource,
+  Queue,
+  QueueSummary,
   RunDetail,
   RunsPage,
   RunsQuery,
@@ -25,12 +28,14 @@ import { countRunsToStop, requestStops } from './bulk-stops.js';
 import type { RunToStop } from './bulk-stops.js';
 import type { Database, Queryable, Statement } from './database.js';
 import { discardDeadLetter, getDeadLetter, listDeadLetters } from './dead-letters.js';
+import { scopeColumns } from './environment-scope.js';
 import { intersect, windowsAround } from './id-windows.js';
 import type { IdWindow } from './id-windows.js';
 import { cutPage, pageBytesMax, pageWindow } from './page.js';
 import type { PageRow } from './page.js';
-import { toApp, toEvent, toFunction, toRun, toRunResult } from './resource-rows.js';
-import type { AppRow, EventRow, FunctionRow, RunResultRow, RunRow } from './resource-rows.js';
+import { listQueues, readQueue } from './queues.js';
+import { toApp, toEnvironment, toEvent, toFunction, toRun, toRunResult } from './resource-rows.js';
+import type { AppRow, EnvironmentRow, EventRow, FunctionRow, RunResultRow, RunRow } from './resource-rows.js';
 import {
   eventName,
   readRun,
@@ -42,6 +47,7 @@ import {
 } from './run-detail.js';
 import type { StopAnswer, UnpinAnswer } from './run-detail.js';
 import { cancelScheduledEvent, listScheduledEvents } from './scheduled-events.js';
+import { queuedColumn } from './waiting-runs.js';
 
 export interface ApiStore {
   listRuns(environmentId: string, query: RunsQuery): Promise<RunsPage>;
@@ -66,6 +72,10 @@ export interface ApiStore {
   /** Archived ones included. */
   listFunctions(environmentId: string): Promise<FunctionResource[]>;
   getFunction(environmentId: string, functionId: string): Promise<FunctionResource | undefined>;
+  getEnvironment(environmentId: string): Promise<EnvironmentResource | undefined>;
+  /** Of functions with runs that wait, or that are paused. */
+  listQueues(environmentId: string): Promise<QueueSummary[]>;
+  getQueue(environmentId: string, functionId: string): Promise<Queue | undefined>;
   listApps(environmentId: string): Promise<App[]>;
   listDeadLetters(environmentId: string, query: DeadLettersQuery): Promise<DeadLettersPage>;
   getDeadLetter(environmentId: string, letterId: string): Promise<DeadLetterDetail | undefined>;
@@ -140,6 +150,16 @@ export function createApiStore(database: Database): ApiStore {
       const [row] = await list<FunctionRow>(environmentId, functionStatement, [functionId]);
       return row && toFunction(row);
     },
+    getEnvironment: async (environmentId) => {
+      const [row] = await list<EnvironmentRow>(environmentId, environmentStatement);
+      return row && toEnvironment(row);
+    },
+    listQueues: (environmentId) =>
+      database.inEnvironment(environmentId, (transaction) => listQueues(transaction, environmentId)),
+    getQueue: (environmentId, functionId) =>
+      database.inEnvironment(environmentId, (transaction) =>
+        readQueue(transaction, environmentId, functionId),
+      ),
     listApps: async (environmentId) => (await list<AppRow>(environmentId, appsStatement)).map(toApp),
     listDeadLetters: (environmentId, query) => listDeadLetters(database, environmentId, query),
     getDeadLetter: (environmentId, letterId) => getDeadLetter(database, environmentId, letterId),
@@ -207,7 +227,7 @@ function runsList(query: RunsQuery): List {
       { column: 'event_id', value: query.event },
     ],
   });
-  const text = `select r.*, ${eventName} from (${statement.text}) r order by r.id desc`;
+  const text = `select r.*, ${eventName}, ${queuedColumn('r')} from (${statement.text}) r order by r.id desc`;
   return { statement: { name: statement.name, text }, values };
 }
 
@@ -257,7 +277,11 @@ const runsOfEventStatement: Statement = {
   text: `select ${resultColumns} from runs
     where environment_id = $1 and id >= $2 and id < $3 and event_id = $4 order by id`,
 };
-const functionsFrom = `select f.config, f.app_id, a.mode, f.hash, f.status, f.registered_at
+const environmentStatement: Statement = {
+  name: 'environment',
+  text: `select ${scopeColumns}, e.paused_at from environments e where e.id = $1`,
+};
+const functionsFrom = `select f.config, f.app_id, a.mode, f.hash, f.status, f.registered_at, f.paused_at
     from functions f join apps a on a.environment_id = f.environment_id and a.id = f.app_id
     where f.environment_id = $1`;
 const functionsStatement: Statement = { name: 'list_functions', text: `${functionsFrom} order by f.id` };

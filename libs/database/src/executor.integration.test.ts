@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, expect, test } from '@jest/globals';
+import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { limits } from '@ironflow/schema';
 import type { StepRecord } from '@ironflow/schema';
 import { stopSharedServers } from '@ironflow/testing';
@@ -70,11 +70,65 @@ test('a run is read with its event, letter for letter, and with what an activati
           memoBytes: 0,
           steps: [],
           event: { ...event, receivedAtMs: receipt!.receivedAtMs },
+          laterEvents: [],
           traceparent,
         },
       ],
     ]),
   );
+});
+
+describe('a batch', () => {
+  /** Its run, and the runs of the events that joined it, as the decision pass leaves them. */
+  async function startBatch(count: number) {
+    const { scope } = platform.ours;
+    const events = Array.from({ length: count }, (_, n) =>
+      newEvent({ data: `{"n":${n}.0,"a":"\\ud800"}`, ...(n === 1 ? { version: '2' } : {}) }),
+    );
+    await createIngestStore(platform.tenant).storeEvents(scope.environmentId, events);
+    const [run] = await startRuns(platform, scope, 1);
+    await joinEvents(run!.id, [run!.eventId, ...events.map(({ id }) => id)]);
+    return { run: run!, events };
+  }
+
+  async function joinEvents(runId: string, eventIds: readonly string[]): Promise<void> {
+    const { environmentId } = platform.ours.scope;
+    await platform.admin.query('update runs set limited = true where id = $1', [runId]);
+    await platform.admin.query(
+      `insert into run_events (run_id, place, environment_id, event_id)
+        select $1, e.place - 1, $2, e.id from unnest($3::uuid[]) with ordinality as e (id, place)
+        order by e.id desc`,
+      [runId, environmentId, eventIds],
+    );
+  }
+
+  const laterOf = async (runId: string) => (await executor.loadRuns([runId])).get(runId)!.laterEvents;
+
+  test('is read with its later events, in order and letter for letter', async () => {
+    const { run, events } = await startBatch(3);
+    expect(await laterOf(run.id)).toEqual(
+      events.map(({ id, name, data }, n) => ({
+        ...{ id, name, data, correlationId: id, receivedAtMs: expect.any(Number) },
+        ...(n === 1 ? { version: '2' } : {}),
+      })),
+    );
+    const [other] = await startRuns(platform, platform.ours.scope, 1);
+    expect(await laterOf(other!.id)).toEqual([]);
+  });
+
+  test('that is repeated, and repeated again, has them too', async () => {
+    const { run, events } = await startBatch(2);
+    const [again] = await startRuns(platform, platform.ours.scope, 1, { rerunOf: run.id });
+    const [third] = await startRuns(platform, platform.ours.scope, 1, { rerunOf: again!.id });
+    for (const { id } of [again!, third!]) {
+      expect((await laterOf(id)).map((event) => event.id)).toEqual(events.map((event) => event.id));
+    }
+  });
+
+  test('of the largest size is read whole', async () => {
+    const { run, events } = await startBatch(limits.batchSizeMax - 1);
+    expect((await laterOf(run.id)).map(({ id }) => id)).toEqual(events.map(({ id }) => id));
+  });
 });
 
 test('of a step with several attempts the memo holds the last', async () => {

@@ -4,6 +4,7 @@
  */
 import { limits } from '@ironflow/schema';
 import type {
+  DeliveredEvent,
   Failure,
   MemoizedStep,
   Mismatch,
@@ -52,6 +53,8 @@ export interface RunState {
   /** What of its record is known not to fit its function's code. */
   mismatch?: Mismatch;
   event: Omit<StoredEvent, 'scope' | 'awaited'>;
+  /** Of a batch: those after the first, in order. A rerun of one has its own event in the place of the first. */
+  laterEvents: DeliveredEvent[];
   traceparent?: string;
 }
 
@@ -90,6 +93,22 @@ export function createExecutorStore(database: Database): ExecutorStore {
   };
 }
 
+/** A run that repeats another is no batch itself: its events are those of the one that the repetitions began with. */
+const laterEventsOf = (run: string): string => `
+    with recursive repeated as (
+      select ${run}.id, ${run}.rerun_of
+    union all
+      select before.id, before.rerun_of from repeated
+      cross join lateral (select id, rerun_of from runs where runs.id = repeated.rerun_of offset 0) before
+    )
+    select json_agg(json_build_array(later.id, name, data, version, correlation_id, received_at_ms) order by place)
+    from repeated join run_events b on b.run_id = repeated.id and b.place > 0
+    cross join lateral (
+      select id, name, data::text, version, correlation_id,
+        (extract(epoch from received_at) * 1000)::float8 as received_at_ms
+      from events where events.id = b.event_id and events.environment_id = ${run}.environment_id offset 0
+    ) later`;
+
 const stopRequestedStatement: Statement = {
   name: 'stop_requested',
   text: `select id from runs
@@ -100,6 +119,7 @@ const stopRequestedStatement: Statement = {
 // partition only. Outputs travel as text within the JSON of the steps: parsing and printing them again would
 // change some. A memo is one value of the answer, and one too long to be a string would end the process: it is
 // weighed before it is put together. What an undoing returned is no part of it: those of a run are not bounded.
+// Batches are looked for only where there can be one.
 const loadStatement: Statement = {
   name: 'load_runs',
   text: `select r.id, r.environment_id, ${scopeColumns}, r.app_id, r.function_id, r.status,
@@ -110,11 +130,12 @@ const loadStatement: Statement = {
       r.journal_seq::float8 as journal_seq, e.registry_version, r.traceparent, r.mismatch, r.build_id, r.pinned_after,
       s.steps, coalesce(s.memo_bytes, 0)::float8 as memo_bytes,
       v.id as event_id, v.name as event_name, v.data, v.version, v.source, v.correlation_id, v.causation_id,
-      v.traceparent as event_traceparent, v.received_at_ms
+      v.traceparent as event_traceparent, v.received_at_ms,
+      case when r.limited or r.rerun_of is not null then (${laterEventsOf('r')}) end as later_events
     from unnest($1::uuid[]) as i (id)
     cross join lateral (
       select id, environment_id, event_id, app_id, function_id, status, wake, served, failures, journal_seq,
-        traceparent, stop_requested_at, started_at, start_expired_at, rerun_of, stopping_as, error, active_ms, mismatch, build_id,
+        traceparent, stop_requested_at, started_at, start_expired_at, rerun_of, limited, stopping_as, error, active_ms, mismatch, build_id,
         pinned_after
       from runs where runs.id = i.id and runs.id >= $2 and runs.id <= $3 offset 0
     ) r
@@ -141,6 +162,15 @@ const loadStatement: Statement = {
       ) weighed
     ) s on true`,
 };
+
+type EventTuple = [
+  DeliveredEvent['id'],
+  DeliveredEvent['name'],
+  DeliveredEvent['data'],
+  string | null,
+  DeliveredEvent['correlationId'],
+  DeliveredEvent['receivedAtMs'],
+];
 
 type StepTuple = [
   MemoizedStep['id'],
@@ -186,6 +216,7 @@ interface RunRow {
   causation_id: string | null;
   event_traceparent: string | null;
   received_at_ms: number;
+  later_events: EventTuple[] | null;
 }
 
 function toRunState(row: RunRow): RunState {
@@ -218,6 +249,7 @@ function toRunState(row: RunRow): RunState {
       ...(row.causation_id === null ? {} : { causationId: row.causation_id }),
       ...(row.event_traceparent === null ? {} : { traceparent: row.event_traceparent }),
     },
+    laterEvents: (row.later_events ?? []).map(toDeliveredEvent),
     ...(row.traceparent === null ? {} : { traceparent: row.traceparent }),
     ...(row.mismatch === null ? {} : { mismatch: row.mismatch }),
     ...(row.build_id === null ? {} : { pin: { buildId: row.build_id, servedBefore: row.pinned_after ?? 0 } }),
@@ -227,6 +259,17 @@ function toRunState(row: RunRow): RunState {
 function stoppingOf({ stopping_as: kind, stopping_error: error }: RunRow): Pick<RunState, 'stopping'> {
   if (kind === null) return {};
   return { stopping: kind === 'cancelled' ? { kind } : { kind, error: error! } };
+}
+
+function toDeliveredEvent([
+  id,
+  name,
+  data,
+  version,
+  correlationId,
+  receivedAtMs,
+]: EventTuple): DeliveredEvent {
+  return { id, name, data, ...(version === null ? {} : { version }), receivedAtMs, correlationId };
 }
 
 function toMemoizedStep([id, type, attempt, status, output, error, order]: StepTuple): MemoizedStep {

@@ -250,7 +250,8 @@ test('who waits for an event sees whether it is routed, and its runs with their 
     status: 'completed',
     output: '{"n":1.0}',
   });
-  expect(answer!.runs).toContainEqual({ id: runs[1]!.id, functionId: 'bill', status: 'skipped' });
+  const skipped = { status: 'skipped', skipReason: 'rate limit' };
+  expect(answer!.runs).toContainEqual({ id: runs[1]!.id, functionId: 'bill', ...skipped });
   const [foreign] = await ingest.eventRuns(theirs, [event.id]);
   expect(foreign!.runs).toEqual([]);
   expect(await createApiStore(platform.tenant).getEvent(theirs, event.id)).toBeUndefined();

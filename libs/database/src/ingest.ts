@@ -59,7 +59,15 @@ export interface EventRuns {
   eventId: string;
   /** Until it is, runs may be missing. */
   routed: boolean;
-  runs: { id: string; functionId: string; status: RunStatus; output?: string; error?: Failure }[];
+  runs: {
+    id: string;
+    functionId: string;
+    status: RunStatus;
+    skipReason?: string;
+    joinedRunId?: string;
+    output?: string;
+    error?: Failure;
+  }[];
 }
 
 export interface IngestStore {
@@ -327,7 +335,7 @@ const eventRunsStatement: Statement = {
   name: 'event_runs',
   text: `select r.* from unnest($1::uuid[], $2::uuid[]) as w (lowest, ending)
     cross join lateral (
-      select id, event_id, function_id, status, output::text, error from runs
+      select id, event_id, function_id, status, skip_reason, joined_run_id, output::text, error from runs
       where environment_id = $3 and id >= w.lowest and id < w.ending and event_id = any($4::uuid[])
       offset 0
     ) r order by r.id`,
@@ -338,6 +346,8 @@ interface EventRunRow {
   event_id: string;
   function_id: string;
   status: RunStatus;
+  skip_reason: string | null;
+  joined_run_id: string | null;
   output: string | null;
   error: Failure | null;
 }
@@ -374,6 +384,8 @@ function toEventRun(row: EventRunRow): EventRuns['runs'][number] {
     id: row.id,
     functionId: row.function_id,
     status: row.status,
+    ...(row.skip_reason === null ? {} : { skipReason: row.skip_reason }),
+    ...(row.joined_run_id === null ? {} : { joinedRunId: row.joined_run_id }),
     ...(row.output === null ? {} : { output: row.output }),
     ...(row.error === null ? {} : { error: row.error }),
   };

@@ -24,7 +24,7 @@ import {
   registerApp,
   runStep,
 } from './index.js';
-import type { Queryable } from './index.js';
+import type { NewRun, Queryable } from './index.js';
 
 let platform: Platform;
 let tables: string[];
@@ -98,6 +98,35 @@ async function fillEveryTable(): Promise<void> {
   );
   const letter = { subject: 's', reason: 'unreadable', detail: 'd', payload: '', occurredAtMs: 1 } as const;
   await collector.storeDeadLetters([{ id: freshId(), environmentId, ...letter }]);
+  await fillFlowControl(environmentId, run!);
+}
+
+/** As a pass over its queue leaves it. */
+async function fillFlowControl(environmentId: string, run: NewRun): Promise<void> {
+  const { id: runId, eventId } = run;
+  const rows: [string, unknown[]][] = [
+    [
+      `insert into queue_entries (run_id, environment_id, event_id, function_id, state, keys, bytes, received_at,
+        position) values ($1, $2, $3, 'ship', 'admitted', '{}', 0, now(), now())`,
+      [runId, environmentId, eventId],
+    ],
+    [
+      `insert into queue_lanes (environment_id, lane, function_id, resumed, slots, position, ready_at)
+        values ($1, 'lane', 'ship', false, '{}', now(), now())`,
+      [environmentId],
+    ],
+    [`insert into slots (environment_id, slot, run_id) values ($1, 'slot', $2)`, [environmentId, runId]],
+    [
+      `insert into flow_states (environment_id, function_id, rule, key_hash, expires_at)
+        values ($1, 'ship', 'throttle', 'hash', now() + interval '1 day')`,
+      [environmentId],
+    ],
+    [
+      'insert into run_events (run_id, place, environment_id, event_id) values ($1, 0, $2, $3)',
+      [runId, environmentId, eventId],
+    ],
+  ];
+  for (const [text, values] of rows) await platform.admin.query(text, values);
 }
 
 /** How many rows the tenant's role sees; a table it may not read at all counts as none. */

@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, beforeEach, expect, test } from '@jest/globals';
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
 import { stopSharedServers } from '@ironflow/testing';
 import { createPlatform, functionConfig, manifest } from '../test/platform.js';
 import type { Platform } from '../test/platform.js';
@@ -8,6 +8,7 @@ import {
   createRegistryReader,
   listEnvironments,
   registerApp,
+  setPaused,
 } from './index.js';
 
 let platform: Platform;
@@ -107,6 +108,63 @@ test('the registry of an environment that does not exist is an error and not an 
   const error = { category: 'not_found', code: 'environment_unknown' };
   await expect(createRegistryReader(platform.tenant).get(unknown)).rejects.toMatchObject(error);
   await expect(registerApp(platform.tenant, unknown, manifest())).rejects.toMatchObject(error);
+});
+
+describe('a pause', () => {
+  const reader = () => createRegistryReader(platform.service);
+  const environment = async () => (await createApiStore(platform.tenant).getEnvironment(ours))!;
+
+  test('of a function raises the version and is in the registry, until it goes on', async () => {
+    await registerApp(platform.tenant, ours, manifest());
+    const ship = { environmentId: ours, functionId: 'ship' };
+    expect(await setPaused(platform.tenant, { ...ship, paused: true })).toBe(2);
+    expect(await reader().get(ours)).toMatchObject({
+      version: 2,
+      paused: false,
+      pausedFunctions: new Set(['ship']),
+    });
+    const since = (await createApiStore(platform.tenant).getFunction(ours, 'ship'))!.pausedAt;
+    expect(Date.parse(since!)).not.toBeNaN();
+    expect(await setPaused(platform.tenant, { ...ship, paused: true })).toBe(2);
+    expect(await createApiStore(platform.tenant).getFunction(ours, 'ship')).toMatchObject({
+      pausedAt: since,
+    });
+    expect(await setPaused(platform.tenant, { ...ship, paused: false })).toBe(3);
+    expect((await reader().get(ours)).pausedFunctions).toEqual(new Set());
+    expect(await createApiStore(platform.tenant).getFunction(ours, 'ship')).not.toHaveProperty('pausedAt');
+  });
+
+  test('of a function stays when its app registers again, changed or removed', async () => {
+    await registerApp(platform.tenant, ours, manifest());
+    await setPaused(platform.tenant, { environmentId: ours, functionId: 'ship', paused: true });
+    await registerApp(
+      platform.tenant,
+      ours,
+      manifest({ functions: [functionConfig('ship', [{ event: 'x' }])] }),
+    );
+    expect((await reader().get(ours)).pausedFunctions).toEqual(new Set(['ship']));
+    await registerApp(platform.tenant, ours, manifest({ functions: [] }));
+    await registerApp(platform.tenant, ours, manifest());
+    expect((await reader().get(ours)).pausedFunctions).toEqual(new Set(['ship']));
+  });
+
+  test('of an environment concerns it alone', async () => {
+    expect(await environment()).toEqual({ project: 'shop', env: 'prod' });
+    expect(await setPaused(platform.tenant, { environmentId: ours, paused: true })).toBe(1);
+    expect(await environment()).toMatchObject({ pausedAt: expect.any(String) });
+    expect((await reader().get(ours)).paused).toBe(true);
+    expect((await reader().get(theirs)).paused).toBe(false);
+    expect(await setPaused(platform.tenant, { environmentId: ours, paused: false })).toBe(2);
+    expect((await reader().get(ours)).paused).toBe(false);
+  });
+
+  test('of what does not exist here changes nothing', async () => {
+    await registerApp(platform.tenant, ours, manifest());
+    const pause = { environmentId: theirs, functionId: 'ship', paused: true };
+    expect(await setPaused(platform.tenant, pause)).toBeUndefined();
+    expect(await reader().get(theirs)).toMatchObject({ version: 0, pausedFunctions: new Set() });
+    expect((await reader().get(ours)).pausedFunctions).toEqual(new Set());
+  });
 });
 
 test('an archived function leaves the registry and its schedules stop; the list still shows it', async () => {

@@ -98,6 +98,34 @@ export async function registerApp(
   });
 }
 
+export interface Pause {
+  environmentId: string;
+  /** All of the environment without. */
+  functionId?: string;
+  paused: boolean;
+}
+
+/** Answers the version that says so, also when it was so before; `undefined` when there is no such function. */
+export async function setPaused(
+  database: Database,
+  { environmentId, functionId, paused }: Pause,
+): Promise<number | undefined> {
+  return database.inEnvironment(environmentId, async (transaction) => {
+    const [environment] = await transaction.query<{ registry_version: number }>(lockStatement, [
+      environmentId,
+    ]);
+    if (environment === undefined) throw unknownEnvironment(environmentId);
+    const [row] =
+      functionId === undefined
+        ? await transaction.query<PauseRow>(pauseEnvironmentStatement, [environmentId, paused])
+        : await transaction.query<PauseRow>(pauseFunctionStatement, [environmentId, functionId, paused]);
+    if (row === undefined) return undefined;
+    if (row.was_paused === paused) return environment.registry_version;
+    await transaction.query(raiseVersionStatement, [environmentId]);
+    return environment.registry_version + 1;
+  });
+}
+
 /** Needs ironflow_service. */
 export async function listEnvironments(
   database: Database,
@@ -151,6 +179,10 @@ async function readRegistry(database: Database, environmentId: string): Promise<
 
 function unknownEnvironment(environmentId: string): IronflowError {
   return new IronflowError('not_found', 'environment_unknown', `there is no environment ${environmentId}`);
+}
+
+interface PauseRow {
+  was_paused: boolean;
 }
 
 interface RegistryRow {
@@ -212,6 +244,19 @@ const archiveStatement: Statement = {
 const raiseVersionStatement: Statement = {
   name: 'raise_registry_version',
   text: 'update environments set registry_version = registry_version + 1 where id = $1',
+};
+// The row is locked before, so that what it was is what it is when it changes.
+const pauseEnvironmentStatement: Statement = {
+  name: 'pause_environment',
+  text: `with before as (select id, paused_at from environments where id = $1)
+    update environments e set paused_at = case when $2 then coalesce(e.paused_at, now()) end
+    from before where e.id = before.id returning before.paused_at is not null as was_paused`,
+};
+const pauseFunctionStatement: Statement = {
+  name: 'pause_function',
+  text: `with before as (select id, paused_at from functions where environment_id = $1 and id = $2)
+    update functions f set paused_at = case when $3 then coalesce(f.paused_at, now()) end
+    from before where f.environment_id = $1 and f.id = before.id returning before.paused_at is not null as was_paused`,
 };
 const environmentsStatement: Statement = {
   name: 'environments',

@@ -1,8 +1,18 @@
 /** Rows as the API's queries answer them, and the resources they become. Pure. */
 import { parseTraceparent } from '@ironflow/schema';
-import type { App, Event, Failure, FunctionConfig, FunctionResource, Mismatch } from '@ironflow/schema';
+import type {
+  App,
+  EnvironmentResource,
+  Event,
+  Failure,
+  FunctionConfig,
+  FunctionResource,
+  Mismatch,
+} from '@ironflow/schema';
 import type { NotCompensated } from '@ironflow/schema';
 import type { Run, RunMode, RunResult, RunStatus, RunUpdate, Step } from '@ironflow/schema';
+import { waitingFor } from './waiting-runs.js';
+import type { QueuedRow } from './waiting-runs.js';
 
 /** Absent instead of null, and parsed here: the driver would parse a JSON `null` to the same as no value. */
 export interface RunRow {
@@ -13,6 +23,8 @@ export interface RunRow {
   mode: RunMode;
   status: RunStatus;
   skip_reason: string | null;
+  joined_run_id: string | null;
+  queued: QueuedRow | null;
   event_id: string;
   event_name: string;
   correlation_id: string;
@@ -32,6 +44,7 @@ export interface RunRow {
 export interface RunDetailRow extends RunRow {
   /** The build of the lane on which it is activated now. */
   lane: string | null;
+  limited: boolean;
   journal_seq: number;
   wake: number;
   served: number;
@@ -39,6 +52,7 @@ export interface RunDetailRow extends RunRow {
 }
 
 export function toRun(row: RunRow): Run {
+  const waiting = row.queued === null ? undefined : waitingFor(row.queued);
   const traceId = parseTraceparent(row.traceparent ?? undefined)?.traceId;
   return {
     id: row.id,
@@ -49,6 +63,8 @@ export function toRun(row: RunRow): Run {
     ...(row.build_id === null ? {} : { buildId: row.build_id }),
     status: row.status,
     ...(row.skip_reason === null ? {} : { skipReason: row.skip_reason }),
+    ...(row.joined_run_id === null ? {} : { joinedRunId: row.joined_run_id }),
+    ...(waiting === undefined ? {} : { waitingFor: waiting }),
     eventId: row.event_id,
     eventName: row.event_name,
     correlationId: row.correlation_id,
@@ -68,12 +84,21 @@ export interface RunResultRow {
   id: string;
   function_id: string;
   status: RunStatus;
+  skip_reason: string | null;
+  joined_run_id: string | null;
   output: string | null;
   error: Failure | null;
 }
 
 export function toRunResult(row: RunResultRow): RunResult {
-  return { id: row.id, functionId: row.function_id, status: row.status, ...outcomeOf(row) };
+  return {
+    id: row.id,
+    functionId: row.function_id,
+    status: row.status,
+    ...(row.skip_reason === null ? {} : { skipReason: row.skip_reason }),
+    ...(row.joined_run_id === null ? {} : { joinedRunId: row.joined_run_id }),
+    ...outcomeOf(row),
+  };
 }
 
 export interface StepRow {
@@ -144,6 +169,7 @@ export interface FunctionRow {
   hash: string;
   status: FunctionResource['status'];
   registered_at: Date;
+  paused_at: Date | null;
 }
 
 export function toFunction(row: FunctionRow): FunctionResource {
@@ -154,7 +180,19 @@ export function toFunction(row: FunctionRow): FunctionResource {
     hash: row.hash,
     status: row.status,
     registeredAt: row.registered_at.toISOString(),
+    ...(row.paused_at === null ? {} : { pausedAt: row.paused_at.toISOString() }),
   };
+}
+
+export interface EnvironmentRow {
+  project: string;
+  env: string;
+  paused_at: Date | null;
+}
+
+export function toEnvironment(row: EnvironmentRow): EnvironmentResource {
+  const { project, env, paused_at: pausedAt } = row;
+  return { project, env, ...(pausedAt === null ? {} : { pausedAt: pausedAt.toISOString() }) };
 }
 
 export interface AppRow {

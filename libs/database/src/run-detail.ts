@@ -1,10 +1,11 @@
 /** One run as the API shows it, and what it may be asked: to stop, or to leave the build that it is pinned to. */
 import type { Run, RunDetail, RunNotice, RunStatus, RunUpdate } from '@ironflow/schema';
-import { approvalOfSignal, isTerminal } from '@ironflow/schema';
+import { approvalOfSignal, isTerminal, limits } from '@ironflow/schema';
 import type { Queryable, Statement } from './database.js';
 import { toRun, toRunUpdate, toStep } from './resource-rows.js';
 import type { RunDetailRow, RunResultRow, StepRow, StepUpdateRow } from './resource-rows.js';
 import { laneBuildOf } from './run-to-activate.js';
+import { queuedColumn } from './waiting-runs.js';
 
 export type UnpinAnswer =
   /** `resumed`: it rested for want of a worker of its build, and is to be activated. */
@@ -21,15 +22,15 @@ export type StopAnswer =
   | { kind: 'not_found' };
 
 /** Columns of `runs`, and of one that is called r. */
-export const runFacts = `id, app_id, function_id, function_hash, mode, status, skip_reason, event_id,
+export const runFacts = `id, app_id, function_id, function_hash, mode, status, skip_reason, joined_run_id, limited, event_id,
   correlation_id, error, traceparent, created_at, started_at, ended_at, stop_requested_at, rerun_of, build_id,
   stopping_as, not_compensated`;
 export const eventName = '(select name from events where events.id = r.event_id) as event_name';
-export const resultColumns = 'id, function_id, status, output::text, error';
+export const resultColumns = 'id, function_id, status, skip_reason, joined_run_id, output::text, error';
 
 const runStatement: Statement = {
   name: 'run_detail',
-  text: `select r.*, ${eventName} from (
+  text: `select r.*, ${eventName}, ${queuedColumn('r')} from (
       select ${runFacts}, output::text, mismatch, ${laneBuildOf('runs')} as lane,
         journal_seq::float8 as journal_seq, wake, served
       from runs where environment_id = $1 and id = $2
@@ -96,8 +97,28 @@ export async function readRun(
   const [invoked] = await transaction.query<{ run_id: string }>(invokedByStatement, [environmentId, runId]);
   const invokedBy = invoked === undefined ? {} : { invokedBy: invoked.run_id };
   const mismatch = run.mismatch === null ? {} : { mismatch: run.mismatch };
+  const batch = run.limited ? await readBatch(transaction, environmentId, runId) : {};
   const approvals = await readApprovals(transaction, { environmentId, runId, steps });
-  return { ...toRun(run), ...invokedBy, ...mismatch, steps: steps.map(toStep), ...approvals };
+  return { ...toRun(run), ...invokedBy, ...mismatch, ...batch, steps: steps.map(toStep), ...approvals };
+}
+
+const batchStatement: Statement = {
+  name: 'batch_of_run',
+  text: `select (count(*) over ())::int as count, event_id from run_events
+    where environment_id = $1 and run_id = $2 order by place limit ${limits.listedEventsMax}`,
+};
+
+async function readBatch(
+  transaction: Queryable,
+  environmentId: string,
+  runId: string,
+): Promise<Pick<RunDetail, 'batch'>> {
+  const rows = await transaction.query<{ count: number; event_id: string }>(batchStatement, [
+    environmentId,
+    runId,
+  ]);
+  if (rows.length === 0) return {};
+  return { batch: { count: rows[0]!.count, eventIds: rows.map((row) => row.event_id) } };
 }
 
 async function readApprovals(

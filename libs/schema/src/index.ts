@@ -32,7 +32,15 @@ export type { EmittedEvent, EventSource, FunctionEvent, IngestMessage, StoredEve
 export { failureSchema } from './failure.js';
 export type { Failure } from './failure.js';
 export { expressionSchema } from './expression.js';
-export { debounceStateSchema, flowKeysSchema, flowRules, flowRuleSchema } from './flow-control.js';
+export {
+  concurrencySchema,
+  debounceSchema,
+  debounceStateSchema,
+  flowKeysSchema,
+  flowRules,
+  flowRuleSchema,
+  rateSchema,
+} from './flow-control.js';
 export type {
   Batch,
   Concurrency,
@@ -44,6 +52,8 @@ export type {
   Rate,
   Singleton,
 } from './flow-control.js';
+export { concurrencySlotPrefix, parseSlot, singletonSlotPrefix } from './flow-slots.js';
+export type { Slot } from './flow-slots.js';
 export {
   appManifestSchema,
   cancelOnSchema,
@@ -173,6 +183,7 @@ export {
   discardAnswerSchema,
   emitAnswerSchema,
   emitBodySchema,
+  environmentSchema,
   errorBodySchema,
   eventDetailSchema,
   eventSchema,
@@ -183,6 +194,8 @@ export {
   messageIdSchema,
   publishAnswerSchema,
   publishBodySchema,
+  queueSchema,
+  queueSummarySchema,
   topicMessageSchema,
   cancelRunsAnswerSchema,
   cancelRunsBodySchema,
@@ -224,6 +237,7 @@ export type {
   DeadLetterSummary,
   DiscardAnswer,
   EmitAnswer,
+  EnvironmentResource,
   Event,
   EventDetail,
   EventsPage,
@@ -234,6 +248,8 @@ export type {
   ReplayEventsBody,
   ReplayLettersBody,
   PublishAnswer,
+  Queue,
+  QueueSummary,
   RerunAnswer,
   RerunBody,
   RerunRunsBody,
@@ -249,6 +265,7 @@ export type {
   SignalAnswer,
   TopicMessage,
   Step,
+  WaitingFor,
 } from './resources.js';
 export {
   appsListSchema,
@@ -256,11 +273,12 @@ export {
   functionsListSchema,
   identitySchema,
   keyRoles,
+  queuesListSchema,
   roleAllows,
   routes,
   runUpdateSchema,
 } from './routes.js';
-export type { EmitQuery, Identity, KeyRole, Route, RunUpdate } from './routes.js';
+export type { EmitQuery, Identity, KeyRole, QueuesList, Route, RunUpdate } from './routes.js';
 export { isTerminal, runStatusSchema, runStatuses, startDeadline } from './run.js';
 export type { RunStatus } from './run.js';
 export {

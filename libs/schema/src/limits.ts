@@ -59,6 +59,12 @@ export const limits = {
   /** Of one rule, as its expression gives it. */
   flowKeyBytesMax: 1_024,
   prioritySecondsMax: 600,
+  /** Of a function's runs that wait, so many are counted, and grouped by what they wait for. */
+  queueCountMax: 10_000,
+  queueGroupsMax: 100,
+  /** Of the runs that hold the slots of one name, and of a batch's events, so many are named. */
+  slotRunsMax: 20,
+  listedEventsMax: 100,
   functionsPerAppMax: 1_000,
   triggersPerFunctionMax: 20,
   cancelOnPerFunctionMax: 5,

@@ -57,6 +57,10 @@ const invocations: Record<string, string> = {
     /\}$/,
     ',"traceparent":"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01","deadlineMs":30000}',
   ),
+  'a batch': invocation.replace(
+    /\}$/,
+    `,"laterEvents":[{"id":"${run}","name":"user.created","data":"{\\"a\\":2}","version":"2","receivedAtMs":1732154400001,"correlationId":"${event}"}]}`,
+  ),
   'a versioned event': invocation.replace('"receivedAtMs"', '"version":"2","receivedAtMs"'),
 };
 

@@ -44,6 +44,8 @@ export const invocationSchema = z.object({
     attempt: z.number().int().min(1),
   }),
   event: deliveredEventSchema,
+  /** Of a batch: those after the first, in the order in which they came. */
+  laterEvents: z.array(deliveredEventSchema).optional(),
   /** The last attempt of every step; those without an `order` (sleeps that ended) in the order in which they ended. */
   memo: z.array(memoizedStepSchema),
   /** What is known not to fit the function's code: it is not told again. */

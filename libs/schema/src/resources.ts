@@ -7,7 +7,14 @@ import { isReservedSignal, verdictSchema } from './approval.js';
 import { storedLetterReasons } from './dead-letter.js';
 import { emittedEventSchema, eventDataSchema, eventSources } from './event.js';
 import { failureSchema } from './failure.js';
-import { appIdSchema, emittedEventNameSchema, functionIdSchema, uuidSchema } from './identifiers.js';
+import { flowRules } from './flow-control.js';
+import {
+  appIdSchema,
+  emittedEventNameSchema,
+  functionIdSchema,
+  slugSchema,
+  uuidSchema,
+} from './identifiers.js';
 import { functionFieldsSchema } from './function.js';
 import { notCompensatedSchema } from './journal.js';
 import { limits } from './limits.js';
@@ -46,6 +53,10 @@ export const runResultSchema = z.object({
   id: uuidSchema,
   functionId: functionIdSchema,
   status: runStatusSchema,
+  skipReason: z.string().optional(),
+  joinedRunId: uuidSchema
+    .optional()
+    .describe('of a skipped run: the one that its event joined (`batch`) or that goes on in its place'),
   output: json.optional(),
   error: failureSchema.optional(),
 });
@@ -90,6 +101,17 @@ export const rerunAnswerSchema = z.object({
 });
 export type RerunAnswer = z.infer<typeof rerunAnswerSchema>;
 
+/** Flow control keeps it from going on. */
+export const waitingForSchema = z.object({
+  rule: z.enum(flowRules),
+  key: z.string().optional().describe('as its event gave it; absent where it gave none'),
+  until: timestamp
+    .optional()
+    .describe('where time ends it; it may come sooner, as a batch that is full does'),
+  since: timestamp.optional().describe('of its event; absent for a run that has begun before'),
+});
+export type WaitingFor = z.infer<typeof waitingForSchema>;
+
 export const runSchema = z.object({
   id: uuidSchema,
   appId: appIdSchema,
@@ -99,6 +121,8 @@ export const runSchema = z.object({
   buildId: z.string().optional().describe('the build of the workers that it is pinned to'),
   status: runStatusSchema,
   skipReason: z.string().optional(),
+  joinedRunId: runResultSchema.shape.joinedRunId,
+  waitingFor: waitingForSchema.optional(),
   eventId: uuidSchema,
   eventName: z.string(),
   correlationId: z.string(),
@@ -203,6 +227,10 @@ export const runDetailSchema = runSchema.extend({
   mismatch: mismatchSchema
     .optional()
     .describe('recorded steps that the code of the function did not fit when it was called'),
+  batch: z
+    .object({ count: z.number().int(), eventIds: z.array(uuidSchema) })
+    .optional()
+    .describe(`the events that it begins with, the first ${limits.listedEventsMax} by their ids`),
   steps: z.array(stepSchema),
   approvals: z
     .array(z.object({ name: z.string(), dueAt: timestamp.optional() }))
@@ -232,8 +260,69 @@ export const functionSchema = functionFieldsSchema.extend({
   hash: z.string(),
   status: z.enum(['active', 'archived']),
   registeredAt: timestamp,
+  pausedAt: timestamp.optional().describe('since when no run of it begins'),
 });
 export type FunctionResource = z.infer<typeof functionSchema>;
+
+export const environmentSchema = z.object({
+  project: slugSchema,
+  env: slugSchema,
+  pausedAt: timestamp.optional().describe('since when no run of any function begins'),
+});
+export type EnvironmentResource = z.infer<typeof environmentSchema>;
+
+const queuedRuns = z.number().int().describe(`up to ${limits.queueCountMax}`);
+
+/** What waits by a function's flow control. */
+export const queueSummarySchema = z.object({
+  functionId: functionIdSchema,
+  pausedAt: timestamp.optional(),
+  waiting: z
+    .object({
+      debounce: queuedRuns.optional(),
+      batch: queuedRuns.optional().describe('those that gather one'),
+      paused: queuedRuns.optional(),
+      singleton: queuedRuns.optional(),
+      throttle: queuedRuns.optional(),
+      concurrency: queuedRuns.optional(),
+      ready: queuedRuns.optional().describe('about to be let go, or without a worker'),
+    })
+    .describe(
+      `runs, by what they wait for; of a function no more than ${limits.queueCountMax} are looked at`,
+    ),
+  nextAt: timestamp.optional().describe('when time lets the next one go'),
+});
+export type QueueSummary = z.infer<typeof queueSummarySchema>;
+
+export const queueSchema = queueSummarySchema.extend({
+  groups: z
+    .array(
+      z.object({
+        rule: z.enum(flowRules).optional().describe('absent: it waits for nothing any more'),
+        key: z.string().optional(),
+        runs: queuedRuns,
+        events: z.number().int().optional().describe('in a batch that gathers'),
+        since: timestamp.optional().describe('of the event that came first'),
+        until: timestamp.optional(),
+      }),
+    )
+    .describe(`runs that wait for the same, the first ${limits.queueGroupsMax} by the age of their events`),
+  slots: z
+    .array(
+      z.object({
+        rule: z.enum(['concurrency', 'singleton']),
+        scope: z.enum(['function', 'env']),
+        key: z.string().optional(),
+        inUse: z.number().int(),
+        limit: z.number().int().optional().describe('absent when the function has no such rule any more'),
+        runs: z
+          .array(z.object({ id: uuidSchema, since: timestamp }))
+          .describe(`those that hold them, at most ${limits.slotRunsMax}`),
+      }),
+    )
+    .describe(`that are in use, or were waited for; at most ${limits.queueGroupsMax}`),
+});
+export type Queue = z.infer<typeof queueSchema>;
 
 export const appSchema = z.object({
   id: appIdSchema,

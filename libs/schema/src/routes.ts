@@ -21,6 +21,7 @@ import {
   discardAnswerSchema,
   emitAnswerSchema,
   emitBodySchema,
+  environmentSchema,
   eventDetailSchema,
   eventsPageSchema,
   eventsQuerySchema,
@@ -29,6 +30,8 @@ import {
   messageIdSchema,
   publishAnswerSchema,
   publishBodySchema,
+  queueSchema,
+  queueSummarySchema,
   topicMessageSchema,
   registerAnswerSchema,
   replayAnswerSchema,
@@ -121,11 +124,24 @@ export type EmitQuery = z.infer<typeof emitQuerySchema>;
 
 /** What a watcher of a run is sent: its whole state after each change; outputs of steps are left to `getRun`. */
 export const runUpdateSchema = runDetailSchema
-  .pick({ id: true, functionId: true, status: true, output: true, error: true })
+  .pick({
+    id: true,
+    functionId: true,
+    status: true,
+    skipReason: true,
+    joinedRunId: true,
+    output: true,
+    error: true,
+  })
   .extend({ steps: z.array(stepSchema.omit({ output: true })) });
 export type RunUpdate = z.infer<typeof runUpdateSchema>;
 
 export const functionsListSchema = z.object({ functions: z.array(functionSchema) });
+export const queuesListSchema = z.object({
+  pausedAt: environmentSchema.shape.pausedAt,
+  queues: z.array(queueSummarySchema).describe('of functions with runs that wait, or that are paused'),
+});
+export type QueuesList = z.infer<typeof queuesListSchema>;
 export const appsListSchema = z.object({ apps: z.array(appSchema) });
 
 /** Whose key it is. */
@@ -481,6 +497,75 @@ export const routes = {
     query: noQuery,
     answers: ok(functionSchema),
     errors: ['function_not_found'],
+  },
+  pauseFunction: {
+    service: 'api',
+    method: 'POST',
+    path: '/v1/functions/:id/pause',
+    summary: 'Begin no more runs of a function: they queue; those that have begun go on to their end',
+    role: 'developer',
+    params: functionParams,
+    query: noQuery,
+    answers: ok(functionSchema, 'paused; asking again changes nothing'),
+    errors: ['function_not_found'],
+  },
+  resumeFunction: {
+    service: 'api',
+    method: 'POST',
+    path: '/v1/functions/:id/resume',
+    summary: 'Begin runs of a function again, those that have queued first',
+    role: 'developer',
+    params: functionParams,
+    query: noQuery,
+    answers: ok(functionSchema, 'it is not paused any more; asking again changes nothing'),
+    errors: ['function_not_found'],
+  },
+  getQueue: {
+    service: 'api',
+    method: 'GET',
+    path: '/v1/functions/:id/queue',
+    summary: 'What waits by a function’s flow control, for what, and who holds the slots',
+    role: 'viewer',
+    params: functionParams,
+    query: noQuery,
+    answers: ok(queueSchema),
+    errors: ['function_not_found'],
+  },
+  listQueues: {
+    service: 'api',
+    method: 'GET',
+    path: '/v1/queues',
+    summary: 'What waits by the flow control of each function',
+    role: 'viewer',
+    query: noQuery,
+    answers: ok(queuesListSchema),
+  },
+  getEnvironment: {
+    service: 'api',
+    method: 'GET',
+    path: '/v1/environment',
+    summary: 'The environment of the key, and whether it is paused',
+    role: 'viewer',
+    query: noQuery,
+    answers: ok(environmentSchema),
+  },
+  pauseEnvironment: {
+    service: 'api',
+    method: 'POST',
+    path: '/v1/environment/pause',
+    summary: 'Begin no more runs of any function: they queue; those that have begun go on to their end',
+    role: 'developer',
+    query: noQuery,
+    answers: ok(environmentSchema, 'paused; asking again changes nothing'),
+  },
+  resumeEnvironment: {
+    service: 'api',
+    method: 'POST',
+    path: '/v1/environment/resume',
+    summary: 'Begin runs again, those that have queued first; functions that are paused themselves stay so',
+    role: 'developer',
+    query: noQuery,
+    answers: ok(environmentSchema, 'it is not paused any more; asking again changes nothing'),
   },
   replayEvents: {
     service: 'ingest',

@@ -1,7 +1,9 @@
 /** Durations as people write them: milliseconds, or a number with a unit such as `"90s"`, `"5m"`, `"7d"`. */
 import {
   cronTriggerSchema,
+  debounceSchema,
   functionTimeoutMsSchema,
+  rateSchema,
   startDeadlineMsSchema,
   stepTimeoutMsSchema,
 } from '@ironflow/schema';
@@ -68,6 +70,20 @@ export function readCatchUp(window: Duration, field: string): number {
   const parsed = cronTriggerSchema.shape.catchUpMs.safeParse(msOf(window));
   if (parsed.success && parsed.data !== undefined) return parsed.data;
   throw new ConfigurationError(`${field}: must be a duration from 10 s to 30 days, such as "6h"`, field);
+}
+
+/** Of a rate; `field` is named when it is refused. */
+export function readRatePeriod(period: Duration, field: string): number {
+  const parsed = rateSchema.shape.periodMs.safeParse(msOf(period));
+  if (parsed.success) return parsed.data;
+  throw new ConfigurationError(`${field}: must be a duration from a second to a week, such as "1m"`, field);
+}
+
+/** For which a run is held back until more events have come; `field` is named when it is refused. */
+export function readHoldTime(time: Duration, field: string): number {
+  const parsed = debounceSchema.shape.periodMs.safeParse(msOf(time));
+  if (parsed.success) return parsed.data;
+  throw new ConfigurationError(`${field}: must be a duration from 100 ms to a week, such as "5s"`, field);
 }
 
 function msOf(duration: Duration): number {

@@ -47,6 +47,84 @@ test.each([
   expect(refusal(options)).toMatchObject({ field, message: expect.stringMatching(/: /) });
 });
 
+describe('flow control', () => {
+  const f = { id: 'f', triggers: [] };
+
+  test('is registered with its durations in milliseconds, and a number as one rule of concurrency', () => {
+    const { config } = createFunction(
+      {
+        ...f,
+        idempotency: 'event.data.order',
+        rateLimit: { limit: 10, period: '1m', key: 'event.data.customer' },
+        debounce: { period: '5s', timeout: '1m' },
+        singleton: { mode: 'cancel' },
+        throttle: { limit: 100, period: '1h', burst: 10 },
+        concurrency: 5,
+        priority: 'event.data.plan == "pro" ? 60 : 0',
+        onFailure: () => {},
+      },
+      () => {},
+    );
+    expect(config).toMatchObject({
+      idempotency: 'event.data.order',
+      rateLimit: { limit: 10, periodMs: 60_000, burst: 1, key: 'event.data.customer' },
+      debounce: { periodMs: 5_000, timeoutMs: 60_000 },
+      singleton: { mode: 'cancel' },
+      throttle: { limit: 100, periodMs: 3_600_000, burst: 10 },
+      concurrency: [{ limit: 5, scope: 'function' }],
+      priority: 'event.data.plan == "pro" ? 60 : 0',
+    });
+    const batched = createFunction({ ...f, batch: { maxSize: 100, timeout: '10s' } }, () => {});
+    expect(batched.config.batch).toEqual({ maxSize: 100, timeoutMs: 10_000 });
+  });
+
+  test.each<[FunctionOptions<unknown>['concurrency'], unknown]>([
+    [{ limit: 2, key: 'event.data.a' }, [{ limit: 2, key: 'event.data.a', scope: 'function' }]],
+    [
+      [{ limit: 2 }, { limit: 9, scope: 'env' }],
+      [
+        { limit: 2, scope: 'function' },
+        { limit: 9, scope: 'env' },
+      ],
+    ],
+  ])('takes concurrency as %j', (concurrency, expected) => {
+    expect(createFunction({ ...f, concurrency: concurrency! }, () => {}).config.concurrency).toEqual(
+      expected,
+    );
+  });
+
+  test('of a function is none of its failures’ function', () => {
+    const { onFailure } = createFunction({ ...f, concurrency: 1, onFailure: () => {} }, () => {});
+    expect(onFailure!.config).not.toHaveProperty('concurrency');
+  });
+
+  test.each([
+    [{ idempotency: '' }, 'idempotency'],
+    [{ rateLimit: 5 }, 'rateLimit'],
+    [{ rateLimit: { limit: 5 } }, 'rateLimit.period'],
+    [{ rateLimit: { limit: 5, period: '500ms' } }, 'rateLimit.period'],
+    [{ rateLimit: { limit: 0, period: '1s' } }, 'rateLimit.limit'],
+    [{ throttle: { limit: 5, period: '8d' } }, 'throttle.period'],
+    [{ throttle: { limit: 5, period: '1s', burst: 0 } }, 'throttle.burst'],
+    [{ throttle: { limit: 5, period: '1s', brust: 1 } }, 'throttle.brust'],
+    [{ debounce: null }, 'debounce'],
+    [{ debounce: { period: '99ms' } }, 'debounce.period'],
+    [{ debounce: { period: '5s', timeout: 'soon' } }, 'debounce.timeout'],
+    [{ debounce: { period: '5s', timeout: '4s' } }, 'debounce.timeout'],
+    [{ batch: { maxSize: 1_001, timeout: '1s' } }, 'batch.maxSize'],
+    [{ batch: { maxSize: 10 } }, 'batch.timeout'],
+    [{ batch: { maxSize: 10, timeout: '1s' }, debounce: { period: '1s' } }, 'batch'],
+    [{ singleton: { mode: 'stop' } }, 'singleton.mode'],
+    [{ concurrency: 0 }, 'concurrency'],
+    [{ concurrency: 1.5 }, 'concurrency'],
+    [{ concurrency: [{ limit: 1 }, { limit: 0, scope: 'env' }] }, 'concurrency[1].limit'],
+    [{ concurrency: [{ limit: 1 }, { limit: 2 }] }, 'concurrency[1]'],
+    [{ priority: 60 }, 'priority'],
+  ])('that is broken is refused naming the field: %j', (options, field) => {
+    expect(refusal({ ...f, ...options })).toMatchObject({ field, message: expect.stringMatching(/: /) });
+  });
+});
+
 test('the event and the output have their types', async () => {
   const typed = createFunction(
     { id: 'f', triggers: [], schema: z.object({ n: z.number(), at: z.string().optional() }) },

@@ -18,6 +18,8 @@ import {
   readStepTimeout,
 } from './duration.js';
 import type { Duration } from './duration.js';
+import { readFlowControl } from './flow-control.js';
+import type { FlowControlOptions } from './flow-control.js';
 import type { Logger } from './logger.js';
 import type { StepTools } from './step-tools.js';
 
@@ -60,7 +62,7 @@ export interface CronTriggerOptions {
   catchUp?: Duration;
 }
 
-export interface FunctionOptions<Data, Input = Data> {
+export interface FunctionOptions<Data, Input = Data> extends FlowControlOptions {
   /** Unique in the environment: 1 to 128 of A-Z, a-z, 0-9, "_" and "-". */
   id: string;
   name?: string;
@@ -122,8 +124,9 @@ export interface RunInfo {
 }
 
 export interface HandlerContext<Data> {
+  /** The event that started the run; of a batch the first one. */
   readonly event: TypedEvent<Data>;
-  /** The events that started the run; one of them for now. */
+  /** The events that started the run, in the order in which they came: several only with `batch`. */
   readonly events: readonly TypedEvent<Data>[];
   readonly step: StepTools;
   readonly run: RunInfo;
@@ -163,6 +166,7 @@ export function createFunction<Output, Data = unknown, Input = Data>(
     ...declared,
     ...triggersOf(declared.triggers),
     ...retriesOf(declared.retries),
+    ...readFlowControl(declared),
     ...(timeout === undefined ? {} : { timeoutMs: readFunctionTimeout(timeout, 'timeout') }),
     ...(startDeadline === undefined
       ? {}

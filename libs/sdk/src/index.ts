@@ -34,6 +34,14 @@ export type {
   WaitForSignalOptions,
 } from './step-tools.js';
 export type { Duration } from './duration.js';
+export type {
+  BatchOptions,
+  ConcurrencyOptions,
+  DebounceOptions,
+  FlowControlOptions,
+  RateOptions,
+  SingletonOptions,
+} from './flow-control.js';
 export type { Jsonified } from './output.js';
 export type { Log, LogLevel, LogLine, Logger } from './logger.js';
 export { NonRetryableError, NondeterminismError, RetryAfterError, StepError } from './function-errors.js';
@@ -68,6 +76,7 @@ export type {
   DiscardAnswer,
   EmitAnswer,
   EmittedEvent,
+  EnvironmentResource,
   Event,
   EventDetail,
   EventsPage,
@@ -78,6 +87,9 @@ export type {
   Identity,
   NotCompensated,
   PublishAnswer,
+  Queue,
+  QueuesList,
+  QueueSummary,
   RegisterAnswer,
   ReplayAnswer,
   RerunAnswer,
@@ -97,4 +109,5 @@ export type {
   SignalAnswer,
   Step,
   TopicMessage,
+  WaitingFor,
 } from '@ironflow/schema';

@@ -1,6 +1,6 @@
 /** Every route against one server, NATS and database: starting those is most of what these tests cost. */
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
-import { roleAllows, routes } from '@ironflow/schema';
+import { concurrencySlotPrefix, roleAllows, routes } from '@ironflow/schema';
 import type { Route, StopNotice, WaitsNotice } from '@ironflow/schema';
 import type { z } from 'zod';
 import { eventually } from '@ironflow/testing';
@@ -362,6 +362,85 @@ describe('runs and events', () => {
     const answer = await under.request('GET', path);
     expect(answer.status).toBe(400);
     if (field !== undefined) expect(answer.body).toMatchObject({ error: { field } });
+  });
+});
+
+describe('pauses', () => {
+  const post = (path: string, key?: string) => under.request('POST', path, key === undefined ? {} : { key });
+  const announced = async () => {
+    const { environmentId } = under.acme.scope;
+    const { value } = (await under.jetstream.bucket('SYS_functions').get(environmentId))!;
+    return (JSON.parse(value) as { version: number }).version;
+  };
+  const versionNow = async () => {
+    const where = { id: under.acme.scope.environmentId };
+    return (await under.platform.prisma.environment.findFirstOrThrow({ where })).registryVersion;
+  };
+
+  test('of a function are told, seen with it, and over when it goes on', async () => {
+    const before = await versionNow();
+    const paused = bodyOf(await post('/v1/functions/hello/pause'), routes.pauseFunction);
+    expect(paused).toMatchObject({ id: 'hello', pausedAt: expect.any(String) });
+    expect(bodyOf(await post('/v1/functions/hello/pause'), routes.pauseFunction)).toEqual(paused);
+    expect(await versionNow()).toBe(before + 1);
+    await eventually(async () => expect(await announced()).toBe(before + 1));
+    expect(bodyOf(await under.request('GET', '/v1/queues'), routes.listQueues)).toEqual({
+      queues: [{ functionId: 'hello', pausedAt: paused.pausedAt, waiting: {} }],
+    });
+    const resumed = bodyOf(await post('/v1/functions/hello/resume'), routes.resumeFunction);
+    expect(resumed).not.toHaveProperty('pausedAt');
+    expect(await versionNow()).toBe(before + 2);
+    await eventually(async () => expect(await announced()).toBe(before + 2));
+  });
+
+  test('of an environment are its own', async () => {
+    const paused = bodyOf(await post('/v1/environment/pause'), routes.pauseEnvironment);
+    expect(paused).toEqual({ project: 'shop', env: 'prod', pausedAt: expect.any(String) });
+    expect(bodyOf(await under.request('GET', '/v1/environment'), routes.getEnvironment)).toEqual(paused);
+    expect(bodyOf(await under.request('GET', '/v1/queues'), routes.listQueues)).toEqual({
+      pausedAt: paused.pausedAt,
+      queues: [],
+    });
+    const theirs = await under.request('GET', '/v1/environment', { key: under.globex.apiKey });
+    expect(theirs.body).toEqual({ project: 'bank', env: 'prod' });
+    const resumed = bodyOf(await post('/v1/environment/resume'), routes.resumeEnvironment);
+    expect(resumed).toEqual({ project: 'shop', env: 'prod' });
+  });
+
+  test('and queues of what another environment has are as unknown as any', async () => {
+    const key = under.globex.apiKey;
+    const answers = await Promise.all([
+      post('/v1/functions/hello/pause', key),
+      post('/v1/functions/hello/resume', key),
+      under.request('GET', '/v1/functions/hello/queue', { key }),
+    ]);
+    for (const answer of answers) {
+      expect(answer).toMatchObject({ status: 404, body: { error: { code: 'function_not_found' } } });
+    }
+    const hello = bodyOf(await under.request('GET', '/v1/functions/hello'), routes.getFunction);
+    expect(hello).not.toHaveProperty('pausedAt');
+  });
+});
+
+test('a queue is read with what waits in it', async () => {
+  const { environmentId } = under.acme.scope;
+  const { runId } = await under.addRun(under.acme.scope);
+  const slot = `${concurrencySlotPrefix('hello', { scope: 'function', key: 'event.data.a' })}k`;
+  const put = (name: string, text: string) =>
+    under.platform.query({ name, text }, [environmentId, runId, slot]);
+  await put(
+    'test_slot',
+    `with entry as (
+        insert into queue_entries (run_id, environment_id, event_id, function_id, state, keys, bytes, received_at, position)
+        select id, environment_id, event_id, function_id, 'admitted', '{}', 0, now(), now() from runs where id = $2::uuid
+      ) insert into slots (environment_id, slot, run_id) select $1::uuid, $3, $2::uuid`,
+  );
+  const queue = bodyOf(await under.request('GET', '/v1/functions/hello/queue'), routes.getQueue);
+  expect(queue).toMatchObject({
+    functionId: 'hello',
+    waiting: {},
+    groups: [],
+    slots: [{ rule: 'concurrency', scope: 'function', key: 'k', inUse: 1, runs: [{ id: runId }] }],
   });
 });
 

@@ -1,7 +1,7 @@
 /** The routes: authenticates, validates, asks the store, and says 404 alike for what is absent and what is another's. */
 import { randomBytes } from 'node:crypto';
-import { isRefusedData, registerApp } from '@ironflow/database';
-import type { ApiStore, Authenticator, Database } from '@ironflow/database';
+import { isRefusedData, registerApp, setPaused } from '@ironflow/database';
+import type { ApiStore, Authenticator, Database, Pause } from '@ironflow/database';
 import { IronflowError } from '@ironflow/errors';
 import type { Notices, Topics } from '@ironflow/jetstream';
 import { createId, limits, messageIdSchema, routes } from '@ironflow/schema';
@@ -50,6 +50,8 @@ export function addHttpRoutes(app: HttpApp, options: HttpRoutesOptions): void {
     addDeadLetters(routed, options);
     addRegistry(routed, options);
     addSchedules(routed, options);
+    addPauses(routed, options);
+    addQueues(routed, options);
     addIdentity(routed, options);
     addOpenapi(routed, options);
   });
@@ -237,6 +239,49 @@ function addRegistry(app: HttpApp, options: HttpRoutesOptions): void {
     // Whoever emits now is matched by the new version with or without the signal: it only saves a reload later.
     void announcer.announce(environmentId, version);
     return answer;
+  });
+}
+
+function addPauses(app: HttpApp, { store, database, announcer, ...options }: HttpRoutesOptions): void {
+  const putFunction = async (pause: Required<Pause>) => {
+    const version = await setPaused(database, pause);
+    if (version !== undefined) void announcer.announce(pause.environmentId, version);
+    const found = await store.getFunction(pause.environmentId, pause.functionId);
+    if (found === undefined) throw notFound('function');
+    return found;
+  };
+  const putEnvironment = async (pause: Omit<Pause, 'functionId'>) => {
+    const version = await setPaused(database, pause);
+    if (version !== undefined) void announcer.announce(pause.environmentId, version);
+    return store.getEnvironment(pause.environmentId);
+  };
+  serve(app, options, routes.getEnvironment, (request) => store.getEnvironment(environmentOf(request)));
+  serve(app, options, routes.pauseFunction, (request) =>
+    putFunction({ environmentId: environmentOf(request), functionId: request.params.id, paused: true }),
+  );
+  serve(app, options, routes.resumeFunction, (request) =>
+    putFunction({ environmentId: environmentOf(request), functionId: request.params.id, paused: false }),
+  );
+  serve(app, options, routes.pauseEnvironment, (request) =>
+    putEnvironment({ environmentId: environmentOf(request), paused: true }),
+  );
+  serve(app, options, routes.resumeEnvironment, (request) =>
+    putEnvironment({ environmentId: environmentOf(request), paused: false }),
+  );
+}
+
+function addQueues(app: HttpApp, options: HttpRoutesOptions): void {
+  const { store } = options;
+  serve(app, options, routes.listQueues, async (request) => {
+    const environmentId = environmentOf(request);
+    const environment = await store.getEnvironment(environmentId);
+    const paused = environment?.pausedAt === undefined ? {} : { pausedAt: environment.pausedAt };
+    return { ...paused, queues: await store.listQueues(environmentId) };
+  });
+  serve(app, options, routes.getQueue, async (request) => {
+    const queue = await store.getQueue(environmentOf(request), request.params.id);
+    if (queue === undefined) throw notFound('function');
+    return queue;
   });
 }
 

@@ -49,3 +49,45 @@ test.each([
 ])('%j is taken', async (trigger) => {
   await expect(checkManifest(manifestOf(trigger))).resolves.toBeUndefined();
 });
+
+const withFlow = (flow: object): AppManifest =>
+  appManifestSchema.parse({
+    id: 'app',
+    mode: 'pull',
+    functions: [
+      { id: 'first', triggers: [] },
+      { id: 'second', triggers: [], ...flow },
+    ],
+  });
+const rate = { limit: 1, periodMs: 1_000 };
+
+test.each<[object, string, RegExp]>([
+  [{ idempotency: 'event.data.' }, 'idempotency', /CEL/],
+  [{ rateLimit: { ...rate, key: 'order.id' } }, 'rateLimit.key', /CEL/],
+  [{ debounce: { periodMs: 100, key: 'trigger.data' } }, 'debounce.key', /CEL/],
+  [{ batch: { maxSize: 2, timeoutMs: 100, key: '["a"].join()' } }, 'batch.key', /join/],
+  [{ singleton: { mode: 'skip', key: 'timestamp(event.receivedAt)' } }, 'singleton.key', /text, a number/],
+  [{ throttle: { ...rate, key: 'b"a"' } }, 'throttle.key', /text, a number/],
+  [{ concurrency: [{ limit: 1 }, { limit: 2, key: 'event.' }] }, 'concurrency[1].key', /CEL/],
+  [{ priority: '"high"' }, 'priority', /number of seconds/],
+])('an expression that is none is refused naming the field: %j', async (flow, field, rule) => {
+  const error: unknown = await checkManifest(withFlow(flow)).catch((thrown: unknown) => thrown);
+  expect(error).toMatchObject({ code: 'app_invalid', field: `functions[1].${field}` });
+  expect((error as IronflowError).message).toMatch(rule);
+});
+
+test('flow control whose expressions compile is taken', async () => {
+  const flow = {
+    idempotency: '[event.data.customer, event.data.order]',
+    rateLimit: { ...rate, key: 'event.data.?customer' },
+    debounce: { periodMs: 100, key: 'string(event.data.total)' },
+    singleton: { mode: 'queue', key: 'event.name' },
+    throttle: rate,
+    concurrency: [
+      { limit: 1, key: 'event.data.customer' },
+      { limit: 5, scope: 'env' },
+    ],
+    priority: 'event.data.plan == "pro" ? 60 : 0',
+  };
+  await expect(checkManifest(withFlow(flow))).resolves.toBeUndefined();
+});

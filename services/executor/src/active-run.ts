@@ -1,5 +1,6 @@
 /** One activation that this executor drives: the run, its lease, its journal, and what the function is told. */
 import type {
+  DeliveredEvent,
   StoredEvent,
   Scope,
   StopOutcome,
@@ -33,6 +34,8 @@ export interface ActiveRun {
   functionId: string;
   writer: Writer;
   event: Omit<StoredEvent, 'scope' | 'awaited'>;
+  /** Of a batch: those after the first. */
+  laterEvents: DeliveredEvent[];
   /** `runs.wake` when it was read. */
   wake: number;
   /** Failed calls since the function last made progress. */
@@ -81,6 +84,7 @@ export function toInvocation(run: ActiveRun, deadlineMs?: number): Invocation {
       receivedAtMs: event.receivedAtMs,
       correlationId: event.correlationId,
     },
+    ...(run.laterEvents.length === 0 ? {} : { laterEvents: run.laterEvents }),
     memo: [...run.memo.values()],
     ...(run.mismatch === undefined ? {} : { mismatch: run.mismatch }),
     ...(run.trace === undefined ? {} : { traceparent: formatTraceparent(run.trace) }),

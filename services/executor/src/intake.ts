@@ -203,6 +203,7 @@ function activate(
     functionId: state.functionId,
     writer,
     event: state.event,
+    laterEvents: state.laterEvents,
     wake: state.wake,
     failures: position.failures,
     memo: position.memo,

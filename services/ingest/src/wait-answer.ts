@@ -10,6 +10,8 @@ function formatRun({ output, ...run }: AwaitedRun): string {
     id: run.id,
     functionId: run.functionId,
     status: run.status,
+    skipReason: run.skipReason,
+    joinedRunId: run.joinedRunId,
     error: run.error,
   });
   return output === undefined ? text : `${text.slice(0, -1)},"output":${output}}`;

@@ -13,6 +13,9 @@ export interface AwaitedRun {
   id: string;
   functionId: string;
   status: RunStatus;
+  skipReason?: string;
+  /** Of a skipped run: the one that its event joined, or that goes on in its place. */
+  joinedRunId?: string;
   output?: string;
   error?: Failure;
 }

@@ -105,6 +105,28 @@ describe('emit and wait', () => {
     expect(body.runs).toMatchObject([{ output: 'from the row' }]);
   });
 
+  test('says why a run was skipped, and which one its event has joined', async () => {
+    const joined = newId();
+    whenPublished(async (stored) => {
+      const runId = await route(under, stored);
+      const skip = {
+        name: 'test_skip',
+        text: `update runs set status = 'skipped', ended_at = now(), skip_reason = 'batch', joined_run_id = $2
+          where id = $1`,
+      };
+      await under.platform.query(skip, [runId, joined]);
+      const { output: _none, ...notice } = completedNotice(stored, { runId, output: '' });
+      under.jetstream.notices.publishRun({ ...notice, status: 'skipped' }, 'skipped');
+    });
+    const { body } = await under.post('/v1/events?wait=20s', event);
+    expect(body.runs).toEqual([
+      {
+        ...{ id: expect.any(String), functionId: 'hello', status: 'skipped' },
+        ...{ skipReason: 'batch', joinedRunId: joined },
+      },
+    ]);
+  });
+
   test('does not need its notices, only a little longer', async () => {
     const isCompleted = new Promise<void>((resolve) => {
       whenPublished(async (stored) => {

@@ -116,7 +116,8 @@ export function createWaiter(options: WaiterOptions): Waiter {
 
   function onEnded(notice: RunNotice): void {
     for (const wait of open.of(notice)) {
-      if (notice.outputOmitted === true) {
+      // Why it was skipped, and in favour of which run, is for the row to say.
+      if (notice.outputOmitted === true || notice.status === 'skipped') {
         void reading.one(wait, notice.eventId);
         continue;
       }

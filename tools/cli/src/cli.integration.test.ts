@@ -42,6 +42,14 @@ const asking = createFunction({ id: 'asking', triggers: [{ event: 'ask.it' }] },
 const spending = createFunction({ id: 'spending', triggers: [{ event: 'spend.it' }] }, ({ step }) =>
   step.approve('manager'),
 );
+const limited = createFunction(
+  {
+    id: 'limited',
+    triggers: [{ event: 'limit.it' }],
+    concurrency: { limit: 2, key: 'event.data.n' },
+  },
+  () => 1,
+);
 const napping = createFunction({ id: 'napping', triggers: [{ event: 'nap.long' }] }, ({ step }) =>
   step.sleep('nap', '1h'),
 );
@@ -63,7 +71,7 @@ beforeAll(async () => {
   const connection = { ironflowUrl: platform.url, apiKey: platform.apiKey };
   const worker = createWorker({
     app: 'shop',
-    functions: [orders, broken, napping, asking, spending],
+    functions: [orders, broken, napping, asking, spending, limited],
     handleSignals: false,
     ...connection,
   });
@@ -337,6 +345,29 @@ describe('what works', () => {
     expect(functions.map(({ id }) => id)).toEqual(expect.arrayContaining(['broken', 'mail', 'orders']));
   });
 
+  test('a function and the environment are paused and go on, and the queues say so', async () => {
+    const since = /paused since \d{4}-\S+Z$/;
+    expect((await run('functions', 'pause', 'limited')).out).toMatch(since);
+    const shown = (await run('functions', 'show', 'limited')).out.split('\n');
+    expect(shown).toEqual(
+      expect.arrayContaining([
+        'app       shop, pull',
+        expect.stringMatching(/^status {4}active, paused since /),
+        'trigger   limit.it',
+        'limit     concurrency 2 by event.data.n',
+      ]),
+    );
+    expect((await run('queues')).out).toMatch(/^FUNCTION .*\nlimited +none +\d{4}-\S+Z$/);
+    expect((await run('queues', 'limited')).out).toMatch(/^paused since \S+\nwaiting: none$/);
+    expect((await run('functions', 'resume', 'limited')).out).toBe('active');
+    expect((await run('queues')).out).toBe('nothing waits');
+    expect((await run('queues', 'nobody')).err).toMatch(/no function/);
+    expect((await run('environment', 'pause')).out).toMatch(since);
+    expect((await run('queues')).out).toMatch(/^the environment is paused since \S+\nnothing waits$/);
+    expect(await json('environment', 'resume')).not.toHaveProperty('pausedAt');
+    expect((await run('environment', 'show')).out).toMatch(/: not paused$/);
+  });
+
   test('the local platform is found by its folder, and its key is given to nobody else', async () => {
     const local = { env: { IRONFLOW_DATA: platform.dataFolder } };
     expect((await cli(['functions', 'list'], local)).exitCode).toBe(0);
@@ -376,7 +407,8 @@ describe('what works', () => {
       'doctor',
       ...deadLetters,
     );
-    commands.push('functions replay');
+    commands.push('functions replay', 'functions show', 'functions pause', 'functions resume', 'queues');
+    commands.push('environment', 'environment show', 'environment pause', 'environment resume');
     for (const command of commands) {
       const { exitCode, out, err } = await run(...command.split(' ').filter((word) => word !== ''), '--help');
       expect({ command, exitCode, err }).toEqual({ command, exitCode: 0, err: '' });

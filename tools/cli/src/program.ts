@@ -6,6 +6,7 @@ import { doctorCommand } from './commands/doctor.js';
 import { eventCommands } from './commands/events.js';
 import { functionCommands } from './commands/functions.js';
 import { platformCommands } from './commands/platform.js';
+import { environmentCommand, queuesCommand } from './commands/queues.js';
 import { runCommands } from './commands/runs.js';
 import { scheduledEventCommands } from './commands/scheduled-events.js';
 import { scheduleCommands } from './commands/schedules.js';
@@ -62,6 +63,8 @@ function createProgram(terminal: Terminal, json: boolean): Command {
     functionCommands(terminal),
     scheduleCommands(terminal),
     scheduledEventCommands(terminal),
+    queuesCommand(terminal),
+    environmentCommand(terminal),
     doctorCommand(terminal),
   ];
   for (const command of commands) program.addCommand(command);

@@ -250,7 +250,10 @@ export class PostgresModel {
           memoBytes,
         };
         const registryVersion = this.registryVersion;
-        return [runId, { runId, scope, appId, functionId, registryVersion, event: rest, ...position }];
+        return [
+          runId,
+          { runId, scope, appId, functionId, registryVersion, event: rest, laterEvents: [], ...position },
+        ];
       }),
     );
   }

@@ -82,9 +82,9 @@ export class Tenants {
       version,
       apps: new Map(apps.map((app) => [app.id, app])),
       functions: new Map(functions),
+      archived: new Map(),
       paused: false,
       pausedFunctions: new Set(),
-      archived: new Map(),
     };
   }
 

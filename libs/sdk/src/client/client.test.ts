@@ -74,6 +74,28 @@ describe('the client', () => {
     ]);
   });
 
+  test('pauses, resumes and looks into queues', async () => {
+    const { seen, client } = await platform(answer(200, {}));
+    await client.functions.get('a b');
+    await client.functions.pause('f');
+    await client.functions.resume('f');
+    await client.functions.queue('f');
+    await client.queues.list();
+    await client.environment.get();
+    await client.environment.pause();
+    await client.environment.resume();
+    expect(seen.map(({ method, url }) => `${method} ${url}`)).toEqual([
+      'GET /v1/functions/a%20b',
+      'POST /v1/functions/f/pause',
+      'POST /v1/functions/f/resume',
+      'GET /v1/functions/f/queue',
+      'GET /v1/queues',
+      'GET /v1/environment',
+      'POST /v1/environment/pause',
+      'POST /v1/environment/resume',
+    ]);
+  });
+
   test('starts a function by its id', async () => {
     const { seen, client } = await platform(answer(202, { ids: [runId] }));
     await client.invoke('add', { a: 1 });

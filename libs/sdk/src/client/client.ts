@@ -11,12 +11,15 @@ import type {
   DiscardAnswer,
   EmitAnswer,
   EmittedEvent,
+  EnvironmentResource,
   EventDetail,
   EventsPage,
   EventsQuery,
   FunctionResource,
   Identity,
   PublishAnswer,
+  Queue,
+  QueuesList,
   RegisterAnswer,
   ReplayAnswer,
   RerunAnswer,
@@ -180,8 +183,26 @@ export interface Client {
   readonly functions: {
     /** Archived ones included. */
     list(): Promise<FunctionResource[]>;
+    get(functionId: string): Promise<FunctionResource>;
+    /** No run of it begins any more: they queue until it goes on. Those that have begun go on to their end. */
+    pause(functionId: string): Promise<FunctionResource>;
+    resume(functionId: string): Promise<FunctionResource>;
+    /** What waits by its flow control, for what, and which runs hold the slots. */
+    queue(functionId: string): Promise<Queue>;
     /** Gives stored events to one function, whatever its triggers say, at the rate that the platform allows. */
     replay(functionId: string, filter: ReplayFilter, options?: BulkOptions): Promise<BulkResult>;
+  };
+  readonly queues: {
+    /** Of the functions with runs that wait, and those that are paused. */
+    list(): Promise<QueuesList>;
+  };
+  /** That of the key. */
+  readonly environment: {
+    get(): Promise<EnvironmentResource>;
+    /** No run of any function begins any more: they queue until it goes on. Those that have begun go on to their end. */
+    pause(): Promise<EnvironmentResource>;
+    /** Functions that are paused themselves stay so. */
+    resume(): Promise<EnvironmentResource>;
   };
   readonly apps: {
     /** With the builds that still have runs. */
@@ -257,16 +278,12 @@ export function createClient(options: PlatformOptions = {}): Client {
     scheduledEvents: createScheduledEvents(http),
     schedules: createSchedules(http),
     deadLetters: createDeadLetters(http),
-    functions: {
-      list: async () => (await get<{ functions: FunctionResource[] }>('/v1/functions')).functions,
-      replay: (functionId, filter, { idempotencyKey = randomUUID(), ...options } = {}) =>
-        inPages({
-          ...options,
-          idempotencyKey,
-          http,
-          path: `/v1/functions/${encodeURIComponent(functionId)}/replay`,
-          filter,
-        }),
+    functions: createFunctions(http),
+    queues: { list: () => get('/v1/queues') },
+    environment: {
+      get: () => get('/v1/environment'),
+      pause: () => http.json({ method: 'POST', path: '/v1/environment/pause' }),
+      resume: () => http.json({ method: 'POST', path: '/v1/environment/resume' }),
     },
     apps: {
       list: async () => (await get<{ apps: App[] }>('/v1/apps')).apps,
@@ -308,6 +325,20 @@ function createScheduledEvents(http: Http): Client['scheduledEvents'] {
     list: (query) => get('/v1/scheduled-events', query),
     cancel: (eventId) =>
       http.json({ method: 'DELETE', path: `/v1/scheduled-events/${encodeURIComponent(eventId)}` }),
+  };
+}
+
+function createFunctions(http: Http): Client['functions'] {
+  const get = getFrom(http);
+  const pathOf = (functionId: string) => `/v1/functions/${encodeURIComponent(functionId)}`;
+  return {
+    list: async () => (await get<{ functions: FunctionResource[] }>('/v1/functions')).functions,
+    get: (functionId) => get(pathOf(functionId)),
+    pause: (functionId) => http.json({ method: 'POST', path: `${pathOf(functionId)}/pause` }),
+    resume: (functionId) => http.json({ method: 'POST', path: `${pathOf(functionId)}/resume` }),
+    queue: (functionId) => get(`${pathOf(functionId)}/queue`),
+    replay: (functionId, filter, { idempotencyKey = randomUUID(), ...options } = {}) =>
+      inPages({ ...options, idempotencyKey, http, path: `${pathOf(functionId)}/replay`, filter }),
   };
 }
 

@@ -18,7 +18,7 @@ export interface Reply {
 }
 
 /** Above this a call is refused: what a run remembers at most, as text within JSON, and an event and keys besides. */
-export const callBytesMax = 2 * limits.runMemoBytesMax + 8 * 1024 * 1024;
+export const callBytesMax = 2 * (limits.runMemoBytesMax + limits.batchBytesMax) + 8 * 1024 * 1024;
 
 export function jsonReply(status: number, body: unknown): Reply {
   return { status, body: JSON.stringify(body) };

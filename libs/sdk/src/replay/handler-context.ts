@@ -53,6 +53,10 @@ interface ContextOptions {
 export async function createHandlerContext(options: ContextOptions): Promise<HandlerContext<unknown>> {
   const { definition, invocation, abort, logger } = options;
   const event = await readEvent(invocation.event, definition.schema);
+  const events = [event];
+  for (const [index, later] of (invocation.laterEvents ?? []).entries()) {
+    events.push(await readEvent(later, definition.schema, `events[${index + 1}].data`));
+  }
   const single = createSingleTools({
     ...options,
     policy: definition.config.retries,
@@ -69,7 +73,7 @@ export async function createHandlerContext(options: ContextOptions): Promise<Han
   });
   const context = {
     event,
-    events: [event],
+    events,
     step: withParallel(single, options),
     run: {
       id: invocation.run.id,
@@ -223,19 +227,20 @@ function policyOf(name: string, retries: Retries | undefined, inherited: RetryPo
 async function readEvent(
   delivered: DeliveredEvent,
   schema: EventSchema<unknown> | undefined,
+  place = 'data',
 ): Promise<TypedEvent<unknown>> {
   const data: unknown = delivered.data === '' ? undefined : JSON.parse(delivered.data);
   return {
     id: delivered.id,
     name: delivered.name,
-    data: schema === undefined ? data : await fit(data, schema),
+    data: schema === undefined ? data : await fit(data, schema, place),
     ...(delivered.version === undefined ? {} : { version: delivered.version }),
     receivedAt: new Date(delivered.receivedAtMs).toISOString(),
     correlationId: delivered.correlationId,
   };
 }
 
-async function fit(data: unknown, schema: EventSchema<unknown>): Promise<unknown> {
+async function fit(data: unknown, schema: EventSchema<unknown>, place: string): Promise<unknown> {
   const parsed = await schema.safeParseAsync(data);
   if (parsed.success) return parsed.data;
   // Paths and rules only: a schema's own messages may quote what was sent.
@@ -243,7 +248,7 @@ async function fit(data: unknown, schema: EventSchema<unknown>): Promise<unknown
     .slice(0, 5)
     .map(
       ({ path, code }) =>
-        `${['data', ...path.map(String)].join('.')}${code === undefined ? '' : ` (${code})`}`,
+        `${[place, ...path.map(String)].join('.')}${code === undefined ? '' : ` (${code})`}`,
     );
   const error = new NonRetryableError(`the event does not fit the function's schema: ${broken.join(', ')}`);
   error.name = 'EventSchemaError';

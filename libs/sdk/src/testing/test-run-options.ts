@@ -1,6 +1,6 @@
 /** Reads what `createTestRun` is given; a mistake in it is a ConfigurationError that names the option. */
 import type { DeliveredEvent } from '@ironflow/schema';
-import { deliveredEventSchema, describeIssue } from '@ironflow/schema';
+import { deliveredEventSchema, describeIssue, limits } from '@ironflow/schema';
 import { ConfigurationError } from '../configuration-error.js';
 import type { FunctionOptions, IronflowFunction, TypedEvent } from '../function.js';
 import type { StepMock } from './step-mocks.js';
@@ -10,6 +10,8 @@ export interface TestRunOptions<Data = unknown> {
   data?: Data;
   /** In place of `data`: what is left out has defaults; the name is that of the function's first trigger. */
   event?: Partial<TypedEvent<Data>>;
+  /** In place of both, for a function with `batch`: what the run begins with, in that order; at most 1,000. */
+  events?: readonly Partial<TypedEvent<Data>>[];
   /**
    * By the id of a step (`charge:1`, `sync[0].load`) or its name; by the name of a `step.map` for all its items. A step
    * that none is given for does its work.
@@ -30,14 +32,17 @@ export interface TestRunOptions<Data = unknown> {
 
 export interface ReadOptions {
   event: DeliveredEvent;
+  /** Those after the first. */
+  laterEvents: DeliveredEvent[];
   mocks: Readonly<Record<string, StepMock>>;
   crashAfter: readonly number[];
   mode: 'pull' | 'push';
   nowMs: number;
 }
 
-const known = ['data', 'event', 'steps', 'crashAfter', 'mode', 'now'];
+const known = ['data', 'event', 'events', 'steps', 'crashAfter', 'mode', 'now'];
 const eventFields = ['id', 'name', 'data', 'version', 'receivedAt', 'correlationId'];
+/** Of the first event; those after it have their place in the last digits. */
 const eventId = '0192f0c0-0000-7000-8000-000000000000';
 
 export function readOptions(definition: unknown, options: TestRunOptions): ReadOptions {
@@ -57,8 +62,10 @@ export function readOptions(definition: unknown, options: TestRunOptions): ReadO
     throw new ConfigurationError('crashAfter: must be whole numbers from 1, in rising order', 'crashAfter');
   }
   const nowMs = now.getTime();
+  const [event, ...laterEvents] = readEvents(definition, options, nowMs);
   return {
-    event: readEvent(definition, options, nowMs),
+    event: event!,
+    laterEvents,
     mocks,
     crashAfter: crashAfter as number[],
     mode,
@@ -66,24 +73,48 @@ export function readOptions(definition: unknown, options: TestRunOptions): ReadO
   };
 }
 
-function readEvent(definition: IronflowFunction, options: TestRunOptions, nowMs: number): DeliveredEvent {
+function readEvents(definition: IronflowFunction, options: TestRunOptions, nowMs: number): DeliveredEvent[] {
+  const { data, event, events } = options;
   if ('data' in options && 'event' in options) {
     throw new ConfigurationError('give either data or event, which has data of its own', 'data');
   }
-  const given = options.event ?? { data: options.data };
-  refuseUnknown(given, eventFields, 'event');
+  if (events === undefined) {
+    return [readEvent(definition, event ?? { data }, { field: 'event', id: eventId, nowMs })];
+  }
+  if ('data' in options || 'event' in options) {
+    throw new ConfigurationError('give either events or one event', 'events');
+  }
+  if (!Array.isArray(events) || events.length === 0 || events.length > limits.batchSizeMax) {
+    throw new ConfigurationError(`events: must be a list of 1 to ${limits.batchSizeMax} events`, 'events');
+  }
+  return events.map((given, index) => {
+    const id = `${eventId.slice(0, -4)}${index.toString(16).padStart(4, '0')}`;
+    return readEvent(definition, given as Partial<TypedEvent<unknown>>, {
+      field: `events[${index}]`,
+      id,
+      nowMs,
+    });
+  });
+}
+
+function readEvent(
+  definition: IronflowFunction,
+  given: Partial<TypedEvent<unknown>>,
+  { field: place, id, nowMs }: { field: string; id: string; nowMs: number },
+): DeliveredEvent {
+  refuseUnknown(given, eventFields, place);
   const receivedAtMs = given.receivedAt === undefined ? nowMs : Date.parse(given.receivedAt);
   const parsed = deliveredEventSchema.safeParse({
-    id: given.id ?? eventId,
+    id: given.id ?? id,
     name: given.name ?? nameOf(definition.config.triggers),
     data: textOf(given.data),
     ...(given.version === undefined ? {} : { version: given.version }),
     receivedAtMs,
-    correlationId: given.correlationId ?? given.id ?? eventId,
+    correlationId: given.correlationId ?? given.id ?? id,
   });
   if (parsed.success) return parsed.data;
   const { field, message } = describeIssue(parsed.error.issues[0]!);
-  throw new ConfigurationError(`event.${field}: ${message}`, `event.${field}`);
+  throw new ConfigurationError(`${place}.${field}: ${message}`, `${place}.${field}`);
 }
 
 /** Of the first trigger that names one event. */

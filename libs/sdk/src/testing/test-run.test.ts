@@ -342,6 +342,39 @@ describe('the event', () => {
   });
 });
 
+describe('of a batch', () => {
+  const batched = createFunction(
+    {
+      id: 'sum',
+      triggers: [{ event: 'meter.read' }],
+      batch: { maxSize: 10, timeout: '1s' },
+      schema: z.object({ value: z.string().transform(Number) }),
+    },
+    async ({ event, events, step }) => {
+      await step.sleep('a while', '1h');
+      const sum = await step.run('sum', () => events.reduce((total, { data }) => total + data.value, 0));
+      return { sum, isFirst: event === events[0], ids: events.map(({ id }) => id), name: event.name };
+    },
+  );
+
+  test.each(['pull', 'push'] as const)(
+    'the handler gets every event, through crashes too: %s',
+    async (mode) => {
+      const events = ['1', '20', '300'].map((value) => ({ data: { value } }));
+      const { output } = await createTestRun(batched, { events, mode, crashAfter: [1] }).execute();
+      expect(output).toMatchObject({ sum: 321, isFirst: true, name: 'meter.read' });
+      expect(new Set(output!.ids).size).toBe(3);
+    },
+  );
+
+  test('one event that does not fit the schema fails the run, and is named', async () => {
+    const events = [{ data: { value: '1' } }, { data: {} as { value: string } }];
+    const { status, error } = await createTestRun(batched, { events }).execute();
+    expect(status).toBe('failed');
+    expect(error!.message).toContain('events[1].data.value (invalid_type)');
+  });
+});
+
 test('a run is driven once, however often its result is asked for', async () => {
   let called = 0;
   const run = createTestRun(define(() => (called += 1)));
@@ -372,6 +405,10 @@ describe('a mistake in the options is refused, naming the option', () => {
     ['data: the event', { data: circle }],
     ['data: the event', { data: () => 1 }],
     ['give either data or event', { data: 1, event: {} }],
+    ['give either events or one event', { events: [{}], data: 1 }],
+    ['events: must be a list of 1 to 1000 events', { events: [] }],
+    ['events[1].nmae: is not a known field', { events: [{}, { nmae: 'a' }] }],
+    ['events[1].id: ', { events: [{}, { id: '7' }] }],
     ['event: must be an object', { event: 'order.placed' }],
     ['event.nmae: is not a known field', { event: { nmae: 'a' } }],
     ['event.id: ', { event: { id: '7' } }],

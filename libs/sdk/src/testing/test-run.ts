@@ -151,6 +151,7 @@ class VirtualRun {
         ...purposeOf(this.stored),
         run: { id: runId, functionId, attempt: this.stored.attempt },
         event: this.options.event,
+        laterEvents: this.options.laterEvents,
         memo: structuredClone([...this.stored.steps.values()]),
         mismatch: this.stored.mismatch,
       },

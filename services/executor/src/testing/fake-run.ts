@@ -36,6 +36,7 @@ export function createFakeRun(over: Partial<ActiveRun> = {}): FakeRun {
     functionId: 'f',
     writer: { activation: 1, delivery: 1, executor: 'x' },
     event: { id: runId, name: 'n', data: 'null', source: 'http', receivedAtMs: 1, correlationId: runId },
+    laterEvents: [],
     wake: 1,
     failures: 0,
     memo: new Map(),

@@ -1,6 +1,6 @@
 /** `ironflow emit`, `ironflow invoke`. */
 import { Command } from 'commander';
-import type { EmitAnswer } from '@ironflow/sdk';
+import type { EmitAnswer, RunResult } from '@ironflow/sdk';
 import { parseTime, parseWait, readData } from '../input.js';
 import type { WaitDuration } from '../input.js';
 import { printJson, printTable } from '../output.js';
@@ -62,13 +62,15 @@ function printAnswer(terminal: Terminal, answer: EmitAnswer): void {
   printTable(
     terminal,
     ['RUN', 'FUNCTION', 'STATUS', 'RESULT'],
-    answer.runs.map((run) => [
-      run.id,
-      run.functionId,
-      run.status,
-      run.error === undefined
-        ? (JSON.stringify(run.output) ?? '')
-        : `${run.error.name}: ${run.error.message}`,
-    ]),
+    answer.runs.map((run) => [run.id, run.functionId, statusOf(run), resultOf(run)]),
   );
+}
+
+function statusOf({ status, skipReason }: RunResult): string {
+  return skipReason === undefined ? status : `${status}: ${skipReason}`;
+}
+
+function resultOf({ error, output, joinedRunId }: RunResult): string {
+  if (error !== undefined) return `${error.name}: ${error.message}`;
+  return joinedRunId === undefined ? (JSON.stringify(output) ?? '') : `see run ${joinedRunId}`;
 }

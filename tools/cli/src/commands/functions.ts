@@ -1,8 +1,9 @@
-/** `ironflow functions list|replay`. */
+/** `ironflow functions list|show|pause|resume|replay`. */
 import { Command } from 'commander';
 import type { FunctionResource, ReplayFilter } from '@ironflow/sdk';
+import { describeFlowControl, describeStatus } from '../flow-control.js';
 import { parseTime } from '../input.js';
-import { printJson, printTable } from '../output.js';
+import { plain, printJson, printTable } from '../output.js';
 import { openSession } from '../session.js';
 import type { Terminal } from '../terminal.js';
 import { formatDuration } from '../timeline.js';
@@ -19,21 +20,71 @@ export function functionCommands(terminal: Terminal): Command {
       }
       printTable(
         terminal,
-        ['FUNCTION', 'APP', 'MODE', 'STATUS', 'TRIGGERS', 'START WITHIN'],
+        ['FUNCTION', 'APP', 'MODE', 'STATUS', 'TRIGGERS', 'START WITHIN', 'FLOW CONTROL'],
         functions.map((definition) => [
           definition.id,
           definition.appId,
           definition.mode,
-          definition.status,
+          describeStatus(definition),
           definition.triggers.map(describeTrigger).join(', '),
           definition.startDeadlineMs === undefined ? '' : formatDuration(definition.startDeadlineMs),
+          describeFlowControl(definition).join('; '),
         ]),
       );
     });
   return new Command('functions')
     .description('what can run')
     .addCommand(list)
+    .addCommand(showCommand(terminal))
+    .addCommand(pauseCommand(terminal, 'pause'))
+    .addCommand(pauseCommand(terminal, 'resume'))
     .addCommand(replayCommand(terminal));
+}
+
+function showCommand(terminal: Terminal): Command {
+  return new Command('show')
+    .description('one function: its triggers, its limits, and whether it is paused')
+    .argument('<function>', 'its id')
+    .action(async (functionId: string, _flags: unknown, command: Command) => {
+      const { client, json } = openSession(command, terminal);
+      const definition = await client.functions.get(functionId);
+      if (json) printJson(terminal, definition);
+      else for (const line of describeFunction(definition)) terminal.print(line);
+    });
+}
+
+function describeFunction(definition: FunctionResource): string[] {
+  const { retries, timeoutMs, startDeadlineMs } = definition;
+  const fields: [string, string | undefined][] = [
+    ['function', definition.id],
+    ['app', `${definition.appId}, ${definition.mode}`],
+    ['version', definition.hash],
+    ['status', describeStatus(definition)],
+    ['attempts', String(retries.attempts)],
+    ['timeout', timeoutMs === undefined ? undefined : formatDuration(timeoutMs)],
+    ['begins in', startDeadlineMs === undefined ? undefined : formatDuration(startDeadlineMs)],
+    ...definition.triggers.map((trigger): [string, string] => ['trigger', describeTrigger(trigger)]),
+    ...describeFlowControl(definition).map((rule): [string, string] => ['limit', rule]),
+  ];
+  return fields.flatMap(([name, value]) =>
+    value === undefined ? [] : [`${name.padEnd(9)} ${plain(value)}`],
+  );
+}
+
+function pauseCommand(terminal: Terminal, what: 'pause' | 'resume'): Command {
+  return new Command(what)
+    .description(
+      what === 'pause'
+        ? 'begin no more runs of a function: they queue; those that have begun go on to their end'
+        : 'begin runs of a function again, those that have queued first',
+    )
+    .argument('<function>', 'its id')
+    .action(async (functionId: string, _flags: unknown, command: Command) => {
+      const { client, json } = openSession(command, terminal);
+      const definition = await client.functions[what](functionId);
+      if (json) printJson(terminal, definition);
+      else terminal.print(describeStatus(definition));
+    });
 }
 
 interface ReplayFlags extends ReplayFilter {

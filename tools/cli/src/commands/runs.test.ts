@@ -24,6 +24,25 @@ test('a run that was skipped says by which rule', () => {
   expect(lines).toContain('status    skipped: start_deadline');
 });
 
+test('a run that was skipped names the one that its event joined', () => {
+  const lines = linesOf({ status: 'skipped', skipReason: 'batch', joinedRunId: run.eventId, endedAt: at(1) });
+  expect(lines).toEqual(expect.arrayContaining(['status    skipped: batch', `joined    ${run.eventId}`]));
+});
+
+test('a run that flow control keeps waiting says for what, and a batch how many events it has', () => {
+  const lines = linesOf({
+    waitingFor: { rule: 'batch', key: 'k', until: at(9) },
+    batch: { count: 3, eventIds: [run.eventId] },
+  });
+  expect(lines).toEqual(
+    expect.arrayContaining([
+      'status    queued: batch',
+      `waits for batch (k) until ${at(9)}`,
+      'batch     3 events',
+    ]),
+  );
+});
+
 test('a run that is to end says how, or since when it was asked to, until it has', () => {
   expect(linesOf({ stoppingAs: 'failed', stopRequestedAt: at(5) })).toContain('stopping  to be failed');
   expect(linesOf({ stopRequestedAt: at(5) })).toContain(`stopping  ${at(5)}`);

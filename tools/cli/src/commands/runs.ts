@@ -2,6 +2,7 @@
 import { Command, Option } from 'commander';
 import { isTerminal, runStatuses } from '@ironflow/schema';
 import type { CancelFilter, RerunFilter, Run, RunDetail, RunsQuery } from '@ironflow/sdk';
+import { describeWaiting } from '../flow-control.js';
 import { parsePageSize, parseTime, readData } from '../input.js';
 import { describeMismatch } from '../mismatch.js';
 import { plain, printJson, printTable } from '../output.js';
@@ -48,7 +49,7 @@ function listCommand(terminal: Terminal): Command {
         page.runs.map((run) => [
           run.id,
           run.functionId,
-          run.status,
+          statusOf(run),
           run.eventName,
           run.createdAt,
           run.endedAt === undefined ? '' : tookOf(run, run.endedAt),
@@ -228,8 +229,11 @@ export function describeRun(run: RunDetail, nowMs: number): string[] {
     ['function', `${run.functionId} (app ${run.appId}, ${run.mode})`],
     ['version', run.functionHash],
     ['build', run.buildId],
-    ['status', run.skipReason === undefined ? run.status : `${run.status}: ${run.skipReason}`],
+    ['status', statusOf(run)],
     ['event', `${run.eventName} ${run.eventId}`],
+    ['waits for', run.waitingFor === undefined ? undefined : describeWaiting(run.waitingFor)],
+    ['joined', run.joinedRunId],
+    ['batch', run.batch === undefined ? undefined : `${run.batch.count} events`],
     ['rerun of', run.rerunOf],
     ['trace', run.traceId],
     ['invoker', run.invokedBy],
@@ -260,6 +264,15 @@ export function describeRun(run: RunDetail, nowMs: number): string[] {
 function stoppingOf(run: Run): string | undefined {
   if (run.endedAt !== undefined) return undefined;
   return run.stoppingAs === undefined ? run.stopRequestedAt : `to be ${run.stoppingAs}`;
+}
+
+function statusOf({
+  status,
+  skipReason,
+  waitingFor,
+}: Pick<Run, 'status' | 'skipReason' | 'waitingFor'>): string {
+  const why = skipReason ?? waitingFor?.rule;
+  return why === undefined ? status : `${status}: ${why}`;
 }
 
 /** From the run's creation to a moment of it. */
