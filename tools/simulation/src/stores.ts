@@ -137,6 +137,7 @@ function createScheduler(
     nextDueInMs: () => query(() => postgres.nextDueInMs()),
     removeExpiredKeys: none,
     removeExpiredLetters: none,
+    removeOldDeliveries: none,
     removeLeftBehind: none,
     removeExpiredFlow: none,
     storeDeadLetters: nothing,
