@@ -18,6 +18,8 @@ import { createRerun } from './reruns.js';
 import { createRunReader } from './run-reader.js';
 import { createStreamDoor } from './stream-door.js';
 import { createWaiter } from './waiter.js';
+import { createWebhookLog } from './webhook-log.js';
+import { createWebhookSources } from './webhook-sources.js';
 
 export interface IngestOptions {
   jetstream: JetStream;
@@ -59,6 +61,8 @@ export function createIngest(options: IngestOptions): Ingest {
   const functions = createFunctionDirectory({ registry, clock });
   const rerun = createRerun({ store, functions, emit });
   const replay = createReplay({ store, rerun, publisher: jetstream.publisher });
+  const webhookSources = createWebhookSources(database, options.secrets);
+  const webhookLog = createWebhookLog({ database, metrics, logger, clock });
   addHttpRoutes(http.app, {
     authenticator: createAuthenticator(database, options.secrets),
     acceptance,
@@ -67,6 +71,7 @@ export function createIngest(options: IngestOptions): Ingest {
     rerun,
     bulk: createBulkReruns({ store, functions, emit, replay, clock }),
     replay,
+    webhooks: { sources: webhookSources, log: webhookLog, clock },
     metrics,
   });
   // Requests that wait are answered with what is known, before the server waits for them to end.
@@ -85,6 +90,8 @@ export function createIngest(options: IngestOptions): Ingest {
       await waiter.stop();
       await streamDoor.stop();
       await acceptance.stop();
+      await webhookSources.stop();
+      await webhookLog.stop();
       await publication.stop();
       await reader.stop();
     },
