@@ -2,7 +2,12 @@
  * The service: management, queries and live views of one environment at a time, the caller's. Reads Postgres, registers
  * apps, and listens to notices. Its routes are part of a server that somebody else owns.
  */
-import { createApiStore, createApprovalStore, createAuthenticator } from '@ironflow/database';
+import {
+  createApiStore,
+  createApprovalStore,
+  createAuthenticator,
+  createWebhookStore,
+} from '@ironflow/database';
 import type { Database, Secrets } from '@ironflow/database';
 import type { JetStream } from '@ironflow/jetstream';
 import type { Clock, HttpServer, Logger, Metrics, Stoppable } from '@ironflow/service';
@@ -56,7 +61,8 @@ export function createApi(options: ApiOptions): Api {
   });
   const { notices, topics } = jetstream;
   const approvals = createApprovalStore(database, options.secrets);
-  const base = { authenticator, database, store, approvals, announcer, version };
+  const webhooks = createWebhookStore(database, options.secrets);
+  const base = { authenticator, database, store, approvals, webhooks, announcer, version };
   const now = () => new Date(clock.now());
   addHttpRoutes(http.app, { ...base, streams, topicStreams, notices, topics, now });
   // The server waits for open answers to end, and streams would go on.

@@ -19,8 +19,10 @@ import { runNotFound } from './run-streams.js';
 import type { RunStreams } from './run-streams.js';
 import { serve } from './serve-route.js';
 import type { TopicStreams } from './topic-streams.js';
+import { addWebhooks } from './webhooks.js';
+import type { WebhooksOptions } from './webhooks.js';
 
-export interface HttpRoutesOptions extends ApprovalsOptions {
+export interface HttpRoutesOptions extends ApprovalsOptions, WebhooksOptions {
   authenticator: Authenticator;
   database: Database;
   store: ApiStore;
@@ -46,6 +48,7 @@ export function addHttpRoutes(app: HttpApp, options: HttpRoutesOptions): void {
     addEvents(routed, options);
     addTopics(routed, options);
     addDeadLetters(routed, options);
+    addWebhooks(routed, options);
     addRegistry(routed, options);
     addIdentity(routed, options);
     addOpenapi(routed, options);
