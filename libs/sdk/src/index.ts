@@ -52,6 +52,7 @@ export type {
   ReplayFilter,
   RerunFilter,
 } from './client/bulk.js';
+export type { CreatedWebhook, RotateOptions, WebhookSource, Webhooks } from './client/webhooks.js';
 export { IronflowApiError } from './client/api-error.js';
 export type { AppOptions } from './app.js';
 export type { PlatformOptions } from './environment.js';
@@ -62,6 +63,9 @@ export type {
   DeadLettersPage,
   DeadLettersQuery,
   DeadLetterSummary,
+  DeliveriesPage,
+  DeliveriesQuery,
+  Delivery,
   DiscardAnswer,
   EmitAnswer,
   EmittedEvent,
@@ -73,6 +77,7 @@ export type {
   FunctionConfig,
   FunctionResource,
   Identity,
+  NewWebhook,
   NotCompensated,
   PublishAnswer,
   RegisterAnswer,
