@@ -8,6 +8,7 @@ import { functionCommands } from './commands/functions.js';
 import { platformCommands } from './commands/platform.js';
 import { runCommands } from './commands/runs.js';
 import { topicCommands } from './commands/topics.js';
+import { webhookCommands } from './commands/webhooks.js';
 import { printFailure } from './output.js';
 import { ReportedFailure } from './reported-failure.js';
 import type { Terminal } from './terminal.js';
@@ -57,6 +58,7 @@ function createProgram(terminal: Terminal, json: boolean): Command {
     topicCommands(terminal),
     deadLetterCommands(terminal),
     functionCommands(terminal),
+    webhookCommands(terminal),
     doctorCommand(terminal),
   ];
   for (const command of commands) program.addCommand(command);
