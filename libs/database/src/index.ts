@@ -57,6 +57,10 @@ export type { RunsToCancelQuery, RunToCancel, StoppedRun, StoppingRun } from './
 export { createTenantStore } from './tenants.js';
 export type { EnvironmentCredentials, EnvironmentPath, TenantStore } from './tenants.js';
 export type { EndedRun, OpenWait } from './open-wait.js';
+export { recordDeliveries } from './webhook-deliveries.js';
+export type { NewDelivery } from './webhook-deliveries.js';
+export { createWebhookStore, findWebhookSources } from './webhooks.js';
+export type { WebhookSource, WebhookStore } from './webhooks.js';
 export type {
   EventsForWaitQuery,
   EventsToMatchQuery,

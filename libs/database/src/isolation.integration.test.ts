@@ -21,6 +21,8 @@ import {
   createIngestStore,
   createRegistryReader,
   createSchedulerStore,
+  createWebhookStore,
+  recordDeliveries,
   registerApp,
   runStep,
 } from './index.js';
@@ -89,6 +91,11 @@ async function fillEveryTable(): Promise<void> {
     { runId: run!.id, name: 'manager' },
     randomBytes(32),
   );
+  const webhooks = createWebhookStore(platform.tenant, platform.secrets);
+  await webhooks.create(environmentId, { id: 'hub', provider: 'github', headers: [] });
+  await recordDeliveries(platform.tenant, environmentId, [
+    { id: freshId(), sourceId: 'hub', status: 'accepted' },
+  ]);
   const answered = newEvent({ name: 'answered' });
   await createIngestStore(platform.tenant).storeEvents(environmentId, [answered]);
   const registryVersion = (await createRegistryReader(platform.service).get(environmentId)).version;

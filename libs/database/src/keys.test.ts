@@ -1,6 +1,6 @@
 import { expect, test } from '@jest/globals';
 import * as fc from 'fast-check';
-import { createApiKey, hashApiKey, parseApiKey } from './keys.js';
+import { createApiKey, createWebhookAddress, hashApiKey, isWebhookAddress, parseApiKey } from './keys.js';
 
 const random32 = fc.uint8Array({ minLength: 32, maxLength: 32 });
 
@@ -40,4 +40,12 @@ test('the hash of a key depends on the pepper', () => {
   const key = createApiKey(new Uint8Array(32));
   expect(hashApiKey(key, Buffer.from('a'))).not.toEqual(hashApiKey(key, Buffer.from('b')));
   expect(hashApiKey(key, Buffer.from('a'))).toEqual(hashApiKey(key, Buffer.from('a')));
+});
+
+test('an address of webhooks is known by its checksum, and is no key', () => {
+  const address = createWebhookAddress(new Uint8Array(32).fill(1));
+  expect(isWebhookAddress(address)).toBe(true);
+  expect(isWebhookAddress(`${address.slice(0, -1)}-`)).toBe(false);
+  expect(isWebhookAddress(createApiKey(new Uint8Array(32)))).toBe(false);
+  expect(parseApiKey(address).ok).toBe(false);
 });

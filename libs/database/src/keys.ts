@@ -1,7 +1,7 @@
 /**
- * API keys and the tokens of one-time links: `ifk_` or `ifa_`, 256 random bits in base62, and a CRC-32 of them in base62, so
- * that a mistyped one is known without asking anybody. Only a keyed hash is stored. Pure: randomness and pepper are the
- * caller's.
+ * API keys, the tokens of one-time links, and addresses of webhooks: `ifk_`, `ifa_` or `ifw_`, 256 random bits in base62, and a
+ * CRC-32 of them in base62, so that a mistyped one is known without asking anybody. Of keys and tokens only a keyed hash is
+ * stored. Pure: randomness and pepper are the caller's.
  */
 import { createHmac } from 'node:crypto';
 import { crc32 } from 'node:zlib';
@@ -36,8 +36,18 @@ export function hashLinkToken(token: string, pepper: Uint8Array): Buffer {
   return createHmac('sha256', pepper).update(token).digest();
 }
 
+/** To be told to a provider, and shown: `random` is exactly 32 random bytes. */
+export function createWebhookAddress(random: Uint8Array): string {
+  return createSecret(webhookAddressPrefix, random);
+}
+
+export function isWebhookAddress(text: string): boolean {
+  return brokenRule(text, { prefix: webhookAddressPrefix, what: 'an address' }) === undefined;
+}
+
 const apiKeyPrefix = 'ifk_';
 const linkTokenPrefix = 'ifa_';
+const webhookAddressPrefix = 'ifw_';
 const digits = '0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz';
 const secretBytes = 32;
 /** 62^43 > 2^256, 62^6 > 2^32. */

@@ -29,6 +29,7 @@ import { fireTimers, nextDueInMs } from './timers.js';
 import type { FiredTimers } from './timers.js';
 import { createWaitStore } from './waits.js';
 import type { WaitStore } from './waits.js';
+import { removeOldDeliveries } from './webhook-deliveries.js';
 
 export type OverdueRun = RunToActivate & { wokenAtMs: number };
 
@@ -86,6 +87,8 @@ export interface SchedulerStore extends WaitStore {
   removeExpiredKeys(limit: number): Promise<number>;
   /** The same of dead letters that are 30 days old. */
   removeExpiredLetters(limit: number): Promise<number>;
+  /** Of the log of webhooks, what is no longer kept. */
+  removeOldDeliveries(limit: number): Promise<number>;
   /** Links of runs that have ended; signals, waits and outputs that came at that moment or on a branch. Answers how many. */
   removeLeftBehind(limit: number): Promise<number>;
   /** What rules of flow control remembered and need no more. Answers how many. */
@@ -157,6 +160,7 @@ export function createSchedulerStore(database: Database): SchedulerStore {
     nextEventDueInMs: () => nextEventDueInMs(database),
     removeExpiredKeys: async (limit) => (await database.query(expiredKeysStatement, [limit])).length,
     removeExpiredLetters: (limit) => removeExpiredLetters(database, limit),
+    removeOldDeliveries: (limit) => removeOldDeliveries(database, limit),
     removeLeftBehind: async (limit) => (await database.query(leftBehindStatement, [limit])).length,
     removeExpiredFlow: async (limit) => (await database.query(expiredFlowStatement, [limit])).length,
     storeDeadLetters: (letters) => storeDeadLetters(database, letters),

@@ -41,7 +41,16 @@ export const emittedEventSchema = z.strictObject({
 });
 export type EmittedEvent = z.infer<typeof emittedEventSchema>;
 
-export const eventSources = ['http', 'invoke', 'cron', 'nats', 'rerun', 'replay', 'system'] as const;
+export const eventSources = [
+  'http',
+  'invoke',
+  'cron',
+  'nats',
+  'rerun',
+  'replay',
+  'system',
+  'webhook',
+] as const;
 export type EventSource = (typeof eventSources)[number];
 
 /** A stored event on its way to the scheduler. `data` is JSON text, never parsed on the way. */

@@ -338,5 +338,38 @@ export { parseSubject, runNoticeKinds, subjectFilters, subjects } from './subjec
 export type { ParsedSubject, RunMode, RunNoticeKind } from './subjects.js';
 export { formatTraceparent, parseTraceparent, runSpanId } from './trace.js';
 export type { TraceContext } from './trace.js';
+export {
+  deliveryStatuses,
+  eventPrefixOf,
+  formatWebhookSecret,
+  webhookEventName,
+  webhookIdSchema,
+  webhookKey,
+  webhookProviderIds,
+  webhookProviders,
+  webhookRefusals,
+  webhookSchemeSchema,
+} from './webhook.js';
+export type {
+  DeliveryStatus,
+  WebhookPlace,
+  WebhookProvider,
+  WebhookProviderId,
+  WebhookRefusal,
+  WebhookScheme,
+  WebhookStatus,
+} from './webhook.js';
+export type {
+  CreateWebhookBody,
+  DeletedWebhook,
+  DeliveriesPage,
+  DeliveriesQuery,
+  Delivery,
+  NewWebhook,
+  ReceivedAnswer,
+  RotateWebhookBody,
+  Webhook,
+  WebhookWithSecret,
+} from './webhook-resources.js';
 export { workerPresenceKey, workerPresenceSchema } from './worker-presence.js';
 export type { WorkerPresence } from './worker-presence.js';

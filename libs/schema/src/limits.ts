@@ -83,6 +83,19 @@ export const limits = {
   buildsPerAppMax: 100,
   /** Runs of a build are counted no further. */
   buildRunsCountMax: 1_000,
+  webhookSourcesMax: 100,
+  /** A delivery as it comes: white space and the encoding of forms are more than the event's data. */
+  webhookBodyBytesMax: 2 * 1024 * 1024,
+  webhookSecretLengthMax: 512,
+  /** Of one source, those in their grace included. */
+  webhookSecretsMax: 10,
+  /** Of a delivery, kept beside its body. */
+  webhookHeadersMax: 20,
+  webhookGraceSecondsMax: 7 * 86_400,
+  /** Of one source; what is older than 30 days, or beyond these, is removed from the log of deliveries. */
+  webhookDeliveriesKept: 10_000,
+  /** Refused deliveries of one source that go into the log: whoever can send may not fill it. */
+  webhookRefusalsPerMinuteMax: 20,
   /** A preview counts no further. */
   bulkCountMax: 100_000,
 } as const;

@@ -352,7 +352,7 @@ export const registerAnswerSchema = z.object({
 export type RegisterAnswer = z.infer<typeof registerAnswerSchema>;
 
 const idTime = 'by the time in its id, which for a run is that of its event';
-const pageQuery = {
+export const pageQuery = {
   limit: z.coerce
     .number()
     .int()

@@ -12,6 +12,7 @@ import {
   slugSchema,
   uuidSchema,
 } from './identifiers.js';
+import { limits } from './limits.js';
 import {
   appSchema,
   bulkAnswerSchema,
@@ -66,6 +67,18 @@ import {
   triggerScheduleBodySchema,
 } from './resources.js';
 import { scheduleIdSchema } from './schedule.js';
+import { webhookIdSchema, webhookRefusals } from './webhook.js';
+import {
+  createWebhookBodySchema,
+  deletedWebhookSchema,
+  deliveriesPageSchema,
+  deliveriesQuerySchema,
+  receivedAnswerSchema,
+  rotateWebhookBodySchema,
+  webhookSchema,
+  webhooksListSchema,
+  webhookWithSecretSchema,
+} from './webhook-resources.js';
 
 /** What a key may do, each including those before it. */
 export const keyRoles = ['viewer', 'developer', 'admin'] as const;
@@ -115,6 +128,8 @@ const topicQuery = z.strictObject({
     ),
 });
 const scheduleParams = z.object({ id: scheduleIdSchema });
+const webhookParams = z.object({ id: webhookIdSchema });
+const webhookAddressParams = z.object({ address: z.string() });
 const approvalParams = z.object({ token: z.string() });
 
 export const emitQuerySchema = z.strictObject({
@@ -732,6 +747,110 @@ export const routes = {
     body: appManifestSchema,
     answers: ok(registerAnswerSchema, 'registered'),
     errors: ['app_invalid', 'function_id_taken'],
+  },
+  createWebhook: {
+    service: 'api',
+    method: 'POST',
+    path: '/v1/webhooks',
+    summary: 'Create a source of webhooks: an address to which a provider sends what becomes events',
+    role: 'admin',
+    query: noQuery,
+    body: createWebhookBodySchema,
+    answers: {
+      201: { description: 'with its secret, which is not shown again', schema: webhookWithSecretSchema },
+    },
+    errors: ['webhook_exists', 'too_many_webhooks', 'webhook_secret_invalid'],
+  },
+  listWebhooks: {
+    service: 'api',
+    method: 'GET',
+    path: '/v1/webhooks',
+    summary: 'Every source of webhooks',
+    role: 'viewer',
+    query: noQuery,
+    answers: ok(webhooksListSchema),
+  },
+  getWebhook: {
+    service: 'api',
+    method: 'GET',
+    path: '/v1/webhooks/:id',
+    summary: 'One source of webhooks',
+    role: 'viewer',
+    params: webhookParams,
+    query: noQuery,
+    answers: ok(webhookSchema),
+    errors: ['webhook_not_found'],
+  },
+  rotateWebhook: {
+    service: 'api',
+    method: 'POST',
+    path: '/v1/webhooks/:id/rotate',
+    summary: 'Replace the secret of a source; the one before is good for a while yet',
+    role: 'admin',
+    params: webhookParams,
+    query: noQuery,
+    body: rotateWebhookBodySchema,
+    answers: ok(webhookWithSecretSchema, 'with its secret, which is not shown again'),
+    errors: ['webhook_not_found', 'webhook_secret_invalid'],
+  },
+  pauseWebhook: {
+    service: 'api',
+    method: 'POST',
+    path: '/v1/webhooks/:id/pause',
+    summary: 'Refuse deliveries to a source with 503 until it is resumed',
+    role: 'developer',
+    params: webhookParams,
+    query: noQuery,
+    answers: ok(webhookSchema, 'paused; asking again changes nothing'),
+    errors: ['webhook_not_found'],
+  },
+  resumeWebhook: {
+    service: 'api',
+    method: 'POST',
+    path: '/v1/webhooks/:id/resume',
+    summary: 'Take deliveries to a source again',
+    role: 'developer',
+    params: webhookParams,
+    query: noQuery,
+    answers: ok(webhookSchema, 'resumed; asking again changes nothing'),
+    errors: ['webhook_not_found'],
+  },
+  deleteWebhook: {
+    service: 'api',
+    method: 'DELETE',
+    path: '/v1/webhooks/:id',
+    summary: 'Delete a source with its address, secrets and log of deliveries; its events stay',
+    role: 'admin',
+    params: webhookParams,
+    query: noQuery,
+    answers: ok(deletedWebhookSchema, 'deleted'),
+    errors: ['webhook_not_found'],
+  },
+  listDeliveries: {
+    service: 'api',
+    method: 'GET',
+    path: '/v1/webhooks/:id/deliveries',
+    summary: `Deliveries to a source, newest first; kept for 30 days, and of each source the last ${limits.webhookDeliveriesKept}`,
+    role: 'viewer',
+    params: webhookParams,
+    query: deliveriesQuerySchema,
+    answers: ok(deliveriesPageSchema, 'one page'),
+    errors: ['webhook_not_found', 'cursor_invalid'],
+  },
+  receiveWebhook: {
+    service: 'ingest',
+    method: 'POST',
+    path: '/v1/hooks/:address',
+    summary:
+      'Where a provider sends its webhooks: JSON, signed as the source says; forms with JSON in `payload` too',
+    role: 'none',
+    params: webhookAddressParams,
+    query: anyQuery,
+    answers: {
+      202: { description: 'stored; the runs are on their way', schema: receivedAnswerSchema },
+      200: { description: 'a delivery that was taken before', schema: receivedAnswerSchema },
+    },
+    errors: ['webhook_not_found', ...webhookRefusals, 'overloaded', 'database_unavailable'],
   },
   getIdentity: {
     service: 'api',

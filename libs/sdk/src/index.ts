@@ -63,6 +63,7 @@ export type {
   RerunFilter,
 } from './client/bulk.js';
 export type { BackfillOptions, BackfillRange, BackfillResult, Schedules } from './client/schedules.js';
+export type { CreatedWebhook, RotateOptions, WebhookSource, Webhooks } from './client/webhooks.js';
 export { IronflowApiError } from './client/api-error.js';
 export type { AppOptions } from './app.js';
 export type { PlatformOptions } from './environment.js';
@@ -73,6 +74,9 @@ export type {
   DeadLettersPage,
   DeadLettersQuery,
   DeadLetterSummary,
+  DeliveriesPage,
+  DeliveriesQuery,
+  Delivery,
   DiscardAnswer,
   EmitAnswer,
   EmittedEvent,
@@ -85,6 +89,7 @@ export type {
   FunctionConfig,
   FunctionResource,
   Identity,
+  NewWebhook,
   NotCompensated,
   PublishAnswer,
   Queue,

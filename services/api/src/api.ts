@@ -7,6 +7,7 @@ import {
   createApprovalStore,
   createAuthenticator,
   createScheduleStore,
+  createWebhookStore,
 } from '@ironflow/database';
 import type { Database, Secrets } from '@ironflow/database';
 import type { JetStream } from '@ironflow/jetstream';
@@ -62,7 +63,8 @@ export function createApi(options: ApiOptions): Api {
   const { notices, topics } = jetstream;
   const approvals = createApprovalStore(database, options.secrets);
   const schedules = createScheduleStore(database);
-  const base = { authenticator, database, store, approvals, schedules, announcer, version };
+  const webhooks = createWebhookStore(database, options.secrets);
+  const base = { authenticator, database, store, approvals, schedules, webhooks, announcer, version };
   const now = () => new Date(clock.now());
   addHttpRoutes(http.app, { ...base, streams, topicStreams, notices, topics, now });
   // The server waits for open answers to end, and streams would go on.

@@ -21,8 +21,10 @@ import { addSchedules } from './schedules.js';
 import type { SchedulesOptions } from './schedules.js';
 import { serve } from './serve-route.js';
 import type { TopicStreams } from './topic-streams.js';
+import { addWebhooks } from './webhooks.js';
+import type { WebhooksOptions } from './webhooks.js';
 
-export interface HttpRoutesOptions extends ApprovalsOptions, SchedulesOptions {
+export interface HttpRoutesOptions extends ApprovalsOptions, SchedulesOptions, WebhooksOptions {
   authenticator: Authenticator;
   database: Database;
   store: ApiStore;
@@ -48,6 +50,7 @@ export function addHttpRoutes(app: HttpApp, options: HttpRoutesOptions): void {
     addEvents(routed, options);
     addTopics(routed, options);
     addDeadLetters(routed, options);
+    addWebhooks(routed, options);
     addRegistry(routed, options);
     addSchedules(routed, options);
     addPauses(routed, options);

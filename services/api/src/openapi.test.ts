@@ -87,3 +87,10 @@ test('a reused idempotency key is a conflict, and what a double does to numbers 
   expect(emit.responses).toHaveProperty('409');
   expect(JSON.stringify(emit.requestBody)).toContain('IEEE 754');
 });
+
+test('a webhook may be taken before, be forged, collide or be too large, and a source may be there already', () => {
+  const receive = description.paths['/v1/hooks/{address}']!['post']!;
+  const statuses = ['200', '202', '400', '401', '404', '409', '413', '503'];
+  expect(Object.keys(receive.responses).sort()).toEqual(statuses);
+  expect(description.paths['/v1/webhooks']!['post']!.responses).toHaveProperty('409');
+});

@@ -97,7 +97,7 @@ function describeAnswers({ answers, stream, page }: Route): Json {
 
 const errorAnswers = {
   400: ['Invalid', 'A rule of the input is broken; `field` says where'],
-  401: ['Unauthenticated', 'No valid API key'],
+  401: ['Unauthenticated', 'No valid API key; of a webhook, no valid signature'],
   403: ['Forbidden', 'The role of the key does not allow this'],
   404: ['NotFound', 'There is nothing of that id in this environment'],
   409: ['Conflict', 'What is there already does not allow this'],
@@ -126,9 +126,11 @@ function describeErrors(): Json {
 function describeErrorAnswers(route: Route): Json {
   const statuses: (keyof typeof errorAnswers)[] = [400, 503];
   if (route.role !== 'none') statuses.push(401, 403);
+  else if (route.errors?.includes('signature_invalid')) statuses.push(401);
   if (route.body !== undefined) statuses.push(413, 415);
+  else if (route.errors?.includes('body_too_large')) statuses.push(413);
   if (route.errors?.some((code) => code.endsWith('_not_found'))) statuses.push(404);
-  if (route.errors?.some((code) => /_(taken|reused|ended|replayable|decided|expired)$/.test(code)))
+  if (route.errors?.some((code) => /_(taken|exists|reused|ended|replayable|decided|expired)$/.test(code)))
     statuses.push(409);
   if (route.errors?.some((code) => /_rate_exceeded$|^too_many_subscriptions$/.test(code))) statuses.push(429);
   return Object.fromEntries(

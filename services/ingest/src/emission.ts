@@ -197,6 +197,7 @@ function createCounts(metrics: Metrics) {
     rerun: accepted.bind({ source: 'rerun' }),
     replay: accepted.bind({ source: 'replay' }),
     system: accepted.bind({ source: 'system' }),
+    webhook: accepted.bind({ source: 'webhook' }),
   } satisfies Record<EventSource, unknown>;
   return (source: EventSource, receipt: StoredEventReceipt): void => {
     if (receipt.duplicate) duplicates.add();

@@ -1,5 +1,5 @@
 /**
- * The doors for HTTP: events, invocations, reruns and replays. Authenticates, makes room for the body before it is read, and validates
+ * The doors for HTTP: events, invocations, reruns and replays; that of webhooks is in webhook-routes.ts. Authenticates, makes room for the body before it is read, and validates
  * before anything of a request is kept.
  */
 import type { Authenticator } from '@ironflow/database';
@@ -20,6 +20,8 @@ import type { Replay } from './replays.js';
 import type { Rerun } from './reruns.js';
 import type { ScheduleFirings } from './schedule-firings.js';
 import { formatWaitAnswer } from './wait-answer.js';
+import { addWebhookRoutes } from './webhook-routes.js';
+import type { WebhookRoutesOptions } from './webhook-routes.js';
 
 export interface HttpRoutesOptions {
   authenticator: Authenticator;
@@ -30,6 +32,7 @@ export interface HttpRoutesOptions {
   bulk: BulkReruns;
   replay: Replay;
   schedules: ScheduleFirings;
+  webhooks: Pick<WebhookRoutesOptions, 'sources' | 'log' | 'clock'>;
   metrics: Metrics;
   clock: Clock;
 }
@@ -54,6 +57,11 @@ export function addHttpRoutes(app: HttpApp, options: HttpRoutesOptions): void {
     addReplayDeadLetter(routed, options);
     addBulkReruns(routed, options);
     addSchedules(routed, options);
+    addWebhookRoutes(routed, {
+      ...options.webhooks,
+      emit: options.emit,
+      makeRoom: (request, reply, bodyBytesMax) => makeRoom(options.acceptance, request, reply, bodyBytesMax),
+    });
   });
 }
 
@@ -207,19 +215,28 @@ function addSchedules(app: HttpApp, options: HttpRoutesOptions): void {
 function enter({ authenticator, acceptance }: HttpRoutesOptions, role: KeyRole) {
   return [
     authenticate(authenticator, role),
-    async (request: FastifyRequest, reply: FastifyReply): Promise<void> => {
-      const release = acceptance.reserve(bodyBytesOf(request));
-      request.releaseBody = release;
-      reply.raw.once('close', release);
-      if (reply.raw.destroyed) release();
-    },
+    async (request: FastifyRequest, reply: FastifyReply): Promise<void> =>
+      makeRoom(acceptance, request, reply, limits.requestBodyBytesMax),
   ];
 }
 
+/** Until the body becomes events or the answer is over. */
+function makeRoom(
+  acceptance: Pick<Acceptance, 'reserve'>,
+  request: FastifyRequest,
+  reply: FastifyReply,
+  bodyBytesMax: number,
+): void {
+  const release = acceptance.reserve(bodyBytesOf(request, bodyBytesMax));
+  request.releaseBody = release;
+  reply.raw.once('close', release);
+  if (reply.raw.destroyed) release();
+}
+
 /** As announced; as large as it may get when it comes in chunks. */
-function bodyBytesOf({ headers }: FastifyRequest): number {
-  if (headers['transfer-encoding'] !== undefined) return limits.requestBodyBytesMax;
-  return Math.min(Number(headers['content-length'] ?? 0), limits.requestBodyBytesMax);
+function bodyBytesOf({ headers }: FastifyRequest, bodyBytesMax: number): number {
+  if (headers['transfer-encoding'] !== undefined) return bodyBytesMax;
+  return Math.min(Number(headers['content-length'] ?? 0), bodyBytesMax);
 }
 
 interface Emitted {

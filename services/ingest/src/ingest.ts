@@ -25,6 +25,8 @@ import { createRunReader } from './run-reader.js';
 import { createScheduleFirings } from './schedule-firings.js';
 import { createStreamDoor } from './stream-door.js';
 import { createWaiter } from './waiter.js';
+import { createWebhookLog } from './webhook-log.js';
+import { createWebhookSources } from './webhook-sources.js';
 
 export interface IngestOptions {
   jetstream: JetStream;
@@ -68,6 +70,8 @@ export function createIngest(options: IngestOptions): Ingest {
   const rerun = createRerun({ store, functions, emit });
   const replay = createReplay({ store, rerun, publisher: jetstream.publisher });
   const pace = createPace(clock);
+  const webhookSources = createWebhookSources(database, options.secrets);
+  const webhookLog = createWebhookLog({ database, metrics, logger, clock });
   addHttpRoutes(http.app, {
     authenticator: createAuthenticator(database, options.secrets),
     acceptance,
@@ -77,6 +81,7 @@ export function createIngest(options: IngestOptions): Ingest {
     bulk: createBulkReruns({ store, functions, emit, replay, pace }),
     schedules: createScheduleFirings({ store: createScheduleStore(database), emit, pace, clock }),
     replay,
+    webhooks: { sources: webhookSources, log: webhookLog, clock },
     metrics,
     clock,
   });
@@ -96,6 +101,8 @@ export function createIngest(options: IngestOptions): Ingest {
       await waiter.stop();
       await streamDoor.stop();
       await acceptance.stop();
+      await webhookSources.stop();
+      await webhookLog.stop();
       await publication.stop();
       await reader.stop();
     },

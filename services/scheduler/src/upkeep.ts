@@ -1,6 +1,6 @@
 /**
  * What the database needs now and then so that it never needs it urgently: partitions made ahead, and idempotency keys
- * removed that hold no more, and dead letters that nobody came back to. One scheduler at a time; missing a round, or a day of rounds, harms nothing.
+ * removed that hold no more, dead letters that nobody came back to, and the log of webhooks beyond what is kept. One scheduler at a time; missing a round, or a day of rounds, harms nothing.
  */
 import type { SchedulerStore } from '@ironflow/database';
 import { messageOf } from '@ironflow/errors';
@@ -13,6 +13,7 @@ export interface UpkeepOptions {
     | 'removeExpiredKeys'
     | 'removeExpiredLetters'
     | 'removeExpiredFlow'
+    | 'removeOldDeliveries'
     | 'withAdvisoryLock'
   >;
   ensurePartitions: () => Promise<void>;
@@ -54,6 +55,7 @@ export function createUpkeep({ store, ensurePartitions, logger, clock }: UpkeepO
         await attempt(ensurePartitions);
         await attempt(() => inPages(store.removeExpiredKeys));
         await attempt(() => inPages(store.removeExpiredLetters));
+        await attempt(() => inPages(store.removeOldDeliveries));
         await attempt(() => inPages(store.removeLeftBehind));
         await attempt(() => inPages(store.removeExpiredFlow));
       }),

@@ -7,6 +7,7 @@ import type { RequestListener, Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import type { Platform } from '@ironflow/platform';
 import { createClient, createFunction, createWorker, serve } from '@ironflow/sdk';
+import { sign } from '@ironflow/schema';
 import { createLifecycle, createLogger } from '@ironflow/service';
 import { createScratch, eventually, freePort } from '@ironflow/testing';
 import type { Scratch } from '@ironflow/testing';
@@ -368,6 +369,76 @@ describe('what works', () => {
     expect((await run('environment', 'show')).out).toMatch(/: not paused$/);
   });
 
+  test('a webhook is set up, and what is sent to it starts runs and is listed', async () => {
+    const created = await run('webhooks', 'create', 'shop', '--provider', 'standard-webhooks');
+    expect(created.exitCode).toBe(0);
+    const [, url] = /^url +(\S+)$/m.exec(created.out)!;
+    const [, secret] = /^secret +(\S+) +\(not shown again\)$/m.exec(created.out)!;
+    expect(url).toContain(`${platform.url}/v1/hooks/ifw_`);
+    const body = JSON.stringify({ type: 'order.paid', n: 7 });
+    const deliver = (key: string): Promise<Response> => {
+      const message = { id: 'msg_1', timestamp: String(Math.floor(Date.now() / 1_000)), body };
+      const headers = {
+        'webhook-id': message.id,
+        'webhook-timestamp': message.timestamp,
+        'webhook-signature': sign(message, [key]),
+      };
+      return fetch(url!, { method: 'POST', headers, body });
+    };
+    const taken = await deliver(secret!);
+    expect(taken.status).toBe(202);
+    const { id } = (await taken.json()) as { id: string };
+    expect((await deliver(`whsec_${Buffer.alloc(32).toString('base64')}`)).status).toBe(401);
+    const event = await createClient({ ironflowUrl: platform.url, apiKey: platform.apiKey }).events.get(id);
+    expect(event).toMatchObject({ name: 'shop.order.paid', source: 'webhook', data: { n: 7 } });
+
+    const all = (await run('webhooks', 'deliveries', 'shop')).out.split('\n');
+    expect(all[0]).toMatch(/^RECEIVED +STATUS +DELIVERY +EVENT +NAME OR REASON$/);
+    expect(all[1]).toMatch(/refused +msg_1 +signature_invalid$/);
+    expect(all[2]).toMatch(new RegExp(`accepted +msg_1 +${id} +shop.order.paid$`));
+    const refused = await json<{ deliveries: unknown[] }>('webhooks', 'deliveries', 'shop', '--refused');
+    expect(refused.deliveries).toHaveLength(1);
+
+    const rotated = await run('webhooks', 'rotate', 'shop', '--grace', '1h');
+    expect(rotated.out).toMatch(/^secrets +of \S+; of \S+, until \S+$/m);
+    expect((await run('webhooks', 'pause', 'shop')).out).toBe('paused');
+    expect((await deliver(secret!)).status).toBe(503);
+    expect((await run('webhooks', 'resume', 'shop')).out).toBe('active');
+    expect((await deliver(secret!)).status).toBe(200);
+    expect((await run('webhooks', 'list')).out).toMatch(
+      /\nshop +standard-webhooks +active +shop\.> +2 +http/,
+    );
+    expect((await run('webhooks', 'show', 'shop')).out).not.toContain(secret);
+    expect((await run('webhooks', 'delete', 'shop')).out).toBe('deleted');
+    expect((await deliver(secret!)).status).toBe(404);
+  });
+
+  test('a provider that makes its secret gets the URL first; a custom one is described in JSON', async () => {
+    const created = await run('webhooks', 'create', 'pay', '--provider', 'stripe');
+    expect(created.out).toMatch(/webhooks rotate pay --secret -$/);
+    const rotated = await cli(['webhooks', 'rotate', 'pay', '--secret', '-'], {
+      env,
+      input: 'whsec_of_stripe\n',
+    });
+    expect(rotated).toMatchObject({ exitCode: 0, err: '' });
+    expect(rotated.out).not.toContain('whsec_of_stripe');
+    expect(rotated.out).toMatch(/^secrets +of \S+$/m);
+    const scheme = '{"signature": {"header": "X-Signature", "encoding": "base64"}}';
+    const flags = [
+      '--provider',
+      'custom',
+      '--event-prefix',
+      'crm',
+      '--keep-header',
+      'X-A',
+      '--keep-header',
+      'X-B',
+    ];
+    const custom = await json<object>('webhooks', 'create', 'crm-1', ...flags, '--scheme', scheme);
+    expect(custom).toMatchObject({ eventPrefix: 'crm', headers: ['x-a', 'x-b'], secret: expect.any(String) });
+    for (const id of ['pay', 'crm-1']) await run('webhooks', 'delete', id);
+  });
+
   test('the local platform is found by its folder, and its key is given to nobody else', async () => {
     const local = { env: { IRONFLOW_DATA: platform.dataFolder } };
     expect((await cli(['functions', 'list'], local)).exitCode).toBe(0);
@@ -409,6 +480,10 @@ describe('what works', () => {
     );
     commands.push('functions replay', 'functions show', 'functions pause', 'functions resume', 'queues');
     commands.push('environment', 'environment show', 'environment pause', 'environment resume');
+    commands.push('webhooks');
+    for (const name of ['create', 'list', 'show', 'rotate', 'pause', 'resume', 'delete', 'deliveries']) {
+      commands.push(`webhooks ${name}`);
+    }
     for (const command of commands) {
       const { exitCode, out, err } = await run(...command.split(' ').filter((word) => word !== ''), '--help');
       expect({ command, exitCode, err }).toEqual({ command, exitCode: 0, err: '' });
@@ -489,6 +564,18 @@ describe('what goes wrong is one line and exit code 1', () => {
       ['runs', 'rerun-all', '--status', 'running'],
       /--status.*Allowed choices are completed/,
     ],
+    [
+      'a provider there is not',
+      ['webhooks', 'create', 'a', '--provider', 'x'],
+      /--provider.*Allowed choices/,
+    ],
+    ['a source nobody has', ['webhooks', 'show', 'nobody'], /no source of webhooks of that id/],
+    [
+      'a scheme that is no JSON',
+      ['webhooks', 'create', 'a', '--provider', 'custom', '--scheme', '{'],
+      /--scheme.*must be JSON/,
+    ],
+    ['a grace without a unit', ['webhooks', 'rotate', 'a', '--grace', '3'], /--grace.*duration/],
     ['a reason there is not', ['dlq', 'list', '--reason', 'bad'], /--reason.*Allowed choices are run_failed/],
     ['a wrong key', ['runs', 'list', '--key', 'ifk_wrong'], /API key/],
     ['an app URL that is none', ['apps', 'sync', 'localhost'], /is not an http or https URL/],

@@ -11,6 +11,7 @@ import { runCommands } from './commands/runs.js';
 import { scheduledEventCommands } from './commands/scheduled-events.js';
 import { scheduleCommands } from './commands/schedules.js';
 import { topicCommands } from './commands/topics.js';
+import { webhookCommands } from './commands/webhooks.js';
 import { printFailure } from './output.js';
 import { ReportedFailure } from './reported-failure.js';
 import type { Terminal } from './terminal.js';
@@ -65,6 +66,7 @@ function createProgram(terminal: Terminal, json: boolean): Command {
     scheduledEventCommands(terminal),
     queuesCommand(terminal),
     environmentCommand(terminal),
+    webhookCommands(terminal),
     doctorCommand(terminal),
   ];
   for (const command of commands) program.addCommand(command);

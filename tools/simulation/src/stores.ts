@@ -139,6 +139,7 @@ function createScheduler(
     nextEventDueInMs: () => Promise.resolve(undefined),
     removeExpiredKeys: none,
     removeExpiredLetters: none,
+    removeOldDeliveries: none,
     removeLeftBehind: none,
     removeExpiredFlow: none,
     storeDeadLetters: nothing,

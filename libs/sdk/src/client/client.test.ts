@@ -275,6 +275,34 @@ describe('the client', () => {
     await expect(client.watch(runId).next()).rejects.toMatchObject({ code: 'run_not_found' });
   });
 
+  test('makes sources of webhooks, whose addresses are below the platform’s, and replaces secrets', async () => {
+    const source = { id: 'hub', path: '/v1/hooks/ifw_1' };
+    const { seen, client } = await platform(
+      answer(201, { ...source, secret: 's' }),
+      answer(200, { webhooks: [source] }),
+      answer(200, source),
+    );
+    const created = await client.webhooks.create({ id: 'hub', provider: 'github' });
+    expect(created).toEqual({
+      ...source,
+      secret: 's',
+      url: expect.stringMatching(/^http:.+\d\/v1\/hooks\/ifw_1$/),
+    });
+    expect(await client.webhooks.list()).toEqual([{ ...source, url: created.url }]);
+    await client.webhooks.rotate('hub', { secret: 'another secret', grace: '1h' });
+    await client.webhooks.rotate('hub');
+    await client.webhooks.pause('hub');
+    await client.webhooks.deliveries('a b', { status: 'refused' });
+    expect(seen.map(({ method, url, body }) => [method, url, body])).toEqual([
+      ['POST', '/v1/webhooks', { id: 'hub', provider: 'github' }],
+      ['GET', '/v1/webhooks', undefined],
+      ['POST', '/v1/webhooks/hub/rotate', { secret: 'another secret', graceSeconds: 3_600 }],
+      ['POST', '/v1/webhooks/hub/rotate', {}],
+      ['POST', '/v1/webhooks/hub/pause', undefined],
+      ['GET', '/v1/webhooks/a%20b/deliveries?status=refused', undefined],
+    ]);
+  });
+
   test('needs a key and a URL that is one', () => {
     expect(() => createClient({ apiKey: '' })).toThrow(/IRONFLOW_API_KEY/);
     expect(() => createClient({ ironflowUrl: 'localhost:7400', apiKey: 'k' })).toThrow(/ironflowUrl/);

@@ -59,6 +59,8 @@ import { createSchedules } from './schedules.js';
 import type { Schedules } from './schedules.js';
 import { subscribe } from './subscribe.js';
 import { watchRun } from './watch.js';
+import { createWebhooks } from './webhooks.js';
+import type { Webhooks } from './webhooks.js';
 
 export interface WaitOptions {
   /** Answer when the runs have ended, or with their state after so long; at most a minute. */
@@ -209,6 +211,8 @@ export interface Client {
     list(): Promise<App[]>;
     register(manifest: AppManifest, options?: { signal?: AbortSignal }): Promise<RegisterAnswer>;
   };
+  /** Sources of webhooks: addresses to which a provider sends what becomes events. */
+  readonly webhooks: Webhooks;
   /** The run's state now and after each change; ends with its terminal state. Connects again when it is cut off. */
   watch(runId: string, options?: { signal?: AbortSignal }): AsyncIterableIterator<RunUpdate>;
   /** Whose key this is. */
@@ -295,6 +299,7 @@ export function createClient(options: PlatformOptions = {}): Client {
           signal,
         }),
     },
+    webhooks: createWebhooks(http, platform.url),
     watch: (runId, { signal } = {}) => watchRun({ http, runId, signal }),
     identity: () => get('/v1/me'),
   };

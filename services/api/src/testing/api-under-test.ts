@@ -32,6 +32,7 @@ export interface ApiUnderTest {
   readonly jetstream: JetStream;
   readonly acme: EnvironmentCredentials;
   readonly globex: EnvironmentCredentials;
+  readonly secrets: Secrets;
   logged(): string;
   addKey(scope: Scope, role: 'developer' | 'viewer'): Promise<string>;
   revokeKeys(scope: Scope, role: string): Promise<void>;
@@ -106,6 +107,7 @@ export async function startApiUnderTest(
     jetstream,
     acme,
     globex,
+    secrets,
     logged: () => lines.join(''),
     addKey: (scope, role) => addKey(platform, secrets, { scope, role }),
     revokeKeys: (scope, role) => revokeKeys(platform, scope, role),

@@ -11,12 +11,13 @@ import {
   createEnvelope,
   createSchedulerStore,
   createTenantStore,
+  createWebhookStore,
   hashApiKey,
   migrate,
   registerApp,
   serviceUrl,
 } from '@ironflow/database';
-import type { Database, EnvironmentCredentials, Secrets } from '@ironflow/database';
+import type { Database, EnvironmentCredentials, Secrets, WebhookStore } from '@ironflow/database';
 import { connectJetStream } from '@ironflow/jetstream';
 import type { JetStream } from '@ironflow/jetstream';
 import { createId, deriveRunId, subjects } from '@ironflow/schema';
@@ -43,6 +44,8 @@ export interface IngestUnderTest {
   readonly jetstream: JetStream;
   readonly acme: EnvironmentCredentials;
   readonly globex: EnvironmentCredentials;
+  /** As the api has it. */
+  readonly webhooks: WebhookStore;
   /** Everything logged so far. */
   logged(): string;
   addKey(scope: Scope, role: 'developer' | 'viewer'): Promise<string>;
@@ -136,6 +139,7 @@ export async function startIngestUnderTest(
     jetstream,
     acme,
     globex,
+    webhooks: createWebhookStore(tenant, secrets),
     logged: () => lines.join(''),
     addKey: (scope, role) => addKey(platform, secrets, { scope, role }),
     post: (path, body, options) => post(url + path, body, { key: acme.apiKey, ...options }),
