@@ -30,12 +30,12 @@ import type { PageRow } from './page.js';
 import { toApp, toEvent, toFunction, toRun, toRunResult } from './resource-rows.js';
 import type { AppRow, EventRow, FunctionRow, RunResultRow, RunRow } from './resource-rows.js';
 import {
-  eventName,
   readRun,
   readRunUpdate,
   requestStop,
   resultColumns,
   runFacts,
+  runLookups,
   unpin,
 } from './run-detail.js';
 import type { StopAnswer, UnpinAnswer } from './run-detail.js';
@@ -185,7 +185,7 @@ function runsList(query: RunsQuery): List {
   const page = pageWindow(query);
   const { statement, values } = listOf({
     name: 'list_runs',
-    columns: runFacts,
+    columns: `${runFacts}, journal_seq`,
     payload: 'output',
     table: 'runs',
     // Runs of an event have its time: looking only there makes an index by event unnecessary.
@@ -198,7 +198,7 @@ function runsList(query: RunsQuery): List {
       { column: 'event_id', value: query.event },
     ],
   });
-  const text = `select r.*, ${eventName} from (${statement.text}) r order by r.id desc`;
+  const text = `select r.*, ${runLookups} from (${statement.text}) r order by r.id desc`;
   return { statement: { name: statement.name, text }, values };
 }
 

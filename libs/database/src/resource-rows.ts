@@ -27,6 +27,10 @@ export interface RunRow {
   build_id: string | null;
   stopping_as: 'failed' | 'cancelled' | null;
   not_compensated: NotCompensated[] | null;
+  /** Why it was put off, if it has not gone on since. */
+  put_off_for: string | null;
+  /** When its own timer is due; of one that waits. */
+  retry_at: Date | null;
 }
 
 export interface RunDetailRow extends RunRow {
@@ -48,6 +52,7 @@ export function toRun(row: RunRow): Run {
     mode: row.mode,
     ...(row.build_id === null ? {} : { buildId: row.build_id }),
     status: row.status,
+    ...waitingForOf(row),
     ...(row.skip_reason === null ? {} : { skipReason: row.skip_reason }),
     eventId: row.event_id,
     eventName: row.event_name,
@@ -62,6 +67,11 @@ export function toRun(row: RunRow): Run {
     ...(row.stopping_as === null || row.ended_at !== null ? {} : { stoppingAs: row.stopping_as }),
     ...(row.not_compensated === null ? {} : { notCompensated: row.not_compensated }),
   };
+}
+
+/** Its own timer is that of a run that was put off, or whose function failed and is called again. */
+function waitingForOf({ retry_at: retryAt, put_off_for: reason }: RunRow): Pick<Run, 'waitingFor'> {
+  return retryAt === null ? {} : { waitingFor: { reason: reason ?? 'retry', until: retryAt.toISOString() } };
 }
 
 export interface RunResultRow {

@@ -44,6 +44,8 @@ test.each([
   [withTrigger({ event: 'a', if: '' }), /^triggers\[0\]\.if: /],
   [withTrigger({ event: 'a', if: 'é'.repeat(2_049) }), /^triggers\[0\]\.if: must be at most 4096 bytes$/],
   [withTrigger({ cron: 5 }), /^triggers\[0\]\.cron: /],
+  [{ id: 'f', triggers: [], circuitBreaker: { failureRatio: 0 } }, /^circuitBreaker\.failureRatio: /],
+  [{ id: 'f', triggers: [], circuitBreaker: { opens: 5 } }, /^circuitBreaker\.opens: is not a known field$/],
   [{ id: 'f', triggers: Array.from({ length: 21 }, () => ({ event: 'a' })) }, /^triggers: /],
 ])('is refused naming the field: %j', (config, expected) => {
   expect(refusal(config)).toMatch(expected);

@@ -8,9 +8,25 @@ export {
   verdictSchema,
 } from './approval.js';
 export type { ApprovalDecision, Verdict } from './approval.js';
-export { circuitKey, circuitStateSchema, defaultCircuitPolicy } from './circuit-breaker.js';
-export type { CircuitPolicy, CircuitState } from './circuit-breaker.js';
-export { admit, foldOutcomes, isWindowRunning, withoutProbe } from './circuit-machine.js';
+export {
+  circuitId,
+  circuitKey,
+  circuitKeysOf,
+  circuitOverridesSchema,
+  circuitStateSchema,
+  defaultCircuitPolicy,
+  workerEndpoint,
+} from './circuit-breaker.js';
+export type { CircuitOverrides, CircuitPolicy, CircuitState, ForcedOpen } from './circuit-breaker.js';
+export {
+  admit,
+  closedCircuit,
+  foldOutcomes,
+  forcedOpen,
+  forcedRemaining,
+  isWindowRunning,
+  withoutProbe,
+} from './circuit-machine.js';
 export type { Admission, CircuitOutcome, CircuitParts } from './circuit-machine.js';
 export {
   deadLetterMessage,
@@ -124,13 +140,21 @@ export type { MatchValue } from './match.js';
 export { mergeMismatch, mismatchKinds, mismatchSchema } from './mismatch.js';
 export type { Mismatch, MismatchedStep } from './mismatch.js';
 export {
+  circuitNoticeSchema,
   eventRoutedNoticeSchema,
   runNoticeSchema,
   slotsNoticeSchema,
   stopNoticeSchema,
   waitsNoticeSchema,
 } from './notice.js';
-export type { EventRoutedNotice, RunNotice, SlotsNotice, StopNotice, WaitsNotice } from './notice.js';
+export type {
+  CircuitNotice,
+  EventRoutedNotice,
+  RunNotice,
+  SlotsNotice,
+  StopNotice,
+  WaitsNotice,
+} from './notice.js';
 export {
   deliveredEventSchema,
   executorMessageSchema,
@@ -156,6 +180,9 @@ export type {
 } from './protocol.js';
 export {
   appSchema,
+  breakerSchema,
+  breakersListSchema,
+  breakersQuerySchema,
   bulkAnswerSchema,
   deadLetterDetailSchema,
   deadLettersPageSchema,
@@ -196,6 +223,8 @@ export {
 } from './resources.js';
 export type {
   App,
+  Breaker,
+  BreakersQuery,
   BulkAnswer,
   DeadLetterDetail,
   DeadLettersPage,
@@ -285,8 +314,8 @@ export type {
   StreamDefinition,
   StreamName,
 } from './streams.js';
-export { parseSubject, runNoticeKinds, subjectFilters, subjects } from './subjects.js';
-export type { ParsedSubject, RunMode, RunNoticeKind } from './subjects.js';
+export { circuitChanges, parseSubject, runNoticeKinds, subjectFilters, subjects } from './subjects.js';
+export type { CircuitChange, ParsedSubject, RunMode, RunNoticeKind } from './subjects.js';
 export { formatTraceparent, parseTraceparent, runSpanId } from './trace.js';
 export type { TraceContext } from './trace.js';
 export { workerPresenceKey, workerPresenceSchema } from './worker-presence.js';

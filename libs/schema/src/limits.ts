@@ -47,6 +47,10 @@ export const limits = {
   /** Of one rule, as its expression gives it. */
   flowKeyBytesMax: 1_024,
   prioritySecondsMax: 600,
+  /** Of one environment, by operators. */
+  forcedBreakersMax: 1_000,
+  /** A list of breakers has no more. */
+  breakersListedMax: 1_000,
   functionsPerAppMax: 1_000,
   triggersPerFunctionMax: 20,
   cancelOnPerFunctionMax: 5,

@@ -4,6 +4,7 @@ import { failureSchema } from './failure.js';
 import { scopeSchema, uuidSchema } from './identifiers.js';
 import { runStatusSchema } from './run.js';
 import { stepStatuses } from './step.js';
+import { circuitChanges } from './subjects.js';
 
 export const runNoticeSchema = z.object({
   scope: scopeSchema,
@@ -61,3 +62,13 @@ export const eventRoutedNoticeSchema = z.object({
   runs: z.array(z.object({ id: uuidSchema, functionId: z.string(), status: runStatusSchema })),
 });
 export type EventRoutedNotice = z.infer<typeof eventRoutedNoticeSchema>;
+
+/** A breaker was written anew: of whom it is and how, not at which address. */
+export const circuitNoticeSchema = z.object({
+  scope: scopeSchema,
+  functionId: z.string(),
+  circuitId: z.string(),
+  change: z.enum(circuitChanges),
+  atMs: z.number(),
+});
+export type CircuitNotice = z.infer<typeof circuitNoticeSchema>;

@@ -89,6 +89,17 @@ export const rerunAnswerSchema = z.object({
 });
 export type RerunAnswer = z.infer<typeof rerunAnswerSchema>;
 
+/** What a run waits for that no step of it says. */
+export const waitingForSchema = z.object({
+  reason: z
+    .string()
+    .describe(
+      '`circuit_open`: the breaker of its function is open; `retry`: its function failed and is called again; others as its ' +
+        'executor said why it was put off',
+    ),
+  until: timestamp.describe('when it is tried again'),
+});
+
 export const runSchema = z.object({
   id: uuidSchema,
   appId: appIdSchema,
@@ -97,6 +108,7 @@ export const runSchema = z.object({
   mode: z.enum(['push', 'pull']),
   buildId: z.string().optional().describe('the build of the workers that it is pinned to'),
   status: runStatusSchema,
+  waitingFor: waitingForSchema.optional(),
   skipReason: z.string().optional(),
   eventId: uuidSchema,
   eventName: z.string(),
@@ -260,6 +272,57 @@ export const registerAnswerSchema = z.object({
   archived: z.array(functionIdSchema).describe('no longer in the app; their runs go on to their end'),
 });
 export type RegisterAnswer = z.infer<typeof registerAnswerSchema>;
+
+const endpoint = z
+  .string()
+  .min(1)
+  .max(2_048)
+  .optional()
+  .describe(
+    'the URL of a push app, `worker` for a pull app; without it, the one at which the function is called now',
+  );
+
+/** The breaker of one function at one endpoint. */
+export const breakerSchema = z.object({
+  functionId: z.string(),
+  endpoint: z.string().describe('the URL of a push app, `worker` for a pull app'),
+  state: z.enum(['closed', 'open', 'half_open']),
+  forced: z
+    .object({ since: timestamp, until: timestamp.optional().describe('without one: until it is reset') })
+    .optional()
+    .describe('an operator holds it open'),
+  consecutiveFailures: z.number().int(),
+  calls: z.number().int().describe('counted in the running window; successes may come late'),
+  failures: z.number().int().describe('of these calls'),
+  openedAt: timestamp.optional(),
+  probeFrom: timestamp.optional().describe('when one call is let through to see; of an open one'),
+  probeSince: timestamp.optional().describe('when that call was let through; of a half-open one'),
+});
+export type Breaker = z.infer<typeof breakerSchema>;
+
+export const breakersListSchema = z.object({
+  breakers: z.array(breakerSchema).describe('closed ones only if a call has failed lately'),
+  isComplete: z.boolean().describe(`false: there are more than ${limits.breakersListedMax}`),
+});
+export const breakersQuerySchema = z.strictObject({
+  state: breakerSchema.shape.state.optional(),
+  function: functionIdSchema.optional(),
+});
+export type BreakersQuery = z.infer<typeof breakersQuerySchema>;
+export const breakerQuerySchema = z.strictObject({ endpoint });
+export const resetBreakerBodySchema = z.strictObject({ endpoint }).nullish();
+export const openBreakerBodySchema = z
+  .strictObject({
+    endpoint,
+    forMs: z
+      .number()
+      .int()
+      .min(1_000)
+      .max(31_536_000_000)
+      .optional()
+      .describe('for so long, at most a year; without it until it is reset'),
+  })
+  .nullish();
 
 const idTime = 'by the time in its id, which for a run is that of its event';
 const pageQuery = {

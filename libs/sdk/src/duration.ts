@@ -1,5 +1,10 @@
 /** Durations as people write them: milliseconds, or a number with a unit such as `"90s"`, `"5m"`, `"7d"`. */
-import { functionTimeoutMsSchema, startDeadlineMsSchema, stepTimeoutMsSchema } from '@ironflow/schema';
+import {
+  circuitOverridesSchema,
+  functionTimeoutMsSchema,
+  startDeadlineMsSchema,
+  stepTimeoutMsSchema,
+} from '@ironflow/schema';
 import { ConfigurationError } from './configuration-error.js';
 
 type Unit = 'ms' | 's' | 'm' | 'h' | 'd' | 'w';
@@ -49,6 +54,20 @@ export function readStartDeadline(deadline: Duration, field: string): number {
   const parsed = startDeadlineMsSchema.safeParse(msOf(deadline));
   if (parsed.success) return parsed.data;
   throw new ConfigurationError(`${field}: must be a duration from 1 ms to a year, such as "1h"`, field);
+}
+
+/** In which a circuit breaker counts; `field` is named when it is refused. */
+export function readBreakerWindow(window: Duration, field: string): number {
+  const parsed = circuitOverridesSchema.shape.windowMs.unwrap().safeParse(msOf(window));
+  if (parsed.success) return parsed.data;
+  throw new ConfigurationError(`${field}: must be a duration from 1 s to an hour, such as "30s"`, field);
+}
+
+/** For which a circuit breaker is open; `field` is named when it is refused. */
+export function readBreakerOpening(opening: Duration, field: string): number {
+  const parsed = circuitOverridesSchema.shape.openMs.unwrap().safeParse(msOf(opening));
+  if (parsed.success) return parsed.data;
+  throw new ConfigurationError(`${field}: must be a duration from 100 ms to a day, such as "1m"`, field);
 }
 
 function msOf(duration: Duration): number {

@@ -1,6 +1,7 @@
 /** The public interface of @ironflow/sdk. Later versions only add to it. */
 export { createFunction } from './function.js';
 export type {
+  CircuitBreakerOptions,
   EventSchema,
   FailureContext,
   FunctionOptions,
@@ -43,6 +44,7 @@ export type { NodeRequest, NodeResponse } from './push/node-adapter.js';
 export { createWorker } from './worker/worker.js';
 export type { StopResult, Worker, WorkerOptions } from './worker/worker.js';
 export { createClient } from './client/client.js';
+export type { BreakersList } from './client/breakers.js';
 export type { Client, InvokeArguments, InvokeOptions, RerunOptions, WaitOptions } from './client/client.js';
 export type {
   BulkOptions,
@@ -58,6 +60,8 @@ export type { PlatformOptions } from './environment.js';
 export type {
   App,
   AppManifest,
+  Breaker,
+  BreakersQuery,
   DeadLetterDetail,
   DeadLettersPage,
   DeadLettersQuery,

@@ -2,7 +2,12 @@
  * The service: management, queries and live views of one environment at a time, the caller's. Reads Postgres, registers
  * apps, and listens to notices. Its routes are part of a server that somebody else owns.
  */
-import { createApiStore, createApprovalStore, createAuthenticator } from '@ironflow/database';
+import {
+  createApiStore,
+  createApprovalStore,
+  createAuthenticator,
+  createForcedBreakerStore,
+} from '@ironflow/database';
 import type { Database, Secrets } from '@ironflow/database';
 import type { JetStream } from '@ironflow/jetstream';
 import type { Clock, HttpServer, Logger, Metrics, Stoppable } from '@ironflow/service';
@@ -58,7 +63,12 @@ export function createApi(options: ApiOptions): Api {
   const approvals = createApprovalStore(database, options.secrets);
   const base = { authenticator, database, store, approvals, announcer, version };
   const now = () => new Date(clock.now());
-  addHttpRoutes(http.app, { ...base, streams, topicStreams, notices, topics, now });
+  const breakers = {
+    circuits: jetstream.bucket('SYS_circuit_breakers'),
+    forcedBreakers: createForcedBreakerStore(database),
+    breakerActions: metrics.counter('api_breaker_actions_total', 'Breakers that operators changed, by how'),
+  };
+  addHttpRoutes(http.app, { ...base, ...breakers, streams, topicStreams, notices, topics, now });
   // The server waits for open answers to end, and streams would go on.
   const stopStreams = () => Promise.all([streams.stop(), topicStreams.stop()]);
   options.stopping?.addEventListener('abort', () => void stopStreams(), { once: true });

@@ -11,6 +11,8 @@ import type { HttpApp } from '@ironflow/service';
 import type { FastifyRequest } from 'fastify';
 import { addApprovals } from './approvals.js';
 import type { ApprovalsOptions } from './approvals.js';
+import { addBreakers } from './breakers.js';
+import type { BreakersOptions } from './breakers.js';
 import { checkManifest } from './manifest-rules.js';
 import { describeOpenapi } from './openapi.js';
 import { payloadText } from './payload-text.js';
@@ -20,7 +22,7 @@ import type { RunStreams } from './run-streams.js';
 import { serve } from './serve-route.js';
 import type { TopicStreams } from './topic-streams.js';
 
-export interface HttpRoutesOptions extends ApprovalsOptions {
+export interface HttpRoutesOptions extends ApprovalsOptions, BreakersOptions {
   authenticator: Authenticator;
   database: Database;
   store: ApiStore;
@@ -28,7 +30,7 @@ export interface HttpRoutesOptions extends ApprovalsOptions {
   streams: RunStreams;
   topicStreams: TopicStreams;
   topics: Pick<Topics, 'publish'>;
-  notices: Pick<Notices, 'publishRun' | 'publishStop' | 'publishWaits'>;
+  notices: Pick<Notices, 'publishRun' | 'publishStop' | 'publishWaits' | 'publishCircuit'>;
   version: string;
 }
 
@@ -47,6 +49,7 @@ export function addHttpRoutes(app: HttpApp, options: HttpRoutesOptions): void {
     addTopics(routed, options);
     addDeadLetters(routed, options);
     addRegistry(routed, options);
+    addBreakers(routed, options);
     addIdentity(routed, options);
     addOpenapi(routed, options);
   });

@@ -1,6 +1,7 @@
 /** `ironflow`: everything a user does from a terminal. Each command lives in a file of its own under commands/. */
 import { Command, CommanderError } from 'commander';
 import { appCommands } from './commands/apps.js';
+import { breakerCommands } from './commands/breakers.js';
 import { deadLetterCommands } from './commands/dead-letters.js';
 import { doctorCommand } from './commands/doctor.js';
 import { eventCommands } from './commands/events.js';
@@ -57,6 +58,7 @@ function createProgram(terminal: Terminal, json: boolean): Command {
     topicCommands(terminal),
     deadLetterCommands(terminal),
     functionCommands(terminal),
+    breakerCommands(terminal),
     doctorCommand(terminal),
   ];
   for (const command of commands) program.addCommand(command);

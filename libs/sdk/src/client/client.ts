@@ -36,6 +36,8 @@ import type { Duration } from '../duration.js';
 import { readPlatform } from '../environment.js';
 import type { PlatformOptions } from '../environment.js';
 import type { IronflowFunction } from '../function.js';
+import { createBreakers } from './breakers.js';
+import type { Breakers } from './breakers.js';
 import { cancelInPages, inPages } from './bulk.js';
 import type {
   BulkOptions,
@@ -143,6 +145,7 @@ export interface Client {
     /** A one-time page on which it can be decided: whoever has the address can. */
     createLink(runId: string, name: string, options?: { signal?: AbortSignal }): Promise<{ url: string }>;
   };
+  readonly breakers: Breakers;
   readonly events: {
     list(query?: Partial<EventsQuery>): Promise<EventsPage>;
     get(eventId: string): Promise<EventDetail>;
@@ -238,6 +241,7 @@ export function createClient(options: PlatformOptions = {}): Client {
       list: (query) => get('/v1/events', query),
       get: (eventId) => get(`/v1/events/${encodeURIComponent(eventId)}`),
     },
+    breakers: createBreakers(http),
     deadLetters: createDeadLetters(http),
     functions: {
       list: async () => (await get<{ functions: FunctionResource[] }>('/v1/functions')).functions,

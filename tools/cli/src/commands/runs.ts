@@ -229,6 +229,7 @@ export function describeRun(run: RunDetail, nowMs: number): string[] {
     ['version', run.functionHash],
     ['build', run.buildId],
     ['status', run.skipReason === undefined ? run.status : `${run.status}: ${run.skipReason}`],
+    ['waiting', waitingOf(run)],
     ['event', `${run.eventName} ${run.eventId}`],
     ['rerun of', run.rerunOf],
     ['trace', run.traceId],
@@ -254,6 +255,17 @@ export function describeRun(run: RunDetail, nowMs: number): string[] {
     ...(run.error === undefined ? [] : ['', `error     ${plain(`${run.error.name}: ${run.error.message}`)}`]),
     ...(run.mismatch === undefined ? [] : ['', ...describeMismatch(run.mismatch)]),
   ];
+}
+
+const reasons: Readonly<Record<string, string>> = {
+  circuit_open: 'the circuit breaker of its function is open (circuit_open)',
+  retry: 'its function failed',
+};
+
+/** What no step of it says. */
+function waitingOf({ waitingFor }: Run): string | undefined {
+  if (waitingFor === undefined) return undefined;
+  return `${reasons[waitingFor.reason] ?? waitingFor.reason}: tried again at ${waitingFor.until}`;
 }
 
 /** Since when it was asked to, or what it will be once it has undone what it had done. */
