@@ -104,6 +104,7 @@ export type { Scope } from './identifiers.js';
 export {
   createId,
   deriveFiringEventId,
+  deriveIngestedEventId,
   deriveReplayEventId,
   deriveRunId,
   idTimeMs,

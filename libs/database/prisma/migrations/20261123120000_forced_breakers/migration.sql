@@ -20,3 +20,13 @@ grant select, insert, update, delete on forced_breakers to ironflow_tenant;
 -- Why a run was put off, which holds as long as its journal stands where it did then.
 alter table runs add column deferred_reason text;
 alter table runs add column deferred_seq bigint;
+
+-- Whose the subjects of a place are, for who reads messages that name no environment: answers one id and nothing else.
+create function find_environment(given_project text, given_env text) returns uuid
+  language sql stable security definer
+  set search_path = pg_catalog, public, pg_temp
+as $$
+  select id from public.environments where project = given_project and name = given_env
+$$;
+revoke execute on function find_environment(text, text) from public;
+grant execute on function find_environment(text, text) to ironflow_tenant, ironflow_service;
