@@ -6,6 +6,7 @@ import { deadLetterCommands } from './commands/dead-letters.js';
 import { doctorCommand } from './commands/doctor.js';
 import { eventCommands } from './commands/events.js';
 import { functionCommands } from './commands/functions.js';
+import { outboxCommands } from './commands/outbox.js';
 import { platformCommands } from './commands/platform.js';
 import { runCommands } from './commands/runs.js';
 import { topicCommands } from './commands/topics.js';
@@ -59,6 +60,7 @@ function createProgram(terminal: Terminal, json: boolean): Command {
     deadLetterCommands(terminal),
     functionCommands(terminal),
     breakerCommands(terminal),
+    outboxCommands(terminal),
     doctorCommand(terminal),
   ];
   for (const command of commands) program.addCommand(command);

@@ -48,7 +48,7 @@ function listCommand(terminal: Terminal): Command {
         page.runs.map((run) => [
           run.id,
           run.functionId,
-          run.status,
+          run.waitingFor === undefined ? run.status : `${run.status}: ${run.waitingFor.reason}`,
           run.eventName,
           run.createdAt,
           run.endedAt === undefined ? '' : tookOf(run, run.endedAt),
