@@ -20,6 +20,8 @@ export interface FleetOptions {
   env: NodeJS.ProcessEnv;
   lifecycle: Lifecycle;
   replicas: number;
+  /** Where a service has another number of them. */
+  replicasOf?: Partial<Record<ServiceName, number>>;
   host: string;
   port: number;
   /** Where each process writes its log. */
@@ -60,8 +62,11 @@ export async function startFleet(options: FleetOptions): Promise<Fleet> {
     await Promise.all(members.map((member) => member.stop()));
     closeSync(log);
   });
-  for (let replica = 0; replica < options.replicas; replica += 1) {
+  const countOf = (service: ServiceName): number => options.replicasOf?.[service] ?? options.replicas;
+  const most = Math.max(...serviceNames.map(countOf));
+  for (let replica = 0; replica < most; replica += 1) {
     for (const service of serviceNames) {
+      if (replica >= countOf(service)) continue;
       members.push(createMember({ ...options, service, replica, log, ownPort: await freePort() }));
     }
   }

@@ -10,7 +10,7 @@ import type { Scheduling } from './batch-scheduling.js';
 import { openDataFolder } from './data-folder.js';
 import type { Credentials, DataFolder } from './data-folder.js';
 import { startFleet } from './fleet.js';
-import type { Fleet } from './fleet.js';
+import type { Fleet, FleetOptions } from './fleet.js';
 import { lockFolder } from './folder-lock.js';
 import { startInProcess } from './in-process.js';
 import { portTaken } from './port-taken.js';
@@ -27,7 +27,7 @@ export interface PlatformOptions {
   /** 0: any free one. */
   port: number;
   /** Absent: all services in this process. */
-  processes?: { replicas: number };
+  processes?: { replicas: number; replicasOf?: FleetOptions['replicasOf'] };
   syncAlways?: boolean;
   durable?: boolean;
 }

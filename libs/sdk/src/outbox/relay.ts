@@ -114,7 +114,7 @@ async function relayBatch({ pool, client, table, logger }: RelayContext): Promis
     await connection.query('commit');
   } catch (error) {
     // Whatever it was in the middle of ends with the connection.
-    connection.release(error instanceof Error ? error : new Error(messageOf(error)));
+    connection.release(asError(error));
     throw error;
   } finally {
     connection.removeListener?.('error', ignore);
@@ -137,7 +137,7 @@ interface Outcome {
   emitted: string[];
   refused: { position: string; reason: string }[];
   /** Why the rest was not emitted: nothing that is the fault of an event. */
-  failure?: unknown;
+  failure?: Error;
 }
 
 const nothing: Outcome = { emitted: [], refused: [] };
@@ -169,7 +169,7 @@ async function emitRows(client: Pick<Client, 'emit'>, rows: readonly Row[]): Pro
     outcome.emitted.push(...rows.map(({ position }) => position));
     return outcome;
   } catch (error) {
-    if (!isOfEvent(error)) return { ...outcome, failure: error };
+    if (!isOfEvent(error)) return { ...outcome, failure: asError(error) };
     if (rows.length === 1) {
       outcome.refused.push({ position: rows[0]!.position, reason: reasonOf(error) });
       return outcome;
@@ -235,7 +235,7 @@ async function listen(
   try {
     await connection.query(`listen ${channelOf(table)}`);
   } catch (error) {
-    lose(error instanceof Error ? error : undefined);
+    lose(asError(error));
     throw error;
   }
   return {
@@ -286,3 +286,7 @@ function createBell() {
 }
 
 function ignore(): void {}
+
+function asError(thrown: unknown): Error {
+  return thrown instanceof Error ? thrown : new Error(messageOf(thrown));
+}
