@@ -114,6 +114,8 @@ describe('a breaker that an operator', () => {
     const forced = forcedOpen(undefined, of, { sinceMs: Date.now() - 86_400_000 });
     await bucket.put(circuitKey(of), JSON.stringify(forced));
     await eventually(async () => expect(await answers()).toEqual(Array(4).fill('wait')), obeyWithin);
+    // Nobody waits for a probe that one of them has claimed.
+    expect(await stateOf(run, endpoint.url)).toEqual(forced);
     await bucket.put(circuitKey(of), JSON.stringify(closedCircuit(of, Date.now())));
     await eventually(async () => expect(await answers()).toEqual(Array(4).fill('call')), obeyWithin);
   });

@@ -199,6 +199,32 @@ describe('a relay', () => {
     for (const key of keys) expect(order.get(key)).toEqual(inOrder);
   });
 
+  test('leaves events of a key to the relay that has one of them, and takes others', async () => {
+    const order: unknown[] = [];
+    const note = (events: readonly OutboxEvent[]) => void order.push(...events.map(({ data }) => data));
+    let release = (): void => undefined;
+    const held = new Promise<void>((resolve) => (release = resolve));
+    const slow = createOutbox({
+      client: clientThat(async (events) => {
+        note(events);
+        await held;
+      }),
+    });
+    await enqueue({ name, key: 'k', data: 'first' });
+    startRelay({}, slow);
+    await eventually(() => expect(order).toEqual(['first']), patience);
+    await enqueue([
+      { name, key: 'k', data: 'second' },
+      { name, data: 'other' },
+    ]);
+    startRelay({}, createOutbox({ client: clientThat(note) }));
+    await eventually(async () => expect(await emitted()).toContain('other'), patience);
+    expect(order).toEqual(['first', 'other']);
+    release();
+    await isEmpty();
+    expect(order).toEqual(['first', 'other', 'second']);
+  });
+
   test('sets aside what the platform refuses, with the reason, and goes on with the rest', async () => {
     // As a table has it that was written by hand, or by an older version.
     const bad = JSON.stringify({ name: 'a b', data: 'SECRET' });
