@@ -37,12 +37,12 @@ import { listQueues, readQueue } from './queues.js';
 import { toApp, toEnvironment, toEvent, toFunction, toRun, toRunResult } from './resource-rows.js';
 import type { AppRow, EnvironmentRow, EventRow, FunctionRow, RunResultRow, RunRow } from './resource-rows.js';
 import {
-  eventName,
   readRun,
   readRunUpdate,
   requestStop,
   resultColumns,
   runFacts,
+  runLookups,
   unpin,
 } from './run-detail.js';
 import type { StopAnswer, UnpinAnswer } from './run-detail.js';
@@ -214,7 +214,7 @@ function runsList(query: RunsQuery): List {
   const page = pageWindow(query);
   const { statement, values } = listOf({
     name: 'list_runs',
-    columns: runFacts,
+    columns: `${runFacts}, journal_seq`,
     payload: 'output',
     table: 'runs',
     // Runs of an event have its time: looking only there makes an index by event unnecessary.
@@ -227,7 +227,7 @@ function runsList(query: RunsQuery): List {
       { column: 'event_id', value: query.event },
     ],
   });
-  const text = `select r.*, ${eventName}, ${queuedColumn('r')} from (${statement.text}) r order by r.id desc`;
+  const text = `select r.*, ${runLookups}, ${queuedColumn('r')} from (${statement.text}) r order by r.id desc`;
   return { statement: { name: statement.name, text }, values };
 }
 

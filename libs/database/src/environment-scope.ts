@@ -40,3 +40,27 @@ export function createScopeReader(
     return scope;
   };
 }
+
+const findEnvironment: Statement = {
+  name: 'find_environment',
+  text: 'select find_environment($1, $2) as environment_id',
+};
+
+/** By the slugs in its subjects; what was found is kept. */
+export function createPlaceReader(
+  database: Pick<Database, 'query'>,
+): (place: Pick<Scope, 'project' | 'env'>) => Promise<Scope | undefined> {
+  const known = new Map<string, Scope>();
+  return async ({ project, env }) => {
+    const place = `${project}.${env}`;
+    const found = known.get(place);
+    if (found !== undefined) return found;
+    const [row] = await database.query<{ environment_id: string | null }>(findEnvironment, [project, env]);
+    const environmentId = row!.environment_id;
+    if (environmentId === null) return undefined;
+    const scope = { environmentId, project, env };
+    known.set(place, scope);
+    if (known.size > environmentsMax) known.delete(known.keys().next().value!);
+    return scope;
+  };
+}

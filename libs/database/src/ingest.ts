@@ -14,7 +14,7 @@ import type { DeadLetter, EventSource, Failure, RunStatus, Scope } from '@ironfl
 import type { Database, Queryable, Statement } from './database.js';
 import { deadLetterToReplay, markReplayed, storeDeadLetters } from './dead-letters.js';
 import type { DeadLetterToReplay } from './dead-letters.js';
-import { createScopeReader } from './environment-scope.js';
+import { createPlaceReader, createScopeReader } from './environment-scope.js';
 import { boundsOf, windowsAround } from './id-windows.js';
 import { countLettersToReplay, lettersToReplay } from './bulk-replays.js';
 import type { FoundLetter, LettersToReplayQuery } from './bulk-replays.js';
@@ -89,6 +89,8 @@ export interface IngestStore {
   eventRuns(environmentId: string, eventIds: readonly string[]): Promise<EventRuns[]>;
   /** `undefined` when there is no environment of that id. What was found is kept. */
   scopeOf(environmentId: string): Promise<Scope | undefined>;
+  /** The same of one that is named by the slugs in its subjects. */
+  scopeAt(place: Pick<Scope, 'project' | 'env'>): Promise<Scope | undefined>;
   /** Once, by its id. Without an environment only the platform sees it. */
   storeDeadLetter(letter: DeadLetter): Promise<void>;
   /** `undefined` when this environment has no such letter. */
@@ -112,6 +114,7 @@ export function createIngestStore(database: Database): IngestStore {
         readEventRuns(transaction, environmentId, eventIds),
       ),
     scopeOf: createScopeReader(database),
+    scopeAt: createPlaceReader(database),
     storeDeadLetter: (letter) => {
       if (letter.environmentId === undefined) return storeDeadLetters(database, [letter]);
       return database.inEnvironment(letter.environmentId, (transaction) =>

@@ -16,6 +16,7 @@ import {
   claimFor,
   createApiStore,
   createApprovalStore,
+  createForcedBreakerStore,
   createCollectorStore,
   createExecutorStore,
   createIngestStore,
@@ -86,6 +87,8 @@ async function fillEveryTable(): Promise<void> {
     name: 'go',
     data: undefined,
   });
+  const breaker = { environmentId, functionId: 'hourly', endpoint: 'worker' };
+  await createForcedBreakerStore(platform.tenant).force(breaker, undefined);
   await createApprovalStore(platform.tenant, platform.secrets).createLink(
     environmentId,
     { runId: run!.id, name: 'manager' },

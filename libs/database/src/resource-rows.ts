@@ -39,6 +39,10 @@ export interface RunRow {
   build_id: string | null;
   stopping_as: 'failed' | 'cancelled' | null;
   not_compensated: NotCompensated[] | null;
+  /** Why it was put off, if it has not gone on since. */
+  put_off_for: string | null;
+  /** When its own timer is due; of one that waits. */
+  retry_at: Date | null;
 }
 
 export interface RunDetailRow extends RunRow {
@@ -52,7 +56,6 @@ export interface RunDetailRow extends RunRow {
 }
 
 export function toRun(row: RunRow): Run {
-  const waiting = row.queued === null ? undefined : waitingFor(row.queued);
   const traceId = parseTraceparent(row.traceparent ?? undefined)?.traceId;
   return {
     id: row.id,
@@ -62,9 +65,9 @@ export function toRun(row: RunRow): Run {
     mode: row.mode,
     ...(row.build_id === null ? {} : { buildId: row.build_id }),
     status: row.status,
+    ...waitingForOf(row),
     ...(row.skip_reason === null ? {} : { skipReason: row.skip_reason }),
     ...(row.joined_run_id === null ? {} : { joinedRunId: row.joined_run_id }),
-    ...(waiting === undefined ? {} : { waitingFor: waiting }),
     eventId: row.event_id,
     eventName: row.event_name,
     correlationId: row.correlation_id,
@@ -78,6 +81,13 @@ export function toRun(row: RunRow): Run {
     ...(row.stopping_as === null || row.ended_at !== null ? {} : { stoppingAs: row.stopping_as }),
     ...(row.not_compensated === null ? {} : { notCompensated: row.not_compensated }),
   };
+}
+
+/** Its own timer is that of a run that was put off, or whose function failed and is called again. */
+function waitingForOf({ queued, retry_at: retryAt, put_off_for: reason }: RunRow): Pick<Run, 'waitingFor'> {
+  const waiting = queued === null ? undefined : waitingFor(queued);
+  if (waiting !== undefined) return { waitingFor: waiting };
+  return retryAt === null ? {} : { waitingFor: { rule: reason ?? 'retry', until: retryAt.toISOString() } };
 }
 
 export interface RunResultRow {

@@ -57,6 +57,8 @@ export interface RunProgress {
   outputClaim?: OutputClaim | undefined;
   error?: Failure | undefined;
   skipReason?: string | undefined;
+  /** Why it was put off, if nothing came after that. */
+  deferredReason?: string | undefined;
   /** A run that is pinned already stays where it is. */
   pin?: Pin | undefined;
   /** All that is known of it by now. */
@@ -179,12 +181,13 @@ async function apply(database: Database, batch: readonly RunProgress[]): Promise
         runs.map(({ pin }) => pin?.buildId ?? null),
         runs.map(({ pin }) => pin?.servedBefore ?? null),
         runs.map(({ skipReason }) => skipReason ?? null),
+        runs.map(({ deferredReason }) => deferredReason ?? null),
       ]);
   return rows.map(toAcceptedRun);
 }
 
-function isPlain({ mismatch, pin, skipReason }: RunProgress): boolean {
-  return mismatch === undefined && pin === undefined && skipReason === undefined;
+function isPlain({ mismatch, pin, skipReason, deferredReason }: RunProgress): boolean {
+  return (mismatch ?? pin ?? skipReason ?? deferredReason) === undefined;
 }
 
 const acceptedColumns = `r.id, r.environment_id, r.event_id, r.function_id, r.app_id, r.mode, r.status,
@@ -225,9 +228,9 @@ function applyStatementFor(batches: 'ordinary' | 'any'): Statement {
     from unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::bigint[], $5::text[], $6::int[], $7::int[],
       $8::float8[],
         $9::text[], $10::text[], $11::float8[],
-        $28::bigint[]${isOrdinary ? '' : ', $46::text[], $50::text[], $51::int[], $52::text[]'})
+        $28::bigint[]${isOrdinary ? '' : ', $46::text[], $50::text[], $51::int[], $52::text[], $53::text[]'})
       as g (id, environment_id, prev, journal_seq, status, served, failures, started_at_ms, output, error,
-        retry_in_ms, active_ms${isOrdinary ? '' : ', mismatch, build_id, pinned_after, skip_reason'})
+        retry_in_ms, active_ms${isOrdinary ? '' : ', mismatch, build_id, pinned_after, skip_reason, deferred_reason'})
       ${isOrdinary ? '' : "left join claimed c on c.run_id = g.id and c.step_id = ''"}
       ${isOrdinary ? '' : joinedStops}
     where r.id = any(array(select id from locked)) and r.id >= $26 and r.id <= $27
@@ -318,6 +321,8 @@ const rareColumns = `, mismatch = coalesce(g.mismatch::json, r.mismatch),
       build_id = coalesce(r.build_id, g.build_id),
       pinned_after = coalesce(r.pinned_after, g.pinned_after),
       skip_reason = coalesce(r.skip_reason, g.skip_reason),
+      deferred_reason = coalesce(g.deferred_reason, r.deferred_reason),
+      deferred_seq = case when g.deferred_reason is null then r.deferred_seq else g.journal_seq end,
       stopping_as = coalesce(r.stopping_as, st.stopping_as),
       not_compensated = coalesce(st.not_compensated::json, r.not_compensated)`;
 const joinedStops = `left join unnest($47::uuid[], $48::text[], $49::text[])

@@ -24,13 +24,17 @@ export type StopAnswer =
 /** Columns of `runs`, and of one that is called r. */
 export const runFacts = `id, app_id, function_id, function_hash, mode, status, skip_reason, joined_run_id, limited, event_id,
   correlation_id, error, traceparent, created_at, started_at, ended_at, stop_requested_at, rerun_of, build_id,
-  stopping_as, not_compensated`;
-export const eventName = '(select name from events where events.id = r.event_id) as event_name';
+  stopping_as, not_compensated, deferred_reason, deferred_seq`;
+/** Of a run that is called r: the name of its event, why it was put off, and when it is tried again if it waits for that. */
+export const runLookups = `(select name from events where events.id = r.event_id) as event_name,
+  case when r.deferred_seq = r.journal_seq then r.deferred_reason end as put_off_for,
+  case when r.status = 'waiting' then (
+    select due_at from timers where timers.run_id = r.id and timers.step_id = '') end as retry_at`;
 export const resultColumns = 'id, function_id, status, skip_reason, joined_run_id, output::text, error';
 
 const runStatement: Statement = {
   name: 'run_detail',
-  text: `select r.*, ${eventName}, ${queuedColumn('r')} from (
+  text: `select r.*, ${runLookups}, ${queuedColumn('r')} from (
       select ${runFacts}, output::text, mismatch, ${laneBuildOf('runs')} as lane,
         journal_seq::float8 as journal_seq, wake, served
       from runs where environment_id = $1 and id = $2

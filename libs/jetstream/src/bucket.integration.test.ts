@@ -43,6 +43,22 @@ test('a deleted key is not there and can be created again', async () => {
   expect(await bucket.create('gone', '2')).toBe(true);
 });
 
+test('entries are those that the filter names, as they are now, and no more than asked for', async () => {
+  const bucket = jetstream.bucket('SYS_circuit_breakers');
+  for (const key of ['ours.a', 'ours.b', 'ours.gone', 'theirs.a']) await bucket.put(key, `${key} 1`);
+  await bucket.put('ours.b', 'ours.b 2');
+  await bucket.delete('ours.gone');
+  const entries = await bucket.entries('ours.*', 10);
+  expect(new Map(entries.map(({ key, value }) => [key, value]))).toEqual(
+    new Map([
+      ['ours.a', 'ours.a 1'],
+      ['ours.b', 'ours.b 2'],
+    ]),
+  );
+  expect(await bucket.entries('ours.*', 1)).toHaveLength(1);
+  expect(await bucket.entries('nobody.*', 10)).toEqual([]);
+});
+
 test('a watcher is told what is there, what changes, and what changes after everything was lost', async () => {
   const bucket = jetstream.bucket('SYS_functions');
   await bucket.put('early', '1');

@@ -20,6 +20,8 @@ export interface BucketEntry {
 export interface Bucket {
   get(key: string): Promise<BucketEntry | undefined>;
   keys(): Promise<string[]>;
+  /** What there is under keys that a filter such as `shop.*` names, in no order; at most `max`, those beyond it are left out. */
+  entries(filter: string, max: number): Promise<{ key: string; value: string }[]>;
   put(key: string, value: string): Promise<void>;
   /** False if the key exists. */
   create(key: string, value: string): Promise<boolean>;
@@ -78,12 +80,29 @@ export function openBucket({ connection, provisioner, name, log }: BucketOptions
         if (entry === null || entry.operation !== 'PUT') return undefined;
         return { value: entry.string(), revision: entry.revision };
       }),
+    entries: (filter, max) => withBucket((bucket) => readEntries(bucket, filter, max)),
     put: (key, value) => withBucket(async (bucket) => void (await bucket.put(key, value))),
     create: (key, value) => withBucket((bucket) => succeeds(bucket.create(key, value))),
     update: (key, value, revision) => withBucket((bucket) => succeeds(bucket.update(key, value, revision))),
     delete: (key) => withBucket((bucket) => bucket.delete(key)),
     watch: (onChange) => watchBucket({ connection, name, keys, onChange, log }),
   };
+}
+
+async function readEntries(
+  bucket: KV,
+  filter: string,
+  max: number,
+): Promise<{ key: string; value: string }[]> {
+  // By key: one that is written meanwhile comes a second time.
+  const found = new Map<string, string>();
+  // A bucket keeps the last value of a key, so its history is what there is now.
+  for await (const entry of await bucket.history({ key: filter })) {
+    if (entry.operation === 'PUT') found.set(entry.key, entry.string());
+    else found.delete(entry.key);
+    if (found.size >= max) break;
+  }
+  return [...found].map(([key, value]) => ({ key, value }));
 }
 
 async function succeeds(write: Promise<number>): Promise<boolean> {

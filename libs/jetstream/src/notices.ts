@@ -18,6 +18,7 @@ import type {
   RunNoticeKind,
   SlotsNotice,
   EventScheduledNotice,
+  CircuitNotice,
   StopNotice,
   WaitsNotice,
 } from '@ironflow/schema';
@@ -30,6 +31,7 @@ export interface Notices {
   publishStop(notice: StopNotice): void;
   publishWaits(notice: WaitsNotice): void;
   publishSlots(notice: SlotsNotice): void;
+  publishCircuit(notice: CircuitNotice): void;
   /**
    * With a queue, one member of it hears each notice; without, everybody hears all. `wants` is asked by the run's id
    * before anything is parsed.
@@ -101,6 +103,10 @@ export function createNotices(connection: Connection): Notices {
         (body) => slotsNoticeSchema.safeParse(body),
         listener,
       ),
+    publishCircuit: (notice) => {
+      const subject = subjects.circuitNotice(notice.scope, notice.circuitId, notice.change);
+      connection.publish({ subject, data: JSON.stringify(notice), headers });
+    },
     onWaits: (listener, queue) =>
       listen(
         { filter: subjectFilters.everyWaitsNotice, queue },

@@ -2,7 +2,7 @@ import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import { defaultCircuitPolicy } from './circuit-breaker.js';
 import type { CircuitPolicy, CircuitState } from './circuit-breaker.js';
-import { admit, foldOutcomes, withoutProbe } from './circuit-machine.js';
+import { admit, closedCircuit, foldOutcomes, forcedOpen, withoutProbe } from './circuit-machine.js';
 import type { CircuitOutcome } from './circuit-machine.js';
 
 const parts = {
@@ -149,6 +149,77 @@ describe('a half-open breaker', () => {
     if (second.kind !== 'claim') throw new Error('expected a claim');
     const next = { succeeded: true, probe: startMs + 61_000 };
     expect(fold(second.next, [next], startMs + 62_000, twice).state).toBe('closed');
+  });
+});
+
+describe('a breaker that an operator forced open', () => {
+  const forcedNow = { sinceMs: startMs };
+  const untilLater = { sinceMs: startMs, untilMs: startMs + 600_000 };
+
+  test.each([
+    ['closed', undefined],
+    ['open', openCircuit()],
+    ['half-open', halfOpenCircuit()],
+  ])('lets nobody call for ever, not even to see, when it was %s', (_before, state) => {
+    const forced = forcedOpen(state, parts, forcedNow);
+    for (const afterMs of [0, policy.openMs, policy.probeTimeoutMs, 365 * 86_400_000]) {
+      expect(admit(forced, 'executor-1', policy, startMs + afterMs).kind).toBe('wait');
+      // Nor does what its function says of breakers.
+      const off = { ...policy, enabled: false };
+      expect(admit(forced, 'executor-1', off, startMs + afterMs).kind).toBe('wait');
+    }
+    const probe = { succeeded: true, probe: startMs + policy.openMs };
+    expect(fold(forced, [probe, succeeded, failed], startMs + 61_000)).toBe(forced);
+  });
+
+  test('is looked at again within a minute, and before its time is over', () => {
+    expect(admit(forcedOpen(undefined, parts, forcedNow), 'executor-1', policy, startMs)).toEqual({
+      kind: 'wait',
+      inMs: 60_000,
+    });
+    const forced = forcedOpen(undefined, parts, untilLater);
+    expect(admit(forced, 'executor-1', policy, startMs + 599_000)).toEqual({ kind: 'wait', inMs: 1_000 });
+  });
+
+  test('is seen by one probe once its time is over, and is a breaker like any other then', () => {
+    const overMs = startMs + 600_000;
+    const claim = admit(forcedOpen(openCircuit(), parts, untilLater), 'executor-1', policy, overMs);
+    if (claim.kind !== 'claim') throw new Error('expected a claim');
+    expect(claim.next.forced).toBeUndefined();
+    expect(admit(claim.next, 'executor-2', policy, overMs).kind).toBe('wait');
+    expect(fold(claim.next, [{ succeeded: true, probe: overMs }], overMs + 1).state).toBe('closed');
+    // Given back, it may be claimed at once.
+    expect(admit(withoutProbe(claim.next, overMs), 'executor-2', policy, overMs).kind).toBe('claim');
+  });
+
+  test('keeps executors of the version before from calling as well: they know of no force', () => {
+    const { forced: _unknown, ...known } = forcedOpen(undefined, parts, forcedNow);
+    expect(admit(known, 'executor-1', policy, startMs + 365 * 86_400_000).kind).toBe('wait');
+  });
+
+  test('is closed by a reset with everything forgotten', () => {
+    const closed = closedCircuit(forcedOpen(openCircuit(), parts, forcedNow), startMs + 5);
+    expect(closed).toMatchObject({ state: 'closed', consecutiveFailures: 0, failures: 0 });
+    expect(closed).not.toHaveProperty('forced');
+    expect(admit(closed, 'executor-1', policy, startMs + 5)).toEqual({ kind: 'call' });
+  });
+});
+
+describe('what a function says of its breakers', () => {
+  test('holds: it opens after as many failures, for as long', () => {
+    const own = { ...policy, consecutiveFailures: 2, openMs: 500 };
+    const opened = fold(undefined, [failed, failed], startMs, own);
+    expect(opened).toMatchObject({ state: 'open', openMs: 500 });
+    // The breaker knows how long it is open, whatever whoever asks was configured with.
+    expect(admit(opened, 'executor-1', policy, startMs + 499)).toEqual({ kind: 'wait', inMs: 1 });
+    expect(admit(opened, 'executor-1', policy, startMs + 500).kind).toBe('claim');
+  });
+
+  test('switched off, it never opens, lets everybody call, and closes what was open before', () => {
+    const off = { ...policy, enabled: false };
+    expect(fold(undefined, Array<CircuitOutcome>(100).fill(failed), startMs, off).state).toBe('closed');
+    expect(admit(openCircuit(), 'executor-1', off, startMs)).toEqual({ kind: 'call' });
+    expect(fold(openCircuit(), [failed], startMs, off)).toMatchObject({ state: 'closed', failures: 0 });
   });
 });
 

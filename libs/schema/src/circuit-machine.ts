@@ -7,13 +7,17 @@
  *     │                             └───────────────── the probe failed ─────────────────┤
  *     └──────────────────────── successesToClose probes succeeded ───────────────────────┘
  *
+ * An operator forces it open from any state, and resets it to closed from any.
+ *
  * B1 Only a probe's outcome moves a breaker that is not closed: calls that were let through before it opened end late.
  * B2 At most one probe is out: it is claimed in the state itself. One that is not heard of again is given up after
  *    probeTimeoutMs, and then another may be claimed; only the outcome of the one that is out settles anything. Who claimed
  *    it and then made no call gives it back.
  * B3 The window begins with its first call and is over windowMs later; the first call after that begins the next one.
+ * B4 Of one that is forced open no outcome is counted and no probe is made; once its time is over it is like any open one.
+ * B5 A function that has switched its breakers off is kept from being called only by an operator.
  */
-import type { CircuitPolicy, CircuitState } from './circuit-breaker.js';
+import type { CircuitPolicy, CircuitState, ForcedOpen } from './circuit-breaker.js';
 
 export type CircuitParts = Pick<CircuitState, 'environmentId' | 'functionId' | 'endpoint'>;
 
@@ -34,6 +38,11 @@ export type Admission =
 
 /** The probe may be back at any moment, so nobody waits for its whole timeout. */
 const probeRecheckMs = 5_000;
+
+/** Nobody waits longer for a breaker that is forced open than until it is looked at again. */
+const forcedRecheckMs = 60_000;
+/** Readers that know of no force obey such a breaker as well: to them it has only just opened. */
+const neverOver = Date.UTC(9999, 0, 1);
 
 /** The state after outcomes in their order; the given object itself if nothing has changed. */
 export function foldOutcomes(
@@ -56,14 +65,51 @@ export function admit(
   nowMs: number,
 ): Admission {
   if (state === undefined || state.state === 'closed') return { kind: 'call' };
+  const forcedMs = forcedRemaining(state.forced, nowMs);
+  if (forcedMs > 0) return { kind: 'wait', inMs: Math.min(forcedMs, forcedRecheckMs) };
+  if (policy.enabled === false) return { kind: 'call' };
   if (state.state === 'open') {
-    const remainingMs = remaining(state.openedAtMs, policy.openMs, nowMs);
+    const { forced, ...open } = state;
+    const openMs = open.openMs ?? policy.openMs;
+    const openedAtMs = forced === undefined ? open.openedAtMs : nowMs - openMs;
+    const remainingMs = remaining(openedAtMs, openMs, nowMs);
     if (remainingMs > 0) return { kind: 'wait', inMs: remainingMs };
-    return { kind: 'claim', next: claimed({ ...state, successes: 0 }, executor, nowMs) };
+    return { kind: 'claim', next: claimed({ ...open, openedAtMs, successes: 0 }, executor, nowMs) };
   }
   const remainingMs = remaining(state.probe?.startedAtMs, policy.probeTimeoutMs, nowMs);
   if (remainingMs > 0) return { kind: 'wait', inMs: Math.min(remainingMs, probeRecheckMs) };
   return { kind: 'claim', next: claimed(state, executor, nowMs) };
+}
+
+/** As an operator wants it: a probe that is out settles nothing any more. */
+export function forcedOpen(
+  state: CircuitState | undefined,
+  parts: CircuitParts,
+  forced: ForcedOpen,
+): CircuitState {
+  const { probe: _unsettled, ...rest } = state ?? closedCircuit(parts, forced.sinceMs);
+  return { ...rest, state: 'open', openedAtMs: forced.untilMs ?? neverOver, successes: 0, forced };
+}
+
+/** As if nothing had ever been called. */
+export function closedCircuit(parts: CircuitParts, atMs: number): CircuitState {
+  return {
+    environmentId: parts.environmentId,
+    functionId: parts.functionId,
+    endpoint: parts.endpoint,
+    state: 'closed',
+    consecutiveFailures: 0,
+    windowStartedAtMs: atMs,
+    calls: 0,
+    failures: 0,
+    successes: 0,
+  };
+}
+
+/** For how long nobody may call because an operator says so; endless without an end. */
+export function forcedRemaining(forced: ForcedOpen | undefined, nowMs: number): number {
+  if (forced === undefined) return 0;
+  return forced.untilMs === undefined ? Number.POSITIVE_INFINITY : Math.max(0, forced.untilMs - nowMs);
 }
 
 /** The state without a probe that will not be made after all; the given object itself if that one is not out. */
@@ -89,6 +135,9 @@ function foldOutcome(
   policy: CircuitPolicy,
   atMs: number,
 ): CircuitState {
+  if (policy.enabled === false) {
+    return state.state === 'closed' || state.forced !== undefined ? state : closedCircuit(state, atMs);
+  }
   switch (state.state) {
     case 'closed':
       return countCalls(state, outcome, policy, atMs);
@@ -120,7 +169,7 @@ function countCalls(
     failures: window.failures + (outcome.succeeded ? 0 : count),
     consecutiveFailures: outcome.succeeded ? 0 : state.consecutiveFailures + count,
   };
-  return tripped(window.calls, counted, policy) ? opened(counted, atMs) : counted;
+  return tripped(window.calls, counted, policy) ? opened(counted, policy, atMs) : counted;
 }
 
 /** The rule after every single call, also when several successes were counted at once. */
@@ -139,34 +188,20 @@ function settleProbe(
   policy: CircuitPolicy,
   atMs: number,
 ): CircuitState {
-  if (!succeeded) return opened(state, atMs);
+  if (!succeeded) return opened(state, policy, atMs);
   const successes = state.successes + 1;
   if (successes >= policy.successesToClose) return closedCircuit(state, atMs);
   const { probe: _settled, ...rest } = state;
   return { ...rest, successes };
 }
 
-function opened(state: CircuitState, atMs: number): CircuitState {
+function opened(state: CircuitState, { openMs }: CircuitPolicy, atMs: number): CircuitState {
   const { probe: _failed, ...rest } = state;
-  return { ...rest, state: 'open', openedAtMs: atMs, successes: 0 };
+  return { ...rest, state: 'open', openedAtMs: atMs, openMs, successes: 0 };
 }
 
 function claimed(state: CircuitState, executor: string, nowMs: number): CircuitState {
   return { ...state, state: 'half_open', probe: { executor, startedAtMs: nowMs } };
-}
-
-function closedCircuit(parts: CircuitParts, atMs: number): CircuitState {
-  return {
-    environmentId: parts.environmentId,
-    functionId: parts.functionId,
-    endpoint: parts.endpoint,
-    state: 'closed',
-    consecutiveFailures: 0,
-    windowStartedAtMs: atMs,
-    calls: 0,
-    failures: 0,
-    successes: 0,
-  };
 }
 
 /** Never above the whole span: clocks differ, and one that lags must not make everybody wait longer than the policy. */

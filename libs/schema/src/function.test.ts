@@ -63,6 +63,8 @@ test.each([
     },
     /^triggers\[1\]\.id: is the id of another trigger$/,
   ],
+  [{ id: 'f', triggers: [], circuitBreaker: { failureRatio: 0 } }, /^circuitBreaker\.failureRatio: /],
+  [{ id: 'f', triggers: [], circuitBreaker: { opens: 5 } }, /^circuitBreaker\.opens: is not a known field$/],
   [{ id: 'f', triggers: Array.from({ length: 21 }, () => ({ event: 'a' })) }, /^triggers: /],
 ])('is refused naming the field: %j', (config, expected) => {
   expect(refusal(config)).toMatch(expected);

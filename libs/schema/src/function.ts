@@ -1,6 +1,7 @@
 /** What an app registers: its functions, their triggers and their retry policy. A bad one is refused naming the field. */
 import { z } from 'zod';
 import { defaultRetryPolicy } from '@ironflow/retry-policy';
+import { circuitOverridesSchema } from './circuit-breaker.js';
 import { systemEventNames } from './event.js';
 import { expressionSchema } from './expression.js';
 import { flowControlFields, refuseContradictions } from './flow-control.js';
@@ -104,6 +105,8 @@ export const functionFieldsSchema = z.strictObject({
   startDeadlineMs: startDeadlineMsSchema.optional(),
   cancelOn: z.array(cancelOnSchema).max(limits.cancelOnPerFunctionMax).optional(),
   ...flowControlFields,
+  /** Where its breakers differ from the platform's. */
+  circuitBreaker: circuitOverridesSchema.optional(),
 });
 export const functionConfigSchema = functionFieldsSchema.superRefine(refuseContradictions);
 /** With every default filled in. */

@@ -4,6 +4,11 @@ export const headerNames = {
   correlationId: 'Ironflow-Correlation-Id',
   causationId: 'Ironflow-Causation-Id',
   schemaVersion: 'Ironflow-Schema-Version',
+  /** Of events that are put into INGEST as they are. `Nats-Msg-Id` counts as well, and is NATS' own besides. */
+  idempotencyKey: 'Ironflow-Idempotency-Key',
+  messageId: 'Nats-Msg-Id',
+  /** Of the event's own schema. */
+  eventVersion: 'Ironflow-Event-Version',
 } as const;
 
 /** `major.minor`: readers ignore fields they do not know; a newer major is put back, never dead-lettered. */

@@ -3,6 +3,7 @@ import fc from 'fast-check';
 import {
   createId,
   deriveFiringEventId,
+  deriveIngestedEventId,
   deriveReplayEventId,
   deriveRunId,
   idTimeMs,
@@ -115,4 +116,15 @@ test('the derivations are frozen: a changed one would route events twice', () =>
     scheduledAtMs: 1_732_154_400_000,
   };
   expect(deriveFiringEventId(firing)).toBe('01934c72-9d00-700f-b0df-9c0d7fee92a4');
+});
+
+test('a message of INGEST that is delivered again is the same event, and another is another', () => {
+  const message = { environmentId: 'e', sequence: 5, storedAtMs: Date.UTC(2030, 0, 1) };
+  const id = deriveIngestedEventId(message);
+  expect(deriveIngestedEventId({ ...message })).toBe(id);
+  expect(idTimeMs(id)).toBe(message.storedAtMs);
+  // After NATS was wiped sequences begin anew; the time does not.
+  for (const change of [{ sequence: 6 }, { storedAtMs: message.storedAtMs + 1 }, { environmentId: 'f' }]) {
+    expect(deriveIngestedEventId({ ...message, ...change })).not.toBe(id);
+  }
 });

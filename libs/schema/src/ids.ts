@@ -47,6 +47,16 @@ export function deriveDeadLetterId(message: {
   return format(storedAtMs, digest(subject, String(sequence), String(storedAtMs)));
 }
 
+/** The id of the event that a message of INGEST becomes which has none: a redelivery makes the same one. */
+export function deriveIngestedEventId(message: {
+  environmentId: string;
+  sequence: number;
+  storedAtMs: number;
+}): string {
+  const { environmentId, sequence, storedAtMs } = message;
+  return format(storedAtMs, digest('ingested', environmentId, String(sequence), String(storedAtMs)));
+}
+
 /** The id of the event that replays a letter: the same, however often that is asked for. */
 export function deriveReplayEventId(replay: {
   environmentId: string;

@@ -8,9 +8,25 @@ export {
   verdictSchema,
 } from './approval.js';
 export type { ApprovalDecision, Verdict } from './approval.js';
-export { circuitKey, circuitStateSchema, defaultCircuitPolicy } from './circuit-breaker.js';
-export type { CircuitPolicy, CircuitState } from './circuit-breaker.js';
-export { admit, foldOutcomes, isWindowRunning, withoutProbe } from './circuit-machine.js';
+export {
+  circuitId,
+  circuitKey,
+  circuitKeysOf,
+  circuitOverridesSchema,
+  circuitStateSchema,
+  defaultCircuitPolicy,
+  workerEndpoint,
+} from './circuit-breaker.js';
+export type { CircuitOverrides, CircuitPolicy, CircuitState, ForcedOpen } from './circuit-breaker.js';
+export {
+  admit,
+  closedCircuit,
+  foldOutcomes,
+  forcedOpen,
+  forcedRemaining,
+  isWindowRunning,
+  withoutProbe,
+} from './circuit-machine.js';
 export type { Admission, CircuitOutcome, CircuitParts } from './circuit-machine.js';
 export {
   deadLetterMessage,
@@ -97,6 +113,7 @@ export type { Scope } from './identifiers.js';
 export {
   createId,
   deriveFiringEventId,
+  deriveIngestedEventId,
   deriveReplayEventId,
   deriveRunId,
   idTimeMs,
@@ -133,6 +150,7 @@ export type { MatchValue } from './match.js';
 export { mergeMismatch, mismatchKinds, mismatchSchema } from './mismatch.js';
 export type { Mismatch, MismatchedStep } from './mismatch.js';
 export {
+  circuitNoticeSchema,
   eventRoutedNoticeSchema,
   eventScheduledNoticeSchema,
   runNoticeSchema,
@@ -141,6 +159,7 @@ export {
   waitsNoticeSchema,
 } from './notice.js';
 export type {
+  CircuitNotice,
   EventRoutedNotice,
   EventScheduledNotice,
   RunNotice,
@@ -175,6 +194,9 @@ export {
   appSchema,
   backfillAnswerSchema,
   backfillBodySchema,
+  breakerSchema,
+  breakersListSchema,
+  breakersQuerySchema,
   bulkAnswerSchema,
   deadLetterDetailSchema,
   deadLettersPageSchema,
@@ -230,6 +252,8 @@ export type {
   ScheduledEventsQuery,
   SchedulesPage,
   SchedulesQuery,
+  Breaker,
+  BreakersQuery,
   BulkAnswer,
   DeadLetterDetail,
   DeadLettersPage,
@@ -334,8 +358,8 @@ export type {
   StreamDefinition,
   StreamName,
 } from './streams.js';
-export { parseSubject, runNoticeKinds, subjectFilters, subjects } from './subjects.js';
-export type { ParsedSubject, RunMode, RunNoticeKind } from './subjects.js';
+export { circuitChanges, parseSubject, runNoticeKinds, subjectFilters, subjects } from './subjects.js';
+export type { CircuitChange, ParsedSubject, RunMode, RunNoticeKind } from './subjects.js';
 export { formatTraceparent, parseTraceparent, runSpanId } from './trace.js';
 export type { TraceContext } from './trace.js';
 export {

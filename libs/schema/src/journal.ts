@@ -3,6 +3,7 @@
  * their order; `run` entries, if any, are the last. Its subject ends in `run` if it holds a run entry, else in `step`.
  */
 import { z } from 'zod';
+import { circuitOverridesSchema } from './circuit-breaker.js';
 import { failureSchema } from './failure.js';
 import { buildIdSchema, uuidSchema } from './identifiers.js';
 import { limits } from './limits.js';
@@ -18,6 +19,8 @@ export const callOutcomeSchema = z.object({
   succeeded: z.boolean(),
   /** On the one call that a half-open breaker let through: `startedAtMs` of its claim, by which it is told from a later one. */
   probe: z.number().int().nonnegative().optional(),
+  /** What the function said of its breakers when it was called; it holds for this outcome. */
+  policy: z.object(circuitOverridesSchema.shape).optional(),
 });
 export type CallOutcome = z.infer<typeof callOutcomeSchema>;
 

@@ -65,6 +65,10 @@ export const limits = {
   /** Of the runs that hold the slots of one name, and of a batch's events, so many are named. */
   slotRunsMax: 20,
   listedEventsMax: 100,
+  /** Of one environment, by operators. */
+  forcedBreakersMax: 1_000,
+  /** A list of breakers has no more. */
+  breakersListedMax: 1_000,
   functionsPerAppMax: 1_000,
   triggersPerFunctionMax: 20,
   cancelOnPerFunctionMax: 5,

@@ -4,6 +4,7 @@ import { failureSchema } from './failure.js';
 import { scopeSchema, uuidSchema } from './identifiers.js';
 import { runStatusSchema } from './run.js';
 import { stepStatuses } from './step.js';
+import { circuitChanges } from './subjects.js';
 
 export const runNoticeSchema = z.object({
   scope: scopeSchema,
@@ -69,3 +70,13 @@ export const eventScheduledNoticeSchema = z.object({
   dueInMs: z.number(),
 });
 export type EventScheduledNotice = z.infer<typeof eventScheduledNoticeSchema>;
+
+/** A breaker was written anew: of whom it is and how, not at which address. */
+export const circuitNoticeSchema = z.object({
+  scope: scopeSchema,
+  functionId: z.string(),
+  circuitId: z.string(),
+  change: z.enum(circuitChanges),
+  atMs: z.number(),
+});
+export type CircuitNotice = z.infer<typeof circuitNoticeSchema>;

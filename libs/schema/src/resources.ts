@@ -101,14 +101,19 @@ export const rerunAnswerSchema = z.object({
 });
 export type RerunAnswer = z.infer<typeof rerunAnswerSchema>;
 
-/** Flow control keeps it from going on. */
+/** Why a run does not go on that no step of it says: flow control keeps it, or it was put off. */
 export const waitingForSchema = z.object({
-  rule: z.enum(flowRules),
-  key: z.string().optional().describe('as its event gave it; absent where it gave none'),
+  rule: z
+    .string()
+    .describe(
+      `one of flow control (${flowRules.join(', ')}, worker), \`circuit_open\` (the breaker of its function is open), ` +
+        '`retry` (its function failed and is called again); others as its executor said why it was put off',
+    ),
+  key: z.string().optional().describe('of flow control: as its event gave it; absent where it gave none'),
   until: timestamp
     .optional()
     .describe('where time ends it; it may come sooner, as a batch that is full does'),
-  since: timestamp.optional().describe('of its event; absent for a run that has begun before'),
+  since: timestamp.optional().describe('of flow control: of its event; absent for a run that has begun before'),
 });
 export type WaitingFor = z.infer<typeof waitingForSchema>;
 
@@ -120,9 +125,9 @@ export const runSchema = z.object({
   mode: z.enum(['push', 'pull']),
   buildId: z.string().optional().describe('the build of the workers that it is pinned to'),
   status: runStatusSchema,
+  waitingFor: waitingForSchema.optional(),
   skipReason: z.string().optional(),
   joinedRunId: runResultSchema.shape.joinedRunId,
-  waitingFor: waitingForSchema.optional(),
   eventId: uuidSchema,
   eventName: z.string(),
   correlationId: z.string(),
@@ -350,6 +355,57 @@ export const registerAnswerSchema = z.object({
   archived: z.array(functionIdSchema).describe('no longer in the app; their runs go on to their end'),
 });
 export type RegisterAnswer = z.infer<typeof registerAnswerSchema>;
+
+const endpoint = z
+  .string()
+  .min(1)
+  .max(2_048)
+  .optional()
+  .describe(
+    'the URL of a push app, `worker` for a pull app; without it, the one at which the function is called now',
+  );
+
+/** The breaker of one function at one endpoint. */
+export const breakerSchema = z.object({
+  functionId: z.string(),
+  endpoint: z.string().describe('the URL of a push app, `worker` for a pull app'),
+  state: z.enum(['closed', 'open', 'half_open']),
+  forced: z
+    .object({ since: timestamp, until: timestamp.optional().describe('without one: until it is reset') })
+    .optional()
+    .describe('an operator holds it open'),
+  consecutiveFailures: z.number().int(),
+  calls: z.number().int().describe('counted in the running window; successes may come late'),
+  failures: z.number().int().describe('of these calls'),
+  openedAt: timestamp.optional(),
+  probeFrom: timestamp.optional().describe('when one call is let through to see; of an open one'),
+  probeSince: timestamp.optional().describe('when that call was let through; of a half-open one'),
+});
+export type Breaker = z.infer<typeof breakerSchema>;
+
+export const breakersListSchema = z.object({
+  breakers: z.array(breakerSchema).describe('closed ones only if a call has failed lately'),
+  isComplete: z.boolean().describe(`false: there are more than ${limits.breakersListedMax}`),
+});
+export const breakersQuerySchema = z.strictObject({
+  state: breakerSchema.shape.state.optional(),
+  function: functionIdSchema.optional(),
+});
+export type BreakersQuery = z.infer<typeof breakersQuerySchema>;
+export const breakerQuerySchema = z.strictObject({ endpoint });
+export const resetBreakerBodySchema = z.strictObject({ endpoint }).nullish();
+export const openBreakerBodySchema = z
+  .strictObject({
+    endpoint,
+    forMs: z
+      .number()
+      .int()
+      .min(1_000)
+      .max(31_536_000_000)
+      .optional()
+      .describe('for so long, at most a year; without it until it is reset'),
+  })
+  .nullish();
 
 const idTime = 'by the time in its id, which for a run is that of its event';
 export const pageQuery = {

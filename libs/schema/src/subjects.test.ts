@@ -80,6 +80,10 @@ describe('what is built is parsed', () => {
         expect(parseSubject(waits)).toEqual({ kind: 'waitsNotice', runId: id, ...where });
         expect(matches(subjectFilters.everyWaitsNotice, waits)).toBe(true);
         expect(matches(subjectFilters.everyRunNotice, waits)).toBe(false);
+        const breaker = subjects.circuitNotice(where, 'f'.repeat(32), 'forced');
+        const said = { kind: 'circuitNotice', circuitId: 'f'.repeat(32), change: 'forced', ...where };
+        expect(parseSubject(breaker)).toEqual(said);
+        expect(parseSubject(breaker.replace('forced', 'bent'))).toBeUndefined();
       }),
     );
   });

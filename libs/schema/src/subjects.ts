@@ -35,6 +35,9 @@ export const subjects = {
     `public.${place.project}.${place.env}.system.event.${eventId}.routed`,
   eventScheduledNotice: (place: Place, eventId: string) =>
     `public.${place.project}.${place.env}.system.event.${eventId}.scheduled`,
+  /** A breaker has changed; its id is `circuitId`. */
+  circuitNotice: (place: Place, circuitId: string, change: CircuitChange) =>
+    `public.${place.project}.${place.env}.system.breaker.${circuitId}.${change}`,
   /** A message of a topic; with a pattern in place of the topic, the filter of its messages. */
   topicMessage: (place: Place, topic: string) => `public.${place.project}.${place.env}.topic.${topic}`,
   /** Every notice of one run. */
@@ -73,6 +76,10 @@ export const runNoticeKinds = [
 ] as const;
 export type RunNoticeKind = (typeof runNoticeKinds)[number];
 
+/** `forced` and `reset` by an operator. */
+export const circuitChanges = ['opened', 'closed', 'forced', 'reset'] as const;
+export type CircuitChange = (typeof circuitChanges)[number];
+
 export type ParsedSubject =
   | ({ kind: 'ingest' | 'event'; eventName: string } & Place)
   | ({ kind: 'activation'; mode: RunMode; functionId: string; runId: string } & Lane & Place)
@@ -83,6 +90,7 @@ export type ParsedSubject =
   | ({ kind: 'waitsNotice'; runId: string } & Place)
   | ({ kind: 'slotsNotice'; environmentId: string } & Place)
   | ({ kind: 'eventRoutedNotice' | 'eventScheduledNotice'; eventId: string } & Place)
+  | ({ kind: 'circuitNotice'; circuitId: string; change: CircuitChange } & Place)
   | ({ kind: 'topicMessage'; topic: string } & Place);
 
 const subjectPattern = /^[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*$/;
@@ -139,6 +147,10 @@ function parseNotice(place: Place, rest: string[]): ParsedSubject | undefined {
     return { kind: 'eventScheduledNotice', eventId: id, ...place };
   if (noun === 'waits' && what === 'due') return { kind: 'waitsNotice', runId: id, ...place };
   if (noun === 'slots' && what === 'freed') return { kind: 'slotsNotice', environmentId: id, ...place };
+  if (noun === 'breaker') {
+    const change = circuitChanges.find((candidate) => candidate === what);
+    return change === undefined ? undefined : { kind: 'circuitNotice', circuitId: id, change, ...place };
+  }
   const known = runNoticeKinds.find((candidate) => candidate === what);
   return noun === 'run' && known !== undefined
     ? { kind: 'runNotice', runId: id, what: known, ...place }

@@ -17,6 +17,7 @@ const run = (command, args, cwd) =>
 const source = `
 import { createClient, createFunction, createWorker, serve, NonRetryableError, StepError } from '@ironflow/sdk';
 import type { Jsonified } from '@ironflow/sdk';
+import { createOutbox } from '@ironflow/sdk/outbox';
 import { createTestRun } from '@ironflow/sdk/testing';
 import { z } from 'zod';
 
@@ -52,6 +53,10 @@ export const invoke = () => createClient({ apiKey: 'ifk_x' }).invoke(hello, { na
 export const wrongly = () => createClient({ apiKey: 'ifk_x' }).invoke(hello, { name: 'you', times: 1 });
 // @ts-expect-error its data is missing
 export const emptily = () => createClient({ apiKey: 'ifk_x' }).invoke(hello);
+
+const written: string[] = [];
+await createOutbox().enqueue({ query: async (_text: string, values: unknown[]) => written.push(String(values[0])) }, { name: 'a', key: 'k' });
+if (written[0] !== '[{"key":"k","event":{"name":"a"}}]') throw new Error(written[0]);
 
 export const handler = serve({ app: 'hello', functions: [hello, untyped], dev: true, log: () => {} });
 const id = '0192f0c0-0000-7000-8000-000000000001';

@@ -31,10 +31,14 @@ const packed = execFileSync('npm', ['pack', '--json', '--pack-destination', targ
 await rm(stage, { recursive: true });
 process.stdout.write(`${join(target, JSON.parse(packed.toString())[0].filename)}\n`);
 
-/** What both entries need is in a chunk of its own: an error that one makes is an instance of the other's class. */
+/** What several entries need is in a chunk of its own: an error that one makes is an instance of the other's class. */
 async function bundle() {
   await build({
-    entryPoints: { index: join(sdk, 'src', 'index.ts'), testing: join(sdk, 'src', 'testing', 'index.ts') },
+    entryPoints: {
+      index: join(sdk, 'src', 'index.ts'),
+      testing: join(sdk, 'src', 'testing', 'index.ts'),
+      outbox: join(sdk, 'src', 'outbox', 'index.ts'),
+    },
     outdir: stage,
     bundle: true,
     splitting: true,
@@ -93,6 +97,7 @@ async function writeManifest() {
     exports: {
       '.': { types: './types/sdk/index.d.ts', default: './index.js' },
       './testing': { types: './types/sdk/testing/index.d.ts', default: './testing.js' },
+      './outbox': { types: './types/sdk/outbox/index.d.ts', default: './outbox.js' },
       './package.json': './package.json',
     },
     types: './types/sdk/index.d.ts',

@@ -1,5 +1,6 @@
 /** Durations as people write them: milliseconds, or a number with a unit such as `"90s"`, `"5m"`, `"7d"`. */
 import {
+  circuitOverridesSchema,
   cronTriggerSchema,
   debounceSchema,
   functionTimeoutMsSchema,
@@ -84,6 +85,20 @@ export function readHoldTime(time: Duration, field: string): number {
   const parsed = debounceSchema.shape.periodMs.safeParse(msOf(time));
   if (parsed.success) return parsed.data;
   throw new ConfigurationError(`${field}: must be a duration from 100 ms to a week, such as "5s"`, field);
+}
+
+/** In which a circuit breaker counts; `field` is named when it is refused. */
+export function readBreakerWindow(window: Duration, field: string): number {
+  const parsed = circuitOverridesSchema.shape.windowMs.unwrap().safeParse(msOf(window));
+  if (parsed.success) return parsed.data;
+  throw new ConfigurationError(`${field}: must be a duration from 1 s to an hour, such as "30s"`, field);
+}
+
+/** For which a circuit breaker is open; `field` is named when it is refused. */
+export function readBreakerOpening(opening: Duration, field: string): number {
+  const parsed = circuitOverridesSchema.shape.openMs.unwrap().safeParse(msOf(opening));
+  if (parsed.success) return parsed.data;
+  throw new ConfigurationError(`${field}: must be a duration from 100 ms to a day, such as "1m"`, field);
 }
 
 function msOf(duration: Duration): number {

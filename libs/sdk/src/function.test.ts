@@ -234,6 +234,35 @@ test('the SDK says the version that its package has', async () => {
   expect(sdkName).toBe(`typescript/${manifest.version}`);
 });
 
+describe('circuitBreaker', () => {
+  const withBreaker = (circuitBreaker: FunctionOptions<unknown>['circuitBreaker']) =>
+    createFunction(
+      { id: 'f', triggers: [], ...(circuitBreaker === undefined ? {} : { circuitBreaker }) },
+      () => 1,
+    );
+
+  test('is registered in milliseconds, and only with what it says', () => {
+    const own = { enabled: false, consecutiveFailures: 3, failureRatio: 0.2, minimumCalls: 10 };
+    expect(
+      withBreaker({ ...own, window: '1m', openFor: '30s', successesToClose: 2 }).config.circuitBreaker,
+    ).toEqual({ ...own, windowMs: 60_000, openMs: 30_000, successesToClose: 2 });
+    expect(withBreaker({ openFor: 500 }).config.circuitBreaker).toEqual({ openMs: 500 });
+    expect(withBreaker(undefined).config).not.toHaveProperty('circuitBreaker');
+  });
+
+  test.each<[object, RegExp]>([
+    [{ openFor: '50ms' }, /^circuitBreaker\.openFor: must be a duration from 100 ms to a day/],
+    [{ window: 'soon' }, /^circuitBreaker\.window: must be a duration from 1 s to an hour/],
+    [{ openMs: 500 }, /^circuitBreaker\.openMs: is unknown: openFor/],
+    [{ consecutiveFailures: 0 }, /^circuitBreaker\.consecutiveFailures: /],
+    [{ failureRatio: 2 }, /^circuitBreaker\.failureRatio: /],
+    [{ opens: 1 }, /^circuitBreaker\.opens: is not a known field/],
+    [false as unknown as object, /^circuitBreaker: /],
+  ])('is refused by the name that it has here: %j', (options, message) => {
+    expect(() => withBreaker(options)).toThrow(message);
+  });
+});
+
 describe('onFailure', () => {
   const failing = (onFailure: FunctionOptions<unknown>['onFailure'], id = 'charge') =>
     createFunction(

@@ -11,6 +11,8 @@ import type {
 import type { RetryPolicy } from '@ironflow/retry-policy';
 import { ConfigurationError } from './configuration-error.js';
 import {
+  readBreakerOpening,
+  readBreakerWindow,
   readCatchUp,
   readFunctionTimeout,
   readJitter,
@@ -93,10 +95,32 @@ export interface FunctionOptions<Data, Input = Data> extends FlowControlOptions 
    */
   cancelOn?: readonly CancelOn[];
   /**
+   * Where the function's circuit breakers differ from the platform's (5 failures in a row, or half of at least 20 calls within
+   * 30 s, open one for a minute). For a push app it is about its endpoint, for a pull app about its workers being lost.
+   */
+  circuitBreaker?: CircuitBreakerOptions;
+  /**
    * Called once a run of this function has failed for good: a function of its own, `<id>-on-failure`, with steps, retries and
    * runs of its own. One that fails in turn is not told of.
    */
   onFailure?: (context: FailureContext) => unknown;
+}
+
+export interface CircuitBreakerOptions {
+  /** False: calls are not counted, and only an operator keeps them from the function. */
+  enabled?: boolean;
+  /** So many failed calls in a row open it: 1 to 10,000. */
+  consecutiveFailures?: number;
+  /** This share of failures opens it too: above 0, at most 1 … */
+  failureRatio?: number;
+  /** … of so many calls at least: 1 to 1,000,000 … */
+  minimumCalls?: number;
+  /** … within a window of so long: a second to an hour. */
+  window?: Duration;
+  /** How long it then keeps runs waiting, before one call is let through to see: 100 ms to a day. */
+  openFor?: Duration;
+  /** So many such calls have to succeed, one after the other: 1 to 100. */
+  successesToClose?: number;
 }
 
 /** What `onFailure` is given: as a handler, but of the failed run's event, and with what it failed with. */
@@ -158,7 +182,7 @@ export function createFunction<Output, Data = unknown, Input = Data>(
 ): IronflowFunction<Data, Output, Input> {
   if (typeof handler !== 'function')
     throw new ConfigurationError('the handler must be a function', 'handler');
-  const { schema, timeout, startDeadline, stepTimeout, onFailure, ...declared } = options;
+  const { schema, timeout, startDeadline, stepTimeout, onFailure, circuitBreaker, ...declared } = options;
   if (schema !== undefined && typeof schema.safeParseAsync !== 'function') {
     throw new ConfigurationError('schema: must be a Zod schema', 'schema');
   }
@@ -172,9 +196,26 @@ export function createFunction<Output, Data = unknown, Input = Data>(
       ? {}
       : { startDeadlineMs: readStartDeadline(startDeadline, 'startDeadline') }),
     ...(stepTimeout === undefined ? {} : { stepTimeoutMs: readStepTimeout(stepTimeout, 'stepTimeout') }),
+    ...(circuitBreaker === undefined ? {} : { circuitBreaker: readCircuitBreaker(circuitBreaker) }),
   });
   const failures = onFailure === undefined ? {} : { onFailure: failureFunction(config, onFailure) };
   return Object.freeze({ id: config.id, config, schema, handler, ...failures });
+}
+
+/** As it is registered: durations in milliseconds, and refused under the names that they have here. */
+function readCircuitBreaker(options: CircuitBreakerOptions): unknown {
+  if (typeof options !== 'object' || options === null) return options;
+  const { window, openFor, ...rest } = options;
+  for (const name of ['windowMs', 'openMs']) {
+    if (!(name in rest)) continue;
+    const rule = `is unknown: ${name === 'openMs' ? 'openFor' : 'window'} is a duration such as "30s"`;
+    throw new ConfigurationError(`circuitBreaker.${name}: ${rule}`, `circuitBreaker.${name}`);
+  }
+  return {
+    ...rest,
+    ...(window === undefined ? {} : { windowMs: readBreakerWindow(window, 'circuitBreaker.window') }),
+    ...(openFor === undefined ? {} : { openMs: readBreakerOpening(openFor, 'circuitBreaker.openFor') }),
+  };
 }
 
 const failureSuffix = '-on-failure';

@@ -3,6 +3,7 @@ export { createFunction } from './function.js';
 export type { EventToEmit } from './event-to-emit.js';
 export type {
   CronTriggerOptions,
+  CircuitBreakerOptions,
   EventSchema,
   FailureContext,
   FunctionOptions,
@@ -53,6 +54,7 @@ export type { NodeRequest, NodeResponse } from './push/node-adapter.js';
 export { createWorker } from './worker/worker.js';
 export type { StopResult, Worker, WorkerOptions } from './worker/worker.js';
 export { createClient } from './client/client.js';
+export type { BreakersList } from './client/breakers.js';
 export type { Client, InvokeArguments, InvokeOptions, RerunOptions, WaitOptions } from './client/client.js';
 export type {
   BulkOptions,
@@ -70,6 +72,8 @@ export type { PlatformOptions } from './environment.js';
 export type {
   App,
   AppManifest,
+  Breaker,
+  BreakersQuery,
   DeadLetterDetail,
   DeadLettersPage,
   DeadLettersQuery,

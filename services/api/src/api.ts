@@ -8,6 +8,7 @@ import {
   createAuthenticator,
   createScheduleStore,
   createWebhookStore,
+  createForcedBreakerStore,
 } from '@ironflow/database';
 import type { Database, Secrets } from '@ironflow/database';
 import type { JetStream } from '@ironflow/jetstream';
@@ -66,7 +67,12 @@ export function createApi(options: ApiOptions): Api {
   const webhooks = createWebhookStore(database, options.secrets);
   const base = { authenticator, database, store, approvals, schedules, webhooks, announcer, version };
   const now = () => new Date(clock.now());
-  addHttpRoutes(http.app, { ...base, streams, topicStreams, notices, topics, now });
+  const breakers = {
+    circuits: jetstream.bucket('SYS_circuit_breakers'),
+    forcedBreakers: createForcedBreakerStore(database),
+    breakerActions: metrics.counter('api_breaker_actions_total', 'Breakers that operators changed, by how'),
+  };
+  addHttpRoutes(http.app, { ...base, ...breakers, streams, topicStreams, notices, topics, now });
   // The server waits for open answers to end, and streams would go on.
   const stopStreams = () => Promise.all([streams.stop(), topicStreams.stop()]);
   options.stopping?.addEventListener('abort', () => void stopStreams(), { once: true });

@@ -11,6 +11,8 @@ import type { HttpApp } from '@ironflow/service';
 import type { FastifyRequest } from 'fastify';
 import { addApprovals } from './approvals.js';
 import type { ApprovalsOptions } from './approvals.js';
+import { addBreakers } from './breakers.js';
+import type { BreakersOptions } from './breakers.js';
 import { checkManifest } from './manifest-rules.js';
 import { describeOpenapi } from './openapi.js';
 import { payloadText } from './payload-text.js';
@@ -24,7 +26,8 @@ import type { TopicStreams } from './topic-streams.js';
 import { addWebhooks } from './webhooks.js';
 import type { WebhooksOptions } from './webhooks.js';
 
-export interface HttpRoutesOptions extends ApprovalsOptions, SchedulesOptions, WebhooksOptions {
+export interface HttpRoutesOptions
+  extends ApprovalsOptions, BreakersOptions, SchedulesOptions, WebhooksOptions {
   authenticator: Authenticator;
   database: Database;
   store: ApiStore;
@@ -32,7 +35,7 @@ export interface HttpRoutesOptions extends ApprovalsOptions, SchedulesOptions, W
   streams: RunStreams;
   topicStreams: TopicStreams;
   topics: Pick<Topics, 'publish'>;
-  notices: Pick<Notices, 'publishRun' | 'publishStop' | 'publishWaits'>;
+  notices: Pick<Notices, 'publishRun' | 'publishStop' | 'publishWaits' | 'publishCircuit'>;
   version: string;
 }
 
@@ -55,6 +58,7 @@ export function addHttpRoutes(app: HttpApp, options: HttpRoutesOptions): void {
     addSchedules(routed, options);
     addPauses(routed, options);
     addQueues(routed, options);
+    addBreakers(routed, options);
     addIdentity(routed, options);
     addOpenapi(routed, options);
   });

@@ -1,4 +1,5 @@
 /** How the circuit breaker is configured and wired. */
+import { createForcedBreakerList } from '@ironflow/database';
 import type { ServiceDefinition } from '@ironflow/service';
 import { createCircuitBreaker } from './circuit-breaker.js';
 import { circuitBreakerConfigShape, toCircuitPolicy } from './config.js';
@@ -8,8 +9,10 @@ export const circuitBreakerService: ServiceDefinition<typeof circuitBreakerConfi
   description: 'Opens and closes the circuit breakers of functions’ endpoints',
   databaseRole: 'service',
   configShape: circuitBreakerConfigShape,
-  start: async ({ jetstream, logger, metrics }, config) => {
-    const breaker = createCircuitBreaker({ jetstream, logger, metrics, policy: toCircuitPolicy(config) });
+  start: async ({ jetstream, database, logger, metrics }, config) => {
+    const store = createForcedBreakerList(database);
+    const policy = toCircuitPolicy(config);
+    const breaker = createCircuitBreaker({ jetstream, store, logger, metrics, policy });
     await breaker.start();
     return breaker;
   },

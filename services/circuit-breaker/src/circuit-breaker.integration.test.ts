@@ -5,12 +5,20 @@ import type { JetStream } from '@ironflow/jetstream';
 import {
   admit,
   circuitKey,
+  circuitNoticeSchema,
   circuitStateSchema,
   createId,
   defaultCircuitPolicy,
   subjects,
 } from '@ironflow/schema';
-import type { CallOutcome, CircuitPolicy, CircuitState, JournalMessage, RunEntry } from '@ironflow/schema';
+import type {
+  CallOutcome,
+  CircuitNotice,
+  CircuitPolicy,
+  CircuitState,
+  JournalMessage,
+  RunEntry,
+} from '@ironflow/schema';
 import { createLogger, createMetrics } from '@ironflow/service';
 import type { Metrics } from '@ironflow/service';
 import { eventually, sharedNats, stopSharedServers } from '@ironflow/testing';
@@ -23,6 +31,8 @@ const environments = [
 ] as const;
 const [ours, theirs] = environments;
 const logger = createLogger({ service: 'circuit-breaker', level: 'silent' });
+/** Nobody holds a breaker open; forced-breaker-keeper.integration.test.ts is about that. */
+const store = { list: () => Promise.resolve([]) };
 
 interface Replica {
   jetstream: JetStream;
@@ -58,7 +68,7 @@ async function startReplicas(
     Array.from({ length: count }, async (_, index) => {
       const jetstream = await connectJetStream({ url: nats.url, name: `breaker-${index}`, replicas: 1 });
       const metrics = createMetrics({ service: 'circuit-breaker' });
-      const breaker = createCircuitBreaker({ jetstream, logger, metrics, policy });
+      const breaker = createCircuitBreaker({ jetstream, store, logger, metrics, policy });
       await breaker.start();
       const stop = async (): Promise<void> => {
         await breaker.stop();
@@ -132,7 +142,7 @@ test('five failures in a row open a breaker, whichever of two replicas sees whic
   await stateBecomes({ state: 'closed', consecutiveFailures: 4 });
   await report({ succeeded: false });
   await stateBecomes({ state: 'open', consecutiveFailures: 5 });
-  expect(await sumOf('circuit_transitions_total')).toBe(1);
+  await eventually(async () => expect(await sumOf('circuit_transitions_total')).toBe(1));
   await eventually(async () =>
     // Each replica sees it, also the one that did not write it.
     expect(await sumOf('circuits_not_closed{state="open"')).toBeGreaterThanOrEqual(2),
@@ -185,6 +195,32 @@ test('successes and entries without a call cost no write', async () => {
   await outcomesBecome(500);
   expect(await stateOf()).toBeUndefined();
   expect(await sumOf('circuit_writes_total')).toBe(0);
+});
+
+test('what a function says of its breakers holds, from the call on at which it says so', async () => {
+  await startReplicas(2);
+  const told: CircuitNotice[] = [];
+  const heard = executor.connection.nats.subscribe(`public.${ours.project}.${ours.env}.system.breaker.>`, {
+    callback: (_error, message) => {
+      told.push(circuitNoticeSchema.parse(message.json()));
+    },
+  });
+  const own = { consecutiveFailures: 3, openMs: 400 };
+  for (let failure = 0; failure < 2; failure += 1) await report({ succeeded: false, policy: own });
+  await stateBecomes({ state: 'closed', consecutiveFailures: 2 });
+  await report({ succeeded: false, policy: own });
+  await stateBecomes({ state: 'open', openMs: 400 });
+  // Switched off by a registration since: what it had is gone with its next call, and nothing is counted.
+  await report({ succeeded: false, policy: { enabled: false } });
+  await stateBecomes({ state: 'closed', failures: 0 });
+  for (let failure = 0; failure < 20; failure += 1)
+    await report({ succeeded: false, policy: { enabled: false } });
+  await outcomesBecome(24);
+  expect(await stateOf()).toMatchObject({ state: 'closed', failures: 0 });
+  const changes = (): string[] =>
+    told.filter((notice) => notice.functionId === functionId).map(({ change }) => change);
+  await eventually(() => expect(changes()).toEqual(['opened', 'closed']));
+  heard.unsubscribe();
 });
 
 test('one executor of many gets the probe, and its success closes the breaker', async () => {
@@ -241,7 +277,7 @@ test('a replica that is stopped and started over and over loses no outcome', asy
   for (let round = 0; round < 10; round += 1) {
     const jetstream = await connectJetStream({ url: nats.url, name: 'restarted', replicas: 1 });
     const metrics = createMetrics({ service: 'circuit-breaker' });
-    const breaker = createCircuitBreaker({ jetstream, logger, metrics, policy });
+    const breaker = createCircuitBreaker({ jetstream, store, logger, metrics, policy });
     await breaker.start();
     await breaker.stop();
     await metrics.stop();

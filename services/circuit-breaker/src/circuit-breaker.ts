@@ -6,20 +6,25 @@
  * may be counted twice when an acknowledgement gets lost: that opens a breaker one failure early, at worst.
  */
 import type { Delivery, JetStream, PullConsumer } from '@ironflow/jetstream';
-import { circuitKey, consumers, defaultCircuitPolicy } from '@ironflow/schema';
-import type { CircuitPolicy } from '@ironflow/schema';
+import { circuitId, circuitKey, consumers, defaultCircuitPolicy, parseSubject } from '@ironflow/schema';
+import type { CircuitNotice, CircuitPolicy } from '@ironflow/schema';
 import { systemClock } from '@ironflow/service';
 import type { Clock, Logger, Metrics, Stoppable } from '@ironflow/service';
 import { readCallReport } from './call-report.js';
 import { createCircuitMetrics } from './circuit-metrics.js';
 import { createCircuitViews } from './circuit-views.js';
+import { createForcedBreakerKeeper } from './forced-breaker-keeper.js';
+import type { ForcedBreakerList } from './forced-breaker-keeper.js';
 import { createOutcomeFolder } from './outcome-folder.js';
+import type { MovedCircuit } from './outcome-folder.js';
 
 export interface CircuitBreakerOptions {
   jetstream: JetStream;
   logger: Logger;
   metrics: Metrics;
-  /** Default `defaultCircuitPolicy`; what concerns probes is the executors' part of it. */
+  /** Which breakers operators hold open. */
+  store: ForcedBreakerList;
+  /** Default `defaultCircuitPolicy`; how long a probe may take is the executors' part of it. */
   policy?: CircuitPolicy;
   clock?: Clock;
 }
@@ -36,8 +41,21 @@ export function createCircuitBreaker(options: CircuitBreakerOptions): CircuitBre
   const { jetstream, logger, policy = defaultCircuitPolicy, clock = systemClock } = options;
   const bucket = jetstream.bucket('SYS_circuit_breakers');
   const views = createCircuitViews({ bucket, connection: jetstream.connection, logger, clock });
-  const metrics = createCircuitMetrics(options.metrics, (state) => views.count(state));
-  const folder = createOutcomeFolder({ bucket, views, policy, metrics, logger, clock });
+  const metrics = createCircuitMetrics(options.metrics, (state) =>
+    state === 'forced_open' ? views.forced().size : views.count(state),
+  );
+  const onMoved = (moved: MovedCircuit): void => {
+    const { from, after } = moved;
+    metrics.transition(from, after.state);
+    const { environmentId, functionId } = after;
+    logger.info({ environmentId, functionId, from, to: after.state }, 'a circuit breaker moved');
+    const notice = noticeOf(moved);
+    if (notice !== undefined) jetstream.notices.publishCircuit(notice);
+  };
+  const folder = createOutcomeFolder({ bucket, views, policy, metrics, onMoved, logger, clock });
+  const { store } = options;
+  const { connection } = jetstream;
+  const keeper = createForcedBreakerKeeper({ bucket, views, store, connection, logger, clock });
   /** By stream sequence: one that is delivered again while it is being counted must not be counted twice. */
   const held = new Set<number>();
   let consumer: PullConsumer | undefined;
@@ -60,8 +78,10 @@ export function createCircuitBreaker(options: CircuitBreakerOptions): CircuitBre
     }
     const { environmentId, functionId, call } = report;
     const parts = { environmentId, functionId, endpoint: call.endpoint };
+    const { policy: overrides } = call;
+    const { subject } = delivery;
     held.add(delivery.sequence);
-    folder.fold({ key: circuitKey(parts), parts, outcome: call }, (isCounted) => {
+    folder.fold({ key: circuitKey(parts), parts, outcome: call, overrides, subject }, (isCounted) => {
       if (isCounted) metrics.outcome(call.succeeded);
       settle(delivery, isCounted);
     });
@@ -70,6 +90,7 @@ export function createCircuitBreaker(options: CircuitBreakerOptions): CircuitBre
   return {
     start: async () => {
       await views.start();
+      keeper.start();
       consumer = jetstream.consume(consumers.circuitBreaker, {
         capacity: () => heldMax - held.size,
         onDelivery,
@@ -78,7 +99,22 @@ export function createCircuitBreaker(options: CircuitBreakerOptions): CircuitBre
     stop: async () => {
       consumer?.stop();
       if (held.size > 0) await new Promise<void>((resolve) => (onIdle = resolve));
+      await keeper.stop();
       views.stop();
     },
+  };
+}
+
+/** Nothing of a half-open one whose probe succeeded, but not the last that it takes. */
+function noticeOf({ after, subject, atMs }: MovedCircuit): CircuitNotice | undefined {
+  const place = parseSubject(subject);
+  if (place === undefined || after.state === 'half_open') return undefined;
+  const { environmentId, functionId } = after;
+  return {
+    scope: { environmentId, project: place.project, env: place.env },
+    functionId,
+    circuitId: circuitId(after),
+    change: after.state === 'open' ? 'opened' : 'closed',
+    atMs,
   };
 }

@@ -2,7 +2,7 @@
 import type { CircuitState } from '@ironflow/schema';
 import type { Metrics } from '@ironflow/service';
 
-type CountCircuits = (state: 'open' | 'half_open') => number;
+type CountCircuits = (state: 'open' | 'half_open' | 'forced_open') => number;
 type State = CircuitState['state'];
 
 export interface CircuitMetrics {
@@ -31,6 +31,9 @@ export function createCircuitMetrics(metrics: Metrics, count: CountCircuits): Ci
     { value: count('open'), labels: { state: 'open' } },
     { value: count('half_open'), labels: { state: 'half_open' } },
   ]);
+  metrics.gauge('circuits_forced_open', 'Circuit breakers that operators hold open', () =>
+    count('forced_open'),
+  );
   return {
     outcome: (isSuccess) => (isSuccess ? succeeded : failed).add(),
     unreadable: () => unreadable.add(),

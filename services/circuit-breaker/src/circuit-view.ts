@@ -74,6 +74,7 @@ function withUnsaved(
 export function hasToBeWritten(saved: CircuitState | undefined, next: CircuitState, fold: Fold): boolean {
   if (next === saved) return false;
   if (next.state !== 'closed' || (saved !== undefined && saved.state !== 'closed')) return true;
+  if (fold.policy.enabled === false) return false;
   if (fold.outcomes.some(({ succeeded }) => !succeeded)) return true;
   if (saved === undefined) return false;
   return saved.consecutiveFailures !== next.consecutiveFailures || isNearOpening(saved, fold);

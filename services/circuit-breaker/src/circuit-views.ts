@@ -27,6 +27,8 @@ export interface CircuitViews {
   read(key: string): Promise<StoredCircuit>;
   /** Breakers that are not closed, by state. */
   count(state: 'open' | 'half_open'): number;
+  /** Those that operators hold open. */
+  forced(): ReadonlyMap<string, CircuitState>;
 }
 
 export interface CircuitViewsOptions {
@@ -68,7 +70,8 @@ export function createCircuitViews(options: CircuitViewsOptions): CircuitViews {
   };
   const recheck = (): void => {
     recheckTimer?.cancel();
-    recheckTimer = undefined;
+    // Before anything is read: a read that fails must not be the last.
+    recheckTimer = troubled.size() > 0 && !stopped ? clock.setTimeout(recheck, recheckIntervalMs) : undefined;
     for (const key of troubled.keys()) changed.add(key);
     readChanged();
   };
@@ -125,14 +128,19 @@ export function createCircuitViews(options: CircuitViewsOptions): CircuitViews {
     set,
     read,
     count: troubled.count,
+    forced: () => troubled.forced,
   };
 }
 
 /** The breakers that are not closed. */
 function createTroubled() {
   const states = new Map<string, 'open' | 'half_open'>();
+  const forced = new Map<string, CircuitState>();
   return {
+    forced,
     note: (key: string, state: CircuitState | undefined): void => {
+      if (state?.forced === undefined) forced.delete(key);
+      else forced.set(key, state);
       if (state === undefined || state.state === 'closed') states.delete(key);
       else if (states.size < troubledMax) states.set(key, state.state);
     },

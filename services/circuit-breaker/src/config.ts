@@ -25,6 +25,8 @@ export const circuitBreakerConfigShape = {
     .min(1_000)
     .max(3_600_000)
     .default(defaultCircuitPolicy.windowMs),
+  /** How long nobody calls once it is open; what executors are told counts for those of an older version alone. */
+  IRONFLOW_BREAKER_OPEN_MS: z.coerce.number().int().min(100).default(defaultCircuitPolicy.openMs),
   /** So many successful probes, one after the other, close it. */
   IRONFLOW_BREAKER_SUCCESSES_TO_CLOSE: z.coerce
     .number()
@@ -35,7 +37,7 @@ export const circuitBreakerConfigShape = {
 };
 export type CircuitBreakerConfig = z.infer<z.ZodObject<typeof circuitBreakerConfigShape>>;
 
-/** How long a breaker stays open and how long a probe may take is the executors' to know: their defaults stand. */
+/** How long a probe may take is the executors' to know. */
 export function toCircuitPolicy(config: CircuitBreakerConfig): CircuitPolicy {
   return {
     ...defaultCircuitPolicy,
@@ -43,6 +45,7 @@ export function toCircuitPolicy(config: CircuitBreakerConfig): CircuitPolicy {
     failureRatio: config.IRONFLOW_BREAKER_FAILURE_RATIO,
     minimumCalls: config.IRONFLOW_BREAKER_MINIMUM_CALLS,
     windowMs: config.IRONFLOW_BREAKER_WINDOW_MS,
+    openMs: config.IRONFLOW_BREAKER_OPEN_MS,
     successesToClose: config.IRONFLOW_BREAKER_SUCCESSES_TO_CLOSE,
   };
 }

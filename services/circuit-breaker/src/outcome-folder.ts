@@ -5,7 +5,13 @@
  */
 import { messageOf } from '@ironflow/errors';
 import type { Bucket } from '@ironflow/jetstream';
-import type { CircuitOutcome, CircuitParts, CircuitPolicy, CircuitState } from '@ironflow/schema';
+import type {
+  CircuitOutcome,
+  CircuitOverrides,
+  CircuitParts,
+  CircuitPolicy,
+  CircuitState,
+} from '@ironflow/schema';
 import type { Clock, Logger } from '@ironflow/service';
 import type { CircuitMetrics } from './circuit-metrics.js';
 import { foldInto, hasToBeWritten, keepInMemory, nothingUnsaved, unsavedIn } from './circuit-view.js';
@@ -16,7 +22,10 @@ import type { CircuitViews } from './circuit-views.js';
 export interface OutcomeFolderOptions {
   bucket: Bucket;
   views: CircuitViews;
+  /** Of functions that say nothing else. */
   policy: CircuitPolicy;
+  /** Hears of what this replica wrote that moved a breaker. */
+  onMoved: (moved: MovedCircuit) => void;
   metrics: CircuitMetrics;
   logger: Logger;
   clock: Clock;
@@ -31,10 +40,24 @@ export interface ReportedOutcome {
   key: string;
   parts: CircuitParts;
   outcome: CircuitOutcome;
+  /** What the function said of its breakers when it was called. */
+  overrides: CircuitOverrides | undefined;
+  /** Of the message that reported it: its place in the installation. */
+  subject: string;
+}
+
+export interface MovedCircuit {
+  from: CircuitState['state'];
+  after: CircuitState;
+  subject: string;
+  atMs: number;
 }
 
 interface Group {
   parts: CircuitParts;
+  /** Of the outcome that came last, as is what follows. */
+  policy: CircuitPolicy;
+  subject: string;
   outcomes: CircuitOutcome[];
   settles: ((isCounted: boolean) => void)[];
 }
@@ -46,7 +69,7 @@ const attemptsMax = 8;
 const backoffMs = 5;
 
 export function createOutcomeFolder(options: OutcomeFolderOptions): OutcomeFolder {
-  const { views, policy, clock } = options;
+  const { views, clock } = options;
   const groups = new Map<string, Group>();
   const looping = new Set<string>();
   let isStarting = false;
@@ -70,9 +93,12 @@ export function createOutcomeFolder(options: OutcomeFolderOptions): OutcomeFolde
   };
 
   return {
-    fold: ({ key, parts, outcome }, settle) => {
+    fold: ({ key, parts, outcome, overrides, subject }, settle) => {
+      const policy = overrides === undefined ? options.policy : { ...options.policy, ...overrides };
       const group = groups.get(key);
       if (group !== undefined) {
+        group.policy = policy;
+        group.subject = subject;
         group.outcomes.push(outcome);
         group.settles.push(settle);
         return;
@@ -85,7 +111,7 @@ export function createOutcomeFolder(options: OutcomeFolderOptions): OutcomeFolde
           return settle(true);
         }
       }
-      groups.set(key, { parts, outcomes: [outcome], settles: [settle] });
+      groups.set(key, { parts, policy, subject, outcomes: [outcome], settles: [settle] });
       // Deliveries come in bursts: those of the same turn share the write.
       if (!isStarting) setImmediate(start);
       isStarting = true;
@@ -111,9 +137,9 @@ async function writeGroup(options: OutcomeFolderOptions, key: string, group: Gro
 
 /** False if another was quicker. */
 async function tryToWrite(options: OutcomeFolderOptions, key: string, group: Group): Promise<boolean> {
-  const { bucket, views, policy, clock, metrics } = options;
+  const { bucket, views, clock, metrics } = options;
   const stored = await views.read(key);
-  const fold: Fold = { parts: group.parts, outcomes: group.outcomes, policy, nowMs: clock.now() };
+  const fold: Fold = { ...group, nowMs: clock.now() };
   const unsaved = views.get(key)?.unsaved ?? nothingUnsaved;
   const next = foldInto(stored.state, unsaved, fold);
   if (!hasToBeWritten(stored.state, next, fold)) {
@@ -132,20 +158,11 @@ async function tryToWrite(options: OutcomeFolderOptions, key: string, group: Gro
   if (!isWritten) return false;
   views.set(key, emptyView(next));
   metrics.written();
-  tellTransition(options, stored.state, next);
+  const from = stored.state?.state ?? 'closed';
+  if (from !== next.state) {
+    options.onMoved({ from, after: next, subject: group.subject, atMs: fold.nowMs });
+  }
   return true;
-}
-
-function tellTransition(
-  { logger, metrics }: OutcomeFolderOptions,
-  before: CircuitState | undefined,
-  after: CircuitState,
-): void {
-  const from = before?.state ?? 'closed';
-  if (from === after.state) return;
-  metrics.transition(from, after.state);
-  const { environmentId, functionId } = after;
-  logger.info({ environmentId, functionId, from, to: after.state }, 'a circuit breaker moved');
 }
 
 function pause(clock: Clock, attempt: number): Promise<void> {

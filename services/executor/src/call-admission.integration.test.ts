@@ -82,7 +82,7 @@ test.each([
   ['that fails to be driven', true],
 ])('the probe of a call %s is given back', async (_what, throws) => {
   const { admission, open, state, scope } = await setup();
-  const driven = admission(createFakeRun({ scope }), endpoint, async (probe) => {
+  const driven = admission(createFakeRun({ scope }), { endpoint }, async (probe) => {
     expect(probe).toBe(nowMs);
     expect((await state()).state).toBe('half_open');
     if (throws) throw new Error('Postgres is away');
@@ -96,7 +96,7 @@ test.each([
 test('the probe of a call that was reported is left for its outcome', async () => {
   const { admission, state, scope } = await setup();
   const run = createFakeRun({ scope });
-  await admission(run, endpoint, async () => {
+  await admission(run, { endpoint }, async () => {
     run.callReported = true;
     return 'over';
   });
@@ -107,7 +107,7 @@ test('nothing is claimed for a run that is somebody else’s by now', async () =
   const { admission, open, state, scope } = await setup();
   const run = createFakeRun({ scope });
   run.lease.abandon('superseded');
-  expect(await admission(run, endpoint, () => Promise.reject(new Error('called')))).toBe('over');
+  expect(await admission(run, { endpoint }, () => Promise.reject(new Error('called')))).toBe('over');
   expect(await state()).toEqual(open);
 });
 
@@ -150,7 +150,7 @@ test('a run that can go no further fails without a call', async () => {
   const { admission, scope } = await setup();
   for (const over of [{ memoBytes: limits.runMemoBytesMax + 1 }, { unrecordedCalls: 20 }]) {
     const run = createFakeRun({ scope, ...over });
-    expect(await admission(run, endpoint, () => Promise.reject(new Error('called')))).toBe('over');
+    expect(await admission(run, { endpoint }, () => Promise.reject(new Error('called')))).toBe('over');
     expect(run.answers).toEqual(['finished']);
   }
 });

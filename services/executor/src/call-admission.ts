@@ -4,6 +4,7 @@
  * whose outcome was not recorded is given back.
  */
 import { limits } from '@ironflow/schema';
+import type { CallOutcome, CircuitOverrides } from '@ironflow/schema';
 import type { ActiveRun } from './active-run.js';
 import type { CircuitGate } from './circuit-gate.js';
 import { deliveryExhausted, memoTooLarge } from './outcome.js';
@@ -17,9 +18,15 @@ export interface CallAdmissionOptions {
   settlement: Settlement;
 }
 
+/** Where the function is called, and what it says of its breakers. */
+export interface CallPlace {
+  endpoint: string;
+  breaker?: CircuitOverrides | undefined;
+}
+
 export type CallAdmission = (
   run: ActiveRun,
-  endpoint: string,
+  place: CallPlace,
   /** Calls the function. `probe` goes into the outcome of the call. */
   drive: (probe: number | undefined) => Promise<Driven>,
 ) => Promise<Driven>;
@@ -28,7 +35,7 @@ export type CallAdmission = (
 const unrecordedCallsMax = 20;
 
 export function createCallAdmission({ circuits, settlement }: CallAdmissionOptions): CallAdmission {
-  return async (run, endpoint, drive) => {
+  return async (run, { endpoint, breaker }, drive) => {
     const isToStop = (): boolean => run.stopping === undefined && run.stop.isRequested;
     if (isToStop()) return concluded(settlement.stop(run));
     if (run.isTooLate) return concluded(settlement.skip(run));
@@ -42,7 +49,7 @@ export function createCallAdmission({ circuits, settlement }: CallAdmissionOptio
     if (!run.lease.isHeld()) return 'over';
     const { environmentId } = run.scope;
     const of = { environmentId, functionId: run.functionId, endpoint };
-    const admission = await circuits.admit(of);
+    const admission = await circuits.admit(of, breaker);
     if (admission.kind === 'wait') {
       return concluded(settlement.defer(run, { inMs: admission.inMs, reason: 'circuit_open' }));
     }
@@ -59,4 +66,16 @@ export function createCallAdmission({ circuits, settlement }: CallAdmissionOptio
 
 export async function concluded(settled: Promise<Settled>): Promise<Driven> {
   return (await settled) === 'restart' ? 'restart' : 'over';
+}
+
+/** What the outcome of a call says beside how it went. */
+export function reportOf(
+  { endpoint, breaker }: CallPlace,
+  probe: number | undefined,
+): Omit<CallOutcome, 'succeeded'> {
+  return {
+    endpoint,
+    ...(probe === undefined ? {} : { probe }),
+    ...(breaker === undefined ? {} : { policy: breaker }),
+  };
 }

@@ -1,12 +1,13 @@
 /** Asks the circuit breakers before a call: a live view of their bucket, and the claim of the one probe. */
 import { admit, circuitKey, circuitStateSchema, withoutProbe } from '@ironflow/schema';
-import type { CircuitParts, CircuitPolicy, CircuitState } from '@ironflow/schema';
+import type { CircuitOverrides, CircuitParts, CircuitPolicy, CircuitState } from '@ironflow/schema';
 import type { Bucket } from '@ironflow/jetstream';
 import { messageOf } from '@ironflow/errors';
 import type { Logger } from '@ironflow/service';
 
 export interface CircuitGate {
-  admit(of: CircuitParts): Promise<Admission>;
+  /** `overrides`: what the function says of its breakers. */
+  admit(of: CircuitParts, overrides?: CircuitOverrides): Promise<Admission>;
   /** Of a probe whose outcome nobody will report: another may be claimed at once. Never rejects. */
   giveBack(of: CircuitParts, probe: number): Promise<void>;
   start(): Promise<void>;
@@ -65,14 +66,15 @@ export function createCircuitGate(options: CircuitGateOptions): CircuitGate {
       });
     },
     stop: () => unwatch(),
-    admit: async (of) => {
+    admit: async (of, overrides) => {
       // Nearly always, and a key takes a hash.
       if (states.size === 0) return { kind: 'call' };
       const key = circuitKey(of);
+      const policy = overrides === undefined ? options.policy : { ...options.policy, ...overrides };
       for (let claims = 0; claims < claimsMax; claims += 1) {
         const known = states.get(key);
         if (known === undefined) return { kind: 'call' };
-        const decision = admit(known.state, options.executor, options.policy, options.now());
+        const decision = admit(known.state, options.executor, policy, options.now());
         if (decision.kind !== 'claim') return decision;
         const { next } = decision;
         if (await write(key, next, known.revision)) return { kind: 'call', probe: next.probe!.startedAtMs };

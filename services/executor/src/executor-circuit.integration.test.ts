@@ -1,11 +1,25 @@
 import { beforeAll, describe, expect, test } from '@jest/globals';
-import { circuitKey, circuitStateSchema, defaultCircuitPolicy } from '@ironflow/schema';
+import { registerApp } from '@ironflow/database';
+import { connectJetStream } from '@ironflow/jetstream';
+import {
+  appManifestSchema,
+  circuitKey,
+  circuitStateSchema,
+  closedCircuit,
+  defaultCircuitPolicy,
+  forcedOpen,
+} from '@ironflow/schema';
 import type { CircuitState } from '@ironflow/schema';
+import { createLogger } from '@ironflow/service';
 import { eventually } from '@ironflow/testing';
+import { createCircuitGate } from './circuit-gate.js';
 import { completed, end, record } from './testing/raw-worker.js';
 import { answer, done, patience, useWorld } from './testing/suite.js';
 import type { RunHandle, World } from './testing/world.js';
 
+const logger = createLogger({ service: 'executor', level: 'silent' });
+/** What a busy machine takes comes on top. */
+const obeyWithin = { timeoutMs: 5_000 };
 const suite = useWorld();
 const { connect, createApp, ended, open, start } = suite;
 let world: World;
@@ -69,6 +83,58 @@ describe('an open circuit', () => {
       { run: { call: { probe: expect.any(Number) } } },
     ]);
     expect(ends.filter((entry) => entry?.type === 'run' && entry.run.kind === 'deferred')).toHaveLength(7);
+    expect(endpoint.calls).toHaveLength(1);
+  });
+});
+
+describe('a breaker that an operator', () => {
+  test('forced open is obeyed by every executor within a second, and lets no probe through', async () => {
+    const endpoint = await open(answer(done));
+    const run = await suite.createPushRun(endpoint.url);
+    const of = partsOf(run, endpoint.url);
+    const bucket = world.jetstream.bucket('SYS_circuit_breakers');
+    const gates = await Promise.all(
+      ['executor-1', 'executor-2', 'executor-3', 'executor-4'].map(async (executor) => {
+        const jetstream = await connectJetStream({ url: world.nats.url, name: executor, replicas: 1 });
+        const now = (): number => Date.now();
+        const own = jetstream.bucket('SYS_circuit_breakers');
+        const gate = createCircuitGate({ bucket: own, executor, policy, logger, now });
+        await gate.start();
+        suite.undo(async () => {
+          gate.stop();
+          await jetstream.close();
+        });
+        return gate;
+      }),
+    );
+    const answers = async (): Promise<string[]> =>
+      (await Promise.all(gates.map((gate) => gate.admit(of)))).map(({ kind }) => kind);
+    expect(await answers()).toEqual(Array(4).fill('call'));
+    // Long ago: one that opened by itself would have its probe now.
+    const forced = forcedOpen(undefined, of, { sinceMs: Date.now() - 86_400_000 });
+    await bucket.put(circuitKey(of), JSON.stringify(forced));
+    await eventually(async () => expect(await answers()).toEqual(Array(4).fill('wait')), obeyWithin);
+    // Nobody waits for a probe that one of them has claimed.
+    expect(await stateOf(run, endpoint.url)).toEqual(forced);
+    await bucket.put(circuitKey(of), JSON.stringify(closedCircuit(of, Date.now())));
+    await eventually(async () => expect(await answers()).toEqual(Array(4).fill('call')), obeyWithin);
+  });
+
+  test('did not force open keeps nobody from a function that has switched its breakers off', async () => {
+    const endpoint = await open(answer(done));
+    const run = await suite.createPushRun(endpoint.url);
+    const manifest = appManifestSchema.parse({
+      ...{ id: run.appId, mode: 'push', url: endpoint.url },
+      functions: [{ id: run.functionId, triggers: [], circuitBreaker: { enabled: false } }],
+    });
+    await openSince(run, endpoint.url, Date.now());
+    await start({ circuitPolicy: policy });
+    // Registered after the run was made: what its function says now holds.
+    await registerApp(world.database, run.scope.environmentId, manifest);
+    await world.activate(run);
+    expect((await ended(run)).at(-1)).toMatchObject({
+      run: { kind: 'completed', call: { succeeded: true, policy: { enabled: false } } },
+    });
     expect(endpoint.calls).toHaveLength(1);
   });
 });

@@ -1,7 +1,7 @@
 /** How the executor is configured and wired. */
-import { defaultCircuitPolicy, workerPath } from '@ironflow/schema';
+import { workerPath } from '@ironflow/schema';
 import type { ServiceDefinition } from '@ironflow/service';
-import { executorConfigShape } from './config.js';
+import { circuitPolicyOf, executorConfigShape } from './config.js';
 import { createExecutor } from './executor.js';
 
 export const executorService: ServiceDefinition<typeof executorConfigShape> = {
@@ -14,7 +14,7 @@ export const executorService: ServiceDefinition<typeof executorConfigShape> = {
   start: async (runtime, config) => {
     const executor = createExecutor({
       ...runtime,
-      circuitPolicy: { ...defaultCircuitPolicy, openMs: config.IRONFLOW_BREAKER_OPEN_MS },
+      circuitPolicy: circuitPolicyOf(config),
       pushConcurrency: config.IRONFLOW_PUSH_CONCURRENCY,
       pushDeadlineMs: config.IRONFLOW_PUSH_DEADLINE_MS,
       drainTimeoutMs: config.IRONFLOW_DRAIN_TIMEOUT_MS,

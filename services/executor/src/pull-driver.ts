@@ -1,11 +1,11 @@
 /** Drives pull runs: gives each to the worker that has most room. */
 import type { RegistryReader } from '@ironflow/database';
+import { workerEndpoint } from '@ironflow/schema';
 import { limitActivity } from './active-run.js';
 import type { ActiveRun } from './active-run.js';
-import { concluded } from './call-admission.js';
+import { concluded, reportOf } from './call-admission.js';
 import type { CallAdmission, Driven } from './call-admission.js';
 import type { Settlement } from './settlement.js';
-import { workerEndpoint } from './worker-connection.js';
 import type { WorkerConnection } from './worker-connection.js';
 
 export interface PullDriverOptions {
@@ -46,9 +46,12 @@ export function createPullDriver({ registry, admission, settlement }: PullDriver
     }
     // Before the breaker is asked and the call is marked: neither is for a run that nobody can take.
     if ((run.stopping !== undefined || !isToEnd) && !workers.reserve(run)) return handBack();
-    return admission(run, workerEndpoint, async (probe) => {
+    const place = { endpoint: workerEndpoint, breaker: config?.circuitBreaker };
+    return admission(run, place, async (probe) => {
       const worker = workers.pick(run);
-      return worker === undefined ? handBack() : worker.drive(run, { policy, probe });
+      return worker === undefined
+        ? handBack()
+        : worker.drive(run, { policy, report: reportOf(place, probe) });
     });
   };
 }

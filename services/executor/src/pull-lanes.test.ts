@@ -78,7 +78,7 @@ test('what is delivered on one lane of a worker takes a slot of all its lanes, u
   expect([workers.reserve(run), other.workers.reserve(createFakeRun())]).toEqual([true, true]);
   expect(capacities()).toEqual({ 'app=b': 0, app: 0 });
   expect(workers.pick(run)).toBe(worker);
-  void worker.drive(run, { policy: undefined, probe: undefined });
+  void worker.drive(run, { policy: undefined, report: { endpoint: 'worker' } });
   expect(capacities()).toEqual({ 'app=b': 0, app: 0 });
   const { runId, writer } = run;
   await worker.receive({ type: 'end', runId, writer, records: [], outcome: { kind: 'completed' } });
@@ -123,6 +123,6 @@ test.each([
   const second = join(1, 'b');
   lose(lanes, first);
   expect(one.pick(run)).toBe(second);
-  void second.drive(run, { policy: undefined, probe: undefined });
+  void second.drive(run, { policy: undefined, report: { endpoint: 'worker' } });
   expect(two.pick(run)).toBeUndefined();
 });

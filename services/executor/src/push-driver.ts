@@ -5,8 +5,8 @@ import type { RegistryReader, TenantStore } from '@ironflow/database';
 import type { Failure, PushAnswer, RegisteredApp } from '@ironflow/schema';
 import { limitActivity, toInvocation } from './active-run.js';
 import type { ActiveRun } from './active-run.js';
-import { concluded } from './call-admission.js';
-import type { CallAdmission, Driven } from './call-admission.js';
+import { concluded, reportOf } from './call-admission.js';
+import type { CallAdmission, CallPlace, Driven } from './call-admission.js';
 import type { ExecutorMetrics } from './executor-metrics.js';
 import { badAnswer, misfitOf } from './outcome.js';
 import type { PushCaller, PushResult } from './push-call.js';
@@ -32,16 +32,15 @@ export function createPushDriver(options: PushDriverOptions): (run: ActiveRun) =
     const app = registry.apps.get(run.appId);
     // Once: a run under way does not depend on Postgres. Keys that are rotated meanwhile are valid for a while.
     const signingKeys = await options.tenants.signingKeys(environmentId);
-    const endpoint = app?.url ?? '';
-    return options.admission(run, endpoint, (probe) =>
-      drive(options, run, { app, endpoint, policy, signingKeys, probe }),
+    const place = { endpoint: app?.url ?? '', breaker: config?.circuitBreaker };
+    return options.admission(run, place, (probe) =>
+      drive(options, run, { app, ...place, policy, signingKeys, probe }),
     );
   };
 }
 
-interface Target {
+interface Target extends CallPlace {
   app: RegisteredApp | undefined;
-  endpoint: string;
   policy: RetryPolicy;
   signingKeys: string[];
   probe: number | undefined;
@@ -49,7 +48,7 @@ interface Target {
 
 async function drive(options: PushDriverOptions, run: ActiveRun, target: Target): Promise<Driven> {
   const { settlement, metrics, deadlineMs } = options;
-  const { endpoint, policy, probe } = target;
+  const { policy, probe } = target;
   const abort = new AbortController();
   run.lease.onLost((reason) => abort.abort(reason));
   if (run.stopping === undefined) run.stop.onRequested(() => abort.abort('the run is to stop'));
@@ -57,11 +56,7 @@ async function drive(options: PushDriverOptions, run: ActiveRun, target: Target)
     const startedMs = performance.now();
     const result = await call(options, run, { ...target, calls, signal: abort.signal });
     metrics.calls.add(1, { mode: 'push', result: result.kind });
-    const outcome = {
-      endpoint,
-      succeeded: result.kind === 'answered',
-      ...(probe === undefined ? {} : { probe }),
-    };
+    const outcome = { ...reportOf(target, probe), succeeded: result.kind === 'answered' };
     const remainingMs = Math.max(0, Math.ceil(deadlineMs - (performance.now() - startedMs)));
     if (result.kind === 'aborted') {
       const isToStop = run.stopping === undefined && run.stop.isRequested;

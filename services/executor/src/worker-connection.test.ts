@@ -40,7 +40,8 @@ function setup(slots = 10, build: WorkerBuild = {}) {
     };
     const run = createFakeRun({ functionId, journal, ...over });
     written.set(run.runId, entries);
-    void connection.drive(run, { policy: undefined, probe });
+    const report = { endpoint: 'worker', ...(probe === undefined ? {} : { probe }) };
+    void connection.drive(run, { policy: undefined, report });
     return run;
   };
   const callOf = (run: FakeRun): unknown => {
@@ -171,7 +172,7 @@ test('a record behind one that is refused leaves it to that one what becomes of 
     hasAppended: () => true,
   };
   const run = createFakeRun({ journal, hasRegistered: true });
-  const driven = connection.drive(run, { policy: undefined, probe: undefined });
+  const driven = connection.drive(run, { policy: undefined, report: { endpoint: 'worker' } });
   const lease = { runId: run.runId, writer: run.writer };
   await Promise.all(
     ['large', 'behind'].map((id, sequence) =>

@@ -12,9 +12,6 @@ import { badAnswer, misfitOf } from './outcome.js';
 import type { Settled, Settlement } from './settlement.js';
 import type { MalformedMessage, WorkerSocket } from './worker-socket.js';
 
-/** The name that every worker has for the circuit breaker: they are as alike as the replicas behind one URL. */
-export const workerEndpoint = 'worker';
-
 export interface WorkerConnectionOptions {
   socket: Pick<WorkerSocket, 'send' | 'isCongested'>;
   slots: number;
@@ -42,10 +39,7 @@ export interface WorkerConnection {
   /** Those that have no run, as long as the worker reads what it is sent. */
   freeSlots(): number;
   activeRuns(): number;
-  drive(
-    run: ActiveRun,
-    call: { policy: RetryPolicy | undefined; probe: number | undefined },
-  ): Promise<Driven>;
+  drive(run: ActiveRun, call: WorkerCall): Promise<Driven>;
   /** Resolves when what the message holds is durable or dropped. */
   receive(message: RunMessage): Promise<void>;
   /** Takes nothing new; what it has goes on. */
@@ -55,6 +49,12 @@ export interface WorkerConnection {
    * expected: no attempt is used, and the circuit breaker is told nothing.
    */
   lost(): void;
+}
+
+export interface WorkerCall {
+  policy: RetryPolicy | undefined;
+  /** What is reported of it to the circuit breaker, beside how it went. */
+  report: Omit<CallOutcome, 'succeeded'>;
 }
 
 export function createWorkerConnection(options: WorkerConnectionOptions): WorkerConnection {
@@ -102,16 +102,12 @@ class SocketWorkerConnection implements WorkerConnection {
     return this.active.size;
   }
 
-  drive(
-    run: ActiveRun,
-    { policy = defaultRetryPolicy, probe }: { policy: RetryPolicy | undefined; probe: number | undefined },
-  ): Promise<Driven> {
+  drive(run: ActiveRun, { policy = defaultRetryPolicy, report }: WorkerCall): Promise<Driven> {
     if (!run.lease.isHeld()) return Promise.resolve('over');
     // Delivered again before its first delivery was found lost here: that one is nobody's any more.
     this.active.get(run.runId)?.run.lease.abandon('activated again');
     return new Promise((conclude) => {
-      const call = { endpoint: workerEndpoint, ...(probe === undefined ? {} : { probe }) };
-      const given: GivenRun = { run, policy, call, conclude };
+      const given: GivenRun = { run, policy, call: report, conclude };
       this.active.set(run.runId, given);
       run.lease.onLost((reason) => {
         this.abort(run, reason);

@@ -207,9 +207,14 @@ describe('dead letters that a filter finds', () => {
     const [gone, kept] = await failedRuns(2);
     await under.platform.prisma.run.update({ where: { id: gone! }, data: { functionId: 'gone' } });
     const ofEvent = await messageLetter(subjects.event(scope, 'order.placed'));
-    const message = { id: newId(), environmentId: scope.environmentId, name: 'order.placed', data: '1' };
-    const text = Buffer.from(JSON.stringify({ ...message, source: 'nats' })).toString('base64');
-    const readable = await messageLetter(subjects.ingest(scope, 'order.placed'), text);
+    const message = {
+      id: newId(),
+      environmentId: scope.environmentId,
+      name: 'ironflow.cron.hello',
+      data: '1',
+    };
+    const text = Buffer.from(JSON.stringify({ ...message, source: 'cron' })).toString('base64');
+    const readable = await messageLetter(subjects.ingest(scope, message.name), text);
     expect((await replay({})).body).toEqual({ count: 2, skipped: 2 });
     expect(await marked({ OR: [{ runId: gone! }, { id: ofEvent }] })).toBe(0);
     expect(await marked({ OR: [{ runId: kept! }, { id: readable }] })).toBe(2);

@@ -15,8 +15,11 @@ export interface DeadLettersOptions {
 }
 
 export interface DeadLetters {
-  /** Rejects when Postgres is away. */
-  keep(delivery: Delivery, reason: { rule: string; nowMs: number }): Promise<void>;
+  /** Rejects when Postgres is away. `environmentId`: of the subject, where that is what counts. */
+  keep(
+    delivery: Delivery,
+    reason: { rule: string; nowMs: number; environmentId?: string | undefined },
+  ): Promise<void>;
 }
 
 type Place = Extract<ParsedSubject, { kind: 'ingest' | 'event' }>;
@@ -35,10 +38,11 @@ export function createDeadLetters({ store, publisher }: DeadLettersOptions): Dea
   }
 
   return {
-    keep: async (delivery, { rule, nowMs }) => {
+    keep: async (delivery, { rule, nowMs, environmentId: known }) => {
       const place = parseSubject(delivery.subject);
       // Not even its subject is one of ours.
-      const environmentId = place?.kind === 'ingest' ? await environmentOf(delivery, place) : undefined;
+      const environmentId =
+        known ?? (place?.kind === 'ingest' ? await environmentOf(delivery, place) : undefined);
       const letter = deadLetterOf(delivery, { reason: 'unreadable', detail: rule, environmentId, nowMs });
       await store.storeDeadLetter(letter);
       // Postgres has it: a stream that refuses it takes nothing away.

@@ -71,6 +71,11 @@ export function prepareInvocation(
 }
 
 function prepareEvent(event: EmittedEvent, place: string): PreparedEvent {
+  return prepareText(event, dataText(event.data, `${place}data`), place);
+}
+
+/** An event whose data is JSON text already. */
+export function prepareText(event: Omit<EmittedEvent, 'data'>, data: string, place = ''): PreparedEvent {
   const { name, version, correlationId, causationId, idempotencyKey } = event;
   requireHeaderText(correlationId, `${place}correlationId`);
   requireHeaderText(causationId, `${place}causationId`);
@@ -78,7 +83,7 @@ function prepareEvent(event: EmittedEvent, place: string): PreparedEvent {
   requireStorableText(idempotencyKey, `${place}idempotencyKey`);
   return {
     name,
-    data: dataText(event.data, `${place}data`),
+    data,
     ...(version === undefined ? {} : { version }),
     ...(correlationId === undefined ? {} : { correlationId }),
     ...(causationId === undefined ? {} : { causationId }),

@@ -43,15 +43,17 @@ async function failedRun(): Promise<{ runId: string; letterId: string; event: St
 async function messageLetter(changes: Partial<DeadLetter> = {}): Promise<DeadLetter> {
   const letter: DeadLetter = {
     ...{ id: newId(), environmentId: scope.environmentId, reason: 'unreadable', detail: 'd' },
-    ...{ subject: subjects.ingest(scope, 'order.placed'), payload: '', occurredAtMs: Date.now() },
+    ...{ subject: subjects.ingest(scope, fired), payload: '', occurredAtMs: Date.now() },
     ...changes,
   };
   await createCollectorStore(under.platform).storeDeadLetters([letter]);
   return letter;
 }
 
+/** An event of the platform's own, which are the ones that come as whole messages. */
+const fired = 'ironflow.cron.hello';
 const ingestMessage = (id: string) => ({
-  ...{ id, environmentId: scope.environmentId, name: 'order.placed', data: '1', source: 'nats' },
+  ...{ id, environmentId: scope.environmentId, name: fired, data: '1', source: 'cron' },
 });
 
 describe('the letter of a failed run', () => {
@@ -95,7 +97,7 @@ describe('the letter of a message', () => {
     await eventually(() => expect(published.map((event) => event.id)).toContain(id));
     expect((await replay(letter.id)).body).toEqual(first.body);
     const stored = await under.platform.prisma.event.findFirstOrThrow({ where: { id } });
-    expect(stored).toMatchObject({ environmentId: scope.environmentId, name: 'order.placed' });
+    expect(stored).toMatchObject({ environmentId: scope.environmentId, name: fired });
   });
 
   test('becomes another letter when it is still unreadable', async () => {

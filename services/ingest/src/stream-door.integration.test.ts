@@ -1,6 +1,6 @@
-import { afterAll, beforeAll, expect, test } from '@jest/globals';
+import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { createIngestStore } from '@ironflow/database';
-import { deadLetterSchema, limits, subjects } from '@ironflow/schema';
+import { deadLetterSchema, headerNames, limits, subjects } from '@ironflow/schema';
 import type { DeadLetter, IngestMessage, StoredEvent } from '@ironflow/schema';
 import { eventually } from '@ironflow/testing';
 import { newId, startIngestUnderTest } from './testing/ingest-under-test.js';
@@ -122,6 +122,113 @@ test.each<[string, () => unknown]>([
     where: { id: letters[0]!.letter.id },
   });
   expect(Buffer.from(kept.payload!).toString()).toBe(typeof body === 'string' ? body : JSON.stringify(body));
+});
+
+describe('a message of a NATS client', () => {
+  const acme = () => under.acme.scope;
+
+  async function publish(
+    name: string,
+    { body = '', headers = {} }: { body?: string | Uint8Array; headers?: Record<string, string> },
+    place: { project: string; env: string } = acme(),
+  ): Promise<void> {
+    const subject = `ironflow.${place.project}.${place.env}.ingest.${name}`;
+    if (typeof body !== 'string') return under.jetstream.connection.nats.publish(subject, body);
+    const { [headerNames.messageId]: messageId, ...rest } = headers;
+    const identified = messageId === undefined ? {} : { messageId };
+    const { kind } = await under.jetstream.publisher.publish({
+      subject,
+      data: body,
+      headers: rest,
+      ...identified,
+    });
+    expect(['stored', 'duplicate']).toContain(kind);
+  }
+  const eventOf = (name: string): Promise<StoredEvent> =>
+    eventually(() => {
+      const found = published.find((event) => event.name === name);
+      expect(found).toBeDefined();
+      return found!;
+    });
+  const stored = (name: string) => under.platform.prisma.event.findMany({ where: { name } });
+
+  test('is the event of its subject, its body the data and its headers the rest', async () => {
+    const headers = {
+      traceparent: `00-${'a'.repeat(32)}-${'b'.repeat(16)}-01`,
+      'Ironflow-Correlation-Id': 'order-7',
+      'Ironflow-Causation-Id': 'cart-3',
+      'Ironflow-Event-Version': '2',
+    };
+    await publish('order.placed', { body: '{"environmentId":"mine","n":1}', headers });
+    const event = await eventOf('order.placed');
+    expect(event).toMatchObject({
+      ...{ scope: acme(), data: '{"environmentId":"mine","n":1}', source: 'nats', version: '2' },
+      ...{ correlationId: 'order-7', causationId: 'cart-3' },
+    });
+    expect(event.traceparent).toContain(`00-${'a'.repeat(32)}-`);
+    const [row] = await stored('order.placed');
+    expect(row).toMatchObject({ environmentId: acme().environmentId, source: 'nats' });
+    await publish('order.emptied', {});
+    expect((await eventOf('order.emptied')).data).toBe('null');
+  });
+
+  test('is for the environment of its subject, whatever its body says', async () => {
+    const body = JSON.stringify(messageOf({ name: 'order.moved' }));
+    await publish('order.moved', { body }, under.globex.scope);
+    expect((await eventOf('order.moved')).scope).toEqual(under.globex.scope);
+    expect(await stored('order.moved')).toMatchObject([{ environmentId: under.globex.scope.environmentId }]);
+  });
+
+  test.each(['Nats-Msg-Id', 'Ironflow-Idempotency-Key'])('is one event for one key in %s', async (header) => {
+    const name = `keyed.${header}`;
+    for (const n of [1, 2, 3]) await publish(name, { body: `${n}`, headers: { [header]: `key of ${name}` } });
+    await eventOf(name);
+    await eventually(async () => expect(await pending()).toBe(0));
+    expect(await stored(name)).toMatchObject([{ data: 1 }]);
+    // The same key over HTTP is the same event.
+    const answer = await under.post('/v1/events', { name, data: 4, idempotencyKey: `key of ${name}` });
+    expect(answer.body.ids).toEqual([(await stored(name))[0]!.id]);
+  });
+
+  test.each<[string, string, { body?: string | Uint8Array; headers?: Record<string, string> }, RegExp]>([
+    ['is not JSON', 'bad', { body: '{secret' }, /^data must be JSON$/],
+    ['is not UTF-8', 'bad', { body: new Uint8Array([0x22, 0xff, 0x22]) }, /UTF-8/],
+    ['is too large', 'bad', { body: `"${'x'.repeat(limits.eventDataBytesMax)}"` }, /512 KiB/],
+    ['is nested too deep', 'bad', { body: '['.repeat(300) + ']'.repeat(300) }, /nest/],
+    ['has too long a name', Array(9).fill('a').join('.'), { body: '1' }, /^name /],
+    ['has too long a version', 'bad', { headers: { 'Ironflow-Event-Version': 'v'.repeat(65) } }, /^version /],
+  ])('that %s is a dead letter of its environment, which says why', async (_what, name, message, rule) => {
+    letters.length = 0;
+    await publish(name, message);
+    await eventually(() => expect(letters).toHaveLength(1));
+    const { letter } = letters[0]!;
+    expect(letter.environmentId).toBe(acme().environmentId);
+    expect(letter.detail).toMatch(rule);
+    expect(letter.detail).not.toContain('secret');
+    await eventually(async () => expect(await pending()).toBe(0));
+  });
+
+  test('whose key was for another event is a dead letter, and is not tried for ever', async () => {
+    letters.length = 0;
+    const headers = { 'Ironflow-Idempotency-Key': 'of another' };
+    await publish('first.one', { body: '1', headers });
+    await eventOf('first.one');
+    await publish('second.one', { body: '1', headers });
+    await eventually(() => expect(letters).toHaveLength(1));
+    expect(letters[0]!.letter).toMatchObject({
+      ...{ environmentId: acme().environmentId, detail: 'idempotency_key_reused' },
+    });
+    await eventually(async () => expect(await pending()).toBe(0));
+  });
+
+  test('for an environment that there is not is a dead letter for the platform alone', async () => {
+    letters.length = 0;
+    await publish('order.lost', { body: '1' }, { project: 'shop', env: 'nowhere' });
+    await eventually(() => expect(letters).toHaveLength(1));
+    expect(letters[0]!.letter.environmentId).toBeUndefined();
+    expect(letters[0]!.letter.detail).toBe('there is no environment of this subject');
+    expect(await stored('order.lost')).toEqual([]);
+  });
 });
 
 test('an id at the end of time harms nobody who reads with it', async () => {

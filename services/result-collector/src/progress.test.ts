@@ -63,6 +63,13 @@ test('a call that an open breaker put off waits and uses no attempt', () => {
   const progress = collapseEntries([run({ kind: 'deferred', served: 1, inMs: 700, reason: 'open' })]);
   expect(progress).toMatchObject({ status: 'waiting', served: 1, retryInMs: 700 });
   expect(progress.failures).toBeUndefined();
+  expect(progress.deferredReason).toBe('open');
+});
+
+test('why it was put off holds until something comes after', () => {
+  const deferred = run({ kind: 'deferred', served: 1, inMs: 700, reason: 'open' });
+  expect(collapseEntries([deferred], [completedStep('a')]).deferredReason).toBeUndefined();
+  expect(collapseEntries([completedStep('a')], [deferred]).deferredReason).toBe('open');
 });
 
 test('the end of a run carries its result and disarms its timer', () => {

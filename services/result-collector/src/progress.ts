@@ -93,6 +93,7 @@ export function collapse(chain: readonly PlacedMessage[]): RunProgress {
   const steps = new Map<string, JournaledStep>();
   for (const { message } of chain) {
     progress.pin ??= message.pin;
+    progress.deferredReason = undefined;
     for (const entry of message.entries) {
       if (entry.type === 'run') addRunEntry(progress, entry.run);
       else addStep(progress, steps, entry.step);
@@ -138,6 +139,7 @@ function addRunEntry(progress: RunProgress, entry: RunEntry): void {
       progress.status = 'waiting';
       addServed(progress, entry.served);
       progress.retryInMs = entry.inMs;
+      progress.deferredReason = entry.reason;
       return;
     case 'completed':
       progress.output = entry.output;

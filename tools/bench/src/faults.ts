@@ -151,7 +151,7 @@ async function setScene(scenario: Scenario, folder: string, lifecycle: Lifecycle
     loggerFor: (service) => createLogger({ service, level: 'silent' }),
     say: () => undefined,
     port: 0,
-    processes: { replicas: scenario.replicas },
+    processes: { replicas: scenario.replicas, replicasOf: scenario.replicasOf ?? {} },
   });
   const { natsUrl, ownerUrl } = platform.servers;
   const ledgerFile = join(folder, 'ledger.jsonl');

@@ -4,6 +4,7 @@ import type { Database } from '@ironflow/database';
 import type { JetStream } from '@ironflow/jetstream';
 import type { Platform, ServiceName } from '@ironflow/platform';
 import type { StreamName } from '@ironflow/schema';
+import { breakerScenario } from './breaker-scenario.js';
 import type { Child } from './children.js';
 import { checkIdleWithoutWorker, countDeliveries } from './fault-checks.js';
 import { readAcceptedSteps } from './journal-times.js';
@@ -44,6 +45,8 @@ export interface Injection {
 export interface Scenario {
   name: string;
   replicas: number;
+  /** Where a service has another number of them. */
+  replicasOf?: Partial<Record<ServiceName, number>>;
   /** 1 if absent. */
   workers?: number;
   /** For the services. */
@@ -113,6 +116,7 @@ export const scenarios: Scenario[] = [
   },
   ...recoveryScenarios,
   ...pressureScenarios,
+  breakerScenario,
 ];
 
 function killed(service: ServiceName): Scenario {

@@ -306,6 +306,46 @@ describe('what works', () => {
     expect((await run('emit', '--help')).out).toMatch(/exit\s+code\s+1/);
   });
 
+  test('a breaker is forced open, which its runs say, and is reset', async () => {
+    expect((await run('breakers', 'show', 'asking')).out).toContain('state     closed');
+    const opened = await run('breakers', 'open', 'asking');
+    expect(opened).toMatchObject({ exitCode: 0, err: '' });
+    expect(opened.out).toContain('state     forced open until it is reset');
+    const list = await run('breakers', 'list', '--state', 'open');
+    expect(list.out).toMatch(/asking +forced open until it is reset .*worker$/m);
+    const { ids } = await json<Emitted>('emit', 'ask.it');
+    const { runs } = await eventually(
+      async () => {
+        const page = await json<{ runs: { id: string; waitingFor?: object }[] }>(
+          'runs',
+          'list',
+          '--event',
+          ids[0]!,
+        );
+        expect(page.runs[0]?.waitingFor).toBeDefined();
+        return page;
+      },
+      { timeoutMs: 15_000 },
+    );
+    const shown = await run('runs', 'show', runs[0]!.id);
+    expect(shown.out).toMatch(/^waits for +circuit_open until 20/m);
+    expect(shown.out).toMatch(/^\(circuit_open\) +\|.*until 20/m);
+    await run('runs', 'cancel', runs[0]!.id);
+    const timed = await json<{ forced: { until: string } }>('breakers', 'open', 'asking', '--for', '10m');
+    expect(Date.parse(timed.forced.until)).toBeGreaterThan(Date.now() + 500_000);
+    expect(await json('breakers', 'reset', 'asking')).toMatchObject({ state: 'closed' });
+    expect((await run('breakers', 'list', '--state', 'open')).out).toBe('no breakers: none is open');
+    expect((await run('breakers', 'open', 'asking', '--for', 'long')).exitCode).toBe(1);
+  });
+
+  test('the table of an outbox is printed', async () => {
+    expect((await run('outbox', 'sql')).out).toContain('create table if not exists ironflow_outbox (');
+    expect((await json<{ sql: string }>('outbox', 'sql', '--table', 'shop.outbox')).sql).toContain(
+      'on shop.outbox (position)',
+    );
+    expect((await run('outbox', 'sql', '--table', 'a b')).err).toContain('table: must be a name');
+  });
+
   test('runs are filtered and paged', async () => {
     const { ids } = await json<Emitted>('emit', 'order.placed', '--wait', '20s');
     await json<Emitted>('emit', 'order.placed', '--wait', '20s');

@@ -24,6 +24,13 @@ export function parseWait(text: string): WaitDuration {
   throw new InvalidArgumentError('It must be a duration such as "500ms", "30s" or "1m".');
 }
 
+export type LongDuration = `${number}${'ms' | 's' | 'm' | 'h' | 'd'}`;
+
+export function parseLongDuration(text: string): LongDuration {
+  if (/^\d+(ms|s|m|h|d)$/.test(text)) return text as LongDuration;
+  throw new InvalidArgumentError('It must be a duration such as "30s", "10m", "2h" or "7d".');
+}
+
 /** Any way to write a time that JavaScript reads; without a zone it is this machine's. */
 export function parseTime(text: string): string {
   const time = new Date(text);

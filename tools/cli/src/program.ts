@@ -1,10 +1,12 @@
 /** `ironflow`: everything a user does from a terminal. Each command lives in a file of its own under commands/. */
 import { Command, CommanderError } from 'commander';
 import { appCommands } from './commands/apps.js';
+import { breakerCommands } from './commands/breakers.js';
 import { deadLetterCommands } from './commands/dead-letters.js';
 import { doctorCommand } from './commands/doctor.js';
 import { eventCommands } from './commands/events.js';
 import { functionCommands } from './commands/functions.js';
+import { outboxCommands } from './commands/outbox.js';
 import { platformCommands } from './commands/platform.js';
 import { environmentCommand, queuesCommand } from './commands/queues.js';
 import { runCommands } from './commands/runs.js';
@@ -67,6 +69,8 @@ function createProgram(terminal: Terminal, json: boolean): Command {
     queuesCommand(terminal),
     environmentCommand(terminal),
     webhookCommands(terminal),
+    breakerCommands(terminal),
+    outboxCommands(terminal),
     doctorCommand(terminal),
   ];
   for (const command of commands) program.addCommand(command);

@@ -66,3 +66,12 @@ test('a run without steps has an empty timeline', () => {
 test('durations are told in the unit that fits', () => {
   expect([5, 1_500, 90_000, 7_200_000].map(formatDuration)).toEqual(['5 ms', '1.5 s', '1.5 min', '2.0 h']);
 });
+
+test('a run that waits behind a breaker says so in its last line, and until when', () => {
+  const waiting = { ...run([]), status: 'waiting' as const };
+  const until = at(60_000);
+  expect(
+    drawTimeline({ ...waiting, waitingFor: { rule: 'circuit_open', until } }, Date.parse(at(0))),
+  ).toEqual([`(circuit_open)  |${' '.repeat(32)}·|  waiting     until ${until}`]);
+  expect(drawTimeline(waiting, Date.parse(at(0)))).toEqual([]);
+});

@@ -12,8 +12,11 @@ export function drawTimeline(run: RunDetail, nowMs: number): string[] {
   const steps = [...run.steps].sort(
     (a, b) => Date.parse(a.startedAt) - Date.parse(b.startedAt) || a.attempt - b.attempt,
   );
-  const nameWidth = Math.max(4, ...steps.map((step) => labelOf(step).length));
-  return steps.map((step) => {
+  const { waitingFor } = run;
+  const until = waitingFor?.until;
+  const waits = waitingFor === undefined ? undefined : `(${plain(waitingFor.rule)})`;
+  const nameWidth = Math.max(4, waits?.length ?? 0, ...steps.map((step) => labelOf(step).length));
+  const lines = steps.map((step) => {
     const from = position(Date.parse(step.startedAt));
     const to = Math.max(from + 1, position(endOf(step, nowMs)));
     const bar = `${' '.repeat(from)}${fillOf(step).repeat(to - from)}`
@@ -23,6 +26,10 @@ export function drawTimeline(run: RunDetail, nowMs: number): string[] {
     const note = step.error === undefined ? '' : `  ${plain(`${step.error.name}: ${step.error.message}`)}`;
     return `${labelOf(step).padEnd(nameWidth)}  |${bar}|  ${step.status.padEnd(10)}  ${formatDuration(tookMs)}${note}`;
   });
+  if (waits === undefined) return lines;
+  // No step of it: it stands at the end of what there is.
+  const bar = `${' '.repeat(barWidth)}·`;
+  return [...lines, `${waits.padEnd(nameWidth)}  |${bar}|  waiting${until === undefined ? '' : `     until ${until}`}`];
 }
 
 function labelOf(step: Step): string {

@@ -84,6 +84,26 @@ test('a breaker opens, lets nothing through, sends one probe, opens again, sends
   expect(runs.filter(({ status }) => status === 'completed')).toHaveLength(runsWhileOpen + 1);
 }, 40_000);
 
+test('one that is forced open for a time keeps every executor from calling, and its runs use no attempt', async () => {
+  const { breakers } = tenant.client;
+  const callsBefore = pushApp.calls.length;
+  const { forced } = await breakers.open('fragile', { for: '3s' });
+  const { ids } = await tenant.client.emit(
+    Array.from({ length: runsWhileOpen }, () => ({ name: 'fragile' })),
+  );
+  await countWhen(waitingRuns, runsWhileOpen);
+  const { runs } = await tenant.client.runs.list({ event: ids[0]! });
+  const { waitingFor } = await tenant.client.runs.get(runs[0]!.id);
+  expect(waitingFor?.rule).toBe('circuit_open');
+  expect((await breakers.list({ state: 'open' })).breakers).toMatchObject([{ functionId: 'fragile' }]);
+  for (const id of ids) expect(await tenant.endedRunsOf(id)).toMatchObject([{ status: 'completed' }]);
+  expect(await failuresOf(ids)).toBe(0);
+  const untilMs = Date.parse(forced!.until!);
+  const early = pushApp.calls.slice(callsBefore).filter(({ atMs }) => atMs < untilMs);
+  expect(early).toEqual([]);
+  expect((await breakers.get('fragile')).state).toBe('closed');
+}, 40_000);
+
 function stateBecomes(wanted: CircuitState['state']): Promise<CircuitState> {
   const key = circuitKey({ ...tenant, functionId: 'fragile', endpoint: pushApp.url });
   return eventually(

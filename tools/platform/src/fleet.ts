@@ -20,7 +20,7 @@ export interface FleetOptions {
   env: NodeJS.ProcessEnv;
   lifecycle: Lifecycle;
   replicas: number;
-  /** Of services that have another number of them. */
+  /** Where a service has another number of them. */
   replicasOf?: Partial<Record<ServiceName, number>>;
   host: string;
   port: number;
@@ -62,11 +62,11 @@ export async function startFleet(options: FleetOptions): Promise<Fleet> {
     await Promise.all(members.map((member) => member.stop()));
     closeSync(log);
   });
-  const { replicas, replicasOf = {} } = options;
-  const most = Math.max(replicas, ...Object.values(replicasOf));
+  const countOf = (service: ServiceName): number => options.replicasOf?.[service] ?? options.replicas;
+  const most = Math.max(...serviceNames.map(countOf));
   for (let replica = 0; replica < most; replica += 1) {
     for (const service of serviceNames) {
-      if (replica >= (replicasOf[service] ?? replicas)) continue;
+      if (replica >= countOf(service)) continue;
       members.push(createMember({ ...options, service, replica, log, ownPort: await freePort() }));
     }
   }

@@ -27,7 +27,7 @@ export interface PlatformOptions {
   /** 0: any free one. */
   port: number;
   /** Absent: all services in this process. */
-  processes?: Pick<FleetOptions, 'replicas' | 'replicasOf'>;
+  processes?: { replicas: number; replicasOf?: FleetOptions['replicasOf'] };
   syncAlways?: boolean;
   durable?: boolean;
 }

@@ -39,6 +39,7 @@ const nothing = (): void => undefined;
 const nowhere: Bucket = {
   get: () => Promise.resolve(undefined),
   keys: () => Promise.resolve([]),
+  entries: () => Promise.resolve([]),
   put: () => Promise.resolve(),
   create: () => Promise.resolve(true),
   update: () => Promise.resolve(true),

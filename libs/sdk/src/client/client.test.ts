@@ -53,6 +53,20 @@ const answer =
 const refusal = (code: string, message: string, field?: string) => ({ error: { code, message, field } });
 
 describe('the client', () => {
+  test('asks for breakers, and changes them at the endpoint that is meant', async () => {
+    const { seen, client } = await platform(answer(200, {}));
+    await client.breakers.list({ state: 'open' });
+    await client.breakers.get('charge', { endpoint: 'worker' });
+    await client.breakers.open('charge', { for: '10m' });
+    await client.breakers.reset('charge');
+    expect(seen.map(({ method, url, body }) => [method, url, body])).toEqual([
+      ['GET', '/v1/breakers?state=open', undefined],
+      ['GET', '/v1/breakers/charge?endpoint=worker', undefined],
+      ['POST', '/v1/breakers/charge/open', { forMs: 600_000 }],
+      ['POST', '/v1/breakers/charge/reset', {}],
+    ]);
+  });
+
   test('emits with a key, so that a busy platform can be asked again with the same one', async () => {
     const busy = answer(503, refusal('overloaded', 'too busy'), { 'retry-after': '0' });
     const { seen, client } = await platform(busy, answer(202, { ids: [runId] }));

@@ -44,6 +44,8 @@ import type { PlatformOptions } from '../environment.js';
 import { emittedEvent } from '../event-to-emit.js';
 import type { EventToEmit } from '../event-to-emit.js';
 import type { IronflowFunction } from '../function.js';
+import { createBreakers } from './breakers.js';
+import type { Breakers } from './breakers.js';
 import { cancelInPages, inPages } from './bulk.js';
 import type {
   BulkOptions,
@@ -155,6 +157,7 @@ export interface Client {
     /** A one-time page on which it can be decided: whoever has the address can. */
     createLink(runId: string, name: string, options?: { signal?: AbortSignal }): Promise<{ url: string }>;
   };
+  readonly breakers: Breakers;
   readonly events: {
     list(query?: Partial<EventsQuery>): Promise<EventsPage>;
     get(eventId: string): Promise<EventDetail>;
@@ -281,6 +284,7 @@ export function createClient(options: PlatformOptions = {}): Client {
     },
     scheduledEvents: createScheduledEvents(http),
     schedules: createSchedules(http),
+    breakers: createBreakers(http),
     deadLetters: createDeadLetters(http),
     functions: createFunctions(http),
     queues: { list: () => get('/v1/queues') },
