@@ -63,6 +63,7 @@ test('a run is read with its event, letter for letter, and with what an activati
           failures: 0,
           stopRequested: false,
           begun: false,
+          limited: false,
           startExpired: false,
           activeMs: 0,
           journalSeq: 0,

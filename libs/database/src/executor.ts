@@ -33,6 +33,8 @@ export interface RunState {
   failures: number;
   /** Somebody asked for it: nothing more is to be called. */
   stopRequested: boolean;
+  /** It holds slots of flow control while it is called. */
+  limited: boolean;
   /** It has begun: its function was called for. */
   begun: boolean;
   /** It is too late for it to begin. */
@@ -131,7 +133,8 @@ const loadStatement: Statement = {
       s.steps, coalesce(s.memo_bytes, 0)::float8 as memo_bytes,
       v.id as event_id, v.name as event_name, v.data, v.version, v.source, v.correlation_id, v.causation_id,
       v.traceparent as event_traceparent, v.received_at_ms,
-      case when r.limited or r.rerun_of is not null then (${laterEventsOf('r')}) end as later_events
+      case when r.limited or r.rerun_of is not null then (${laterEventsOf('r')}) end as later_events,
+      r.limited
     from unnest($1::uuid[]) as i (id)
     cross join lateral (
       select id, environment_id, event_id, app_id, function_id, status, wake, served, failures, journal_seq,
@@ -195,6 +198,7 @@ interface RunRow {
   failures: number;
   stop_requested: boolean;
   begun: boolean;
+  limited: boolean;
   start_expired: boolean;
   stopping_as: StopOutcome['kind'] | null;
   stopping_error: Failure | null;
@@ -231,6 +235,7 @@ function toRunState(row: RunRow): RunState {
     failures: row.failures,
     stopRequested: row.stop_requested,
     begun: row.begun,
+    limited: row.limited,
     startExpired: row.start_expired,
     ...stoppingOf(row),
     activeMs: row.active_ms,

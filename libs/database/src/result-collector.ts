@@ -66,6 +66,8 @@ export interface RunProgress {
   /** It begins to stop, and will be this. */
   stopping?: StopOutcome['kind'] | undefined;
   notCompensated?: readonly NotCompensated[] | undefined;
+  /** Its last call may go on for so long: slots are kept for it. */
+  callEndsInMs?: number | undefined;
   /** To be added to what its function has taken. */
   activeMs?: number | undefined;
   /** A timer of the run itself, for which all its wake-ups wait; the last one given holds. */
@@ -182,12 +184,13 @@ async function apply(database: Database, batch: readonly RunProgress[]): Promise
         runs.map(({ pin }) => pin?.servedBefore ?? null),
         runs.map(({ skipReason }) => skipReason ?? null),
         runs.map(({ deferredReason }) => deferredReason ?? null),
+        runs.map(({ callEndsInMs }) => callEndsInMs ?? null),
       ]);
   return rows.map(toAcceptedRun);
 }
 
-function isPlain({ mismatch, pin, skipReason, deferredReason }: RunProgress): boolean {
-  return (mismatch ?? pin ?? skipReason ?? deferredReason) === undefined;
+function isPlain({ mismatch, pin, skipReason, deferredReason, callEndsInMs }: RunProgress): boolean {
+  return (mismatch ?? pin ?? skipReason ?? deferredReason ?? callEndsInMs) === undefined;
 }
 
 const acceptedColumns = `r.id, r.environment_id, r.event_id, r.function_id, r.app_id, r.mode, r.status,
@@ -228,9 +231,9 @@ function applyStatementFor(batches: 'ordinary' | 'any'): Statement {
     from unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::bigint[], $5::text[], $6::int[], $7::int[],
       $8::float8[],
         $9::text[], $10::text[], $11::float8[],
-        $28::bigint[]${isOrdinary ? '' : ', $46::text[], $50::text[], $51::int[], $52::text[], $53::text[]'})
+        $28::bigint[]${isOrdinary ? '' : ', $46::text[], $50::text[], $51::int[], $52::text[], $53::text[], $54::int[]'})
       as g (id, environment_id, prev, journal_seq, status, served, failures, started_at_ms, output, error,
-        retry_in_ms, active_ms${isOrdinary ? '' : ', mismatch, build_id, pinned_after, skip_reason, deferred_reason'})
+        retry_in_ms, active_ms${isOrdinary ? '' : ', mismatch, build_id, pinned_after, skip_reason, deferred_reason, call_ends_in_ms'})
       ${isOrdinary ? '' : "left join claimed c on c.run_id = g.id and c.step_id = ''"}
       ${isOrdinary ? '' : joinedStops}
     where r.id = any(array(select id from locked)) and r.id >= $26 and r.id <= $27
@@ -240,7 +243,7 @@ function applyStatementFor(batches: 'ordinary' | 'any'): Statement {
       r.wake,
       r.served, r.limited, r.build_id, r.pinned_after, r.correlation_id, r.traceparent, r.created_at, r.started_at, r.ended_at,
       g.retry_in_ms, g.served is not null as activation_ended
-      ${isOrdinary ? '' : ', r.error, r.not_compensated, st.stopping_as is not null as begins_to_stop'}
+      ${isOrdinary ? '' : ', r.error, r.not_compensated, st.stopping_as is not null as begins_to_stop, g.call_ends_in_ms'}
   ), stored as (
     insert into steps (run_id, step_id, attempt, environment_id, name, type, status, output, error,
       started_at, ended_at,
@@ -277,7 +280,7 @@ function applyStatementFor(batches: 'ordinary' | 'any'): Statement {
       select id from accepted where ended_at is not null ${isOrdinary ? '' : 'or begins_to_stop'}))
   ), untaken as (
     delete from signals where run_id = any(array(select id from accepted where ended_at is not null))
-  ), ${givenBack}
+  ), ${givenBack(isOrdinary ? '' : ' and call_ends_in_ms is null')}${isOrdinary ? '' : keptForCalls}
   )${isOrdinary ? '' : takenOver + tracesOfFailures}
   select ${acceptedColumns}, ${scopeColumns}, (
       select (extract(epoch from min(due_at) - clock_timestamp()) * 1000)::float8 from armed where run_id = r.id
@@ -304,7 +307,7 @@ const takenOver = `, taken_over as (
       and o.hash = c.hash
   )`;
 /** Of runs with flow control: slots are free and entries rest or go, in the commit that accepts the end. */
-const givenBack = `resting as (
+const givenBack = (unlessKept: string): string => `resting as (
     update queue_entries set state = 'resting'
     where run_id = any(array(select id from accepted where limited and activation_ended and ended_at is null))
       and state = 'admitted'
@@ -312,9 +315,16 @@ const givenBack = `resting as (
     delete from queue_entries where run_id = any(array(select id from accepted where limited and ended_at is not null))
   ), freed as (
     delete from slots
-    where run_id = any(array(select id from accepted where limited and (activation_ended or ended_at is not null)))
+    where run_id = any(array(select id from accepted
+        where limited and (activation_ended or ended_at is not null)${unlessKept}))
       and (not kept or run_id = any(array(select id from accepted where limited and ended_at is not null)))
     returning run_id, slot`;
+// What the run keeps until it ends is free with the call that may go on after it.
+const keptForCalls = `
+  ), kept_for_calls as (
+    update slots s set leased_until = now() + a.call_ends_in_ms * interval '1 ms' from accepted a
+    where s.run_id = any(array(select id from accepted where limited and call_ends_in_ms is not null))
+      and s.run_id = a.id and (not s.kept or a.ended_at is not null)`;
 const freedByRun =
   'case when r.limited then (select array_agg(slot) from freed where freed.run_id = r.id) end';
 const rareColumns = `, mismatch = coalesce(g.mismatch::json, r.mismatch),

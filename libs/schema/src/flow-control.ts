@@ -129,6 +129,8 @@ export const flowKeysSchema = z.strictObject({
   debounce: z.string().optional(),
   batch: z.string().optional(),
   singleton: z.string().optional(),
+  /** Its singleton is that of its schedule, with this mode. */
+  overlap: singletonSchema.shape.mode.optional(),
   throttle: z.string().optional(),
   concurrency: z.array(z.string()).optional(),
 });

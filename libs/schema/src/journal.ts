@@ -31,6 +31,8 @@ const ending = {
   call: callOutcomeSchema.optional(),
   /** All that is known of it by now; absent when that is as before. */
   mismatch: mismatchSchema.optional(),
+  /** What was hung up on, or lost, may go on for so long: its slots of flow control are kept for it. */
+  callEndsInMs: z.number().int().positive().optional(),
 };
 /** How long the function was at work since the run was activated; what the function's timeout bounds. */
 const activeMs = z.number().int().nonnegative().optional();

@@ -113,7 +113,9 @@ export const waitingForSchema = z.object({
   until: timestamp
     .optional()
     .describe('where time ends it; it may come sooner, as a batch that is full does'),
-  since: timestamp.optional().describe('of flow control: of its event; absent for a run that has begun before'),
+  since: timestamp
+    .optional()
+    .describe('of flow control: of its event; absent for a run that has begun before'),
 });
 export type WaitingFor = z.infer<typeof waitingForSchema>;
 

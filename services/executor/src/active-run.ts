@@ -47,6 +47,8 @@ export interface ActiveRun {
   stopping: StopOutcome | undefined;
   /** It was to have begun before: the function is not called. */
   isTooLate: boolean;
+  /** It holds slots of flow control: they are not free before its function is at rest. */
+  isLimited: boolean;
   /** For how long the function was at work in the activations before. */
   activeMs: number;
   /** Of what its steps returned or threw, with those that are being recorded. */

@@ -210,6 +210,7 @@ function activate(
     hasRegistered: false,
     stopping: position.stopping,
     isTooLate: state.startExpired && !position.begun,
+    isLimited: state.limited,
     activeMs: position.activeMs,
     memoBytes: position.memoBytes,
     mismatch: position.mismatch,

@@ -24,6 +24,8 @@ export interface CallContext {
   activeMs?: number | undefined;
   /** Absent when it has been told already: a lost worker is one failure, however many runs it had. */
   call: CallOutcome | undefined;
+  /** It was lost, and may go on for so long. */
+  callEndsInMs?: number | undefined;
 }
 
 /** A function that could not be called, or was lost in mid-call. */
@@ -87,8 +89,12 @@ export function endingEntry(
   }
 }
 
-function endingOf({ wake, call }: Pick<CallContext, 'wake' | 'call'>) {
-  return { served: wake, ...(call === undefined ? {} : { call }) };
+function endingOf({ wake, call, callEndsInMs = 0 }: Pick<CallContext, 'wake' | 'call' | 'callEndsInMs'>) {
+  return {
+    served: wake,
+    ...(call === undefined ? {} : { call }),
+    ...(callEndsInMs > 0 ? { callEndsInMs: Math.ceil(callEndsInMs) } : {}),
+  };
 }
 
 function activityOf({ activeMs }: CallContext) {
@@ -111,7 +117,7 @@ export function stoppingEntry(
 /** The end of a run that failed or was cancelled. */
 export function stopEntry(
   outcome: StopOutcome,
-  context: Pick<CallContext, 'wake' | 'call'> & {
+  context: Pick<CallContext, 'wake' | 'call' | 'callEndsInMs'> & {
     mismatch: Mismatch | undefined;
     notCompensated: NotCompensated[];
   },
@@ -169,7 +175,7 @@ export function callFailedEntry(
   policy: RetryPolicy,
   random: number,
 ): JournalEntry | undefined {
-  const ending = endingOf(context);
+  const ending = endingOf({ ...context, callEndsInMs: failure.notBeforeMs });
   const attempt = context.failures + 1;
   const retryAfterMs = failure.retryAtOnce === true && attempt === 1 ? 0 : undefined;
   const decision = decideRetry(policy, { attempt, retryable: true, retryAfterMs }, random);

@@ -10,6 +10,7 @@ import type { CallAdmission, CallPlace, Driven } from './call-admission.js';
 import type { ExecutorMetrics } from './executor-metrics.js';
 import { badAnswer, misfitOf } from './outcome.js';
 import type { PushCaller, PushResult } from './push-call.js';
+import { isCompensation } from './run-position.js';
 import type { Settlement } from './settlement.js';
 
 export interface PushDriverOptions {
@@ -60,7 +61,7 @@ async function drive(options: PushDriverOptions, run: ActiveRun, target: Target)
     const remainingMs = Math.max(0, Math.ceil(deadlineMs - (performance.now() - startedMs)));
     if (result.kind === 'aborted') {
       const isToStop = run.stopping === undefined && run.stop.isRequested;
-      return isToStop ? concluded(settlement.stop(run, remainingMs)) : 'over';
+      return isToStop ? concluded(settlement.stop(run, hungUpMs(run, remainingMs))) : 'over';
     }
     if (result.kind === 'failed') {
       const notBeforeMs = result.mayStillRun ? remainingMs : 0;
@@ -78,6 +79,14 @@ async function drive(options: PushDriverOptions, run: ActiveRun, target: Target)
     const recorded = await settlement.record(run, records);
     if (recorded !== 'settled') return recorded;
   }
+}
+
+/** A function that is hung up on has its signal fire at once; only what is undone waits for one that does not heed it. */
+const heededWithinMs = 2_000;
+
+function hungUpMs(run: ActiveRun, remainingMs: number): number {
+  const hasToUndo = run.hasRegistered || [...run.memo.values()].some(isCompensation);
+  return hasToUndo ? remainingMs : Math.min(remainingMs, heededWithinMs);
 }
 
 /** Why an answer of the protocol is none that an endpoint may give. */

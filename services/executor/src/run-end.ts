@@ -92,7 +92,7 @@ export function createRunEnds(options: Pick<SettlementOptions, 'spans' | 'metric
     if (run.stopping !== undefined || !hasToUndo) {
       const last = new Map(memo.map((step) => [step.id, step]));
       const notCompensated = notCompensatedOf(last.values(), why);
-      const context = { wake: run.wake, call, mismatch, notCompensated };
+      const context = { wake: run.wake, call, mismatch, notCompensated, callEndsInMs };
       const ending = stopEntry(run.stopping ?? outcome, context);
       return finish(run, [...stepEntries(records), ending], records);
     }

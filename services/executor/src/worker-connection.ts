@@ -1,4 +1,5 @@
 /** Drives pull runs on one connected worker: hands out activations, makes records durable, answers, and lets go when it is lost. */
+import { setTimeout as delay } from 'node:timers/promises';
 import { TurnoverMap } from '@ironflow/collections';
 import { defaultRetryPolicy } from '@ironflow/retry-policy';
 import type { RetryPolicy } from '@ironflow/retry-policy';
@@ -73,6 +74,8 @@ interface GivenRun {
 const declinedDelayMs = 5_000;
 /** For how long steps that were aborted are waited for before they are undone; a worker of an older version says nothing. */
 const abortedWithinMs = 60_000;
+/** A function that heeds its signal is at rest by then; the slots of one that does not are kept for longer. */
+const heededWithinMs = 2_000;
 
 class SocketWorkerConnection implements WorkerConnection {
   private readonly active = new TurnoverMap<string, GivenRun>();
@@ -226,27 +229,41 @@ class SocketWorkerConnection implements WorkerConnection {
     this.options.metrics.calls.add(1, { mode: 'pull', result: 'cancelled' });
     const aborted = this.aborted(run);
     this.abort(run, 'the run is to stop');
-    const settled = this.options.settlement.stop(run).then(async (how) => {
+    const settled = async (): Promise<Settled> => {
+      // Its slots are another's to take once this is written.
+      if (run.isLimited) await aborted.within(heededWithinMs);
+      const how = await this.options.settlement.stop(
+        run,
+        run.isLimited && !aborted.isOver() ? abortedWithinMs : 0,
+      );
       if (how === 'restart') await aborted.promise;
       aborted.forget();
       return how;
-    });
-    void this.end(given, settled);
+    };
+    void this.end(given, settled());
   }
 
   /** Resolves when no step of that lease is at work any more, as far as is known. */
-  private aborted(run: ActiveRun): { promise: Promise<void>; forget: () => void } {
+  private aborted(run: ActiveRun) {
     const lease = leaseOf(run);
     let timer: NodeJS.Timeout | undefined;
+    let isOver = false;
     const promise = new Promise<void>((resolve) => {
       this.aborting.set(lease, resolve);
       timer = setTimeout(resolve, abortedWithinMs).unref();
+    }).then(() => {
+      isOver = true;
     });
+    const within = async (ms: number): Promise<void> => {
+      const patience = new AbortController();
+      await Promise.race([promise, delay(ms, undefined, { signal: patience.signal }).catch(() => undefined)]);
+      patience.abort();
+    };
     const forget = (): void => {
       clearTimeout(timer);
       this.aborting.delete(lease);
     };
-    return { promise, forget };
+    return { promise, within, isOver: () => isOver, forget };
   }
 
   private settle(given: GivenRun, records: StepRecord[], outcome: Outcome): Promise<Settled> {

@@ -113,6 +113,7 @@ function addStep(progress: RunProgress, steps: Map<string, JournaledStep>, step:
 
 function addRunEntry(progress: RunProgress, entry: RunEntry): void {
   if ('mismatch' in entry && entry.mismatch !== undefined) progress.mismatch = entry.mismatch;
+  progress.callEndsInMs = 'callEndsInMs' in entry ? entry.callEndsInMs : undefined;
   switch (entry.kind) {
     case 'started':
       progress.status = 'running';

@@ -11,8 +11,9 @@
 import { limits } from '@ironflow/schema';
 import type { FlowEntry, FlowHolder, FlowState, FlowStateKey } from '@ironflow/database';
 import type { FlowControl, FlowRule } from '@ironflow/schema';
-import { keyHash } from './flow-keys.js';
+import { keyHash, singletonModeOf } from './flow-keys.js';
 import { askRate } from './rate.js';
+import type { overlapSkipReason } from './schedule-overlap.js';
 
 export interface ArrivalsInput {
   nowMs: number;
@@ -25,9 +26,12 @@ export interface ArrivalsInput {
   holders: ReadonlyMap<string, FlowHolder>;
 }
 
+/** The rule that skipped it. */
+export type SkipReason = FlowRule | typeof overlapSkipReason;
+
 export interface SkippedEntry {
   runId: string;
-  reason: FlowRule;
+  reason: SkipReason;
   joinedRunId: string | undefined;
 }
 
@@ -176,15 +180,16 @@ class ArrivalsBook {
     if (size >= batch.maxSize) this.#release(open.runId);
   }
 
-  #queue(entry: FlowEntry, { singleton }: FlowControl): void {
-    const key = entry.keys.singleton;
-    if (singleton !== undefined && key !== undefined && singleton.mode !== 'queue') {
-      const of = stateKey(entry, 'singleton', key);
+  #queue(entry: FlowEntry, config: FlowControl): void {
+    const mode = singletonModeOf(entry.keys, config);
+    const reason = entry.keys.overlap === undefined ? 'singleton' : 'schedule_overlap';
+    if (mode !== undefined && mode !== 'queue') {
+      const of = stateKey(entry, 'singleton', entry.keys.singleton!);
       const before = this.#states.get(nameOf(of))?.runId;
       const holder = before === undefined || before === entry.runId ? undefined : this.#living(before);
-      if (holder !== undefined && singleton.mode === 'skip') return this.#skip(entry, 'singleton', before);
+      if (holder !== undefined && mode === 'skip') return this.#skip(entry, reason, before);
       if (holder?.hasBegun === true) this.#stops.add(before!);
-      else if (holder !== undefined) this.#skip({ runId: before! }, 'singleton', entry.runId);
+      else if (holder !== undefined) this.#skip({ runId: before! }, reason, entry.runId);
       this.#put({ ...of, runId: entry.runId, expiresAtMs: this.#input.nowMs + heldStateMs });
     }
     this.#queued.set(entry.runId, entry);
@@ -195,7 +200,7 @@ class ArrivalsBook {
     this.#newlyHeld.add(runId);
   }
 
-  #skip({ runId }: Pick<FlowEntry, 'runId'>, reason: FlowRule, joinedRunId: string | undefined): void {
+  #skip({ runId }: Pick<FlowEntry, 'runId'>, reason: SkipReason, joinedRunId: string | undefined): void {
     this.#held.delete(runId);
     this.#queued.delete(runId);
     this.#skipped.set(runId, { runId, reason, joinedRunId });

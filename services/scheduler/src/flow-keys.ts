@@ -5,8 +5,10 @@
  * An event without what an expression names has the empty key, which is the same for all of them.
  */
 import { createHash } from 'node:crypto';
-import type { Concurrency, FlowControl, FlowKeys, StoredEvent } from '@ironflow/schema';
+import { concurrencySlotPrefix, singletonSlotPrefix } from '@ironflow/schema';
+import type { FlowControl, FlowKeys, Singleton, StoredEvent } from '@ironflow/schema';
 import type { Conditions, ConditionSubject } from './condition.js';
+import type { OverlapRule } from './schedule-overlap.js';
 
 export interface FlowIdentity {
   keys: FlowKeys;
@@ -38,7 +40,11 @@ const ownRunSources: ReadonlySet<StoredEvent['source']> = new Set(['rerun', 'rep
 
 export function identify(
   event: StoredEvent,
-  { functionId, config }: { functionId: string; config: FlowControl },
+  {
+    functionId,
+    config,
+    overlap,
+  }: { functionId: string; config: FlowControl; overlap?: OverlapRule | undefined },
   conditions: Pick<Conditions, 'valueOf'>,
   subject: () => ConditionSubject,
 ): FlowIdentityAnswer {
@@ -58,18 +64,37 @@ export function identify(
   const standsAlone = isOwnRun || event.source === 'invoke';
   const { idempotency, rateLimit, debounce, batch, singleton, throttle, concurrency, priority } = config;
   const keys: FlowKeys = {
-    ...(idempotency === undefined || isOwnRun ? {} : { idempotency: keyOf(idempotency) }),
+    ...(idempotency === undefined || isOwnRun ? {} : idempotencyOf(valueOf(idempotency, 'key'))),
     ...(rateLimit === undefined || isOwnRun ? {} : { rateLimit: keyOf(rateLimit.key) }),
     ...(debounce === undefined || standsAlone ? {} : { debounce: keyOf(debounce.key) }),
     ...(batch === undefined || standsAlone ? {} : { batch: keyOf(batch.key) }),
-    ...(singleton === undefined ? {} : { singleton: keyOf(singleton.key) }),
+    ...singletonOf(singleton, overlap, keyOf),
     ...(throttle === undefined ? {} : { throttle: keyOf(throttle.key) }),
     ...(concurrency === undefined
       ? {}
-      : { concurrency: concurrency.map((rule) => `${slotPrefix(functionId, rule)}${keyOf(rule.key)}`) }),
+      : {
+          concurrency: concurrency.map(
+            (rule) => `${concurrencySlotPrefix(functionId, rule)}${keyOf(rule.key)}`,
+          ),
+        }),
   };
   const prioritySeconds = priority === undefined ? 0 : (valueOf(priority, 'priority') ?? 0);
   return failure ?? { kind: 'known', keys, priorityMs: prioritySeconds * 1_000 };
+}
+
+/** An event without the key is like no other. */
+function idempotencyOf(key: string | undefined): FlowKeys {
+  return key === undefined ? {} : { idempotency: key };
+}
+
+/** A schedule's own, unless its function has one for all of its runs. */
+function singletonOf(
+  singleton: Singleton | undefined,
+  overlap: OverlapRule | undefined,
+  keyOf: (expression: string | undefined) => string,
+): FlowKeys {
+  if (singleton !== undefined) return { singleton: keyOf(singleton.key) };
+  return overlap === undefined ? {} : { singleton: `schedule:${overlap.key}`, overlap: overlap.mode };
 }
 
 /** A slot a run takes, and how many there are. */
@@ -83,20 +108,24 @@ export interface SlotRule {
 /** By the rules in force: those that are gone free the run, those that are new do not concern it. */
 export function slotsOf(functionId: string, keys: FlowKeys, config: FlowControl | undefined): SlotRule[] {
   const rules: SlotRule[] = [];
-  if (config?.singleton !== undefined && keys.singleton !== undefined) {
-    rules.push({ slot: `singleton:${functionId}:${keys.singleton}`, limit: 1, isKept: true });
+  if (singletonModeOf(keys, config) !== undefined) {
+    rules.push({ slot: `${singletonSlotPrefix(functionId)}${keys.singleton}`, limit: 1, isKept: true });
   }
   for (const rule of config?.concurrency ?? []) {
-    const prefix = slotPrefix(functionId, rule);
+    const prefix = concurrencySlotPrefix(functionId, rule);
     const slot = keys.concurrency?.find((one) => one.startsWith(prefix));
     if (slot !== undefined) rules.push({ slot, limit: rule.limit, isKept: false });
   }
   return rules;
 }
 
-/** Functions of an environment share the slots of rules with the same expression. */
-function slotPrefix(functionId: string, { scope, key }: Pick<Concurrency, 'scope' | 'key'>): string {
-  return `concurrency:${scope === 'env' ? '*' : functionId}:${hash(key ?? '').slice(0, 8)}:`;
+/** The rule in force, of its schedule or of its function. */
+export function singletonModeOf(
+  keys: FlowKeys,
+  config: FlowControl | undefined,
+): Singleton['mode'] | undefined {
+  if (keys.singleton === undefined) return undefined;
+  return keys.overlap ?? config?.singleton?.mode;
 }
 
 export function laneName(of: {

@@ -17,6 +17,7 @@ import type { RegisteredApp, Registry, StoredEvent } from '@ironflow/schema';
 import { createConditionSubject } from './condition.js';
 import type { Conditions, ConditionSubject } from './condition.js';
 import { identify, isFlowControlled } from './flow-keys.js';
+import { overlapOf, triggerOfFiring } from './schedule-overlap.js';
 import { addressedFunction, addressee, candidatesFor } from './trigger-index.js';
 import type { Candidate } from './trigger-index.js';
 
@@ -95,8 +96,10 @@ function controlled(
   subject: () => ConditionSubject,
 ): Disposition {
   const { config } = registered;
-  if (!isFlowControlled(config) && !view.isPaused(config.id)) return { kind: 'run' };
-  const identity = identify(event, { functionId: config.id, config }, view.conditions, subject);
+  const trigger = triggerOfFiring(event, config);
+  const overlap = trigger && overlapOf(config.id, trigger);
+  if (!isFlowControlled(config) && overlap === undefined && !view.isPaused(config.id)) return { kind: 'run' };
+  const identity = identify(event, { functionId: config.id, config, overlap }, view.conditions, subject);
   if (identity.kind === 'undecided') return { kind: 'undecided' };
   if (identity.kind === 'refused') return { kind: 'skip', reason: identity.reason };
   const { keys, priorityMs } = identity;

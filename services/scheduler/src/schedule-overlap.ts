@@ -12,7 +12,7 @@ export interface OverlapRule {
 }
 
 /** Why the run of a time was skipped. */
-export const overlapSkipReason = 'schedule_overlap';
+export const overlapSkipReason = 'schedule_overlap' as const;
 
 /** `undefined`: its runs do not know of one another. */
 export function overlapOf(functionId: string, trigger: CronTrigger): OverlapRule | undefined {

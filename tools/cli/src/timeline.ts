@@ -29,7 +29,10 @@ export function drawTimeline(run: RunDetail, nowMs: number): string[] {
   if (waits === undefined) return lines;
   // No step of it: it stands at the end of what there is.
   const bar = `${' '.repeat(barWidth)}·`;
-  return [...lines, `${waits.padEnd(nameWidth)}  |${bar}|  waiting${until === undefined ? '' : `     until ${until}`}`];
+  return [
+    ...lines,
+    `${waits.padEnd(nameWidth)}  |${bar}|  waiting${until === undefined ? '' : `     until ${until}`}`,
+  ];
 }
 
 function labelOf(step: Step): string {

@@ -252,7 +252,8 @@ export class PostgresModel {
         const registryVersion = this.registryVersion;
         return [
           runId,
-          { runId, scope, appId, functionId, registryVersion, event: rest, laterEvents: [], ...position },
+          { runId, scope, appId, functionId, registryVersion, event: rest, laterEvents: [],
+        limited: false, ...position },
         ];
       }),
     );

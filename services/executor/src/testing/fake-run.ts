@@ -43,6 +43,7 @@ export function createFakeRun(over: Partial<ActiveRun> = {}): FakeRun {
     hasRegistered: false,
     stopping: undefined,
     isTooLate: false,
+    isLimited: false,
     activeMs: 0,
     memoBytes: 0,
     mismatch: undefined,
