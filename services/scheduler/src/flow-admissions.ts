@@ -59,6 +59,8 @@ export interface AdmissionsDecision {
 }
 
 export const aheadMs = 50;
+/** Of each period of a throttle, kept for the way to the function, which takes one longer than the next: it is the beginnings that are bounded. */
+export const onTheWayMs = 50;
 
 export function place(entry: FlowEntry, config: FlowControl | undefined): Placed {
   // One that has begun holds what it keeps.
@@ -188,9 +190,10 @@ function askThrottle(
   { configs, nowMs }: AdmissionsInput,
   throttles: ReadonlyMap<string, FlowState>,
 ) {
-  const rate = configs.get(entry.functionId)?.throttle;
-  if (throttle === undefined || rate === undefined)
+  const declared = configs.get(entry.functionId)?.throttle;
+  if (throttle === undefined || declared === undefined)
     return { kind: 'in' as const, startAtMs: nowMs, state: undefined };
+  const rate = { ...declared, periodMs: declared.periodMs + onTheWayMs };
   const of = stateKey(entry, 'throttle', throttle);
   const nextAtMs = throttles.get(nameOf(of))?.nextAtMs;
   let startAtMs = nowMs;
