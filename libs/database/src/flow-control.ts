@@ -72,8 +72,10 @@ export interface FlowLane {
 }
 
 export interface LaneContent {
+  /** Without those that are to end. */
   entries: FlowEntry[];
-  hasMore: boolean;
+  /** The place up to which it was read; infinite where that is all of it. */
+  readUpToMs: number;
 }
 
 export interface FlowWrites {
@@ -213,20 +215,29 @@ async function beginPass(transaction: Queryable, environmentId: string): Promise
       await transaction.query(unblockAllStatement, [environmentId, lanesEach]);
     },
     lanes: async ({ names, limit, entriesMax }) => {
-      const rows = await transaction.query<LaneRow>(lanesStatement, [environmentId, names, limit]);
+      const rows = await transaction.query<LaneRow>(lanesStatement, [
+        environmentId,
+        names,
+        limit,
+        begin!.now_ms,
+      ]);
       const lanes = rows.map(toLane);
       const ready = lanes.filter(
         ({ blockedBy, readyAtMs }) => blockedBy === undefined && readyAtMs <= begin!.now_ms,
       );
-      const contents = await transaction.query<EntryRow & { lane: string }>(contentsStatement, [
-        environmentId,
-        ready.map(({ lane }) => lane),
-        entriesMax + 1,
-      ]);
+      const contents = await transaction.query<EntryRow & { lane: string; may_go_on: boolean }>(
+        contentsStatement,
+        [environmentId, ready.map(({ lane }) => lane), entriesMax + 1],
+      );
       return lanes.map((lane) => {
         const all = contents.filter((row) => row.lane === lane.lane);
-        const kept = all.slice(0, entriesMax).map(toEntry);
-        return { ...lane, entries: kept, hasMore: all.length > entriesMax };
+        const read = all.slice(0, entriesMax);
+        const entries = read.filter((row) => row.may_go_on).map(toEntry);
+        return {
+          ...lane,
+          entries,
+          readUpToMs: all.length > entriesMax ? read.at(-1)!.position_ms : Infinity,
+        };
       });
     },
     write: (writes) => write(transaction, environmentId, writes),
@@ -442,12 +453,12 @@ const holdersStatement: Statement = {
 };
 const contentsStatement: Statement = {
   name: 'flow_contents',
-  text: `select ${entryColumns}, q.lane from unnest($2::text[]) as l (lane)
+  text: `select ${entryColumns}, q.lane, ${mayGoOn} as may_go_on from unnest($2::text[]) as l (lane)
     cross join lateral (
       select * from queue_entries
       where environment_id = $1 and queue_entries.lane = l.lane and state = 'queued'
       order by position, event_id limit $3
-    ) q ${joinedRun(mayGoOn)}
+    ) q ${joinedRun('true')}
     order by q.position, q.event_id`,
 };
 
@@ -514,7 +525,7 @@ const unblockAllStatement: Statement = {
 const lanesStatement: Statement = {
   name: 'flow_lanes',
   text: `with ready as (
-    select * from queue_lanes where environment_id = $1 and blocked_by is null and ready_at <= clock_timestamp()
+    select * from queue_lanes where environment_id = $1 and blocked_by is null and ready_at <= to_timestamp($4::float8 / 1000)
     order by resumed desc, position limit $3
   )
   select lane, function_id, resumed, slots, throttle, ${millisecondsOf('position')} as position_ms, blocked_by,

@@ -61,7 +61,11 @@ class Queue {
         .filter((one) => one.lane === lane.lane)
         .map(({ entry }) => entry);
       entries.sort((a, b) => a.positionMs - b.positionMs || (a.eventId < b.eventId ? -1 : 1));
-      return { ...lane, entries: entries.slice(0, 3), hasMore: entries.length > 3 };
+      return {
+        ...lane,
+        entries: entries.slice(0, 3),
+        readUpToMs: entries.length > 3 ? entries[2]!.positionMs : Infinity,
+      };
     });
     const decision = decideAdmissions({
       nowMs,
@@ -252,6 +256,25 @@ describe('a throttle', () => {
     queue.pass(10);
     expect(queue.admitted.map(({ runId }) => runId)).toEqual(['run-00001', 'run-00002']);
   });
+});
+
+test('a lane that waits is left alone, though nobody has read what is in it', () => {
+  const lane = { lane: 'l', functionId: 'f', resumed: false, slots: [], throttle: '', positionMs: 0 };
+  const decision = decideAdmissions({
+    nowMs: 10,
+    configs: new Map(),
+    placed: [],
+    lanes: [
+      { ...lane, readyAtMs: 11, entries: [], readUpToMs: Infinity },
+      { ...lane, lane: 'm', blockedBy: 'paused', readyAtMs: 0, entries: [], readUpToMs: Infinity },
+    ],
+    usage: new Map(),
+    throttles: [],
+    isPaused: () => false,
+    isServed: () => true,
+    room: 1,
+  });
+  expect(decision).toMatchObject({ lanes: [], emptied: [] });
 });
 
 test('while paused only runs that have begun go on; what is cut for want of room is asked again', () => {

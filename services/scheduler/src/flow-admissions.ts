@@ -29,7 +29,7 @@ export interface AdmissionsInput {
   /** Those that come into the queue now. */
   placed: readonly Placed[];
   /** Those that are in it: of every lane that may go on, and of every one that somebody comes into. */
-  lanes: readonly (FlowLane & { entries: readonly FlowEntry[]; hasMore: boolean })[];
+  lanes: readonly (FlowLane & { entries: readonly FlowEntry[]; readUpToMs: number })[];
   /** Slots in use. */
   usage: ReadonlyMap<string, number>;
   throttles: readonly FlowState[];
@@ -111,7 +111,7 @@ export function decideAdmissions(input: AdmissionsInput): AdmissionsDecision {
     queued: input.placed.filter(({ entry }) => !gone.has(entry.runId)),
     lanes: [...lanes.values()].flatMap((lane) => lanesLeft(lane, gone, input.nowMs)),
     emptied: [...lanes.values()]
-      .filter((lane) => lane.stored !== undefined && isEmpty(lane, gone))
+      .filter((lane) => lane.stored !== undefined && isEmpty(lane, gone, input.nowMs))
       .map(({ stored }) => stored!.lane),
     throttles: [...changed.values()],
     isCut,
@@ -121,8 +121,7 @@ export function decideAdmissions(input: AdmissionsInput): AdmissionsDecision {
 interface OpenLane {
   stored: FlowLane | undefined;
   entries: Placed[];
-  hasMore: boolean;
-  /** Up to there nothing stands between its entries that was not read. */
+  /** Up to there nothing stands between its entries that was not read; infinite where it was read to its end. */
   readUpToMs: number;
   /** What its first entry waits for, as was found now. */
   obstacle: Pick<FlowLane, 'blockedBy' | 'readyAtMs'> | undefined;
@@ -130,7 +129,7 @@ interface OpenLane {
 
 function openLanes({ placed, lanes, configs }: AdmissionsInput): Map<string, OpenLane> {
   const open = new Map<string, OpenLane>();
-  for (const { entries, hasMore, ...stored } of lanes) {
+  for (const { entries, readUpToMs, ...stored } of lanes) {
     open.set(stored.lane, {
       stored,
       // By the rules in force, whatever lane they came into.
@@ -138,8 +137,7 @@ function openLanes({ placed, lanes, configs }: AdmissionsInput): Map<string, Ope
         ...place(entry, configs.get(entry.functionId)),
         lane: stored.lane,
       })),
-      hasMore,
-      readUpToMs: hasMore ? entries.at(-1)!.positionMs : Infinity,
+      readUpToMs,
       obstacle: undefined,
     });
   }
@@ -150,7 +148,6 @@ function openLanes({ placed, lanes, configs }: AdmissionsInput): Map<string, Ope
       open.set(one.lane, {
         stored: undefined,
         entries: [one],
-        hasMore: false,
         readUpToMs: Infinity,
         obstacle: undefined,
       });
@@ -207,26 +204,36 @@ function askThrottle(
   return { kind: 'in' as const, startAtMs, state };
 }
 
-function isEmpty({ entries, hasMore }: OpenLane, gone: ReadonlySet<string>): boolean {
-  return !hasMore && entries.every(({ entry }) => gone.has(entry.runId));
+/** Of a lane that waits nobody has read what is in it. */
+function isEmpty(
+  { stored, entries, readUpToMs }: OpenLane,
+  gone: ReadonlySet<string>,
+  nowMs: number,
+): boolean {
+  if (stored !== undefined && !isReady(stored, nowMs)) return false;
+  return readUpToMs === Infinity && entries.every(({ entry }) => gone.has(entry.runId));
 }
 
 /** The lane as it is to be stored, if anything of it has changed. */
 function lanesLeft(lane: OpenLane, gone: ReadonlySet<string>, nowMs: number): FlowLane[] {
-  if (isEmpty(lane, gone)) return [];
+  if (isEmpty(lane, gone, nowMs)) return [];
   const { stored, entries, readUpToMs, obstacle } = lane;
   const left = entries.filter(({ entry }) => !gone.has(entry.runId));
   const positionMs = Math.min(...left.map(({ entry }) => entry.positionMs), readUpToMs);
   if (stored !== undefined && !isReady(stored, nowMs)) {
     return positionMs < stored.positionMs ? [{ ...stored, positionMs }] : [];
   }
-  const { entry, slots, throttle } = entries[0]!;
-  const of = stored ?? {
-    lane: entries[0]!.lane,
-    functionId: entry.functionId,
-    resumed: entry.resumed,
-    slots: slots.map(({ slot }) => slot),
-    throttle,
-  };
-  return [{ ...of, positionMs, blockedBy: obstacle?.blockedBy, readyAtMs: obstacle?.readyAtMs ?? nowMs }];
+  return [
+    {
+      ...(stored ?? laneOf(entries[0]!)),
+      positionMs,
+      blockedBy: obstacle?.blockedBy,
+      readyAtMs: obstacle?.readyAtMs ?? nowMs,
+    },
+  ];
+}
+
+function laneOf({ lane, entry, slots, throttle }: Placed): Omit<FlowLane, 'positionMs' | 'readyAtMs'> {
+  const { functionId, resumed } = entry;
+  return { lane, functionId, resumed, slots: slots.map(({ slot }) => slot), throttle };
 }

@@ -56,6 +56,7 @@ export function createFlowControl(options: FlowControlOptions): FlowControl {
   const running = new Map<string, Promise<void>>();
   const publish = createTimedPublish(options);
   const alarms = createAlarms(options.clock, (environmentId) => ask(environmentId, {}));
+  const retries = new Set<TimerHandle>();
   let isStopped = false;
 
   const decide = async (environmentId: string, reasons: PassReasons): Promise<void> => {
@@ -78,8 +79,12 @@ export function createFlowControl(options: FlowControlOptions): FlowControl {
       if (due?.inMs !== undefined) alarms.arm(environmentId, due.inMs);
     } catch (error) {
       logger.warn({ reason: messageOf(error) }, 'a queue cannot be decided now; it is tried again');
-      merge(environmentId, reasons);
-      alarms.arm(environmentId, retryMs);
+      // After a while, but with what it was asked for.
+      const retry = options.clock.setTimeout(() => {
+        retries.delete(retry);
+        ask(environmentId, reasons);
+      }, retryMs);
+      retries.add(retry);
     }
   };
   const begin = (): void => {
@@ -127,6 +132,7 @@ export function createFlowControl(options: FlowControlOptions): FlowControl {
       isStopped = true;
       alarms.stop();
       publish.stop();
+      for (const retry of retries) retry.cancel();
       await Promise.all(running.values());
     },
   };
