@@ -252,8 +252,17 @@ export class PostgresModel {
         const registryVersion = this.registryVersion;
         return [
           runId,
-          { runId, scope, appId, functionId, registryVersion, event: rest, laterEvents: [],
-        limited: false, ...position },
+          {
+            runId,
+            scope,
+            appId,
+            functionId,
+            registryVersion,
+            event: rest,
+            laterEvents: [],
+            limited: false,
+            ...position,
+          },
         ];
       }),
     );
