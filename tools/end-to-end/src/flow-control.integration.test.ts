@@ -108,7 +108,9 @@ describe.each(['pull', 'push'])('in %s mode', (mode) => {
   test('a throttle lets all begin, and no faster than it says', async () => {
     await many(`${mode}.throttled`, 30, (index) => index);
     await endsOf(`${mode}-throttled`, 30);
-    expect(new Set(seen.get(`${mode}-throttled`))).toEqual(new Set(Array.from({ length: 30 }, (_, index) => index)));
+    expect(new Set(seen.get(`${mode}-throttled`))).toEqual(
+      new Set(Array.from({ length: 30 }, (_, index) => index)),
+    );
     // However slow the machine is, they do not come faster: 30 of them, of which one may come at once.
     const starts = startedAtMs.get(`${mode}-throttled`)!;
     expect(starts.at(-1)! - starts[0]!).toBeGreaterThan(1_200);
