@@ -53,6 +53,8 @@ export interface ExpectedRun {
   /** Of a completed run, compared as JSON; absent: whatever it is. */
   output?: unknown;
   skipReason?: string;
+  /** What else it may have become: other events have a say. */
+  or?: readonly Pick<ExpectedRun, 'status' | 'skipReason'>[];
 }
 
 export interface Case<Input> {
@@ -63,6 +65,10 @@ export interface Case<Input> {
   /** Its runs do nothing but work: how long they take tells of the platform, so recovery is measured by them. */
   isProbe?: true;
   draw(random: Random): Input;
+  /** Its event is emitted with a time, so long after it is sent first. */
+  laterMs?: (input: Input) => number;
+  /** Its event comes as a webhook of a provider. */
+  isDelivered?: true;
   functions(kit: Kit): IronflowFunction[];
   actions?(input: Input, names: Names): Action[];
   /** How many events each of its runs sends or invokes functions by: their keys begin with the id of the run and a space. */

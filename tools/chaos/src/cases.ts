@@ -3,10 +3,12 @@ import { modes, namesOf } from './case.js';
 import type { AnyCase, EventData, Mode } from './case.js';
 import { childCases } from './cases/children.js';
 import { endingCases, matchingCases } from './cases/endings.js';
+import { flowCases } from './cases/flow.js';
 import { outputCases } from './cases/outputs.js';
 import { sagaCases } from './cases/sagas.js';
 import { topicCases } from './cases/topics.js';
 import { waitCases } from './cases/waits.js';
+import { webhookCases } from './cases/webhooks.js';
 import { workCases } from './cases/work.js';
 import { createKit } from './kit.js';
 import { createRandom } from './random.js';
@@ -20,6 +22,8 @@ export const cases: readonly AnyCase[] = [
   ...sagaCases,
   ...topicCases,
   ...outputCases,
+  ...flowCases,
+  ...webhookCases,
 ];
 
 /** Its runs are checked by their times instead of by their events. */

@@ -20,6 +20,8 @@ export interface Request {
   body?: unknown;
   /** Of a page, as who has no key sends it. */
   form?: Record<string, string>;
+  /** As a provider sends a webhook. */
+  delivery?: { text: string; headers: Record<string, string> };
 }
 
 /** A replica that is paused takes requests and answers none. */
@@ -62,8 +64,12 @@ export function createRequester(platform: { url: string; apiKey: string }): Requ
   };
 }
 
-function contentOf({ body, form }: Request, apiKey: string): Pick<RequestInit, 'headers' | 'body'> {
+function contentOf({ body, form, delivery }: Request, apiKey: string): Pick<RequestInit, 'headers' | 'body'> {
   if (form !== undefined) return { body: new URLSearchParams(form) };
+  if (delivery !== undefined) {
+    const headers = { 'content-type': 'application/json', ...delivery.headers };
+    return { headers, body: delivery.text };
+  }
   const authorization = `Bearer ${apiKey}`;
   if (body === undefined) return { headers: { authorization } };
   return { headers: { authorization, 'content-type': 'application/json' }, body: JSON.stringify(body) };

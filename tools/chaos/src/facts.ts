@@ -20,6 +20,8 @@ export interface RunFact {
   functionId: string;
   status: string;
   skipReason: string | null;
+  /** The run that it was skipped for. */
+  joinedRunId: string | null;
   output: unknown;
   error: { name?: string; message?: string } | null;
   /** The build that it is pinned to. */

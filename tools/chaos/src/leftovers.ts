@@ -22,6 +22,10 @@ const rows: Looked[] = [
     from: ofNoEndedRun('claimed_outputs'),
   },
   { what: 'approval links of no run that has ended', ids: 'run_id', from: ofNoEndedRun('approval_links') },
+  { what: 'slots', ids: 'run_id', from: 'slots' },
+  { what: 'runs in the queue', ids: 'run_id', from: 'queue_entries' },
+  { what: 'lanes', ids: 'lane', from: 'queue_lanes' },
+  { what: 'events with a time', ids: 'id', from: 'scheduled_events' },
   { what: 'events that are still looked at for waits', ids: 'event_id', from: 'awaited_events' },
 ];
 

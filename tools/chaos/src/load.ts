@@ -14,6 +14,7 @@ import type { Emission } from './cases.js';
 import { uuidOf } from './client.js';
 import type { Answer, Request, Requester } from './client.js';
 import { linksFileOf } from './kit.js';
+import type { Provider } from './provider.js';
 
 /** An event that was answered with 202. */
 export interface AcceptedEvent {
@@ -23,6 +24,8 @@ export interface AcceptedEvent {
   /** When it was sent first. */
   sentAtMs: number;
   takenAtMs: number;
+  /** The time that it was given. */
+  dueAtMs?: number | undefined;
   /** A probe's runs tell how long the platform takes. */
   isProbe: boolean;
 }
@@ -45,6 +48,7 @@ export interface Load {
 
 export interface LoadOptions {
   requester: Requester;
+  provider: Provider;
   environmentId: string;
   ledgerFile: string;
   seed: number;
@@ -80,13 +84,20 @@ async function playClient(emission: Emission, options: LoadOptions, accepted: Ac
   const names = namesOf(mode);
   const emitEvent = createEmitter(options, accepted);
   try {
-    const name = names.event(kind.name);
-    const id = await emitEvent({ name, data, isProbe: kind.isProbe === true });
+    const laterMs = kind.laterMs?.(data.input);
+    const event: ToEmit = {
+      name: names.event(kind.name),
+      data,
+      isProbe: kind.isProbe,
+      isDelivered: kind.isDelivered,
+      dueAtMs: laterMs === undefined ? undefined : Date.now() + laterMs,
+    };
+    const id = await emitEvent(event);
     const takenMs = performance.now();
     const actions = kind.actions?.(data.input, names) ?? [];
     for (const [index, action] of actions.entries()) {
       await delay(Math.max(0, takenMs + action.afterMs - performance.now()));
-      const of = { key: `${data.key} ${index}`, event: { id, name, data }, names };
+      const of = { key: `${data.key} ${index}`, event: { ...event, id }, names };
       await act(action, of, { ...options, accepted, emitEvent });
     }
   } catch (error) {
@@ -97,21 +108,33 @@ async function playClient(emission: Emission, options: LoadOptions, accepted: Ac
 interface ToEmit {
   name: string;
   data: { key: string; input: unknown };
-  isProbe?: boolean;
+  isProbe?: boolean | undefined;
+  isDelivered?: boolean | undefined;
+  dueAtMs?: number | undefined;
 }
 type EmitEvent = (event: ToEmit) => Promise<string>;
 
-function createEmitter({ requester }: LoadOptions, accepted: Accepted): EmitEvent {
-  return async ({ name, data, isProbe = false }) => {
+function createEmitter(options: LoadOptions, accepted: Accepted): EmitEvent {
+  return async (event) => {
+    const { name, data, isProbe = false, dueAtMs } = event;
     const sentAtMs = Date.now();
-    const id = await emit(requester, name, data);
-    accepted.events.push({ key: data.key, name, id, sentAtMs, takenAtMs: Date.now(), isProbe });
+    const id = await emit(options, event);
+    accepted.events.push({ key: data.key, name, id, sentAtMs, takenAtMs: Date.now(), isProbe, dueAtMs });
     return id;
   };
 }
 
-async function emit(requester: Requester, name: string, data: ToEmit['data']): Promise<string> {
-  const body = { name, data, idempotencyKey: data.key };
+async function emit(
+  { requester, provider }: Pick<LoadOptions, 'requester' | 'provider'>,
+  { name, data, isDelivered, dueAtMs }: ToEmit,
+): Promise<string> {
+  if (isDelivered === true) {
+    const answer = await requester.send(provider.deliveryOf(name, data));
+    if (answer.status >= 300) throw unexpected('a delivery', answer);
+    return (answer.body as { id: string }).id;
+  }
+  const at = dueAtMs === undefined ? {} : { at: new Date(dueAtMs).toISOString() };
+  const body = { name, data, idempotencyKey: data.key, ...at };
   const answer = await requester.send({ method: 'POST', path: '/v1/events', body });
   if (answer.status !== 202) throw unexpected('emitting', answer);
   return (answer.body as { ids: [string] }).ids[0];
@@ -141,7 +164,7 @@ async function act(action: Action, { key, event, names }: Of, acting: Acting): P
       await acting.emitEvent({ name: names.event(action.name), data: { key, input: action.input } });
       return;
     case 'again': {
-      const again = await emit(requester, event.name, event.data);
+      const again = await emit(acting, event);
       accepted.repetitions.push({ key: event.data.key, first: event.id, again });
       return;
     }

@@ -20,6 +20,7 @@ const run = (over: Partial<RunFact> = {}): RunFact => ({
   functionId: 'steps-push',
   status: 'completed',
   skipReason: null,
+  joinedRunId: null,
   output: 7,
   error: null,
   buildId: null,

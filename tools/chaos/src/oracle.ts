@@ -11,6 +11,7 @@ import {
   checkTerminal,
   checkWaitsShareNoEvent,
 } from './checks/ends.js';
+import { checkFlowControl, checkScheduled } from './checks/flow.js';
 import { checkPublished, checkToldInOrder } from './checks/messages.js';
 import { checkSagas } from './checks/sagas.js';
 import {
@@ -38,6 +39,8 @@ const checks: readonly ((facts: Facts) => Violation[])[] = [
   checkPublished,
   checkToldInOrder,
   checkPinned,
+  checkFlowControl,
+  checkScheduled,
   checkWaitsShareNoEvent,
   checkDeadLetters,
   checkSchedule,

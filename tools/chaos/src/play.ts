@@ -17,6 +17,7 @@ import { startLoad } from './load.js';
 import type { Load } from './load.js';
 import { judge } from './oracle.js';
 import type { PlannedFault } from './plan.js';
+import { createProvider } from './provider.js';
 import { readDatabase } from './read-facts.js';
 import { measureRecoveries } from './recovery.js';
 import { countRunsByFunction, summarizeRecoveries } from './report.js';
@@ -54,6 +55,7 @@ export async function playChaos(options: ChaosOptions): Promise<Report> {
   const fromMs = Date.now();
   const memoryAtFirst = await readMemory(stage);
   const requester = createRequester(stage.platform);
+  const provider = await createProvider(requester);
   const loopDelay = monitorEventLoopDelay({ resolution: 10 });
   loopDelay.enable();
   const injector = createInjector(stage, say);
@@ -63,7 +65,7 @@ export async function playChaos(options: ChaosOptions): Promise<Report> {
   const subscriber = startSubscriber(stage.platform);
   lifecycle.onStop('subscriber', () => subscriber.stop());
   const { environmentId, ledgerFile } = stage;
-  const load = startLoad({ requester, environmentId, ledgerFile, seed, perSecond: rate });
+  const load = startLoad({ requester, provider, environmentId, ledgerFile, seed, perSecond: rate });
   const lasted = new Promise((resolve) => setTimeout(resolve, options.minutes * 60_000));
   const injection = await injector.play(options.plan);
   await lasted;
