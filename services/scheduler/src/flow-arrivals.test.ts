@@ -128,6 +128,18 @@ describe('a debounce', () => {
     );
   });
 
+  test('decides by when events came, also where one is routed after those that followed it', () => {
+    const queue = new Queue(config);
+    queue.pass(1_000, [entryOf(2, 1_000, { debounce: '' })]);
+    // Of its burst it was not the last; the one before was over when that began.
+    queue.pass(1_010, [entryOf(1, 990, { debounce: '' }), entryOf(0, 400, { debounce: '' })]);
+    expect(queue.skipped.get('run-00001')).toMatchObject({ reason: 'debounce', joinedRunId: 'run-00002' });
+    expect(queue.queued).toEqual(['run-00000']);
+    queue.pass(1_500);
+    expect(queue.queued).toEqual(['run-00000', 'run-00002']);
+    expect(queue.states.size).toBe(0);
+  });
+
   test('whose run was cancelled meanwhile begins anew', () => {
     const queue = new Queue(config);
     queue.pass(0, [entryOf(1, 0, { debounce: '' })]);

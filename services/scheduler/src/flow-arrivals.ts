@@ -91,7 +91,7 @@ class ArrivalsBook {
     const config = this.#input.configs.get(entry.functionId) ?? {};
     if (this.#isRepeated(entry, config) || this.#isTooMany(entry, config)) return;
     if (config.debounce !== undefined && entry.keys.debounce !== undefined) {
-      this.#debounce(entry, entry.keys.debounce, config.debounce);
+      this.#debounce(entry, entry.keys.debounce, { ...config, debounce: config.debounce });
     } else if (config.batch !== undefined && entry.keys.batch !== undefined) {
       this.#batch(entry, entry.keys.batch, config.batch);
     } else this.#queue(entry, config);
@@ -142,9 +142,20 @@ class ArrivalsBook {
     return false;
   }
 
-  #debounce(entry: FlowEntry, key: string, debounce: NonNullable<FlowControl['debounce']>): void {
+  #debounce(
+    entry: FlowEntry,
+    key: string,
+    config: FlowControl & Pick<Required<FlowControl>, 'debounce'>,
+  ): void {
+    const { debounce } = config;
     const of = stateKey(entry, 'debounce', key);
     const before = this.#heldBy(this.#states.get(nameOf(of)));
+    if (before !== undefined && before.receivedAtMs > entry.receivedAtMs) {
+      // It was routed late: either its time was over when that one came, or it gives way to it.
+      if (entry.receivedAtMs + debounce.periodMs <= before.receivedAtMs) this.#queue(entry, config);
+      else this.#skip(entry, 'debounce', before.runId);
+      return;
+    }
     let sinceMs = entry.receivedAtMs;
     if (before !== undefined && before.dueAtMs <= entry.receivedAtMs) this.#release(before.runId);
     else if (before !== undefined) {
@@ -209,7 +220,7 @@ class ArrivalsBook {
   /** Its time has come: its debounce or batch is over, and the rules after them are asked. */
   #release(runId: string): void {
     this.#held.delete(runId);
-    const entry = this.#entries.get(runId) ?? this.#input.holders.get(runId)?.entry;
+    const entry = this.#entryOf(runId);
     if (entry === undefined) return;
     for (const [rule, key] of [
       ['debounce', entry.keys.debounce],
@@ -229,7 +240,12 @@ class ArrivalsBook {
     if (!isHeld || this.#queued.has(state.runId) || this.#skipped.has(state.runId)) return undefined;
     const { runId, sinceMs = 0, dueAtMs = 0, size = 1, bytes = 0 } = state;
     if (!this.#held.has(runId)) this.#held.set(runId, dueAtMs);
-    return { runId, sinceMs, dueAtMs, size, bytes };
+    const receivedAtMs = this.#entryOf(runId)?.receivedAtMs ?? sinceMs;
+    return { runId, receivedAtMs, sinceMs, dueAtMs, size, bytes };
+  }
+
+  #entryOf(runId: string): FlowEntry | undefined {
+    return this.#entries.get(runId) ?? this.#input.holders.get(runId)?.entry;
   }
 
   #living(runId: string): { hasBegun: boolean } | undefined {
