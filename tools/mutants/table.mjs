@@ -142,8 +142,8 @@ export const mutants = [
     id: 'served-too-far',
     invariant: 'I7 a wake-up is never lost',
     file: 'services/executor/src/outcome.ts',
-    search: 'return { served: wake, ',
-    replace: 'return { served: wake + 1, ',
+    search: '    served: wake,\n',
+    replace: '    served: wake + 1,\n',
     suites: ['services/executor/src/outcome.test.ts', simulation],
   },
   {
@@ -332,6 +332,14 @@ export const mutants = [
     file: 'services/scheduler/src/flow-arrivals.ts',
     search: "      this.#skip({ runId: before.runId }, 'debounce', entry.runId);\n",
     replace: "      return this.#skip(entry, 'debounce', before.runId);\n",
+    suites: ['services/scheduler/src/flow-arrivals.test.ts'],
+  },
+  {
+    id: 'debounce-by-the-order-of-routing',
+    invariant: 'the last event of a debounce wins',
+    file: 'services/scheduler/src/flow-arrivals.ts',
+    search: 'before.receivedAtMs > entry.receivedAtMs',
+    replace: 'before.receivedAtMs > Infinity',
     suites: ['services/scheduler/src/flow-arrivals.test.ts'],
   },
   {
