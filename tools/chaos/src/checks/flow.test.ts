@@ -76,19 +76,17 @@ test('a debounce whose last event did not run, or another beside it', () => {
   const last = { name: 'debounced', receivedAtMs: 100 };
   expect(rulesOf([first, last])).toEqual([]);
   expect(rulesOf([{ ...last, receivedAtMs: 0 }, last])).toEqual([rule]);
-  // It was routed when the time of the one before was over.
+  const wrong = { ...first, joinedRunId: 'r0', receivedAtMs: 100 };
+  expect(rulesOf([{ ...last, receivedAtMs: 0 }, wrong])).toEqual([rule, rule]);
+  // What was routed late runs by itself.
   expect(
     rulesOf([
       { ...last, receivedAtMs: 0 },
-      { ...last, createdAtMs: 500 },
+      { ...last, createdAtMs: 550 },
     ]),
   ).toEqual([]);
-  expect(
-    rulesOf([
-      { ...last, receivedAtMs: 0 },
-      { ...first, joinedRunId: 'r0', receivedAtMs: 100 },
-    ]),
-  ).toEqual([rule, rule]);
+  const late = { ...last, receivedAtMs: 40, createdAtMs: 900 };
+  expect(rulesOf([first, last, late])).toEqual([]);
 });
 
 test('an event that is in no batch, or in two', () => {

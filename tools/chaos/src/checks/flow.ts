@@ -121,19 +121,21 @@ function checkJoined(grouped: readonly GroupedRun[]): Violation[] {
 }
 
 /**
- * The last event of each burst runs, and none that another follows within the period. One that a fault kept from being routed until the
- * period of the one before was over may have come too late for that.
+ * The last event of each burst runs, and none that another follows within the period. What a fault kept from being routed until its own
+ * time was over, or that of the one before it, may run by itself.
  */
 function checkDebounced(grouped: readonly GroupedRun[]): Violation[] {
-  return [...groupBy(grouped, ({ group }) => group).values()].flatMap((of) => {
+  const dueAtMs = ({ event }: GroupedRun): number => event.receivedAtMs + debounceMs;
+  const inTime = grouped.filter((one) => one.run.createdAtMs < dueAtMs(one));
+  return [...groupBy(inTime, ({ group }) => group).values()].flatMap((of) => {
     const inOrder = [...of].sort(
       (a, b) => a.event.receivedAtMs - b.event.receivedAtMs || (a.event.id < b.event.id ? -1 : 1),
     );
-    return inOrder.flatMap(({ run, group, event }, index) => {
+    return inOrder.flatMap((one, index) => {
       const next = inOrder[index + 1];
-      const dueAtMs = event.receivedAtMs + debounceMs;
-      const isLast = next === undefined || next.event.receivedAtMs >= dueAtMs;
-      if (!isLast && next.run.createdAtMs >= dueAtMs) return [];
+      const isLast = next === undefined || next.event.receivedAtMs >= dueAtMs(one);
+      if (!isLast && next.run.createdAtMs >= dueAtMs(one)) return [];
+      const { run, group } = one;
       if ((run.status === 'completed') === isLast) return [];
       const evidence = `${group} run ${run.id} is ${run.status}, ${isLast ? 'the last' : 'not the last'}`;
       return [{ rule: 'a debounce did not run its last event', evidence }];
