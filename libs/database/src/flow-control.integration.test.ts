@@ -90,7 +90,6 @@ describe('a run that is let go on', () => {
       journalSeq: 12,
       status: 'completed',
       served: 1,
-      endedAtMs: 2_000,
     });
     expect(ended).toMatchObject({ freed: [ofSingleton] });
     expect(await usage()).toEqual(new Map());
@@ -99,14 +98,14 @@ describe('a run that is let go on', () => {
 
   test('holds its slots for as long as its aborted call may go on', async () => {
     await admit(run);
-    await accept(run, { status: 'cancelled', served: 1, endedAtMs: 2_000, callEndsInMs: 3_600_000 });
+    await accept(run, { status: 'cancelled', served: 1, callEndsInMs: 3_600_000 });
     expect(await usage()).toEqual(new Map([slot, ofSingleton].map((name) => [name, 1])));
     await platform.admin.query("update slots set leased_until = leased_until - interval '1 hour'");
     expect(await usage()).toEqual(new Map());
   });
 
   test('is passed by if it has ended meanwhile, and takes no slot', async () => {
-    await accept(run, { status: 'cancelled', served: 0, endedAtMs: 2_000 });
+    await accept(run, { status: 'cancelled', served: 0 });
     expect((await admit(run)).admitted).toEqual(new Set());
     expect(await usage()).toEqual(new Map());
   });
