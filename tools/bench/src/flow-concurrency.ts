@@ -41,6 +41,7 @@ export async function showConcurrency(
   const startedMs = performance.now();
   const killing = killInTurn(victims, killEveryMs, end.signal);
   const cancelling = cancelSome(scene, Math.floor(runs / 100), end.signal);
+  cancelling.catch(() => undefined);
   let failures: string[];
   let seconds: number;
   try {

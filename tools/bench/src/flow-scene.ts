@@ -84,12 +84,14 @@ export async function setFlowScene(of: {
   };
 }
 
-/** Kills them in turn, each time one, which is started again, until `signal` fires. */
-export async function killInTurn(
-  victims: readonly Victim[],
-  everyMs: number,
-  signal: AbortSignal,
-): Promise<Kill[]> {
+/** Kills them in turn, each time one, which is started again, until `signal` fires. What fails is told to whoever waits for the end. */
+export function killInTurn(...given: Parameters<typeof killUntil>): Promise<Kill[]> {
+  const killing = killUntil(...given);
+  killing.catch(() => undefined);
+  return killing;
+}
+
+async function killUntil(victims: readonly Victim[], everyMs: number, signal: AbortSignal): Promise<Kill[]> {
   const kills: Kill[] = [];
   for (let turn = 0; ; turn += 1) {
     await pause(everyMs - restartAfterMs, undefined, { signal }).catch(() => undefined);
