@@ -7,10 +7,10 @@ import { appendFileSync, readFileSync } from 'node:fs';
 
 export interface LedgerLine {
   /**
-   * `begun` before a step's work and `ended` after it, `fired` by a schedule; `asked` as a handler comes to a sleep or a wait,
-   * `passed` as it has gone past it in vain, both again in each replay.
+   * `begun` before a step's work and `ended` after it, or `stopped` as its signal fired; `fired` by a schedule; `asked` as a
+   * handler comes to a sleep or a wait, `passed` as it has gone past it in vain, both again in each replay.
    */
-  what: 'begun' | 'ended' | 'fired' | 'asked' | 'passed';
+  what: 'begun' | 'ended' | 'stopped' | 'fired' | 'asked' | 'passed';
   run: string;
   step: string;
   attempt: number;
@@ -20,6 +20,9 @@ export interface LedgerLine {
   untilMs?: number;
   /** Of the worker that wrote it, if it has one. */
   build?: string;
+  /** Of what limits it, and the process that works on it. */
+  key?: string;
+  pid?: number;
 }
 
 export function createLedger(file: string) {
