@@ -35,6 +35,8 @@ export interface RunState {
   stopRequested: boolean;
   /** It holds slots of flow control while it is called. */
   limited: boolean;
+  /** Flow control has let it go on; absent where there is none. */
+  admitted?: boolean;
   /** It has begun: its function was called for. */
   begun: boolean;
   /** It is too late for it to begin. */
@@ -134,7 +136,8 @@ const loadStatement: Statement = {
       v.id as event_id, v.name as event_name, v.data, v.version, v.source, v.correlation_id, v.causation_id,
       v.traceparent as event_traceparent, v.received_at_ms,
       case when r.limited or r.rerun_of is not null then (${laterEventsOf('r')}) end as later_events,
-      r.limited
+      r.limited, case when r.limited then coalesce((
+        select q.state = 'admitted' from queue_entries q where q.run_id = r.id), true) end as admitted
     from unnest($1::uuid[]) as i (id)
     cross join lateral (
       select id, environment_id, event_id, app_id, function_id, status, wake, served, failures, journal_seq,
@@ -199,6 +202,7 @@ interface RunRow {
   stop_requested: boolean;
   begun: boolean;
   limited: boolean;
+  admitted: boolean | null;
   start_expired: boolean;
   stopping_as: StopOutcome['kind'] | null;
   stopping_error: Failure | null;
@@ -236,6 +240,7 @@ function toRunState(row: RunRow): RunState {
     stopRequested: row.stop_requested,
     begun: row.begun,
     limited: row.limited,
+    ...(row.admitted === null ? {} : { admitted: row.admitted }),
     startExpired: row.start_expired,
     ...stoppingOf(row),
     activeMs: row.active_ms,

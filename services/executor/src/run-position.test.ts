@@ -172,6 +172,29 @@ describe('nothing is due', () => {
   });
 });
 
+describe('a run with flow control', () => {
+  const yielded = run({ kind: 'yielded', served: 1 });
+  const read = (over: Partial<AcceptedPosition>, entries: JournalEntry[] = []) => {
+    const messages = entries.length === 0 ? [] : [{ sequence: 20, message: message(10, entries) }];
+    return assessReadiness(accepted({ wake: 2, ...over }), { messages, lastSequence: 20 }, self).kind;
+  };
+
+  test('goes on while it is let go, and not with an activation that was published beside that', () => {
+    expect(read({ admitted: true })).toBe('ready');
+    expect(read({ admitted: true }, [step('a')])).toBe('ready');
+    expect(read({ admitted: false })).toBe('nothing_due');
+    // A timer came before its activation was over: the slots of that one go with it.
+    expect(read({ admitted: true }, [yielded])).toBe('nothing_due');
+    expect(read({}, [yielded])).toBe('ready');
+  });
+
+  test('is ended, and undoes what it did, without anybody’s leave', () => {
+    expect(read({ admitted: false, stopRequested: true })).toBe('ready');
+    expect(read({ admitted: false, startExpired: true })).toBe('ready');
+    expect(read({ admitted: false, stopping: { kind: 'cancelled' } })).toBe('ready');
+  });
+});
+
 test('a newer delivery in the journal means that nothing may be sent', () => {
   const tail = { messages: [{ sequence: 12, message: message(10, [step('a')], newer) }], lastSequence: 12 };
   expect(assessReadiness(accepted(), tail, self)).toEqual({ kind: 'superseded' });

@@ -23,6 +23,9 @@ export interface AcceptedPosition {
   failures: number;
   stopRequested?: boolean;
   begun?: boolean;
+  startExpired?: boolean;
+  /** Flow control has let it go on; absent where there is none. */
+  admitted?: boolean;
   stopping?: StopOutcome;
   activeMs?: number;
   journalSeq: number;
@@ -96,8 +99,20 @@ export function assessReadiness(accepted: AcceptedPosition, tail: JournalTail, s
       terminal = applyEntry(position, entry, isToStop ? 0 : accepted.wake) || terminal;
     }
   }
-  if (terminal || accepted.wake <= position.served) return { kind: 'nothing_due' };
+  if (terminal || accepted.wake <= position.served || !isLetGo(accepted, position))
+    return { kind: 'nothing_due' };
   return { kind: 'ready', position };
+}
+
+/**
+ * Its slots go with the end of the activation that they were taken for: one that was published meanwhile, for a timer or a signal
+ * that came before that end, has none. Once Postgres has accepted the end, the run comes into the queue again. What is to end needs none.
+ */
+function isLetGo(accepted: AcceptedPosition, position: RunPosition): boolean {
+  if (accepted.admitted === undefined || accepted.stopRequested === true || position.stopping !== undefined)
+    return true;
+  if (accepted.startExpired === true) return true;
+  return accepted.admitted && position.served === accepted.served;
 }
 
 /** The build of the lane on which a run is activated now; as Postgres has it, see `laneBuildOf` of libs/database. */
