@@ -235,7 +235,8 @@ test('a broken expression is told once a registration and disturbs nobody', () =
 
 test('passes at any moments fire every time since the start exactly once', () => {
   const crons = fc.constantFrom('* * * * * *', '*/7 * * * * *', '* * * * *', '*/2 * * * *');
-  const pauses = fc.array(fc.integer({ min: 0, max: lookBackMs }), { minLength: 1, maxLength: 15 });
+  // What was due exactly so long ago is past it.
+  const pauses = fc.array(fc.integer({ min: 0, max: lookBackMs - 1 }), { minLength: 1, maxLength: 15 });
   fc.assert(
     fc.property(crons, pauses, (cron, pausesMs) => {
       const book = bookOf(scheduleOf(cron, startMs));
