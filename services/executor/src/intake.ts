@@ -15,7 +15,7 @@ import type { ExecutorMetrics } from './executor-metrics.js';
 import { createClaimingWriter, createOutputStore } from './output-claims.js';
 import type { OutputStore } from './output-claims.js';
 import type { Lease, LeaseKeeper } from './lease.js';
-import { assessReadiness, laneBuildOf, unrecordedCalls } from './run-position.js';
+import { assessReadiness, laneBuildOf, mayHaveBeenDriven, unrecordedCalls } from './run-position.js';
 import type { RunPosition } from './run-position.js';
 import { loadRuns } from './run-loader.js';
 import type { LoadedRun } from './run-loader.js';
@@ -129,7 +129,8 @@ function admit(options: Ground, item: Item, loaded: LoadedRun): Taken {
   }
   // Whoever had it before may have an append under way still. The mark comes before the call: what is stored before it is
   // read again, what comes after it is refused, and so no step that is stored begins again.
-  const wasDriven = delivery.deliveryCount > 1 || last?.writer.activation === writer.activation;
+  const wasDriven =
+    mayHaveBeenDriven(delivery, options.now()) || last?.writer.activation === writer.activation;
   const calls = wasDriven ? unrecordedCalls(last, writer) : undefined;
   return { kind: 'active', run: activate(options, item, state, readiness.position, calls) };
 }

@@ -1,6 +1,12 @@
 import { describe, expect, test } from '@jest/globals';
 import type { JournalEntry, JournalMessage, Mismatch, RunEntry, StepRecord, Writer } from '@ironflow/schema';
-import { assessReadiness, laneBuildOf, memoGrowth, unrecordedCalls } from './run-position.js';
+import {
+  assessReadiness,
+  laneBuildOf,
+  mayHaveBeenDriven,
+  memoGrowth,
+  unrecordedCalls,
+} from './run-position.js';
 import type { AcceptedPosition } from './run-position.js';
 
 const self: Writer = { activation: 100, delivery: 1, executor: 'self' };
@@ -240,4 +246,11 @@ test('calls without a record are those that the last entry of the same activatio
   expect(unrecordedCalls(message(10, [run({ kind: 'started' })], self), self)).toBe(0);
   expect(unrecordedCalls(message(10, [step('a')], self), self)).toBe(0);
   expect(unrecordedCalls(undefined, self)).toBe(0);
+});
+
+test('an activation may be another one’s by now if it was delivered before, or has lain about for as long as that takes', () => {
+  const stored = { deliveryCount: 1, storedAtMs: 10_000 };
+  expect(mayHaveBeenDriven(stored, 10_050)).toBe(false);
+  expect(mayHaveBeenDriven(stored, 15_000)).toBe(true);
+  expect(mayHaveBeenDriven({ ...stored, deliveryCount: 2 }, 10_050)).toBe(true);
 });

@@ -2,7 +2,7 @@
  * Where a run is: what Postgres has accepted, carried on by what its journal says and Postgres has not accepted yet.
  * Pure. An activation acts on this and never on its message or its delivery count, which may both be stale.
  */
-import { compareWriters, isBeginning, isProgress, isTerminal } from '@ironflow/schema';
+import { ackWaitMs, compareWriters, isBeginning, isProgress, isTerminal } from '@ironflow/schema';
 import type {
   JournalEntry,
   JournalMessage,
@@ -113,6 +113,18 @@ function isLetGo(accepted: AcceptedPosition, position: RunPosition): boolean {
     return true;
   if (accepted.startExpired === true) return true;
   return accepted.admitted && position.served === accepted.served;
+}
+
+/**
+ * Whether another executor may have been given the activation before. One that lay in the socket of a process that stood still
+ * is a first delivery like any other, but for its age; less than the ack wait is enough, since it is the server's clock that says
+ * when it was stored.
+ */
+export function mayHaveBeenDriven(
+  { deliveryCount, storedAtMs }: { deliveryCount: number; storedAtMs: number },
+  nowMs: number,
+): boolean {
+  return deliveryCount > 1 || nowMs - storedAtMs >= ackWaitMs - 1_000;
 }
 
 /** The build of the lane on which a run is activated now; as Postgres has it, see `laneBuildOf` of libs/database. */
