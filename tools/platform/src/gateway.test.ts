@@ -65,6 +65,11 @@ test('replicas take turns, and get and give what they would without it', async (
   expect(seen).toEqual(['first POST /v1/events?wait=1s one', 'second POST /v1/events two']);
 });
 
+test('an idle connection is kept for longer than clients do, who would lose the request that is on its way', async () => {
+  const answer = await post('/v1/events', 'one');
+  expect(answer.headers.get('keep-alive')).toBe('timeout=72');
+});
+
 test('a replica that cannot be reached is passed over; when none can, the platform’s error says so', async () => {
   const closed = `http://127.0.0.1:${await freePort()}`;
   urls = [closed, urls[1]!];

@@ -20,6 +20,8 @@ export interface GatewayOptions {
 }
 
 const bodyBytesMax = 17 * 1024 * 1024;
+/** Longer than clients keep idle connections: whoever closes first must not be the one that a request is on its way to. */
+const keepAliveMs = 72_000;
 
 export async function startGateway(options: GatewayOptions): Promise<{ url: string }> {
   const agent = new Agent({ keepAlive: true, maxSockets: 1_024 });
@@ -33,6 +35,7 @@ export async function startGateway(options: GatewayOptions): Promise<{ url: stri
   const server = createServer(
     (message, response) => void forward(agent, candidates(message), message, response),
   );
+  server.keepAliveTimeout = keepAliveMs;
   server.on('upgrade', (message, socket, head) => tunnel(candidates(message), message, socket, head));
   await listen(server, options);
   options.lifecycle.onStop('gateway', () => {
@@ -89,7 +92,9 @@ function send(
       new URL(message.url ?? '/', replica),
       { agent, method: message.method, headers: message.headers },
       (incoming) => {
-        response.writeHead(incoming.statusCode ?? 502, incoming.headers);
+        // What concerns the replica's connection says nothing of the client's.
+        const { connection: _, 'keep-alive': __, ...headers } = incoming.headers;
+        response.writeHead(incoming.statusCode ?? 502, headers);
         incoming.pipe(response);
         incoming.once('error', () => response.destroy());
         resolve(true);
