@@ -77,12 +77,12 @@ export const rememberStatement: Statement = {
   on conflict (run_id, place) do nothing`,
 };
 
-// One that is on its way already, or that is to end, is passed by; so is one whose activation is out: it holds its slots.
+// One that is on its way already, or that is to end or is at it, is passed by; so is one whose activation is out: it holds its slots.
 export const requeueStatement: Statement = {
   name: 'flow_requeue',
   text: `with given as materialized (
     select id from runs where id = any($1::uuid[]) and id >= $2 and id <= $3
-      and stop_requested_at is null and start_expired_at is null and limited
+      and stop_requested_at is null and stopping_as is null and start_expired_at is null and limited
   ), back as (
     update queue_entries set state = 'arrived', resumed = true, position = now()
     where run_id = any(array(select id from given)) and state = 'resting'

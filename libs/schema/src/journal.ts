@@ -69,8 +69,14 @@ export const runEntrySchema = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('yielded'), ...ending, activeMs, retry: retrySchema.optional() }),
   /** The function could not be called or was lost: unreachable, 5xx, timed out, worker gone. */
   z.object({ kind: z.literal('call_failed'), ...ending, activeMs, retry: retrySchema }),
-  /** The breaker is open, or the worker declined: the run waits and no attempt is used. */
-  z.object({ kind: z.literal('deferred'), served, inMs: z.number().int().nonnegative(), reason: z.string() }),
+  /** The breaker is open, the worker declined, or a call may go on that is to be over first: the run waits and no attempt is used. */
+  z.object({
+    kind: z.literal('deferred'),
+    served,
+    inMs: z.number().int().nonnegative(),
+    reason: z.string(),
+    callEndsInMs: ending.callEndsInMs,
+  }),
   /**
    * It will end like this, once what it had registered has been undone; the first one holds. The function is called for
    * that, and for nothing else.

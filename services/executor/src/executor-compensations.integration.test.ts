@@ -173,8 +173,9 @@ describe('a run of an endpoint', () => {
       { run: { kind: 'deferred', reason: 'call_may_run' } },
     ]);
     const last = entries.at(-1)!;
-    const { inMs } = (last as { run: { inMs: number } }).run;
+    const { inMs, callEndsInMs } = (last as { run: { inMs: number; callEndsInMs: number } }).run;
     expect(inMs).toBeGreaterThan(30_000);
+    expect(callEndsInMs).toBe(inMs);
     const [first, second] = await world.journal(run);
     const { sequence: prev } = first!;
     await world.accept(run, { prev: 0, journalSeq: prev, steps: [registered('a')], status: 'running' });

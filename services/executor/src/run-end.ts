@@ -98,7 +98,8 @@ export function createRunEnds(options: Pick<SettlementOptions, 'spans' | 'metric
     }
     const entries = [...stepEntries(records), stoppingEntry(outcome, { call, mismatch })];
     if (callEndsInMs > 0) {
-      const wait = { served: run.wake, inMs: Math.ceil(callEndsInMs), reason: 'call_may_run' };
+      const inMs = Math.ceil(callEndsInMs);
+      const wait = { served: run.wake, inMs, reason: 'call_may_run', callEndsInMs: inMs };
       return finish(run, [...entries, { type: 'run', run: { kind: 'deferred', ...wait } }], records);
     }
     const result = await run.journal.append(entries);

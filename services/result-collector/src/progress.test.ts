@@ -66,6 +66,18 @@ test('a call that an open breaker put off waits and uses no attempt', () => {
   expect(progress.deferredReason).toBe('open');
 });
 
+test('a call that may go on while its run waits is kept a slot for', () => {
+  const deferred = {
+    kind: 'deferred',
+    served: 1,
+    inMs: 700,
+    reason: 'call_may_run',
+    callEndsInMs: 700,
+  } as const;
+  const stopping = run({ kind: 'stopping', outcome: { kind: 'cancelled' } });
+  expect(collapseEntries([stopping, run(deferred)])).toMatchObject({ retryInMs: 700, callEndsInMs: 700 });
+});
+
 test('why it was put off holds until something comes after', () => {
   const deferred = run({ kind: 'deferred', served: 1, inMs: 700, reason: 'open' });
   expect(collapseEntries([deferred], [completedStep('a')]).deferredReason).toBeUndefined();
