@@ -121,3 +121,55 @@ test('what a rule remembers is what it was told last, and is forgotten when it i
   await write({ removed: [of] });
   expect(await states()).toEqual([]);
 });
+
+describe('what is due', () => {
+  afterEach(() => platform.admin.query('truncate queue_entries, queue_lanes'));
+  const lane = { functionId: 'ship', resumed: false, slots: [], throttle: undefined, positionMs: 0 };
+  const readyAtMs = Date.UTC(2100, 0, 1);
+
+  test('is of the environments that are asked for, or of all, and of none that has nothing in its queue', async () => {
+    expect(await flow.due()).toEqual([]);
+    await arrive();
+    const due = [{ environmentId: ours, inMs: expect.any(Number) }];
+    expect(await flow.due()).toEqual(due);
+    expect(await flow.due([ours])).toEqual(due);
+    expect((await flow.due())[0]!.inMs).toBeLessThan(0);
+    expect(await flow.due([platform.theirs.scope.environmentId])).toEqual([]);
+  });
+
+  test('is not said by lanes that wait for others only, but for the one whose time comes', async () => {
+    await write({ lanes: [{ ...lane, lane: 'a', blockedBy: slot, readyAtMs: 0 }] });
+    expect(await flow.due([ours])).toEqual([{ environmentId: ours }]);
+    await write({ lanes: [{ ...lane, lane: 'b', readyAtMs }] });
+    const [due] = await flow.due([ours]);
+    expect(due!.inMs).toBeCloseTo(readyAtMs - Date.now(), -5);
+  });
+});
+
+test('lanes of an obstacle that is gone may go on, the first ones of each, and it is said of which there may be more', async () => {
+  const lanes = ['paused:a', 'paused:a', 'paused:b', 'paused:c'].map((blockedBy, index) => ({
+    ...{ lane: `lane-${index}`, functionId: 'ship', resumed: false, slots: [], throttle: undefined },
+    ...{ positionMs: index, blockedBy, readyAtMs: 0 },
+  }));
+  await write({ lanes });
+  await flow.pass(ours, async (pass) => {
+    expect(await pass.obstacles({ after: '', limit: 2 })).toEqual(['paused:a', 'paused:b']);
+    expect(await pass.obstacles({ after: 'paused:b', limit: 2 })).toEqual(['paused:c']);
+    expect(await pass.unblock(['paused:a', 'paused:b'], 2)).toEqual(['paused:a']);
+    const ready = await pass.lanes({ names: [], limit: 10, entriesMax: 1 });
+    expect(ready.map(({ lane: name }) => name).sort()).toEqual(['lane-0', 'lane-1', 'lane-2']);
+    expect(await pass.obstacles({ after: '', limit: 2 })).toEqual(['paused:c']);
+  });
+});
+
+test('a run that undoes what it has done goes on at once, whatever its rules say', async () => {
+  const [going, undoing] = [await arrive(), await arrive()];
+  for (const run of [going, undoing]) {
+    await admit(run);
+    await accept(run, { status: 'waiting', served: 1 });
+  }
+  const stopping = { prev: 10, journalSeq: 11, status: 'waiting' as const, stopping: 'failed' as const };
+  await accept(undoing, { ...stopping, error: { name: 'Error', message: 'no' } });
+  expect(await flow.requeue([going.id, undoing.id])).toEqual(new Map([[going.id, ours]]));
+  await platform.admin.query('truncate queue_entries, slots');
+});

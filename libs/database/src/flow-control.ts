@@ -11,10 +11,29 @@
  */
 import type { FlowKeys, FlowRule, RunMode } from '@ironflow/schema';
 import type { Database, Queryable, Statement } from './database.js';
+import {
+  arrivalsStatement,
+  beginStatement,
+  contentsStatement,
+  debouncesStatement,
+  dueOfAllStatement,
+  dueStatement,
+  holderOf,
+  holdersStatement,
+  lanesStatement,
+  lockStatement,
+  obstaclesStatement,
+  statesStatement,
+  toEntry,
+  toLane,
+  toState,
+  unblockStatement,
+  usageStatement,
+} from './flow-reads.js';
+import type { BeginRow, EntryRow, LaneRow, StateRow } from './flow-reads.js';
 import { admitStatement, rememberStatement, requeueStatement } from './flow-writes.js';
 import { boundsOf } from './id-windows.js';
-import { laneColumnOf, runToActivate, scopeColumns } from './run-to-activate.js';
-import type { RunToActivate, RunToActivateRow } from './run-to-activate.js';
+import type { RunToActivate } from './run-to-activate.js';
 
 export interface FlowEntry {
   runId: string;
@@ -66,7 +85,7 @@ export interface FlowLane {
   slots: readonly string[];
   throttle: string | undefined;
   positionMs: number;
-  /** A slot, `paused` or `worker`; otherwise it waits for the time. */
+  /** The name of an obstacle; otherwise it waits for the time. */
   blockedBy?: string | undefined;
   readyAtMs: number;
 }
@@ -112,10 +131,10 @@ export interface FlowPass {
   holders(runIds: readonly string[]): Promise<Map<string, FlowHolder>>;
   /** How many runs hold each slot. */
   usage(slots: readonly string[]): Promise<Map<string, number>>;
-  /** The lanes that wait for one of the slots may go on: the first ones of each. */
-  unblock(slots: readonly string[], lanesEach: number): Promise<void>;
-  /** The same for whatever lanes wait for. */
-  unblockAll(lanesEach: number): Promise<void>;
+  /** What lanes wait for, in the order of names, those after one of them. */
+  obstacles(query: { after: string; limit: number }): Promise<string[]>;
+  /** The lanes that wait for one of these may go on: the first ones of each. Answers those that more may wait for. */
+  unblock(obstacles: readonly string[], lanesEach: number): Promise<string[]>;
   /** Those that may go on, the first first, and those of these names. */
   lanes(query: {
     names: readonly string[];
@@ -136,8 +155,8 @@ export interface FlowStore {
   pass<T>(environmentId: string, work: (pass: FlowPass) => Promise<T>): Promise<T>;
   /** Woken runs come into the queue; those that are not answered go on at once: they are in nobody's way. */
   requeue(runIds: readonly string[]): Promise<Map<string, string>>;
-  /** When each environment has something to decide; without one, of all. */
-  due(environmentId?: string): Promise<FlowDue[]>;
+  /** Those that have something to decide, of these or of all. */
+  due(environmentIds?: readonly string[]): Promise<FlowDue[]>;
   /** Debounces under way, of all environments, the next ones first. */
   debounces(limit: number): Promise<{ environmentId: string; state: FlowState }[]>;
 }
@@ -159,10 +178,10 @@ export function createFlowStore(database: Database): FlowStore {
       ]);
       return new Map(rows.map((row) => [row.run_id, row.environment_id]));
     },
-    due: async (environmentId) => {
-      const rows = await database.query<{ environment_id: string; in_ms: number | null }>(dueStatement, [
-        environmentId ?? null,
-      ]);
+    due: async (environmentIds) => {
+      const rows = await (environmentIds === undefined
+        ? database.query<DueRow>(dueOfAllStatement, [])
+        : database.query<DueRow>(dueStatement, [environmentIds]));
       return rows.map(({ environment_id: id, in_ms: inMs }) => ({
         environmentId: id,
         ...(inMs === null ? {} : { inMs }),
@@ -208,11 +227,13 @@ async function beginPass(transaction: Queryable, environmentId: string): Promise
       ]);
       return new Map(rows.map(({ slot, used }) => [slot, used]));
     },
-    unblock: async (slots, lanesEach) => {
-      await transaction.query(unblockStatement, [environmentId, slots, lanesEach]);
+    obstacles: async ({ after, limit }) => {
+      const rows = await transaction.query<NameRow>(obstaclesStatement, [environmentId, after, limit]);
+      return rows.map(({ name }) => name);
     },
-    unblockAll: async (lanesEach) => {
-      await transaction.query(unblockAllStatement, [environmentId, lanesEach]);
+    unblock: async (obstacles, lanesEach) => {
+      const rows = await transaction.query<NameRow>(unblockStatement, [environmentId, obstacles, lanesEach]);
+      return rows.map(({ name }) => name);
     },
     lanes: async ({ names, limit, entriesMax }) => {
       const rows = await transaction.query<LaneRow>(lanesStatement, [
@@ -316,239 +337,11 @@ interface AdmittedRow {
   skipped: [string, string[] | null][] | null;
 }
 
-interface BeginRow {
-  now_ms: number;
-  registry_version: number;
-  is_paused: boolean;
-  paused_functions: string[];
+interface DueRow {
+  environment_id: string;
+  in_ms: number | null;
 }
 
-interface EntryRow extends RunToActivateRow {
-  state: FlowEntry['state'];
-  keys: FlowKeys;
-  bytes: number;
-  received_at_ms: number;
-  position_ms: number;
-  resumed: boolean;
-  due_at_ms: number | null;
+interface NameRow {
+  name: string;
 }
-
-interface StateRow {
-  function_id: string;
-  rule: FlowRule;
-  key_hash: string;
-  next_at_ms: number | null;
-  run_id: string | null;
-  since_ms: number | null;
-  due_at_ms: number | null;
-  size: number | null;
-  bytes: number | null;
-  expires_at_ms: number;
-}
-
-interface LaneRow {
-  lane: string;
-  function_id: string;
-  resumed: boolean;
-  slots: string[];
-  throttle: string | null;
-  position_ms: number;
-  blocked_by: string | null;
-  ready_at_ms: number;
-}
-
-function toEntry(row: EntryRow): FlowEntry {
-  const run = runToActivate(row);
-  return {
-    runId: run.runId,
-    eventId: run.eventId,
-    functionId: run.functionId,
-    appId: run.appId,
-    mode: run.mode,
-    state: row.state,
-    keys: row.keys,
-    bytes: row.bytes,
-    receivedAtMs: row.received_at_ms,
-    positionMs: row.position_ms,
-    resumed: row.resumed,
-    ...(row.due_at_ms === null ? {} : { dueAtMs: row.due_at_ms }),
-    run,
-  };
-}
-
-function holderOf(entry: FlowEntry): FlowHolder {
-  const hasBegun = entry.resumed || entry.state === 'admitted' || entry.state === 'resting';
-  return { entry, state: entry.state, hasBegun };
-}
-
-function toState(row: StateRow): FlowState {
-  return {
-    functionId: row.function_id,
-    rule: row.rule,
-    keyHash: row.key_hash,
-    nextAtMs: row.next_at_ms ?? undefined,
-    runId: row.run_id ?? undefined,
-    sinceMs: row.since_ms ?? undefined,
-    dueAtMs: row.due_at_ms ?? undefined,
-    size: row.size ?? undefined,
-    bytes: row.bytes ?? undefined,
-    expiresAtMs: row.expires_at_ms,
-  };
-}
-
-function toLane(row: LaneRow): FlowLane {
-  return {
-    lane: row.lane,
-    functionId: row.function_id,
-    resumed: row.resumed,
-    slots: row.slots,
-    throttle: row.throttle ?? undefined,
-    positionMs: row.position_ms,
-    ...(row.blocked_by === null ? {} : { blockedBy: row.blocked_by }),
-    readyAtMs: row.ready_at_ms,
-  };
-}
-
-const millisecondsOf = (column: string): string => `(extract(epoch from ${column}) * 1000)::float8`;
-
-const lockStatement: Statement = {
-  name: 'flow_lock',
-  text: `select pg_advisory_xact_lock(hashtextextended('ironflow.flow.' || $1, 0))`,
-};
-const beginStatement: Statement = {
-  name: 'flow_begin',
-  text: `select ${millisecondsOf('clock_timestamp()')} as now_ms, e.registry_version, e.paused_at is not null as is_paused,
-      array(select id from functions where environment_id = e.id and paused_at is not null) as paused_functions
-    from environments e where e.id = $1`,
-};
-
-/** Of `queue_entries q` and its run `r`. */
-const entryColumns = `r.id, r.environment_id, r.mode, r.app_id, r.function_id, r.event_id, r.build_id, r.limited, ${scopeColumns},
-      q.state, q.keys, q.bytes, ${millisecondsOf('q.received_at')} as received_at_ms,
-      ${millisecondsOf('q.position')} as position_ms, q.resumed, ${millisecondsOf('q.due_at')} as due_at_ms`;
-const joinedRun = (condition: string): string => `cross join lateral (
-      select id, environment_id, mode, app_id, function_id, event_id, status, stop_requested_at, start_expired_at,
-        ${laneColumnOf('runs')}
-      from runs where runs.id = q.run_id offset 0
-    ) r
-    join environments e on e.id = r.environment_id
-    where ${condition}`;
-const mayGoOn = `r.status = 'queued' and r.stop_requested_at is null and r.start_expired_at is null`;
-
-const arrivalsStatement: Statement = {
-  name: 'flow_arrivals',
-  text: `select ${entryColumns} from (
-      (select * from queue_entries where environment_id = $1 and state = 'arrived'
-        order by received_at, event_id limit $2)
-      union all
-      (select * from queue_entries where environment_id = $1 and state = 'held' and due_at <= clock_timestamp()
-        order by due_at limit $2)
-    ) q ${joinedRun(mayGoOn)}`,
-};
-const holdersStatement: Statement = {
-  name: 'flow_holders',
-  text: `select ${entryColumns} from (
-      select * from queue_entries where environment_id = $1 and run_id = any($2::uuid[])
-    ) q ${joinedRun(`r.status in ('queued', 'running', 'waiting', 'waiting_for_worker')`)}`,
-};
-const contentsStatement: Statement = {
-  name: 'flow_contents',
-  text: `select ${entryColumns}, q.lane, ${mayGoOn} as may_go_on from unnest($2::text[]) as l (lane)
-    cross join lateral (
-      select * from queue_entries
-      where environment_id = $1 and queue_entries.lane = l.lane and state = 'queued'
-      order by position, event_id limit $3
-    ) q ${joinedRun('true')}
-    order by q.position, q.event_id`,
-};
-
-const statesStatement: Statement = {
-  name: 'flow_states',
-  text: `select s.function_id, s.rule, s.key_hash, next_at_ms, run_id, since_ms, due_at_ms, size, bytes,
-      ${millisecondsOf('expires_at')} as expires_at_ms
-    from unnest($2::text[], $3::text[], $4::text[]) as g (function_id, rule, key_hash)
-    cross join lateral (
-      select * from flow_states where environment_id = $1 and flow_states.function_id = g.function_id
-        and flow_states.rule = g.rule and flow_states.key_hash = g.key_hash offset 0
-    ) s`,
-};
-// By what they hold, of which there is an index: states there may be many of.
-const debouncesStatement: Statement = {
-  name: 'flow_debounces',
-  text: `select s.environment_id, s.function_id, s.rule, s.key_hash, s.next_at_ms, s.run_id, s.since_ms, s.due_at_ms, s.size,
-      s.bytes, ${millisecondsOf('s.expires_at')} as expires_at_ms
-    from flow_states s join queue_entries q on q.run_id = s.run_id and q.state = 'held'
-    where s.rule = 'debounce' order by s.due_at_ms limit $1`,
-};
-const usageStatement: Statement = {
-  name: 'flow_usage',
-  text: `select slot, count(*)::int as used from slots
-    where environment_id = $1 and slot = any($2::text[])
-      and (leased_until is null or leased_until > clock_timestamp())
-    group by slot`,
-};
-// Slots whose lease has ended are free as well.
-const unblockStatement: Statement = {
-  name: 'flow_unblock',
-  text: `with ended as (
-    delete from slots where environment_id = $1 and leased_until <= clock_timestamp() returning slot
-  ), freed as (
-    select slot from unnest($2::text[]) as f (slot) union select slot from ended
-  ), chosen as materialized (
-    select l.lane from freed cross join lateral (
-      select lane from queue_lanes where environment_id = $1 and blocked_by = freed.slot
-      order by resumed desc, position limit $3
-    ) l
-  )
-  update queue_lanes set blocked_by = null, ready_at = now()
-  where environment_id = $1 and lane = any(array(select lane from chosen)) returning 1`,
-};
-const unblockAllStatement: Statement = {
-  name: 'flow_unblock_all',
-  text: `with recursive obstacles as (
-      (select blocked_by from queue_lanes where environment_id = $1 and blocked_by is not null
-        order by blocked_by limit 1)
-    union all
-      select next.blocked_by from obstacles cross join lateral (
-        select blocked_by from queue_lanes where environment_id = $1 and blocked_by > obstacles.blocked_by
-        order by blocked_by limit 1
-      ) next
-  ), chosen as materialized (
-    select l.lane from (select blocked_by from obstacles limit 1000) o cross join lateral (
-      select lane from queue_lanes where environment_id = $1 and blocked_by = o.blocked_by
-      order by resumed desc, position limit $2
-    ) l
-  )
-  update queue_lanes set blocked_by = null, ready_at = now()
-  where environment_id = $1 and lane = any(array(select lane from chosen)) returning 1`,
-};
-const lanesStatement: Statement = {
-  name: 'flow_lanes',
-  text: `with ready as (
-    select * from queue_lanes where environment_id = $1 and blocked_by is null and ready_at <= to_timestamp($4::float8 / 1000)
-    order by resumed desc, position limit $3
-  )
-  select lane, function_id, resumed, slots, throttle, ${millisecondsOf('position')} as position_ms, blocked_by,
-    ${millisecondsOf('ready_at')} as ready_at_ms
-  from (
-    select * from ready
-    union
-    select * from queue_lanes where environment_id = $1 and lane = any($2::text[])
-  ) l`,
-};
-const dueStatement: Statement = {
-  name: 'flow_due',
-  text: `select environment_id, min(${millisecondsOf('due_at - clock_timestamp()')}) as in_ms from (
-      select environment_id, received_at as due_at from queue_entries
-      where state = 'arrived' and environment_id = coalesce($1, environment_id)
-      union all
-      select environment_id, due_at from queue_entries
-      where state = 'held' and environment_id = coalesce($1, environment_id)
-      union all
-      select environment_id, case when blocked_by is null then ready_at end from queue_lanes
-      where environment_id = coalesce($1, environment_id)
-      union all
-      select environment_id, leased_until from slots
-      where leased_until is not null and environment_id = coalesce($1, environment_id)
-    ) d group by environment_id`,
-};

@@ -96,7 +96,7 @@ describe('what a run waits for', () => {
       undefined,
       { rule: 'batch', until: later, since: receivedAt },
     ],
-    ['a pause', { state: 'queued' }, { blockedBy: 'paused' }, { rule: 'paused', since: receivedAt }],
+    ['a pause', { state: 'queued' }, { blockedBy: 'paused:ship' }, { rule: 'paused', since: receivedAt }],
     [
       'a slot',
       { state: 'queued' },
@@ -122,9 +122,9 @@ describe('what a run waits for', () => {
       { rule: 'throttle', key: 't', until: later, since: receivedAt },
     ],
     ['nothing any more', { state: 'queued' }, { readyAt: earlier, throttle: 't' }, undefined],
-    ['a worker', { state: 'queued' }, { blockedBy: 'worker' }, undefined],
+    ['a worker', { state: 'queued' }, { blockedBy: 'worker:shop' }, { rule: 'worker', since: receivedAt }],
     ['nothing yet', { state: 'arrived' }, undefined, undefined],
-    ['nothing, being at work', { state: 'admitted' }, { blockedBy: 'paused' }, undefined],
+    ['nothing, being at work', { state: 'admitted' }, { blockedBy: 'paused:ship' }, undefined],
   ])('%s', async (_what, entry, lane, expected) => {
     const name = `lane ${Math.random()}`;
     if (lane !== undefined) await addLane(name, lane);

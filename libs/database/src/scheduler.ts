@@ -238,7 +238,7 @@ const restStatement: Statement = {
     update queue_entries set state = 'resting'
     where run_id = any(array(select id from rested where limited)) and state = 'admitted'
   ), freed as (
-    delete from slots where run_id = any(array(select id from rested where limited)) and not kept
+    delete from slots where run_id = any(array(select id from rested where limited)) and not kept and leased_until is null
   )
   select id from rested`,
 };

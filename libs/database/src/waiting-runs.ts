@@ -1,5 +1,5 @@
 /** What a run of flow control waits for, by its entry in the queue and the lane that this is in. Pure. */
-import { parseSlot } from '@ironflow/schema';
+import { parseObstacle } from '@ironflow/schema';
 import type { FlowKeys, FlowRule, WaitingFor } from '@ironflow/schema';
 
 export interface QueuedRow {
@@ -54,16 +54,15 @@ function obstacleOf({ state, keys, dueAtMs, ...lane }: QueuedRow): Obstacle | un
   return state === 'queued' ? obstacleOfLane(lane) : undefined;
 }
 
-/** Nothing of those that are about to be let go, or that no worker is there for: their status says so. */
+/** Nothing of those that are about to be let go. */
 export function obstacleOfLane({
   blockedBy,
   readyAtMs,
   throttle,
   nowMs,
 }: Pick<QueuedRow, 'blockedBy' | 'readyAtMs' | 'throttle' | 'nowMs'>): Obstacle | undefined {
-  if (blockedBy === 'paused') return { rule: 'paused' };
-  const slot = blockedBy === null ? undefined : parseSlot(blockedBy);
-  if (slot !== undefined) return { rule: slot.rule, key: slot.key };
+  const named = blockedBy === null ? undefined : parseObstacle(blockedBy);
+  if (named !== undefined) return { rule: named.rule, ...('key' in named ? { key: named.key } : {}) };
   if (blockedBy !== null || throttle === null || readyAtMs === null || readyAtMs <= nowMs) return undefined;
   return { rule: 'throttle', key: throttle, untilMs: readyAtMs };
 }

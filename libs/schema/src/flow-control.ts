@@ -97,7 +97,7 @@ export function refuseContradictions(config: FlowControl, context: z.RefinementC
   }
 }
 
-/** Why a run was skipped, or what it waits for. `environment`: its environment is paused. */
+/** Why a run was skipped, or what it waits for. */
 export const flowRules = [
   'idempotency',
   'rate_limit',
@@ -107,6 +107,7 @@ export const flowRules = [
   'paused',
   'throttle',
   'concurrency',
+  'worker',
 ] as const;
 export const flowRuleSchema = z.enum(flowRules);
 export type FlowRule = z.infer<typeof flowRuleSchema>;

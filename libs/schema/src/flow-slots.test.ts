@@ -1,6 +1,13 @@
 import { expect, test } from '@jest/globals';
 import fc from 'fast-check';
-import { concurrencySlotPrefix, parseSlot, singletonSlotPrefix } from './flow-slots.js';
+import {
+  concurrencySlotPrefix,
+  parseObstacle,
+  parseSlot,
+  pausedObstacle,
+  singletonSlotPrefix,
+  workerObstacle,
+} from './flow-slots.js';
 
 test('a slot of any key is read as what it was called after', () => {
   const key = fc.string({ unit: 'binary' });
@@ -13,16 +20,21 @@ test('a slot of any key is read as what it was called after', () => {
         const prefix = concurrencySlotPrefix('f-1', { scope, key: expression });
         expect(parseSlot(prefix + value)).toEqual({ rule: 'concurrency', scope, prefix, key: value });
         const own = singletonSlotPrefix('f-1');
-        expect(parseSlot(own + value)).toEqual({
-          rule: 'singleton',
-          scope: 'function',
-          prefix: own,
-          key: value,
-        });
+        const slot = { rule: 'singleton', scope: 'function', prefix: own, key: value };
+        expect(parseSlot(own + value)).toEqual(slot);
+        expect(parseObstacle(own + value)).toEqual(slot);
       },
     ),
   );
   expect(parseSlot('paused')).toBeUndefined();
+});
+
+test('an obstacle that is no slot says whose it is', () => {
+  expect(parseObstacle(pausedObstacle('f-1'))).toEqual({ rule: 'paused', functionId: 'f-1' });
+  for (const lane of [{ appId: 'shop' }, { appId: 'shop', buildId: 'b1' }]) {
+    expect(parseObstacle(workerObstacle(lane))).toEqual({ rule: 'worker', lane });
+  }
+  expect(parseObstacle('worker')).toBeUndefined();
 });
 
 test('functions share the slots of an environment where the expression is the same, and no others', () => {

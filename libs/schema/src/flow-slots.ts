@@ -1,6 +1,11 @@
-/** How slots of flow control are called: by their rule, whose they are, and the key that they are counted under. Pure. */
+/**
+ * How what runs wait for is called: slots of flow control by their rule, whose they are, and the key that they are counted under;
+ * a pause by its function; workers by their lane. Pure.
+ */
 import { createHash } from 'node:crypto';
 import type { Concurrency } from './flow-control.js';
+import { laneToken, parseLane } from './lane.js';
+import type { Lane } from './lane.js';
 
 /** Functions of an environment share the slots of rules with the same expression. */
 export function concurrencySlotPrefix(
@@ -39,4 +44,27 @@ export function parseSlot(name: string): Slot | undefined {
   return ofFunction === undefined
     ? undefined
     : { rule: 'singleton', scope: 'function', prefix: ofFunction, key: ownKey! };
+}
+
+export type Obstacle =
+  | Slot
+  /** By itself, or with its environment. */
+  | { rule: 'paused'; functionId: string }
+  /** Nobody is there who serves it. */
+  | { rule: 'worker'; lane: Lane };
+
+export function pausedObstacle(functionId: string): string {
+  return `paused:${functionId}`;
+}
+
+export function workerObstacle(lane: Lane): string {
+  return `worker:${laneToken(lane)}`;
+}
+
+export function parseObstacle(name: string): Obstacle | undefined {
+  const [rule, of = ''] = name.split(':', 2);
+  if (rule === 'paused') return { rule, functionId: of };
+  if (rule !== 'worker') return parseSlot(name);
+  const lane = parseLane(of);
+  return lane && { rule, lane };
 }

@@ -68,8 +68,15 @@ export type {
   Rate,
   Singleton,
 } from './flow-control.js';
-export { concurrencySlotPrefix, parseSlot, singletonSlotPrefix } from './flow-slots.js';
-export type { Slot } from './flow-slots.js';
+export {
+  concurrencySlotPrefix,
+  parseObstacle,
+  parseSlot,
+  pausedObstacle,
+  singletonSlotPrefix,
+  workerObstacle,
+} from './flow-slots.js';
+export type { Obstacle, Slot } from './flow-slots.js';
 export {
   appManifestSchema,
   cancelOnSchema,

@@ -106,7 +106,7 @@ export const waitingForSchema = z.object({
   rule: z
     .string()
     .describe(
-      `one of flow control (${flowRules.join(', ')}, worker), \`circuit_open\` (the breaker of its function is open), ` +
+      `one of flow control (${flowRules.join(', ')}), \`circuit_open\` (the breaker of its function is open), ` +
         '`retry` (its function failed and is called again); others as its executor said why it was put off',
     ),
   key: z.string().optional().describe('of flow control: as its event gave it; absent where it gave none'),
@@ -292,7 +292,8 @@ export const queueSummarySchema = z.object({
       singleton: queuedRuns.optional(),
       throttle: queuedRuns.optional(),
       concurrency: queuedRuns.optional(),
-      ready: queuedRuns.optional().describe('about to be let go, or without a worker'),
+      worker: queuedRuns.optional().describe('nobody is there who serves them'),
+      ready: queuedRuns.optional().describe('about to be let go'),
     })
     .describe(
       `runs, by what they wait for; of a function no more than ${limits.queueCountMax} are looked at`,

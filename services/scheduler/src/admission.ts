@@ -24,7 +24,7 @@ import type { WorkerPresence } from './worker-presence.js';
 export interface AdmissionOptions {
   store: Pick<SchedulerStore, 'restForWorker' | 'releaseForWorker' | 'stoppingRuns' | 'endStopped'>;
   activator: Activator;
-  flow: Pick<FlowControl, 'goOn' | 'ask'>;
+  flow: Pick<FlowControl, 'goOn' | 'ask' | 'recheck'>;
   presence: Pick<WorkerPresence, 'isPresent'>;
   notices: Pick<Notices, 'publishRun' | 'publishWaits'>;
   journal: Pick<Journal, 'last'>;
@@ -74,6 +74,9 @@ export function createAdmission(options: AdmissionOptions): Admission {
     try {
       const runIds = runs.map(({ runId }) => runId);
       await store.restForWorker(runIds);
+      // The slots that they held are free.
+      const limited = runs.filter((run) => run.limited === true);
+      for (const { scope } of limited) options.flow.recheck(scope.environmentId);
       await endStopped(options, runs, await store.stoppingRuns(runIds));
     } catch (error) {
       logger.warn({ reason: messageOf(error) }, 'runs cannot be put to rest now; the sweep finds them');

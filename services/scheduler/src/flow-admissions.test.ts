@@ -266,7 +266,7 @@ test('a lane that waits is left alone, though nobody has read what is in it', ()
     placed: [],
     lanes: [
       { ...lane, readyAtMs: 11, entries: [], readUpToMs: Infinity },
-      { ...lane, lane: 'm', blockedBy: 'paused', readyAtMs: 0, entries: [], readUpToMs: Infinity },
+      { ...lane, lane: 'm', blockedBy: 'paused:f', readyAtMs: 0, entries: [], readUpToMs: Infinity },
     ],
     usage: new Map(),
     throttles: [],
@@ -277,12 +277,29 @@ test('a lane that waits is left alone, though nobody has read what is in it', ()
   expect(decision).toMatchObject({ lanes: [], emptied: [] });
 });
 
+test('a lane of which all that was read is about to end is looked at again after a while', () => {
+  const lane = { lane: 'l', functionId: 'f', resumed: false, slots: [], throttle: '', positionMs: 0 };
+  const decision = decideAdmissions({
+    nowMs: 10,
+    configs: new Map(),
+    placed: [],
+    lanes: [{ ...lane, readyAtMs: 10, entries: [], readUpToMs: 5 }],
+    usage: new Map(),
+    throttles: [],
+    isPaused: () => false,
+    isServed: () => true,
+    room: 1,
+  });
+  expect(decision.lanes).toMatchObject([{ lane: 'l', positionMs: 5 }]);
+  expect(decision.lanes[0]!.readyAtMs).toBeGreaterThan(10);
+});
+
 test('while paused only runs that have begun go on; what is cut for want of room is asked again', () => {
   const queue = new Queue(new Map(), 2);
   queue.paused = true;
   queue.pass(0, [entryOf(1, 0), entryOf(2, 0), entryOf(3, 0), entryOf(4, 0, { resumed: true })]);
   expect(queue.admitted.map(({ runId }) => runId)).toEqual(['run-00004']);
-  expect([...queue.lanes.values()]).toMatchObject([{ blockedBy: 'paused' }]);
+  expect([...queue.lanes.values()]).toMatchObject([{ blockedBy: 'paused:f' }]);
   queue.paused = false;
   queue.unblock();
   expect(queue.pass(1).isCut).toBe(true);

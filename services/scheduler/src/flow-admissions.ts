@@ -8,6 +8,7 @@
  * Q4 A lane says what it waits for; nobody looks at it again before that.
  */
 import type { FlowEntry, FlowLane, FlowState } from '@ironflow/database';
+import { pausedObstacle, workerObstacle } from '@ironflow/schema';
 import type { FlowControl } from '@ironflow/schema';
 import { nameOf, stateKey } from './flow-arrivals.js';
 import { laneName, slotsOf } from './flow-keys.js';
@@ -177,8 +178,8 @@ function blockerOf(
   { isPaused, isServed }: AdmissionsInput,
   usage: ReadonlyMap<string, number>,
 ): string | undefined {
-  if (!entry.resumed && isPaused(entry.functionId)) return 'paused';
-  if (!isServed(entry)) return 'worker';
+  if (!entry.resumed && isPaused(entry.functionId)) return pausedObstacle(entry.functionId);
+  if (!isServed(entry)) return workerObstacle(entry.run);
   return slots.find(({ slot, limit }) => (usage.get(slot) ?? 0) >= limit)?.slot;
 }
 
@@ -214,6 +215,9 @@ function isEmpty(
   return readUpToMs === Infinity && entries.every(({ entry }) => gone.has(entry.runId));
 }
 
+/** Of a lane whose first runs are all about to end. */
+const endingMs = 250;
+
 /** The lane as it is to be stored, if anything of it has changed. */
 function lanesLeft(lane: OpenLane, gone: ReadonlySet<string>, nowMs: number): FlowLane[] {
   if (isEmpty(lane, gone, nowMs)) return [];
@@ -228,7 +232,7 @@ function lanesLeft(lane: OpenLane, gone: ReadonlySet<string>, nowMs: number): Fl
       ...(stored ?? laneOf(entries[0]!)),
       positionMs,
       blockedBy: obstacle?.blockedBy,
-      readyAtMs: obstacle?.readyAtMs ?? nowMs,
+      readyAtMs: obstacle?.readyAtMs ?? (entries.length === 0 ? nowMs + endingMs : nowMs),
     },
   ];
 }

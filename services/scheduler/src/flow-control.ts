@@ -23,6 +23,8 @@ import type { WorkerPresence } from './worker-presence.js';
 export interface FlowControl {
   /** Something of the environment may have changed. */
   ask(environmentId: string, reasons: PassReasons): void;
+  /** What lanes of it wait for may stand no more: rules, a pause, workers have changed. */
+  recheck(environmentId: string): void;
   /** Of runs that were woken, those that may go on at once; the others come into the queue. Rejects if Postgres is away. */
   goOn(runs: readonly RunToActivate[]): Promise<RunToActivate[]>;
   /** Asks for every environment that has something to decide; answers how many. */
@@ -49,6 +51,8 @@ const passesAtOnceMax = 3;
 const retryMs = 500;
 /** The sweep comes as often. */
 const armedMsMax = 5_000;
+/** What is due and cannot be decided, since its run is about to end, is looked at ever more seldom. */
+const idleMsMax = 500;
 
 export function createFlowControl(options: FlowControlOptions): FlowControl {
   const { store, logger } = options;
@@ -57,13 +61,14 @@ export function createFlowControl(options: FlowControlOptions): FlowControl {
   const publish = createTimedPublish(options);
   const alarms = createAlarms(options.clock, (environmentId) => ask(environmentId, {}));
   const retries = new Set<TimerHandle>();
+  const pauseAfter = createPauses();
   let isStopped = false;
 
   const decide = async (environmentId: string, reasons: PassReasons): Promise<void> => {
     try {
       const registry = await options.registries.get(environmentId);
       const outcome = await store.pass(environmentId, (pass) =>
-        runPass(pass, { ...options, registry, reasons }),
+        runPass(pass, { ...options, environmentId, registry, reasons }),
       );
       if (outcome.kind === 'stale') {
         options.registries.invalidate(environmentId);
@@ -74,9 +79,11 @@ export function createFlowControl(options: FlowControlOptions): FlowControl {
       options.debounceView.show(environmentId, outcome);
       options.metrics.flow(outcome);
       if (outcome.stops.length > 0) await options.requestStop(outcome.stops);
-      if (outcome.isCut) return ask(environmentId, {});
-      const [due] = await store.due(environmentId);
-      if (due?.inMs !== undefined) alarms.arm(environmentId, due.inMs);
+      const { isCut, recheckAfter } = outcome;
+      if (isCut || recheckAfter !== undefined) return ask(environmentId, { recheckAfter });
+      const pauseMs = pauseAfter(environmentId, outcome.isIdle);
+      const [due] = await store.due([environmentId]);
+      if (due?.inMs !== undefined) alarms.arm(environmentId, Math.max(due.inMs, pauseMs));
     } catch (error) {
       logger.warn({ reason: messageOf(error) }, 'a queue cannot be decided now; it is tried again');
       // After a while, but with what it was asked for.
@@ -99,11 +106,13 @@ export function createFlowControl(options: FlowControlOptions): FlowControl {
       running.set(environmentId, pass);
     }
   };
-  const merge = (environmentId: string, { freed = [], recheck }: PassReasons): void => {
+  const merge = (environmentId: string, { freed = [], recheckAfter }: PassReasons): void => {
     const known = asked.get(environmentId) ?? {};
+    const after = known.recheckAfter ?? recheckAfter;
     asked.set(environmentId, {
       freed: new Set([...(known.freed ?? []), ...freed]),
-      recheck: known.recheck === 'all' || recheck === 'all' ? 'all' : (recheck ?? known.recheck),
+      // Two that begin in different places begin at the beginning.
+      recheckAfter: recheckAfter === undefined || recheckAfter === after ? after : '',
     });
   };
   const ask = (environmentId: string, reasons: PassReasons): void => {
@@ -113,6 +122,7 @@ export function createFlowControl(options: FlowControlOptions): FlowControl {
 
   return {
     ask,
+    recheck: createRechecks(options, (environmentId) => ask(environmentId, { recheckAfter: '' })),
     goOn: async (runs) => {
       const limited = runs.filter((run) => run.limited === true);
       if (limited.length === 0) return [...runs];
@@ -123,7 +133,7 @@ export function createFlowControl(options: FlowControlOptions): FlowControl {
     sweep: async () => {
       const due = await store.due();
       for (const { environmentId, inMs } of due) {
-        if (inMs === undefined || inMs <= 0) ask(environmentId, { recheck: 'first' });
+        if (inMs === undefined || inMs <= 0) ask(environmentId, { recheckAfter: '' });
         else alarms.arm(environmentId, inMs);
       }
       return due.length;
@@ -135,6 +145,46 @@ export function createFlowControl(options: FlowControlOptions): FlowControl {
       for (const retry of retries) retry.cancel();
       await Promise.all(running.values());
     },
+  };
+}
+
+/** Many environments change together, as when a scheduler starts: most have no queue, and are asked for with others. */
+function createRechecks(
+  { store, logger }: Pick<FlowControlOptions, 'store' | 'logger'>,
+  onQueue: (environmentId: string) => void,
+): (environmentId: string) => void {
+  const changed = new Set<string>();
+  let isLooking = false;
+  const look = async (): Promise<void> => {
+    isLooking = true;
+    try {
+      while (changed.size > 0) {
+        const environmentIds = [...changed];
+        changed.clear();
+        for (const { environmentId } of await store.due(environmentIds)) onQueue(environmentId);
+      }
+    } catch (error) {
+      logger.warn({ reason: messageOf(error) }, 'queues cannot be looked at now; the sweep does');
+    } finally {
+      isLooking = false;
+    }
+  };
+  return (environmentId) => {
+    changed.add(environmentId);
+    if (!isLooking) void look();
+  };
+}
+
+/** How long to wait after a pass: ever longer after those that found nothing to decide. */
+function createPauses(): (environmentId: string, isIdle: boolean) => number {
+  const pauses = new Map<string, number>();
+  return (environmentId, isIdle) => {
+    const before = pauses.get(environmentId) ?? 0;
+    pauses.delete(environmentId);
+    if (!isIdle) return 0;
+    const pauseMs = Math.min(Math.max(1, before * 2), idleMsMax);
+    pauses.set(environmentId, pauseMs);
+    return pauseMs;
   };
 }
 

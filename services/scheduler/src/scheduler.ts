@@ -55,56 +55,39 @@ export interface Scheduler extends Stoppable {
 export function createScheduler(options: SchedulerOptions): Scheduler {
   const { jetstream, logger } = options;
   const parts = createParts(options);
-  const {
-    activator,
-    admission,
-    consumer,
-    debounceView,
-    flow,
-    presence,
-    registries,
-    router,
-    scheduledEvents,
-    sweeps,
-    timers,
-    upkeep,
-    waits,
-  } = parts;
   const undo: (() => unknown)[] = [];
 
   return {
     start: async () => {
-      undo.push(() => presence.stop());
-      await presence.start();
+      undo.push(() => parts.presence.stop());
+      await parts.presence.start();
       undo.push(
         await jetstream.bucket('SYS_functions').watch((environmentId) => {
-          registries.invalidate(environmentId);
+          parts.registries.invalidate(environmentId);
           // Limits and pauses hold for what is queued already.
-          flow.ask(environmentId, { recheck: 'all' });
+          parts.flow.recheck(environmentId);
         }),
       );
-      undo.push(() => flow.stop());
-      undo.push(() => debounceView.stop());
-      debounceView.start();
-      undo.push(
-        followEndedActivations({ notices: jetstream.notices, admission, timers, waits, router, flow }),
-      );
-      undo.push(() => waits.stop());
-      undo.push(() => timers.stop());
-      timers.start();
-      undo.push(() => scheduledEvents.stop());
-      scheduledEvents.start();
-      undo.push(() => sweeps.stop());
-      sweeps.start();
-      undo.push(() => upkeep.stop());
-      upkeep.start();
-      undo.push(() => consumer.stop());
-      consumer.start();
+      undo.push(() => parts.flow.stop());
+      undo.push(() => parts.debounceView.stop());
+      parts.debounceView.start();
+      undo.push(followEndedActivations({ ...parts, notices: jetstream.notices }));
+      undo.push(() => parts.waits.stop());
+      undo.push(() => parts.timers.stop());
+      parts.timers.start();
+      undo.push(() => parts.scheduledEvents.stop());
+      parts.scheduledEvents.start();
+      undo.push(() => parts.sweeps.stop());
+      parts.sweeps.start();
+      undo.push(() => parts.upkeep.stop());
+      parts.upkeep.start();
+      undo.push(() => parts.consumer.stop());
+      parts.consumer.start();
       logger.debug('the scheduler takes events');
     },
     stop: async () => {
       for (let step = undo.pop(); step !== undefined; step = undo.pop()) await step();
-      activator.stop();
+      parts.activator.stop();
     },
   };
 }
@@ -128,7 +111,7 @@ function createParts({
     bucket: jetstream.bucket('SYS_workers'),
     onFirstWorker: (lane) => {
       void admission.release(lane);
-      flow.ask(lane.environmentId, { recheck: 'all' });
+      flow.recheck(lane.environmentId);
     },
   });
   const { flow, debounceView } = createFlow({

@@ -28,6 +28,7 @@ import {
 import type {
   Activation,
   ConsumerDefinition,
+  FlowControl,
   RunNotice,
   RunStatus,
   Scope,
@@ -66,6 +67,8 @@ export interface DeadLetterRow {
   payload: Buffer;
 }
 
+type FunctionOfWorld = { triggers: Trigger[] } & FlowControl;
+
 export interface World {
   readonly scopes: readonly [Scope, Scope];
   readonly database: Database;
@@ -75,7 +78,7 @@ export interface World {
   register(
     scope: Scope,
     app: { id: string; mode: 'push' | 'pull' },
-    functions: Record<string, Trigger[]>,
+    functions: Record<string, Trigger[] | FunctionOfWorld>,
   ): Promise<void>;
   /** As ingest commits it: nothing is published. */
   store(scope: Scope, names: string[], more?: Partial<StoredEvent>): Promise<StoredEvent[]>;
@@ -118,7 +121,10 @@ export async function createWorld(): Promise<World> {
       const manifest = appManifestSchema.parse({
         ...app,
         ...(app.mode === 'push' ? { url: 'http://127.0.0.1:9/ironflow' } : {}),
-        functions: Object.entries(functions).map(([id, triggers]) => ({ id, triggers })),
+        functions: Object.entries(functions).map(([id, of]) => ({
+          id,
+          ...(Array.isArray(of) ? { triggers: of } : of),
+        })),
       });
       await registerApp(database, scope.environmentId, manifest);
     },
