@@ -6,6 +6,7 @@ import type { RatedEvent, RateVerdict } from './flow-rates.js';
 import { emitAll, fleetVictims, killInTurn, settle } from './flow-scene.js';
 import type { FlowScene } from './flow-scene.js';
 import { readLedger } from './ledger.js';
+import { say } from './program.js';
 
 export interface RateLimitResult extends RateVerdict {
   arrivals: number;
@@ -28,7 +29,6 @@ export interface ThrottleResult {
 const keys = 3;
 const killEveryMs = 10_000;
 const settledWithinMs = 300_000;
-const say = (line: string): void => console.error(line);
 
 /** Twice to seven times what the limit lets in, in bursts of up to 20. */
 export async function showRateLimit(scene: FlowScene, arrivals: number): Promise<RateLimitResult> {
