@@ -90,7 +90,11 @@ export async function showThrottle(scene: FlowScene, arrivals: number): Promise<
   }
   if (begins.mostLetInInPeriod > allowed)
     failures.push(`${begins.mostLetInInPeriod} were let in for one period`);
-  if (begins.mostBegunInPeriod > allowed) failures.push(`${begins.mostBegunInPeriod} began within a period`);
+  if (begins.mostBegunInPeriod > allowed) {
+    failures.push(
+      `${begins.mostBegunInPeriod} began within a period, of ${begins.mostLetInInPeriod} that were let in for one`,
+    );
+  }
   if (verdict.letIn !== arrivals) failures.push(`${verdict.letIn} of ${arrivals} runs were let in`);
   if (begins.begun !== arrivals) failures.push(`${begins.begun} of ${arrivals} runs began`);
   return { ...circumstances, rule: throttledRule, ...verdict, ...begins, failures };
