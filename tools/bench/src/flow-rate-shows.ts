@@ -1,5 +1,7 @@
 /** Rate limits and throttles under kill -9: three replicas of the scheduler, one of which is killed every ten seconds. */
 import type { Database } from '@ironflow/database';
+import { judgeBegins } from './flow-begins.js';
+import type { BeginsVerdict } from './flow-begins.js';
 import { noteDecisions, readRateDecisions, readThrottlePasses } from './flow-decisions.js';
 import {
   rateLimit,
@@ -9,14 +11,13 @@ import {
   throttledEvent,
   throttledFunction,
 } from './flow-functions.js';
-import { judgeRate, mostWithin, overtaken } from './flow-rates.js';
+import { judgeRate } from './flow-rates.js';
 import type { RateRule, RateVerdict } from './flow-rates.js';
 import { emitAll, fleetVictims, killInTurn, settle } from './flow-scene.js';
 import type { FlowScene } from './flow-scene.js';
 import { judgeThrottle } from './flow-throttles.js';
 import type { ThrottleRule, ThrottleVerdict } from './flow-throttles.js';
 import { readLedger } from './ledger.js';
-import { quantile } from './load.js';
 import { say } from './program.js';
 
 /** What was asked for, and what was done meanwhile. */
@@ -36,18 +37,9 @@ export interface RateLimitResult extends Circumstances, RateVerdict {
   failures: string[];
 }
 
-export interface ThrottleResult extends Circumstances, Omit<ThrottleVerdict, 'beginsAtUs' | 'differences'> {
+export interface ThrottleResult
+  extends Circumstances, Omit<ThrottleVerdict, 'beginsAtUs' | 'differences'>, BeginsVerdict {
   rule: ThrottleRule;
-  /** Of the times for which runs were let in, in a period. */
-  mostLetInInPeriod: number;
-  begun: number;
-  /** Of the beginnings that functions noted themselves, in a period. */
-  mostBegunInPeriod: number;
-  /** How long after the time for which it was let in a function began. */
-  lateMs: { p50: number; p99: number; most: number };
-  /** Beginnings after one that was to come later. */
-  overtaken: number;
-  overtakenMsMost: number;
   failures: string[];
 }
 
@@ -83,7 +75,12 @@ export async function showThrottle(scene: FlowScene, arrivals: number): Promise<
   const { failures, ...circumstances } = await underKills(scene, load);
   const passes = await readThrottlePasses(scene.database, throttledFunction);
   const { beginsAtUs, differences, ...verdict } = judgeThrottle(passes, throttledRule);
-  const begins = judgeBegins(await readPlaces(scene.database), beginsAtMs(beginsAtUs), begunAtMs(scene));
+  const begins = judgeBegins({
+    places: await readPlaces(scene.database),
+    letInMs: new Map([...beginsAtUs].map(([run, atUs]) => [run, atUs / 1_000])),
+    begunMs: begunAtMs(scene),
+    periodMs: throttledRule.periodMs,
+  });
   const allowed = throttledRule.limit + throttledRule.burst;
   if (verdict.differing > 0) {
     failures.push(`of ${verdict.differing} passes the oracle says otherwise`, ...differences);
@@ -92,7 +89,7 @@ export async function showThrottle(scene: FlowScene, arrivals: number): Promise<
     failures.push(`${begins.mostLetInInPeriod} were let in for one period`);
   if (begins.mostBegunInPeriod > allowed) {
     failures.push(
-      `${begins.mostBegunInPeriod} began within a period, of ${begins.mostLetInInPeriod} that were let in for one`,
+      `${begins.mostBegunInPeriod} began within a period, though ${begins.mostLetInInPeriod} at most were let in for one`,
     );
   }
   if (verdict.letIn !== arrivals) failures.push(`${verdict.letIn} of ${arrivals} runs were let in`);
@@ -125,46 +122,11 @@ async function underKills(
   };
 }
 
-function beginsAtMs(beginsAtUs: ReadonlyMap<string, number>): Map<string, number> {
-  return new Map([...beginsAtUs].map(([run, atUs]) => [run, atUs / 1_000]));
-}
-
 /** As the functions noted it, of each run the first time. */
 function begunAtMs({ ledgerFile }: FlowScene): Map<string, number> {
   const begun = new Map<string, number>();
   for (const { run, atMs } of readLedger(ledgerFile)) if (!begun.has(run)) begun.set(run, atMs);
   return begun;
-}
-
-/** Of the runs of each key in the order of the queue. */
-function judgeBegins(
-  places: readonly string[][],
-  letInMs: ReadonlyMap<string, number>,
-  begunMs: ReadonlyMap<string, number>,
-) {
-  const { periodMs } = throttledRule;
-  let [mostLetInInPeriod, mostBegunInPeriod] = [0, 0];
-  const late = { count: 0, mostMs: 0 };
-  for (const runs of places) {
-    const begun = runs.flatMap((run) => begunMs.get(run) ?? []);
-    const letIn = runs.flatMap((run) => letInMs.get(run) ?? []);
-    mostLetInInPeriod = Math.max(mostLetInInPeriod, mostWithin(letIn, periodMs));
-    mostBegunInPeriod = Math.max(mostBegunInPeriod, mostWithin(begun, periodMs));
-    const { count, mostMs } = overtaken(begun);
-    late.count += count;
-    late.mostMs = Math.max(late.mostMs, mostMs);
-  }
-  const lateness = [...begunMs]
-    .flatMap(([run, atMs]) => (letInMs.has(run) ? atMs - letInMs.get(run)! : []))
-    .sort((a, b) => a - b);
-  return {
-    mostLetInInPeriod,
-    begun: begunMs.size,
-    mostBegunInPeriod,
-    lateMs: { p50: quantile(lateness, 0.5), p99: quantile(lateness, 0.99), most: quantile(lateness, 1) },
-    overtaken: late.count,
-    overtakenMsMost: late.mostMs,
-  };
 }
 
 /** The runs of each key in the order of the queue. */

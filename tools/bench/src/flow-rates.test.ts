@@ -1,6 +1,6 @@
 import { expect, test } from '@jest/globals';
 import fc from 'fast-check';
-import { fillBucket, judgeRate, mostWithin, overtaken } from './flow-rates.js';
+import { fillBucket, fullestPeriod, judgeRate, mostWithin } from './flow-rates.js';
 
 /** A drop each 100 ms, two at once. */
 const rule = { limit: 10, periodMs: 1_000, burst: 2 };
@@ -75,9 +75,5 @@ test('in whatever order times come, no period has more than limit + burst - 1', 
 
 test('the end of a period is not counted', () => {
   expect(mostWithin([1_000, 0, 999], 1_000)).toBe(2);
-});
-
-test('beginnings out of order are counted, and by how much they are late', () => {
-  expect(overtaken([1, 2, 9, 4, 5])).toEqual({ count: 1, mostMs: 5 });
-  expect(overtaken([1, 2, 2, 3])).toEqual({ count: 0, mostMs: 0 });
+  expect(fullestPeriod([5_000, 1_000, 0, 999, 1_200], 1_000)).toEqual([999, 1_000, 1_200]);
 });

@@ -59,27 +59,19 @@ export function fillBucket(timesMs: readonly number[], { limit, periodMs, burst 
 
 /** The most of these times in one period, its end not counted. */
 export function mostWithin(times: readonly number[], period: number): number {
-  const sorted = [...times].sort((a, b) => a - b);
-  let most = 0;
-  let first = 0;
-  for (const [index, time] of sorted.entries()) {
-    while (time - sorted[first]! >= period) first += 1;
-    most = Math.max(most, index - first + 1);
-  }
-  return most;
+  return fullestPeriod(times, period).length;
 }
 
-/** Of beginnings in the order in which they should have come: how many came after one behind them, and by how much at most. */
-export function overtaken(begunMs: readonly number[]): { count: number; mostMs: number } {
-  let count = 0;
-  let mostMs = 0;
-  let earliestBehindMs = Infinity;
-  for (const beganMs of [...begunMs].reverse()) {
-    if (beganMs > earliestBehindMs) count += 1;
-    mostMs = Math.max(mostMs, beganMs - earliestBehindMs);
-    earliestBehindMs = Math.min(earliestBehindMs, beganMs);
+/** Those of these times that are in the period with the most of them, in order. */
+export function fullestPeriod(times: readonly number[], period: number): number[] {
+  const sorted = [...times].sort((a, b) => a - b);
+  let fullest = { from: 0, to: 0 };
+  let from = 0;
+  for (const [index, time] of sorted.entries()) {
+    while (time - sorted[from]! >= period) from += 1;
+    if (index + 1 - from > fullest.to - fullest.from) fullest = { from, to: index + 1 };
   }
-  return { count, mostMs };
+  return sorted.slice(fullest.from, fullest.to);
 }
 
 function countDiffering(decisions: readonly RateDecision[], rule: RateRule): number {
