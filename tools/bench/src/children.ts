@@ -4,6 +4,7 @@ import { once } from 'node:events';
 import { basename } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { endWithParentArguments, isolatedEnv } from '@ironflow/platform';
+import type { Platform } from '@ironflow/platform';
 
 export interface Child {
   readonly pid: number;
@@ -13,6 +14,11 @@ export interface Child {
 }
 
 const readyWithinMs = 60_000;
+
+/** With what an app finds its platform. */
+export function appEnvOf(of: Pick<Platform, 'url' | 'apiKey' | 'signingKey'>): NodeJS.ProcessEnv {
+  return { IRONFLOW_URL: of.url, IRONFLOW_API_KEY: of.apiKey, IRONFLOW_SIGNING_KEY: of.signingKey };
+}
 
 export async function startChild(program: URL, env: NodeJS.ProcessEnv): Promise<Child> {
   const path = fileURLToPath(program);

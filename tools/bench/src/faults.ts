@@ -3,19 +3,13 @@
  * answered has to get its runs and each of them has to complete, and no step may begin after its result was stored. What a
  * failed scenario leaves (ledger, logs, data) is kept.
  */
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Command } from 'commander';
 import { messageOf } from '@ironflow/errors';
-import { createDatabase } from '@ironflow/database';
 import type { Database } from '@ironflow/database';
 import { connectJetStream } from '@ironflow/jetstream';
-import { endOnSignal, interruptedExitCode, isolatedEnv, startPlatform } from '@ironflow/platform';
-import { createLifecycle, createLogger } from '@ironflow/service';
-import type { Lifecycle } from '@ironflow/service';
 import { eventually } from '@ironflow/testing';
-import { startChild } from './children.js';
+import { appEnvOf, startChild } from './children.js';
 import type { Child } from './children.js';
 import { politeRefusal, startEmission } from './emission.js';
 import { countRuns, countUnserved } from './fault-checks.js';
@@ -25,6 +19,8 @@ import { earliest, examine, readLedger } from './ledger.js';
 import type { LedgerLine, StoredTimes } from './ledger.js';
 import { namesOf, wholeNumber } from './option-values.js';
 import { peakMegabytesOf } from './process-usage.js';
+import { createProgram, openDatabase, say, startSilentPlatform } from './program.js';
+import type { Stage } from './program.js';
 import { measureRecovery, missedGoals, recoveryTimes } from './recovery.js';
 import type { Recoveries } from './recovery.js';
 import { scenarios } from './scenarios.js';
@@ -72,14 +68,9 @@ const completedWithinMs = 120_000;
 /** What clients had to keep meanwhile comes all at once. */
 const pressureCompletedWithinMs = 300_000;
 const smokeHoldSeconds = 10;
-const say = (line: string): void => console.error(line);
-const interruption = endOnSignal(() => say('Stopping…'));
+const program = createProgram('faults');
 
-const passed = await main().catch((error: unknown) => {
-  if (!interruption.signal.aborted) console.error(messageOf(error));
-  return false;
-});
-process.exit(interruption.signal.aborted ? interruptedExitCode : passed ? 0 : 1);
+await program.run(main);
 
 function readOptions(): Options {
   const names = scenarios.map(({ name }) => name);
@@ -118,47 +109,30 @@ async function main(): Promise<boolean> {
   return results.every(({ failures }) => failures.length === 0);
 }
 
-async function play(scenario: Scenario): Promise<Result> {
-  const folder = await mkdtemp(join(tmpdir(), 'ironflow-faults-'));
-  const lifecycle = createLifecycle({ logger: createLogger({ service: 'faults', level: 'silent' }) });
-  let keep = false;
-  try {
-    const scene = await interruption.during(setScene(scenario, folder, lifecycle));
-    const result = await interruption.during(run(scenario, scene));
-    keep = result.failures.length > 0;
-    return result;
-  } catch (error) {
-    if (interruption.signal.aborted) throw error;
-    keep = true;
-    // What could not even be played is a failure with its reason; the others are still played.
-    return unplayed(scenario, error);
-  } finally {
-    await lifecycle.stop();
-    if (keep) say(`kept: ${folder}`);
-    else await rm(folder, { recursive: true, force: true, maxRetries: 5 });
-  }
+function play(scenario: Scenario): Promise<Result> {
+  return program.onStage(async (stage) => {
+    try {
+      const result = await run(scenario, await setScene(scenario, stage));
+      stage.isKept = result.failures.length > 0;
+      return result;
+    } catch (error) {
+      stage.isKept = true;
+      // What could not even be played is a failure with its reason; the others are still played.
+      return unplayed(scenario, error);
+    }
+  });
 }
 
-async function setScene(scenario: Scenario, folder: string, lifecycle: Lifecycle): Promise<Scene> {
-  const platform = await startPlatform({
-    dataFolder: folder,
-    env: {
-      ...isolatedEnv(process.env),
-      ...scenario.env,
-      IRONFLOW_STREAMS: JSON.stringify(scenario.streams ?? {}),
-    },
-    lifecycle,
-    loggerFor: (service) => createLogger({ service, level: 'silent' }),
-    say: () => undefined,
-    port: 0,
+async function setScene(scenario: Scenario, stage: Stage): Promise<Scene> {
+  const { folder, lifecycle } = stage;
+  const platform = await startSilentPlatform(stage, {
+    env: { ...scenario.env, IRONFLOW_STREAMS: JSON.stringify(scenario.streams ?? {}) },
     processes: { replicas: scenario.replicas, replicasOf: scenario.replicasOf ?? {} },
   });
   const { natsUrl, ownerUrl } = platform.servers;
   const ledgerFile = join(folder, 'ledger.jsonl');
   const env = {
-    IRONFLOW_URL: platform.url,
-    IRONFLOW_API_KEY: platform.apiKey,
-    IRONFLOW_SIGNING_KEY: platform.signingKey,
+    ...appEnvOf(platform),
     LEDGER: ledgerFile,
     WITH_CRON: String(scenario.cron === true),
     ...(scenario.recovery === undefined ? {} : { STEP_MS_MAX: String(recoveryLoad.stepMsMax) }),
@@ -171,8 +145,7 @@ async function setScene(scenario: Scenario, folder: string, lifecycle: Lifecycle
   };
   let apps = await startApps();
   lifecycle.onStop('apps', async () => void (await Promise.all(apps.map((app) => app.end('SIGKILL')))));
-  const database = createDatabase({ url: ownerUrl, applicationName: 'faults', maxConnections: 2 });
-  lifecycle.onStop('database', () => database.close());
+  const database = openDatabase(stage, ownerUrl);
   // It provisions too: with other sizes it would undo what the services were told.
   const { streams: overrides = {} } = scenario;
   const jetstream = await connectJetStream({ url: natsUrl, name: 'faults', replicas: 1, overrides });

@@ -11,6 +11,7 @@ import type { Overlaps } from './flow-overlaps.js';
 import { emitAll, fleetVictims, killInTurn, settle, workerVictims } from './flow-scene.js';
 import type { FlowScene } from './flow-scene.js';
 import { readLedger } from './ledger.js';
+import { say } from './program.js';
 
 export interface ConcurrencyResult extends Overlaps {
   runs: number;
@@ -27,7 +28,6 @@ const killEveryMs = 8_000;
 const cancelEveryMs = 500;
 /** A kill leaves runs that are taken over seconds later. */
 const settledWithinMs = 600_000;
-const say = (line: string): void => console.error(line);
 
 export async function showConcurrency(
   scene: FlowScene,

@@ -1,101 +1,132 @@
 /** Rate limits and throttles under kill -9: three replicas of the scheduler, one of which is killed every ten seconds. */
 import type { Database } from '@ironflow/database';
-import { rateLimit, ratedEvent, ratedFunction, throttle, throttledEvent } from './flow-functions.js';
-import { judgeRate, mostWithin, overtaken } from './flow-rates.js';
-import type { RatedEvent, RateVerdict } from './flow-rates.js';
+import { judgeBegins } from './flow-begins.js';
+import type { BeginsVerdict } from './flow-begins.js';
+import { noteDecisions, readRateDecisions, readThrottlePasses } from './flow-decisions.js';
+import {
+  rateLimit,
+  ratedEvent,
+  ratedFunction,
+  throttle,
+  throttledEvent,
+  throttledFunction,
+} from './flow-functions.js';
+import { judgeRate } from './flow-rates.js';
+import type { RateRule, RateVerdict } from './flow-rates.js';
 import { emitAll, fleetVictims, killInTurn, settle } from './flow-scene.js';
 import type { FlowScene } from './flow-scene.js';
+import { judgeThrottle } from './flow-throttles.js';
+import type { ThrottleRule, ThrottleVerdict } from './flow-throttles.js';
 import { readLedger } from './ledger.js';
+import { say } from './program.js';
 
-export interface RateLimitResult extends RateVerdict {
+/** What was asked for, and what was done meanwhile. */
+interface Circumstances {
   arrivals: number;
+  keys: number;
+  perSecond: number;
+  perRequest: number;
+  schedulers: number;
+  killEveryMs: number;
   kills: number;
+  seconds: number;
+}
+
+export interface RateLimitResult extends Circumstances, RateVerdict {
+  rule: RateRule;
   failures: string[];
 }
 
-export interface ThrottleResult {
-  arrivals: number;
-  begun: number;
-  kills: number;
-  seconds: number;
-  mostInPeriod: number;
-  /** Beginnings after one that was to come later. */
-  overtaken: number;
-  overtakenMsMost: number;
+export interface ThrottleResult
+  extends Circumstances, Omit<ThrottleVerdict, 'beginsAtUs' | 'differences'>, BeginsVerdict {
+  rule: ThrottleRule;
   failures: string[];
 }
 
 const keys = 3;
+const perRequest = 20;
 const killEveryMs = 10_000;
 const settledWithinMs = 300_000;
-const say = (line: string): void => console.error(line);
+const ratedRule: RateRule = { limit: rateLimit.limit, periodMs: 10_000, burst: rateLimit.burst };
+/** As docs/flow-control.md has it, and how the scheduler spreads its passes. */
+const throttledRule: ThrottleRule = {
+  ...{ limit: throttle.limit, periodMs: 1_000, burst: throttle.burst },
+  ...{ onTheWayMs: 50, aheadMs: 50 },
+};
 
-/** Twice to seven times what the limit lets in, in bursts of up to 20. */
+/** Nearly seven times what the limit lets in. */
 export async function showRateLimit(scene: FlowScene, arrivals: number): Promise<RateLimitResult> {
   say(`rate limit: ${arrivals} arrivals`);
-  const { kills, failures } = await underKills(scene, arrivals, { name: ratedEvent, perSecond: 200 });
-  const rule = { ...rateLimit, periodMs: 10_000 };
-  const verdict = judgeRate(await readRated(scene.database), rule);
-  const allowed = rule.limit + rule.burst - 1;
+  const load = { name: ratedEvent, arrivals, perSecond: 200 };
+  const { failures, ...circumstances } = await underKills(scene, load);
+  const verdict = judgeRate(await readRateDecisions(scene.database, ratedFunction), ratedRule);
+  const allowed = ratedRule.limit + ratedRule.burst - 1;
   if (verdict.mostInPeriod > allowed) failures.push(`${verdict.mostInPeriod} were let in within a period`);
-  if (verdict.unduly > 0) failures.push(`${verdict.unduly} were skipped that had room`);
-  if (verdict.letIn + verdict.skipped !== arrivals) failures.push('not all arrivals were judged');
-  return { arrivals, kills, ...verdict, failures };
+  if (verdict.differing > 0) failures.push(`of ${verdict.differing} decisions the oracle says otherwise`);
+  const decided = verdict.letIn + verdict.skipped;
+  if (decided !== arrivals) failures.push(`${decided} of ${arrivals} arrivals were decided`);
+  return { ...circumstances, rule: ratedRule, ...verdict, failures };
 }
 
+/** Nearly three times what the throttle lets in. */
 export async function showThrottle(scene: FlowScene, arrivals: number): Promise<ThrottleResult> {
   say(`throttle: ${arrivals} arrivals`);
-  const startedMs = performance.now();
-  const { kills, failures } = await underKills(scene, arrivals, { name: throttledEvent, perSecond: 400 });
-  const seconds = Math.round((performance.now() - startedMs) / 1_000);
-  const begunAtMs = new Map<string, number>();
-  for (const { run, atMs } of readLedger(scene.ledgerFile)) {
-    if (!begunAtMs.has(run)) begunAtMs.set(run, atMs);
+  const load = { name: throttledEvent, arrivals, perSecond: 400 };
+  const { failures, ...circumstances } = await underKills(scene, load);
+  const passes = await readThrottlePasses(scene.database, throttledFunction);
+  const { beginsAtUs, differences, ...verdict } = judgeThrottle(passes, throttledRule);
+  const begins = judgeBegins({
+    places: await readPlaces(scene.database),
+    letInMs: new Map([...beginsAtUs].map(([run, atUs]) => [run, atUs / 1_000])),
+    begunMs: begunAtMs(scene),
+    periodMs: throttledRule.periodMs,
+  });
+  const allowed = throttledRule.limit + throttledRule.burst;
+  if (verdict.differing > 0) {
+    failures.push(`of ${verdict.differing} passes the oracle says otherwise`, ...differences);
   }
-  let mostInPeriod = 0;
-  const late = { count: 0, mostMs: 0 };
-  for (const runs of await readPlaces(scene.database)) {
-    const times = runs.flatMap((run) => begunAtMs.get(run) ?? []);
-    mostInPeriod = Math.max(mostInPeriod, mostWithin(times, 1_000));
-    const { count, mostMs } = overtaken(times);
-    late.count += count;
-    late.mostMs = Math.max(late.mostMs, mostMs);
+  if (begins.mostLetInInPeriod > allowed)
+    failures.push(`${begins.mostLetInInPeriod} were let in for one period`);
+  if (begins.mostBegunInPeriod > allowed) {
+    failures.push(
+      `${begins.mostBegunInPeriod} began within a period, though ${begins.mostLetInInPeriod} at most were let in for one`,
+    );
   }
-  const allowed = throttle.limit + throttle.burst;
-  if (mostInPeriod > allowed) failures.push(`${mostInPeriod} began within a period`);
-  if (begunAtMs.size !== arrivals) failures.push(`${begunAtMs.size} of ${arrivals} runs began`);
-  const order = { overtaken: late.count, overtakenMsMost: late.mostMs };
-  return { arrivals, begun: begunAtMs.size, kills, seconds, mostInPeriod, ...order, failures };
+  if (verdict.letIn !== arrivals) failures.push(`${verdict.letIn} of ${arrivals} runs were let in`);
+  if (begins.begun !== arrivals) failures.push(`${begins.begun} of ${arrivals} runs began`);
+  return { ...circumstances, rule: throttledRule, ...verdict, ...begins, failures };
 }
 
 async function underKills(
   scene: FlowScene,
-  arrivals: number,
-  { name, perSecond }: { name: string; perSecond: number },
-): Promise<{ kills: number; failures: string[] }> {
+  { name, arrivals, perSecond }: { name: string; arrivals: number; perSecond: number },
+): Promise<Circumstances & { failures: string[] }> {
+  await noteDecisions(scene.database);
+  const schedulers = fleetVictims(scene, 'scheduler');
   const end = new AbortController();
-  const killing = killInTurn(fleetVictims(scene, 'scheduler'), killEveryMs, end.signal);
+  const startedMs = performance.now();
+  const killing = killInTurn(schedulers, killEveryMs, end.signal);
   const events = Array.from({ length: arrivals }, (_, n) => ({ name, data: { n, key: `k${n % keys}` } }));
   let failures: string[];
   try {
-    await emitAll(scene.client, events, { perRequest: 20, perSecond });
+    await emitAll(scene.client, events, { perRequest, perSecond });
     failures = await settle(scene.database, { runs: arrivals, withinMs: settledWithinMs });
   } finally {
     end.abort();
   }
-  return { kills: (await killing).length, failures };
+  const seconds = Math.round((performance.now() - startedMs) / 1_000);
+  return {
+    ...{ arrivals, keys, perSecond, perRequest },
+    ...{ schedulers: schedulers.length, killEveryMs, kills: (await killing).length },
+    ...{ seconds, failures },
+  };
 }
 
-function readRated(database: Database): Promise<RatedEvent[]> {
-  return database.query<RatedEvent>(
-    {
-      name: '',
-      text: `select e.data ->> 'key' as key, (extract(epoch from e.received_at) * 1000000)::float8 as "receivedUs",
-          r.skip_reason is null as "isLetIn"
-        from events e join runs r on r.event_id = e.id and r.function_id = $1 order by e.received_at, e.id`,
-    },
-    [ratedFunction],
-  );
+/** As the functions noted it, of each run the first time. */
+function begunAtMs({ ledgerFile }: FlowScene): Map<string, number> {
+  const begun = new Map<string, number>();
+  for (const { run, atMs } of readLedger(ledgerFile)) if (!begun.has(run)) begun.set(run, atMs);
+  return begun;
 }
 
 /** The runs of each key in the order of the queue. */

@@ -1,18 +1,16 @@
 /** Where flow control is shown: a fleet of processes, workers, an endpoint and their ledger, and what is killed of them meanwhile. */
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
-import { createDatabase } from '@ironflow/database';
 import type { Database } from '@ironflow/database';
-import { isolatedEnv, startPlatform } from '@ironflow/platform';
 import type { Platform, PlatformOptions } from '@ironflow/platform';
 import { createClient } from '@ironflow/sdk';
 import type { Client } from '@ironflow/sdk';
-import { createLogger } from '@ironflow/service';
-import type { Lifecycle } from '@ironflow/service';
 import { eventually } from '@ironflow/testing';
-import { startChild } from './children.js';
+import { appEnvOf, startChild } from './children.js';
 import type { Child } from './children.js';
 import type { Kill } from './flow-overlaps.js';
+import { openDatabase, startSilentPlatform } from './program.js';
+import type { Stage } from './program.js';
 
 export interface FlowScene {
   platform: Platform;
@@ -40,29 +38,14 @@ export interface Remains {
 
 const restartAfterMs = 1_000;
 
-export async function setFlowScene(of: {
-  folder: string;
-  lifecycle: Lifecycle;
-  processes: NonNullable<PlatformOptions['processes']>;
-  workers: number;
-}): Promise<FlowScene> {
-  const { folder, lifecycle, processes } = of;
-  const platform = await startPlatform({
-    dataFolder: folder,
-    env: isolatedEnv(process.env),
-    lifecycle,
-    loggerFor: (service) => createLogger({ service, level: 'silent' }),
-    say: () => undefined,
-    port: 0,
-    processes,
-  });
+export async function setFlowScene(
+  stage: Stage,
+  of: { processes: NonNullable<PlatformOptions['processes']>; workers: number },
+): Promise<FlowScene> {
+  const { folder, lifecycle } = stage;
+  const platform = await startSilentPlatform(stage, of);
   const ledgerFile = join(folder, 'ledger.jsonl');
-  const env = {
-    IRONFLOW_URL: platform.url,
-    IRONFLOW_API_KEY: platform.apiKey,
-    IRONFLOW_SIGNING_KEY: platform.signingKey,
-    LEDGER: ledgerFile,
-  };
+  const env = { ...appEnvOf(platform), LEDGER: ledgerFile };
   const startWorker = () => startChild(new URL('./flow-worker.js', import.meta.url), env);
   const workers: Child[] = [];
   const endpoints: Child[] = [];
@@ -71,12 +54,9 @@ export async function setFlowScene(of: {
   });
   for (let index = 0; index < of.workers; index += 1) workers.push(await startWorker());
   endpoints.push(await startChild(new URL('./flow-endpoint.js', import.meta.url), env));
-  const { ownerUrl: url } = platform.servers;
-  const database = createDatabase({ url, applicationName: 'flow', maxConnections: 2 });
-  lifecycle.onStop('database', () => database.close());
   return {
     platform,
-    database,
+    database: openDatabase(stage, platform.servers.ownerUrl),
     client: createClient({ ironflowUrl: platform.url, apiKey: platform.apiKey }),
     ledgerFile,
     workers,

@@ -2,19 +2,14 @@
  * Flow control under load and kill -9: concurrency, rate limits and throttles, each on a real platform in processes of its own, judged
  * by what the functions saw themselves and by an oracle. What a failed show leaves (ledger, logs, data) is kept.
  */
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { Command } from 'commander';
-import { messageOf } from '@ironflow/errors';
-import { endOnSignal, interruptedExitCode } from '@ironflow/platform';
 import type { PlatformOptions } from '@ironflow/platform';
-import { createLifecycle, createLogger } from '@ironflow/service';
 import { showConcurrency } from './flow-concurrency.js';
 import { showRateLimit, showThrottle } from './flow-rate-shows.js';
 import { setFlowScene } from './flow-scene.js';
 import type { FlowScene } from './flow-scene.js';
 import { namesOf, wholeNumber } from './option-values.js';
+import { createProgram } from './program.js';
 
 interface Options {
   only?: string[];
@@ -54,14 +49,9 @@ const shows: Show[] = [
   },
 ];
 const options = readOptions();
-const say = (line: string): void => console.error(line);
-const interruption = endOnSignal(() => say('Stopping…'));
+const program = createProgram('flow');
 
-const passed = await main().catch((error: unknown) => {
-  if (!interruption.signal.aborted) console.error(messageOf(error));
-  return false;
-});
-process.exit(interruption.signal.aborted ? interruptedExitCode : passed ? 0 : 1);
+await program.run(main);
 
 function readOptions(): Options {
   const names = shows.map(({ name }) => name);
@@ -91,18 +81,11 @@ async function main(): Promise<boolean> {
   return Object.values(results).every(({ failures }) => failures.length === 0);
 }
 
-async function play(show: Show): Promise<{ failures: string[] }> {
-  const folder = await mkdtemp(join(tmpdir(), 'ironflow-flow-'));
-  const lifecycle = createLifecycle({ logger: createLogger({ service: 'flow', level: 'silent' }) });
-  let isKept = true;
-  try {
-    const scene = await interruption.during(setFlowScene({ ...show, folder, lifecycle }));
-    const result = await interruption.during(show.play(scene));
-    isKept = result.failures.length > 0;
+function play(show: Show): Promise<{ failures: string[] }> {
+  return program.onStage(async (stage) => {
+    stage.isKept = true;
+    const result = await show.play(await setFlowScene(stage, show));
+    stage.isKept = result.failures.length > 0;
     return result;
-  } finally {
-    await lifecycle.stop();
-    if (isKept && !interruption.signal.aborted) say(`kept: ${folder}`);
-    else await rm(folder, { recursive: true, force: true, maxRetries: 5 });
-  }
+  });
 }

@@ -2,29 +2,20 @@
  * The benchmark: everything in processes of its own, with the shipped defaults, authentication, validation and every
  * trace sampled. It ends with a count in Postgres, and fails if a run, a step, an event or a span is missing.
  */
-import { mkdtemp, rm } from 'node:fs/promises';
-import { cpus, tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { cpus } from 'node:os';
 import { Command } from 'commander';
-import { messageOf } from '@ironflow/errors';
-import { createDatabase } from '@ironflow/database';
 import type { Database } from '@ironflow/database';
-import {
-  endOnSignal,
-  interruptedExitCode,
-  isolatedEnv,
-  serviceNodeArguments,
-  startPlatform,
-} from '@ironflow/platform';
+import { isolatedEnv, serviceNodeArguments, startPlatform } from '@ironflow/platform';
 import type { Platform } from '@ironflow/platform';
-import { createLifecycle, createLogger } from '@ironflow/service';
-import type { Lifecycle } from '@ironflow/service';
+import { createLogger } from '@ironflow/service';
 import { natsServerEnv } from '@ironflow/testing';
-import { startChild } from './children.js';
+import { appEnvOf, startChild } from './children.js';
 import { readDurability } from './durability.js';
 import { createMeter } from './meter.js';
 import type { Measurement, Meter } from './meter.js';
 import { namesOf, wholeNumber, wholeNumbers } from './option-values.js';
+import { createProgram, openDatabase, say } from './program.js';
+import type { Stage } from './program.js';
 import { measureSleepers, measureTimers } from './sleeper-measurements.js';
 import type { Bench, SleepersReport } from './sleeper-measurements.js';
 import { countRows, problemsOf, readSpans } from './verification.js';
@@ -48,16 +39,11 @@ interface Options {
 const usualParts = ['runs', 'events'];
 const parts = [...usualParts, 'timers', 'sleepers'];
 const options = readOptions();
-const say = (line: string): void => console.error(line);
-const interruption = endOnSignal(() => say('Stopping…'));
+const program = createProgram('bench');
 const warmUpClients = 64;
 const asleepPerSecondMin = 50;
 
-const passed = await main().catch((error: unknown) => {
-  if (!interruption.signal.aborted) console.error(messageOf(error));
-  return false;
-});
-process.exit(interruption.signal.aborted ? interruptedExitCode : passed ? 0 : 1);
+await program.run(() => program.onStage(bench));
 
 function readOptions(): Options {
   return new Command('bench')
@@ -76,18 +62,8 @@ function readOptions(): Options {
     .opts<Options>();
 }
 
-async function main(): Promise<boolean> {
-  const folder = await mkdtemp(join(tmpdir(), 'ironflow-bench-'));
-  const lifecycle = createLifecycle({ logger: createLogger({ service: 'bench', level: 'silent' }) });
-  try {
-    return await interruption.during(bench(folder, lifecycle));
-  } finally {
-    await lifecycle.stop();
-    await rm(folder, { recursive: true, force: true, maxRetries: 5 });
-  }
-}
-
-async function bench(folder: string, lifecycle: Lifecycle): Promise<boolean> {
+async function bench(stage: Stage): Promise<boolean> {
+  const { folder, lifecycle } = stage;
   const sink = await startChild(new URL('./otlp-sink.js', import.meta.url), {});
   lifecycle.onStop('otlp sink', () => sink.end('SIGTERM'));
   const { url: endpoint } = sink.message as { url: string };
@@ -101,11 +77,7 @@ async function bench(folder: string, lifecycle: Lifecycle): Promise<boolean> {
     processes: { replicas: options.replicas },
     syncAlways: options.syncAlways,
   });
-  const appEnv = {
-    IRONFLOW_URL: platform.url,
-    IRONFLOW_API_KEY: platform.apiKey,
-    IRONFLOW_SIGNING_KEY: platform.signingKey,
-  };
+  const appEnv = appEnvOf(platform);
   const worker = await startChild(new URL('./worker.js', import.meta.url), {
     ...appEnv,
     IRONFLOW_WORKER_URL: workerUrlOf(platform),
@@ -113,9 +85,7 @@ async function bench(folder: string, lifecycle: Lifecycle): Promise<boolean> {
   lifecycle.onStop('worker', () => worker.end('SIGTERM'));
   const app = await startChild(new URL('./endpoint.js', import.meta.url), appEnv);
   lifecycle.onStop('endpoint', () => app.end('SIGKILL'));
-  const { ownerUrl } = platform.servers;
-  const database = createDatabase({ url: ownerUrl, applicationName: 'bench', maxConnections: 2 });
-  lifecycle.onStop('database', () => database.close());
+  const database = openDatabase(stage, platform.servers.ownerUrl);
   const meter = createMeter({ platform, children: { worker, endpoint: app, sink }, say });
   return measureAll(platform, database, meter);
 }

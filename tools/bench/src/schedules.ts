@@ -2,20 +2,15 @@
  * Schedules under kill -9: hundreds of them with a time a minute each, three replicas of cron, of which one is killed every ten
  * seconds and started again. Every time has to be fired exactly once, counted from Postgres.
  */
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { Command } from 'commander';
-import { createDatabase } from '@ironflow/database';
 import type { Database } from '@ironflow/database';
 import { messageOf } from '@ironflow/errors';
-import { endOnSignal, interruptedExitCode, isolatedEnv, startPlatform } from '@ironflow/platform';
 import type { Platform } from '@ironflow/platform';
 import { createClient, createFunction } from '@ironflow/sdk';
-import { createLifecycle, createLogger } from '@ironflow/service';
 import { eventually } from '@ironflow/testing';
 import { wholeNumber } from './option-values.js';
+import { createProgram, openDatabase, say, startSilentPlatform } from './program.js';
 import { judgeFirings, minuteSchedules } from './schedule-times.js';
 import type { FiredTime, FiringsVerdict, MinuteSchedule } from './schedule-times.js';
 
@@ -40,14 +35,9 @@ const killEveryMs = 10_000;
 const restartAfterMs = 2_000;
 /** A claim that died with its replica is taken over within two seconds; the machine may be slow. */
 const settledWithinMs = 60_000;
-const say = (line: string): void => console.error(line);
-const interruption = endOnSignal(() => say('Stopping…'));
+const program = createProgram('schedules');
 
-const passed = await main().catch((error: unknown) => {
-  if (!interruption.signal.aborted) console.error(messageOf(error));
-  return false;
-});
-process.exit(interruption.signal.aborted ? interruptedExitCode : passed ? 0 : 1);
+await program.run(main);
 
 function readOptions(): Options {
   const given = new Command('schedules')
@@ -63,36 +53,17 @@ function readOptions(): Options {
   return given.smoke ? { ...given, minutes: 1, schedules: 60 } : given;
 }
 
-async function main(): Promise<boolean> {
-  const folder = await mkdtemp(join(tmpdir(), 'ironflow-schedules-'));
-  const lifecycle = createLifecycle({ logger: createLogger({ service: 'schedules', level: 'silent' }) });
-  let isKept = true;
-  try {
-    const platform = await startPlatform({
-      dataFolder: folder,
-      env: isolatedEnv(process.env),
-      lifecycle,
-      loggerFor: (service) => createLogger({ service, level: 'silent' }),
-      say: () => undefined,
-      port: 0,
-      processes: { replicas: 1, replicasOf: { cron: replicas } },
-    });
-    const database = createDatabase({
-      url: platform.servers.ownerUrl,
-      applicationName: 'schedules',
-      maxConnections: 2,
-    });
-    lifecycle.onStop('database', () => database.close());
-    const result = await interruption.during(run(platform, database));
+function main(): Promise<boolean> {
+  return program.onStage(async (stage) => {
+    stage.isKept = true;
+    const processes = { replicas: 1, replicasOf: { cron: replicas } };
+    const platform = await startSilentPlatform(stage, { processes });
+    const result = await run(platform, openDatabase(stage, platform.servers.ownerUrl));
     if (options.json) console.log(JSON.stringify(result, null, 2));
     else console.table([{ ...result, lateMs: JSON.stringify(result.lateMs) }]);
-    isKept = result.missing + result.twice + result.strange > 0;
-    return !isKept;
-  } finally {
-    await lifecycle.stop();
-    if (isKept && !interruption.signal.aborted) say(`kept: ${folder}`);
-    else await rm(folder, { recursive: true, force: true, maxRetries: 5 });
-  }
+    stage.isKept = result.missing + result.twice + result.strange > 0;
+    return !stage.isKept;
+  });
 }
 
 async function run(platform: Platform, database: Database): Promise<Result> {

@@ -3,20 +3,17 @@
  * Every event that was answered has to get its runs, each of them has to end once and with its result, and no step may begin
  * after its result was stored.
  */
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { Command } from 'commander';
 import { messageOf } from '@ironflow/errors';
-import { createDatabase, migrate, serviceUrl } from '@ironflow/database';
+import { migrate, serviceUrl } from '@ironflow/database';
+import type { Database } from '@ironflow/database';
 import { connectJetStream } from '@ironflow/jetstream';
-import { endOnSignal, interruptedExitCode, isolatedEnv, startFleet } from '@ironflow/platform';
+import { isolatedEnv, startFleet } from '@ironflow/platform';
 import type { Fleet, ServiceName } from '@ironflow/platform';
-import { createLifecycle, createLogger } from '@ironflow/service';
-import type { Lifecycle } from '@ironflow/service';
 import { eventually, startNatsServer, startPostgres } from '@ironflow/testing';
-import { startChild } from './children.js';
+import { appEnvOf, startChild } from './children.js';
 import type { Child } from './children.js';
 import { startEmission } from './emission.js';
 import { countRuns, countUnserved } from './fault-checks.js';
@@ -32,6 +29,8 @@ import {
 } from './old-build.js';
 import type { Build } from './old-build.js';
 import { wholeNumber } from './option-values.js';
+import { createProgram, openDatabase, say } from './program.js';
+import type { Stage } from './program.js';
 import { checkOutcomes } from './upgrade-checks.js';
 
 interface Options {
@@ -67,42 +66,33 @@ const options = new Command('upgrade')
   .option('--json', 'print JSON', false)
   .parse()
   .opts<Options>();
-const say = (line: string): void => console.error(line);
-const interruption = endOnSignal(() => say('Stopping…'));
+const program = createProgram('upgrade');
 
-const passed = await main().catch((error: unknown) => {
-  if (!interruption.signal.aborted) console.error(messageOf(error));
-  return false;
-});
-process.exit(interruption.signal.aborted ? interruptedExitCode : passed ? 0 : 1);
+await program.run(main);
 
-async function main(): Promise<boolean> {
-  const folder = await mkdtemp(join(tmpdir(), 'ironflow-upgrade-'));
-  const checkout = options.build ?? join(folder, 'build');
-  const lifecycle = createLifecycle({ logger: createLogger({ service: 'upgrade', level: 'silent' }) });
-  let keep = false;
-  try {
-    if (options.build === undefined) await interruption.during(checkOut(options.from, checkout, say));
-    else await removeForeignMigrations(checkout);
-    const report = await interruption.during(upgrade(await openBuild(checkout), folder, lifecycle));
+function main(): Promise<boolean> {
+  return program.onStage(async (stage) => {
+    const checkout = options.build ?? join(stage.folder, 'build');
+    if (options.build === undefined) {
+      stage.lifecycle.onStop('checkout', () => removeCheckout(checkout).catch(() => undefined));
+      await checkOut(options.from, checkout, say);
+    } else await removeForeignMigrations(checkout);
+    const report = await upgrade(await openBuild(checkout), stage);
     if (options.json) console.log(JSON.stringify(report, null, 2));
     else say(JSON.stringify(report, null, 2));
-    keep = report.failures.length > 0;
-    return !keep;
-  } finally {
-    await lifecycle.stop();
-    if (options.build === undefined) await removeCheckout(checkout).catch(() => undefined);
-    if (keep) say(`kept: ${folder}`);
-    else await rm(folder, { recursive: true, force: true, maxRetries: 5 });
-  }
+    stage.isKept = report.failures.length > 0;
+    return !stage.isKept;
+  });
 }
 
-async function upgrade(old: Build, folder: string, lifecycle: Lifecycle) {
-  const scene = await setScene(old, folder, lifecycle);
+async function upgrade(old: Build, stage: Stage) {
+  const scene = await setScene(old, stage);
   const { database, fleet } = scene;
   const today = await openBuild(ownWorkspace);
   let apps = await startApps(old, scene);
-  lifecycle.onStop('apps', async () => void (await Promise.all(apps.map((app) => app.end('SIGKILL')))));
+  stage.lifecycle.onStop('apps', async () => {
+    await Promise.all(apps.map((app) => app.end('SIGKILL')));
+  });
   // Only now is there somebody to run for.
   const emission = startEmission({ ...scene, perSecond: options.perSecond, count: undefined });
   const phase = async (what: string, change: () => Promise<void>): Promise<void> => {
@@ -145,10 +135,11 @@ interface Scene {
   signingKey: string;
   ledgerFile: string;
   fleet: Fleet;
-  database: ReturnType<typeof createDatabase>;
+  database: Database;
 }
 
-async function setScene(old: Build, folder: string, lifecycle: Lifecycle): Promise<Scene> {
+async function setScene(old: Build, stage: Stage): Promise<Scene> {
+  const { folder, lifecycle } = stage;
   const postgres = await lifecycle.start('postgres', () =>
     startPostgres({ dataDir: join(folder, 'postgres') }),
   );
@@ -180,8 +171,7 @@ async function setScene(old: Build, folder: string, lifecycle: Lifecycle): Promi
     logFolder: folder,
     workspace: old.folder,
   });
-  const database = createDatabase({ url: ownerUrl, applicationName: 'upgrade-checks', maxConnections: 2 });
-  lifecycle.onStop('database', () => database.close());
+  const database = openDatabase(stage, ownerUrl);
   const ledgerFile = join(folder, 'ledger.jsonl');
   const { url } = fleet;
   return { url, ownerUrl, ...urls, natsUrl: nats.url, apiKey, signingKey, ledgerFile, fleet, database };
@@ -190,9 +180,7 @@ async function setScene(old: Build, folder: string, lifecycle: Lifecycle): Promi
 /** A worker and a push endpoint. */
 async function startApps({ sdkUrl }: Build, scene: Scene): Promise<Child[]> {
   const env = {
-    IRONFLOW_URL: scene.url,
-    IRONFLOW_API_KEY: scene.apiKey,
-    IRONFLOW_SIGNING_KEY: scene.signingKey,
+    ...appEnvOf(scene),
     LEDGER: scene.ledgerFile,
     SDK_URL: sdkUrl,
   };
