@@ -2,7 +2,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } fr
 import { stopSharedServers } from '@ironflow/testing';
 import { createPlatform, startRuns } from '../test/platform.js';
 import type { Platform } from '../test/platform.js';
-import { createCollectorStore, createExecutorStore, createFlowStore } from './index.js';
+import { createCollectorStore, createExecutorStore, createFlowStore, createSchedulerStore } from './index.js';
 import type { CollectorStore, FlowState, FlowStore, FlowWrites, NewRun, RunProgress } from './index.js';
 
 let platform: Platform;
@@ -120,6 +120,20 @@ test('what a rule remembers is what it was told last, and is forgotten when it i
   expect(await states()).toEqual([remembered(2_000)]);
   await write({ removed: [of] });
   expect(await states()).toEqual([]);
+});
+
+test('what a rule remembers outlives its time by an hour, for events of before that are decided late', async () => {
+  const hourMs = 3_600_000;
+  const of = (keyHash: string, ageMs: number): FlowState => {
+    const expiresAtMs = Date.now() - ageMs;
+    return { functionId: 'ship', rule: 'rate_limit', keyHash, nextAtMs: expiresAtMs, expiresAtMs };
+  };
+  const [recent, old] = [of('recent', hourMs / 2), of('old', 2 * hourMs)];
+  await write({ states: [recent, old] });
+  expect(await createSchedulerStore(platform.service).removeExpiredFlow(10)).toBe(1);
+  const left = await flow.pass(ours, (pass) => pass.states([recent, old]));
+  expect(left.map(({ keyHash }) => keyHash)).toEqual(['recent']);
+  await write({ removed: [recent] });
 });
 
 describe('what is due', () => {

@@ -300,11 +300,12 @@ const leftBehindStatement: Statement = {
     union all select 1 from q union all select 1 from t`,
 };
 
-// What a run holds is needed as long as the run.
+// What a run holds is needed as long as the run; and since it is the time of an event that decides, what is over is needed by those that
+// came before it was and are decided late.
 const expiredFlowStatement: Statement = {
   name: 'remove_expired_flow',
   text: `delete from flow_states where ctid = any(array(
-      select f.ctid from flow_states f where expires_at < now()
+      select f.ctid from flow_states f where expires_at < now() - interval '1 hour'
         and (rule not in ('debounce', 'batch', 'singleton')
           or not exists (select from queue_entries q where q.run_id = f.run_id))
       order by expires_at limit $1 for update skip locked))
