@@ -85,6 +85,9 @@ function checkAtWork(grouped: readonly GroupedRun[], { ledger }: Facts): Violati
   return [...byGroup, ...beyond(spansOf(grouped), atWorkMax.ofEnvironment, 'the environment')];
 }
 
+/** A run is there when the transaction that stores it is over, which began at its time. */
+const storedWithinMs = 250;
+
 /** From its first step to its end, however often it was called. */
 function checkSingletons(grouped: readonly GroupedRun[], { ledger }: Facts): Violation[] {
   const firstMs = firstBegun(ledger);
@@ -137,7 +140,7 @@ function checkDebounced(grouped: readonly GroupedRun[]): Violation[] {
     return inOrder.flatMap((one, index) => {
       const next = inOrder[index + 1];
       const isLast = next === undefined || next.event.receivedAtMs >= dueAtMs(one);
-      if (!isLast && next.run.createdAtMs >= dueAtMs(one)) return [];
+      if (!isLast && next.run.createdAtMs + storedWithinMs >= dueAtMs(one)) return [];
       const { run, group } = one;
       if ((run.status === 'completed') === isLast) return [];
       const evidence = `${group} run ${run.id} is ${run.status}, ${isLast ? 'the last' : 'not the last'}`;
