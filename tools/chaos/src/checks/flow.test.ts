@@ -100,7 +100,10 @@ test('a debounce whose last event did not run, or another beside it', () => {
   const wrong = { ...first, joinedRunId: 'r0', receivedAtMs: 100 };
   expect(rulesOf([{ ...last, receivedAtMs: 0 }, wrong])).toEqual([rule, rule]);
   // What was routed late runs by itself; a moment before it may not have been seen yet.
-  const both = (createdAtMs: number) => [{ ...last, receivedAtMs: 0 }, { ...last, createdAtMs }];
+  const both = (createdAtMs: number) => [
+    { ...last, receivedAtMs: 0 },
+    { ...last, createdAtMs },
+  ];
   expect(rulesOf(both(200))).toEqual([rule]);
   expect(rulesOf(both(300))).toEqual([]);
   expect(
