@@ -115,6 +115,14 @@ export const mutants = [
     suites: ['services/executor/src/lease.test.ts', simulation],
   },
   {
+    id: 'lease-from-the-reading',
+    invariant: 'I4 an executor that was silent for an ack wait sends nothing more',
+    file: 'services/executor/src/lease.ts',
+    search: 'const grantedAt = turns.before;',
+    replace: 'const grantedAt = now();',
+    suites: ['services/executor/src/lease.test.ts'],
+  },
+  {
     id: 'terminal-not-final',
     invariant: 'I5 a terminal state is final',
     file: 'libs/database/src/result-collector.ts',
@@ -277,6 +285,14 @@ export const mutants = [
     search: 'set wake = r.wake + 1, woken_at',
     replace: 'set wake = r.wake, woken_at',
     suites: ['libs/database/src/flow-control.integration.test.ts'],
+  },
+  {
+    id: 'start-announced-behind-an-end',
+    invariant: 'I7 a run that waits comes into the queue again',
+    file: 'services/executor/src/output-claims.ts',
+    search: 'hasAppended: () => appended,',
+    replace: 'hasAppended: () => writer.hasAppended(),',
+    suites: ['services/executor/src/output-claims.test.ts'],
   },
   {
     id: 'resumed-runs-not-first',
