@@ -378,6 +378,14 @@ export const mutants = [
     suites: ['services/scheduler/src/rate.test.ts'],
   },
   {
+    id: 'rule-forgets-too-soon',
+    invariant: 'what decides is the time of the event',
+    file: 'libs/database/src/scheduler.ts',
+    search: "expires_at < now() - interval '1 hour'",
+    replace: 'expires_at < now()',
+    suites: ['libs/database/src/flow-control.integration.test.ts'],
+  },
+  {
     id: 'debounce-runs-the-first',
     invariant: 'the last event of a debounce wins',
     file: 'services/scheduler/src/flow-arrivals.ts',
