@@ -306,7 +306,7 @@ export const mutants = [
     id: 'pause-ignored',
     invariant: 'no run of a paused function begins',
     file: 'services/scheduler/src/flow-admissions.ts',
-    search: "  if (!entry.resumed && isPaused(entry.functionId)) return 'paused';\n",
+    search: '  if (!entry.resumed && isPaused(entry.functionId)) return pausedObstacle(entry.functionId);\n',
     replace: '',
     suites: ['services/scheduler/src/flow-admissions.test.ts'],
   },
