@@ -67,9 +67,10 @@ export async function requestStop(
   const isStopped =
     run.status === 'cancelled' ||
     ((run.stopRequestedAt ?? run.stoppingAs) !== undefined && !isTerminal(run.status));
-  return isStopped
-    ? { kind: 'requested', run, lane: row.lane ?? undefined }
-    : { kind: 'ended', status: run.status };
+  if (isStopped) return { kind: 'requested', run, lane: row.lane ?? undefined };
+  if (isTerminal(run.status)) return { kind: 'ended', status: run.status };
+  // It was stored between the two statements, of which each sees what was committed before it began.
+  return requestStop(transaction, environmentId, runId);
 }
 
 const unpinStatement: Statement = { name: 'unpin_run', text: 'select unpin_run($1) as status' };

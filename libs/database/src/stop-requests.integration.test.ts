@@ -2,6 +2,7 @@ import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { stopSharedServers } from '@ironflow/testing';
 import { createPlatform, freshId, startRuns } from '../test/platform.js';
 import type { Platform } from '../test/platform.js';
+import type { Queryable } from './database.js';
 import { createApiStore, createCollectorStore, createExecutorStore, createSchedulerStore } from './index.js';
 import type {
   ApiStore,
@@ -11,6 +12,7 @@ import type {
   RunProgress,
   SchedulerStore,
 } from './index.js';
+import { requestStop } from './run-detail.js';
 
 let platform: Platform;
 let api: ApiStore;
@@ -53,6 +55,21 @@ test('a run that waits is woken to stop, once, and says since when', async () =>
   expect(await stateOf(run)).toMatchObject({ stopRequested: true, wake: 2, served: 1 });
   expect(await executor.stopRequested([run.id, freshId()])).toEqual([run.id]);
   expect((await api.getRun(ours, run.id))?.stopRequestedAt).toBeDefined();
+});
+
+test('a run that is stored just as it is asked is stopped, and not taken for one that has ended', async () => {
+  const id = freshId();
+  let statements = 0;
+  const answer = await platform.tenant.inEnvironment(ours, (transaction) => {
+    const query: Queryable['query'] = async (statement, values) => {
+      statements += 1;
+      if (statements === 2) await startRuns(platform, platform.ours.scope, 1, { id });
+      return transaction.query(statement, values);
+    };
+    return requestStop({ query }, ours, id);
+  });
+  expect(answer).toMatchObject({ kind: 'requested', run: { id } });
+  expect(await executor.stopRequested([id])).toEqual([id]);
 });
 
 test('a retry of its own does not put it off, whichever comes first', async () => {

@@ -97,6 +97,13 @@ test('what is asked for during an append goes out together as the next one, on t
   expect(await Promise.all([second, third])).toEqual(['appended', 'appended']);
 });
 
+test('what is asked for is being appended, before its answer', () => {
+  const { writer } = setup();
+  expect(writer.hasAppended()).toBe(false);
+  void writer.append([step('a')]);
+  expect(writer.hasAppended()).toBe(true);
+});
+
 test('an append without an answer is repeated with the same counter, so that it is stored once', async () => {
   const { writer, requests, answer } = setup();
   const appended = writer.append([step('a')]);

@@ -15,7 +15,7 @@ export interface JournalWriter {
   append(entries: JournalEntry[]): Promise<WriteResult>;
   /** What is appended next says that the run is for workers of that build from now on. */
   pin(buildId: string): void;
-  /** Whether anything was appended by this writer. */
+  /** Whether anything was appended by this writer, or is on its way: behind an end nothing may be announced. */
   hasAppended(): boolean;
 }
 
@@ -46,10 +46,7 @@ export function createJournalWriter(options: JournalWriterOptions): JournalWrite
   /** Halves what a server with a smaller limit refuses, down to the one entry that is too large by itself. */
   const writePart = async (entries: JournalEntry[]): Promise<Written> => {
     const result = await append(entries, pinTo);
-    if (result === 'appended') {
-      appended = true;
-      pinTo = undefined;
-    }
+    if (result === 'appended') pinTo = undefined;
     if (result !== 'too_large' || entries.length === 1) {
       return { result, count: result === 'appended' ? entries.length : 0 };
     }
@@ -104,6 +101,7 @@ export function createJournalWriter(options: JournalWriterOptions): JournalWrite
     pin: (buildId) => (pinTo = buildId),
     append: (entries) =>
       new Promise((resolve) => {
+        appended = true;
         queue.push({ entries, resolve });
         if (!writing) void drain();
       }),

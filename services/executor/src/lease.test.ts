@@ -35,6 +35,7 @@ function setup() {
   const lease = keeper.grant(delivery);
   return {
     lease,
+    delivery,
     time,
     sent,
     pass,
@@ -75,6 +76,31 @@ test('a process that was stopped for long finds its lease over before it sends a
   lease.finish();
   expect(sent).toEqual([]);
   expect(lease.isHeld()).toBe(false);
+});
+
+test('what a process that stood still finds in its socket has lain there for as long, and may be another’s', async () => {
+  const { delivery, time, pass, keeper, deafen } = setup();
+  const stand = (ms: number): void => {
+    time.wall += ms;
+    time.monotonic += ms;
+  };
+  await pass(1_000);
+  stand(ackWaitMs);
+  expect(keeper.grant(delivery).isHeld()).toBe(false);
+  // Also what is read only once the timers have come to their turn.
+  await pass(250);
+  expect(keeper.grant(delivery).isHeld()).toBe(false);
+  await pass(500);
+  expect(keeper.grant(delivery).isHeld()).toBe(true);
+  stand(ackWaitMs - 1_000);
+  const confirmed = keeper.grant(delivery);
+  await pass(1_500);
+  expect(confirmed.isHeld()).toBe(true);
+  deafen();
+  stand(ackWaitMs - 1_000);
+  const unconfirmed = keeper.grant(delivery);
+  await pass(1_000);
+  expect(unconfirmed.isHeld()).toBe(false);
 });
 
 test('without a connection no sign of life is sent that would arrive late', async () => {

@@ -94,7 +94,11 @@ export function createLeaseKeeper({ time, isConnected, onLost }: LeaseKeeperOpti
     lease.beatListener();
     if (isConnected() && (await lease.delivery.working())) lease.confirmedAt = sentAt;
   };
+  // What is granted now may have lain in the socket since this process last came to its turn, the one before included: the rest
+  // of what came while it stood still is read after the first.
+  let turns = { last: now(), before: now() };
   const ticker = setInterval(() => {
+    turns = { last: now(), before: turns.last };
     for (const lease of held.values()) {
       if (isHeld(lease) && since(lease.beatAt) >= beatIntervalMs) void beat(lease);
     }
@@ -112,7 +116,7 @@ export function createLeaseKeeper({ time, isConnected, onLost }: LeaseKeeperOpti
       }
     },
     grant: (delivery) => {
-      const grantedAt = now();
+      const grantedAt = turns.before;
       const lease: HeldLease = {
         id: (granted += 1),
         delivery,

@@ -108,6 +108,14 @@ test('nothing overtakes what waits for its output; outputs are stored at the sam
   expect(ids(written)).toEqual(['a', 'b', 'c', 'end']);
 });
 
+test('what waits for its output is being appended: a start that was announced behind it would follow the end', async () => {
+  const { writer, written, answers } = setup();
+  expect(writer.hasAppended()).toBe(false);
+  void writer.append([step('a', large), ended('null')]);
+  expect([writer.hasAppended(), written]).toEqual([true, []]);
+  answers[0]!.resolve(true);
+});
+
 test('what is small goes straight on once nothing large is under way', async () => {
   const { writer, written, answers } = setup();
   const appended = writer.append([step('a', large)]);

@@ -54,6 +54,7 @@ export function createClaimingWriter(options: ClaimingWriterOptions): JournalWri
   const { writer } = options;
   /** Set while something large is on its way to Postgres. */
   let last: Turn | undefined;
+  let appended = false;
 
   const handOn = async (
     entries: JournalEntry[],
@@ -77,9 +78,10 @@ export function createClaimingWriter(options: ClaimingWriterOptions): JournalWri
     return 'passed';
   };
   return {
-    hasAppended: () => writer.hasAppended(),
+    hasAppended: () => appended,
     pin: (buildId) => writer.pin(buildId),
     append: (entries) => {
+      appended = true;
       if (last === undefined && !entries.some(isLarge)) return writer.append(entries);
       return new Promise((resolve) => {
         const turn = handOn(entries, last, resolve);

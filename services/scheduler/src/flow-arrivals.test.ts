@@ -140,6 +140,17 @@ describe('a debounce', () => {
     expect(queue.states.size).toBe(0);
   });
 
+  test('runs at its timeout after the first of a burst that does not end', () => {
+    const queue = new Queue({ debounce: { periodMs: 100, timeoutMs: 250 } });
+    for (let number = 0; number < 6; number += 1) {
+      queue.pass(number * 60, [entryOf(number, number * 60, { debounce: '' })]);
+    }
+    // The fifth came at 240 ms, and was due at 250; the one after it began anew.
+    expect(queue.queued).toEqual(['run-00004']);
+    queue.pass(400);
+    expect(queue.queued).toEqual(['run-00004', 'run-00005']);
+  });
+
   test('whose run was cancelled meanwhile begins anew', () => {
     const queue = new Queue(config);
     queue.pass(0, [entryOf(1, 0, { debounce: '' })]);

@@ -1,5 +1,6 @@
 import { expect, test } from '@jest/globals';
 import fc from 'fast-check';
+import { decideArrivals } from './flow-arrivals.js';
 import { askRate } from './rate.js';
 
 const rate = fc.record({
@@ -54,4 +55,23 @@ test('after a pause so many come at once as the burst is, and whoever comes when
       expect(nowMs - atMs).toBeCloseTo(((100 - policy.burst) * policy.periodMs) / policy.limit, 3);
     }),
   );
+});
+
+test('what decides is the time of the event, however late it is routed', () => {
+  const entries = [1_000, 2_000, 2_500].map((receivedAtMs, index) => {
+    const of = {
+      runId: `r${index}`,
+      eventId: `e${index}`,
+      functionId: 'f',
+      appId: 'app',
+      mode: 'push' as const,
+    };
+    const run = { ...of, scope: { environmentId: 'e', project: 'p', env: 'prod' } };
+    const arrival = { state: 'arrived' as const, keys: { rateLimit: '' }, bytes: 1, resumed: false };
+    return { ...of, ...arrival, receivedAtMs, positionMs: receivedAtMs, run };
+  });
+  const configs = new Map([['f', { rateLimit: { limit: 1, periodMs: 1_000, burst: 1 } }]]);
+  const decision = decideArrivals({ nowMs: 90_000, entries, configs, states: [], holders: new Map() });
+  expect(decision.queued.map(({ runId }) => runId)).toEqual(['r0', 'r1']);
+  expect(decision.skipped).toEqual([{ runId: 'r2', reason: 'rate_limit', joinedRunId: undefined }]);
 });

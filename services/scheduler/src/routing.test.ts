@@ -203,6 +203,18 @@ test.each([
   expect(route(storedEvent('order.placed'), registry, present).map((run) => run.status)).toEqual([status]);
 });
 
+test('while its function is paused a run without flow control goes to the queue as well', () => {
+  const registry = registryOf({ 'shop/f': [{ event: 'order.placed' }] });
+  const conditions = createConditions();
+  const flowOf = (isPaused: boolean) => {
+    const view = { ...always, conditions, isPaused: () => isPaused };
+    const routing = routeEvent(storedEvent('order.placed'), registry, view);
+    return routing.kind === 'matched' ? routing.runs.map(({ flow }) => flow?.keys) : [];
+  };
+  expect(flowOf(true)).toEqual([{}]);
+  expect(flowOf(false)).toEqual([undefined]);
+});
+
 const token = fc.constantFrom('a', 'b', 'c');
 const eventName = fc.array(token, { minLength: 1, maxLength: 4 }).map((tokens) => tokens.join('.'));
 const pattern = fc

@@ -1,5 +1,6 @@
 import { expect, test } from '@jest/globals';
 import type { CronTrigger } from '@ironflow/schema';
+import { slotsOf } from './flow-keys.js';
 import { overlapOf, triggerOfFiring } from './schedule-overlap.js';
 
 const nightly: CronTrigger = { cron: '0 3 * * *', timezone: 'UTC', id: 'nightly', overlap: 'skip' };
@@ -32,3 +33,13 @@ test('where no schedule has an overlap, data is not even read', () => {
   const event = { name: 'ironflow.cron.report', data: 'no JSON' };
   expect(triggerOfFiring(event, { ...report, triggers: [often] })).toBeUndefined();
 });
+
+test.each(['skip', 'queue', 'cancel'] as const)(
+  'a run takes the one slot of its singleton: mode %s',
+  (mode) => {
+    const slot = { slot: 'singleton:report:k', limit: 1, isKept: true };
+    expect(slotsOf('report', { singleton: 'k' }, { singleton: { mode } })).toEqual([slot]);
+    expect(slotsOf('report', { singleton: 'k', overlap: mode }, {})).toEqual([slot]);
+    expect(slotsOf('report', { singleton: 'k' }, {})).toEqual([]);
+  },
+);

@@ -8,9 +8,10 @@ import { appendFileSync, readFileSync } from 'node:fs';
 export interface LedgerLine {
   /**
    * `begun` before a step's work and `ended` after it, or `stopped` as its signal fired; `fired` by a schedule; `asked` as a
-   * handler comes to a sleep or a wait, `passed` as it has gone past it in vain, both again in each replay.
+   * handler comes to a sleep or a wait, `passed` as it has gone past it in vain, both again in each replay; `called` by an endpoint
+   * whose calls are counted, the step being how it answers.
    */
-  what: 'begun' | 'ended' | 'stopped' | 'fired' | 'asked' | 'passed';
+  what: 'begun' | 'ended' | 'stopped' | 'fired' | 'asked' | 'passed' | 'called';
   run: string;
   step: string;
   attempt: number;

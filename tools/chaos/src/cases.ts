@@ -1,6 +1,7 @@
 /** All of the load. */
 import { modes, namesOf } from './case.js';
 import type { AnyCase, EventData, Mode } from './case.js';
+import { breakerCases } from './cases/breakers.js';
 import { childCases } from './cases/children.js';
 import { endingCases, matchingCases } from './cases/endings.js';
 import { flowCases } from './cases/flow.js';
@@ -24,10 +25,8 @@ export const cases: readonly AnyCase[] = [
   ...outputCases,
   ...flowCases,
   ...webhookCases,
+  ...breakerCases,
 ];
-
-/** Its runs are checked by their times instead of by their events. */
-export const clockFunction = 'every-second';
 
 /** Those that are started by failures of others. */
 export const failureFunctions: ReadonlySet<string> = new Set(

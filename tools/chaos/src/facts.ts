@@ -1,6 +1,8 @@
 /** What is known when everything is over: all that the oracle may look at. Times are milliseconds of this machine's clock. */
 import type { LedgerLine, StoredTimes } from '@ironflow/bench';
+import type { InjectedFault } from './injection.js';
 import type { Accepted } from './load.js';
+import type { OperationName } from './operations.js';
 
 export interface EventFact {
   id: string;
@@ -28,6 +30,8 @@ export interface RunFact {
   buildId: string | null;
   /** The steps that it could not undo. */
   notCompensated: string[];
+  /** Attempts that it has used up. */
+  failures: number;
   createdAtMs: number;
   endedAtMs: number | null;
 }
@@ -60,6 +64,22 @@ export interface HeardMessage {
   key: string;
 }
 
+/** What an operator did, from when it was answered until its end was first asked for. */
+export interface OperationFact {
+  name: OperationName;
+  /** What was paused; absent where that was everything. */
+  functionId?: string;
+  fromMs: number;
+  untilMs: number;
+}
+
+/** As it was told of while it happened. */
+export interface BreakerChange {
+  functionId: string;
+  change: 'opened' | 'closed' | 'forced' | 'reset';
+  atMs: number;
+}
+
 /** A large output on its way, of a step that nothing accepted it for. */
 export interface ClaimFact {
   runId: string;
@@ -89,12 +109,15 @@ export interface Facts {
   /** In the order in which they came. */
   messages: readonly HeardMessage[];
   claims: readonly ClaimFact[];
+  operations: readonly OperationFact[];
+  breakerChanges: readonly BreakerChange[];
+  faults: readonly Omit<InjectedFault, 'recoversFrom' | 'victim'>[];
   /** What is younger stands on nothing that was lost. 0: nothing was. */
   wipedUntilMs: number;
   leftovers: readonly Leftover[];
   /** Processes that ended without having been struck. */
   deaths: readonly string[];
-  /** From when to when the schedule was registered. */
+  /** From when to when the schedules were registered. */
   schedule: { fromMs: number; untilMs: number };
 }
 

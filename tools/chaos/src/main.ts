@@ -11,13 +11,14 @@ import { messageOf } from '@ironflow/errors';
 import { endOnSignal, interruptedExitCode } from '@ironflow/platform';
 import { createLifecycle, createLogger } from '@ironflow/service';
 import { faultKinds, faultNames } from './fault-kinds.js';
+import { planOperations } from './operations.js';
 import { planFaults } from './plan.js';
 import { playChaos } from './play.js';
 import type { ChaosOptions } from './play.js';
 import { printReport } from './report.js';
 import type { Report } from './report.js';
 
-interface Options extends Omit<ChaosOptions, 'plan' | 'folder' | 'lifecycle' | 'say'> {
+interface Options extends Omit<ChaosOptions, 'plan' | 'operations' | 'folder' | 'lifecycle' | 'say'> {
   json: boolean;
   faults?: string[];
   plan: boolean;
@@ -62,22 +63,29 @@ async function main(): Promise<boolean> {
   const { seed, minutes, cluster } = options;
   const kinds = faultKinds.filter(({ name }) => options.faults?.includes(name) ?? true);
   const plan = planFaults({ seed, minutes, kinds, isCluster: cluster });
+  const operations = planOperations({ seed, minutes });
   if (options.plan) {
+    const all = [
+      ...plan.map(({ kind, ...fault }) => ({ fault: kind.name, ...fault })),
+      ...operations.map(({ name, ...operation }) => ({ operation: name, ...operation })),
+    ];
     console.log(
       JSON.stringify(
-        plan.map(({ kind, ...fault }) => ({ fault: kind.name, ...fault })),
+        all.sort((a, b) => a.atMs - b.atMs),
         null,
         2,
       ),
     );
     return true;
   }
-  say(`seed ${seed}, ${minutes} min, ${plan.length} faults`);
+  say(`seed ${seed}, ${minutes} min, ${plan.length} faults, ${operations.length} operations`);
   const folder = await mkdtemp(join(tmpdir(), 'ironflow-chaos-'));
   const lifecycle = createLifecycle({ logger: createLogger({ service: 'chaos', level: 'silent' }) });
   let keep = false;
   try {
-    const report = await interruption.during(playChaos({ ...options, plan, folder, lifecycle, say }));
+    const report = await interruption.during(
+      playChaos({ ...options, plan, operations, folder, lifecycle, say }),
+    );
     tell(report);
     keep = report.violations.length + report.failures.length > 0;
     return !keep;

@@ -1,4 +1,5 @@
 /** Judges from outside of the platform, by facts alone. Pure: no rule asks anything of a part that it judges. */
+import { checkAttempts, checkBreaker } from './checks/breakers.js';
 import { checkPinned } from './checks/builds.js';
 import { checkDispositions, checkEvents, checkSent } from './checks/dispositions.js';
 import {
@@ -7,13 +8,14 @@ import {
   checkEndsAreFinal,
   checkNothingLeft,
   checkObserved,
-  checkSchedule,
   checkTerminal,
   checkWaitsShareNoEvent,
 } from './checks/ends.js';
 import { checkFlowControl, checkScheduled } from './checks/flow.js';
 import { checkPublished, checkToldInOrder } from './checks/messages.js';
+import { checkPaused } from './checks/pauses.js';
 import { checkSagas } from './checks/sagas.js';
+import { checkOverlapTimes, checkSchedule } from './checks/schedules.js';
 import {
   checkBegunAfterStored,
   checkBegunBeforeStored,
@@ -41,9 +43,13 @@ const checks: readonly ((facts: Facts) => Violation[])[] = [
   checkPinned,
   checkFlowControl,
   checkScheduled,
+  checkPaused,
+  checkBreaker,
+  checkAttempts,
   checkWaitsShareNoEvent,
   checkDeadLetters,
   checkSchedule,
+  checkOverlapTimes,
   checkNothingLeft,
   checkDeaths,
 ];

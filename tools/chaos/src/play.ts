@@ -15,6 +15,9 @@ import type { Injection } from './injection.js';
 import { findLeftovers } from './leftovers.js';
 import { startLoad } from './load.js';
 import type { Load } from './load.js';
+import type { PlannedOperation } from './operations.js';
+import { playOperations } from './operator.js';
+import type { Operations } from './operator.js';
 import { judge } from './oracle.js';
 import type { PlannedFault } from './plan.js';
 import { createProvider } from './provider.js';
@@ -37,6 +40,7 @@ export interface ChaosOptions {
   cluster: boolean;
   syncAlways: boolean;
   plan: readonly PlannedFault[];
+  operations: readonly PlannedOperation[];
   folder: string;
   lifecycle: Lifecycle;
   say: (line: string) => void;
@@ -67,7 +71,11 @@ export async function playChaos(options: ChaosOptions): Promise<Report> {
   const { environmentId, ledgerFile } = stage;
   const load = startLoad({ requester, provider, environmentId, ledgerFile, seed, perSecond: rate });
   const lasted = new Promise((resolve) => setTimeout(resolve, options.minutes * 60_000));
-  const injection = await injector.play(options.plan);
+  const { fragile } = stage;
+  const [injection, operations] = await Promise.all([
+    injector.play(options.plan),
+    playOperations(options.operations, { requester, fragile, say }),
+  ]);
   await lasted;
   say(`${load.accepted.events.length} events were accepted; no more are sent`);
   loopDelay.disable();
@@ -75,13 +83,14 @@ export async function playChaos(options: ChaosOptions): Promise<Report> {
   await load.finish();
   const untilMs = Date.now();
   await firedUntil(ledgerFile, untilMs);
-  await endSchedule(requester);
+  await endSchedules(requester);
   const quiet = await comeToRest(stage);
   say(quiet.afterMs === undefined ? 'it does not come to rest' : `at rest after ${quiet.afterMs} ms`);
   await subscriber.finish();
   const facts = await readFacts(stage, {
     load,
     injection,
+    operations,
     watch,
     subscriber,
     leftovers: quiet.leftovers,
@@ -92,6 +101,7 @@ export async function playChaos(options: ChaosOptions): Promise<Report> {
     stage,
     facts,
     injection,
+    operations,
     requester,
     quietAfterMs: quiet.afterMs,
     memoryAtFirst,
@@ -113,11 +123,13 @@ async function firedUntil(ledgerFile: string, untilMs: number): Promise<void> {
   ).catch(() => undefined);
 }
 
-/** The schedule would keep everything busy for ever: its app goes on without a function. */
-async function endSchedule(requester: Requester): Promise<void> {
-  const body = { id: 'chaos-clock', mode: 'pull', functions: [] };
-  const { status } = await requester.send({ method: 'PUT', path: '/v1/apps/chaos-clock', body });
-  if (status >= 300) throw new Error(`the schedule could not be ended: ${status}`);
+/** They would keep everything busy for ever. */
+async function endSchedules(requester: Requester): Promise<void> {
+  const { body } = await requester.send({ method: 'GET', path: '/v1/schedules' });
+  for (const { id } of (body as { schedules: { id: string }[] }).schedules) {
+    const { status } = await requester.send({ method: 'POST', path: `/v1/schedules/${id}/pause` });
+    if (status >= 300) throw new Error(`the schedule ${id} could not be paused: ${status}`);
+  }
 }
 
 async function comeToRest({
@@ -144,6 +156,7 @@ async function comeToRest({
 interface Gathered {
   load: Load;
   injection: Injection;
+  operations: Operations;
   watch: Watch;
   subscriber: Subscriber;
   leftovers: Leftover[];
@@ -153,7 +166,7 @@ interface Gathered {
 
 async function readFacts(stage: Stage, gathered: Gathered): Promise<Facts> {
   const { database, jetstream, ledgerFile } = stage;
-  const { load, injection, watch, subscriber, leftovers, fromMs, untilMs } = gathered;
+  const { load, injection, operations, watch, subscriber, leftovers, fromMs, untilMs } = gathered;
   const rows = await readDatabase(database);
   const wipedUntilMs = injection.faults.find(({ name }) => name === 'wipe-nats')?.endedAtMs ?? 0;
   const young = new Set(
@@ -173,6 +186,9 @@ async function readFacts(stage: Stage, gathered: Gathered): Promise<Facts> {
     stored: earliest(journal, injection.accepted ?? new Map<string, number>()),
     endsHeard: watch.endsHeard,
     messages: subscriber.heard,
+    operations: operations.done,
+    breakerChanges: watch.breakerChanges,
+    faults: injection.faults,
     wipedUntilMs,
     deaths: watch.deaths,
     leftovers,
@@ -184,6 +200,7 @@ interface Played {
   stage: Stage;
   facts: Facts;
   injection: Injection;
+  operations: Operations;
   requester: Requester;
   quietAfterMs: number | undefined;
   memoryAtFirst: Memory;
@@ -222,6 +239,7 @@ function reportOf(options: ChaosOptions, played: Played): Report {
       recoveredMs: Math.round(recoveries[index]!.ms),
     })),
     recovery: summarizeRecoveries(recoveries),
+    operations: played.operations.done,
     quietAfterMs: played.quietAfterMs,
     ownDelayMs: played.ownDelayMs,
     memory: Object.fromEntries(
@@ -231,15 +249,19 @@ function reportOf(options: ChaosOptions, played: Played): Report {
       ]),
     ),
     violations: judge(facts),
-    failures: injection.failures,
+    failures: [...injection.failures, ...played.operations.failures],
   };
 }
 
-function probesOf({ accepted, runs }: Facts) {
+/** Those that a pause delayed tell nothing of faults. */
+function probesOf({ accepted, runs, operations }: Facts) {
+  const pauses = operations.filter(({ name }) => name === 'pause-environment');
   const endedAtMs = new Map(runs.map((run) => [run.eventId, run.endedAtMs]));
   return accepted.events.flatMap(({ id, sentAtMs, isProbe }) => {
     const ended = endedAtMs.get(id) ?? null;
-    return isProbe && ended !== null ? [{ sentAtMs, endedAtMs: ended }] : [];
+    if (!isProbe || ended === null) return [];
+    const isPaused = pauses.some(({ fromMs, untilMs }) => sentAtMs <= untilMs && ended >= fromMs);
+    return isPaused ? [] : [{ sentAtMs, endedAtMs: ended }];
   });
 }
 

@@ -24,7 +24,7 @@ export async function readDatabase(database: Database): Promise<{
       name: 'chaos_runs',
       text: `select id, event_id as "eventId", function_id as "functionId", status, skip_reason as "skipReason",
                     joined_run_id as "joinedRunId",
-                    output::text as output, error::text as error, build_id as "buildId",
+                    output::text as output, error::text as error, failures, build_id as "buildId",
                     not_compensated::text as "notCompensated", ${millisecondsOf('created_at')} as "createdAtMs",
                     ${millisecondsOf('ended_at')} as "endedAtMs" from runs`,
     },

@@ -1,5 +1,5 @@
 /** What a run of the suite tells in the end. */
-import type { Facts, Violation } from './facts.js';
+import type { Facts, OperationFact, Violation } from './facts.js';
 import type { InjectedFault } from './injection.js';
 import { percentile } from './recovery.js';
 import type { Recovery } from './recovery.js';
@@ -23,6 +23,8 @@ export interface Report {
   network: Record<string, number>;
   faults: (Omit<InjectedFault, 'recoversFrom'> & { recoveredMs: number })[];
   recovery: Record<string, { times: number; p50: number; p99: number }>;
+  /** What the operator did. */
+  operations: OperationFact[];
   quietAfterMs: number | undefined;
   /** By which the suite's own process, proxy and clients, was late: the 99th percentile. */
   ownDelayMs: number;

@@ -15,6 +15,7 @@ import { createLogger } from '@ironflow/service';
 import type { Lifecycle } from '@ironflow/service';
 import { eventually, freePort, startNatsCluster, startNatsServer, startPostgres } from '@ironflow/testing';
 import type { NatsServer, PostgresServer } from '@ironflow/testing';
+import type { EndpointMode } from './cases/breakers.js';
 import { startNatsProxy } from './nats-proxy.js';
 import type { NatsProxy } from './nats-proxy.js';
 import { createRandom } from './random.js';
@@ -53,6 +54,7 @@ export interface Stage {
   services: readonly (Victim & { service: string })[];
   workers: readonly Victim[];
   endpoint: Victim;
+  fragile: { become(mode: EndpointMode): Promise<void> };
 }
 
 const registeredWithinMs = 180_000;
@@ -169,10 +171,16 @@ async function startApps(platform: Platform, ledgerFile: string, { lifecycle, re
   for (const build of builds) {
     workers.push(await appProcess(`worker ${build}`, 'app-worker', { APP: 'chaos-pull', BUILD: build }));
   }
-  // Of the schedule alone, so that it can be taken from the registry in the end; nothing is done to this one.
+  // Nothing is done to this one: its notes tell when the schedules fired.
   await appProcess('clock', 'app-worker', { APP: 'chaos-clock' });
   const endpoint = await appProcess('endpoint', 'app-endpoint', { PORT: String(await freePort()) });
-  return { workers, endpoint };
+  const fragilePort = String(await freePort());
+  await appProcess('fragile', 'app-fragile', { PORT: fragilePort });
+  const fragile = {
+    become: async (mode: EndpointMode) =>
+      void (await fetch(`http://127.0.0.1:${fragilePort}/${mode}`, { method: 'PUT' })),
+  };
+  return { workers, endpoint, fragile };
 }
 
 function createAppProcess(name: string, program: URL, env: NodeJS.ProcessEnv): Victim {
@@ -210,7 +218,7 @@ export async function startAgain(victim: Victim): Promise<void> {
 }
 
 function registered(database: Database): Promise<void> {
-  const apps = 3;
+  const apps = 4;
   return eventually(
     async () => {
       const [row] = await database.query<{ apps: number }>(

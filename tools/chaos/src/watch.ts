@@ -1,6 +1,9 @@
-/** What is seen of the platform while it runs: processes that end without having been struck, and ends of runs as they are told. */
-import { subjectFilters, isTerminal } from '@ironflow/schema';
-import type { EndHeard } from './facts.js';
+/**
+ * What is seen of the platform while it runs: processes that end without having been struck, and ends of
+ * runs and changes of breakers as they are told.
+ */
+import { circuitNoticeSchema, subjectFilters, isTerminal } from '@ironflow/schema';
+import type { BreakerChange, EndHeard } from './facts.js';
 import type { Injector } from './injection.js';
 import { startAgain } from './stage.js';
 import type { Stage, Victim } from './stage.js';
@@ -8,6 +11,7 @@ import type { Stage, Victim } from './stage.js';
 export interface Watch {
   readonly deaths: string[];
   readonly endsHeard: EndHeard[];
+  readonly breakerChanges: BreakerChange[];
   stop(): void;
 }
 
@@ -16,6 +20,7 @@ const lookEveryMs = 250;
 export function watchStage(stage: Stage, injector: Injector, say: (line: string) => void): Watch {
   const deaths: string[] = [];
   const endsHeard: EndHeard[] = [];
+  const breakerChanges: BreakerChange[] = [];
   const restarting = new Set<Victim>();
   const all: Victim[] = [...stage.services, ...stage.workers, stage.endpoint];
   const look = setInterval(() => {
@@ -35,10 +40,17 @@ export function watchStage(stage: Stage, injector: Injector, say: (line: string)
   const stopListening = stage.jetstream.notices.onRun(subjectFilters.everyRunNotice, ({ runId, status }) => {
     if (isTerminal(status)) endsHeard.push({ runId, status });
   });
+  const changes = stage.jetstream.connection.nats.subscribe('public.*.*.system.breaker.>', {
+    callback: (_error, message) => {
+      breakerChanges.push(circuitNoticeSchema.parse(message.json()));
+    },
+  });
   return {
     deaths,
     endsHeard,
+    breakerChanges,
     stop: () => {
+      changes.unsubscribe();
       clearInterval(look);
       stopListening();
     },

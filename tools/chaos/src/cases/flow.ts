@@ -19,6 +19,7 @@ const key = 'event.data.input.group';
 
 export const atWorkMax = { ofGroup: 2, ofEnvironment: 3 };
 export const debounceMs = 500;
+export const rateMax = { limit: 2, periodMs: 4_000, burst: 2 };
 
 /** Few groups: events of different clients meet in them. */
 const fewGroups = 2;
@@ -108,6 +109,23 @@ export const flowCases: AnyCase[] = [
     rules: { singleton: { mode: 'cancel', key } },
     againAfterMs: [200],
     or: [{ status: 'cancelled' }, { status: 'skipped', skipReason: 'singleton' }],
+  }),
+  flowCase({
+    name: 'in-turn',
+    weight: 1,
+    groups: fewGroups,
+    rules: { singleton: { mode: 'queue', key } },
+    againAfterMs: [50],
+  }),
+  flowCase({
+    name: 'limited',
+    weight: 1,
+    groups: fewGroups,
+    rules: {
+      rateLimit: { limit: rateMax.limit, period: rateMax.periodMs, burst: rateMax.burst, key },
+    },
+    againAfterMs: [0, 100, 2_000],
+    or: [{ status: 'skipped', skipReason: 'rate_limit' }],
   }),
   flowCase({
     name: 'once',

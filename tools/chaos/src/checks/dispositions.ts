@@ -3,7 +3,8 @@ import { isDeepStrictEqual } from 'node:util';
 import { systemEventNames } from '@ironflow/schema';
 import { namesOf } from '../case.js';
 import type { EventData, ExpectedRun } from '../case.js';
-import { caseOfEvent, caseOfFunction, clockFunction, failureFunctions } from '../cases.js';
+import { caseOfEvent, caseOfFunction, failureFunctions } from '../cases.js';
+import { runsOfFiring } from '../cases/schedules.js';
 import type { EventFact, Facts, RunFact, Violation } from '../facts.js';
 import { groupBy } from './group-by.js';
 
@@ -52,8 +53,6 @@ export function checkDispositions({ events, runs }: Facts): Violation[] {
   const violations: Violation[] = [];
   const byEvent = groupBy(runs, ({ eventId }) => eventId);
   for (const event of events) {
-    // Those of the schedule are told by their times (checkSchedule): the last may have come when it was over.
-    if (event.name === systemEventNames.cron(clockFunction)) continue;
     const expected = expectedRuns(event);
     const left = [...(byEvent.get(event.id) ?? [])];
     for (const wanted of expected) {
@@ -101,6 +100,8 @@ export function checkSent({ events, runs }: Facts): Violation[] {
 /** By its name, the function it is for, and its data. */
 export function expectedRuns(event: EventFact): ExpectedRun[] {
   if (event.name === systemEventNames.functionFailed) return runsOfFailure(event);
+  const fired = runsOfFiring(event.name);
+  if (fired !== undefined) return fired;
   const onlyFor = event.functionId ?? invokedBy(event.name);
   const found = onlyFor === undefined ? caseOfEvent(event.name) : caseOfFunction(onlyFor);
   if (found === undefined) return [];

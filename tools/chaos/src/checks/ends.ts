@@ -1,5 +1,4 @@
 /** What must not change or remain: ends are final (I5), an event answers one wait of a run, nothing is left over. Pure. */
-import { checkFirings } from '@ironflow/bench';
 import { isTerminal } from '@ironflow/schema';
 import type { RunStatus } from '@ironflow/schema';
 import type { Facts, Violation } from '../facts.js';
@@ -88,9 +87,4 @@ export function checkNothingLeft({ leftovers }: Facts): Violation[] {
 
 export function checkDeaths({ deaths }: Facts): Violation[] {
   return deaths.map((evidence) => ({ rule: 'a process ended by itself', evidence }));
-}
-
-export function checkSchedule({ ledger, schedule }: Facts): Violation[] {
-  const { failures } = checkFirings([...ledger], { fromMs: schedule.fromMs, nowMs: schedule.untilMs });
-  return failures.map((evidence) => ({ rule: 'the schedule did not fire as it should', evidence }));
 }

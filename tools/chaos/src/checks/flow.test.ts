@@ -24,7 +24,7 @@ function rulesOf(planted: readonly Planted[], work: Record<string, [number, numb
     functionId: `${name}-push`,
     status: 'completed',
     ...{ skipReason: null, joinedRunId: null, output: null, error: null, buildId: null },
-    ...{ notCompensated: [], createdAtMs: 0, endedAtMs: 1_000 },
+    ...{ notCompensated: [], failures: 0, createdAtMs: 0, endedAtMs: 1_000 },
     ...over,
   }));
   const ledger = Object.entries(work).flatMap(([run, spans]) =>
@@ -63,11 +63,32 @@ test('two runs of a singleton that live at once', () => {
   ]);
 });
 
+test('two runs that were to come in turn, and two of one schedule, that live at once', () => {
+  const rule = ['more runs were at work than the limit'];
+  const inTurn = [{ name: 'in-turn', endedAtMs: 500 }, { name: 'in-turn' }];
+  expect(rulesOf(inTurn, { r0: [[0, 10]], r1: [[600, 610]] })).toEqual([]);
+  expect(rulesOf(inTurn, { r0: [[0, 10]], r1: [[300, 310]] })).toEqual(rule);
+  const fired = (functionId: string) => [
+    { name: 'every-time', functionId, endedAtMs: 500 },
+    { name: 'every-time', functionId },
+  ];
+  const work: Record<string, [number, number][]> = { r0: [[0, 10]], r1: [[300, 310]] };
+  expect(rulesOf(fired('overlap-queue-pull'), work)).toEqual(rule);
+  expect(rulesOf(fired('every-second'), work)).toEqual([]);
+});
+
 test('a run that was skipped for nobody, or for one of another group', () => {
   const rule = 'a run was skipped for none of its group';
   expect(rulesOf([{ name: 'once' }, skipped('once', 'r0')])).toEqual([]);
   expect(rulesOf([{ name: 'once' }, skipped('once', null)])).toEqual([rule]);
   expect(rulesOf([{ name: 'once' }, { name: 'single', group: 1 }, skipped('once', 'r1')])).toEqual([rule]);
+});
+
+test('a rate limit skips for nobody, and not the first', () => {
+  const limited = { name: 'limited', status: 'skipped', skipReason: 'rate_limit', joinedRunId: null };
+  const before = [{ name: 'limited' }, { name: 'limited' }];
+  expect(rulesOf([...before, limited])).toEqual([]);
+  expect(rulesOf([limited])).toEqual(['a rate limit skipped what it had room for']);
 });
 
 test('a debounce whose last event did not run, or another beside it', () => {
@@ -78,7 +99,13 @@ test('a debounce whose last event did not run, or another beside it', () => {
   expect(rulesOf([{ ...last, receivedAtMs: 0 }, last])).toEqual([rule]);
   const wrong = { ...first, joinedRunId: 'r0', receivedAtMs: 100 };
   expect(rulesOf([{ ...last, receivedAtMs: 0 }, wrong])).toEqual([rule, rule]);
-  // What was routed late runs by itself.
+  // What was routed late runs by itself; a moment before it may not have been seen yet.
+  const both = (createdAtMs: number) => [
+    { ...last, receivedAtMs: 0 },
+    { ...last, createdAtMs },
+  ];
+  expect(rulesOf(both(200))).toEqual([rule]);
+  expect(rulesOf(both(300))).toEqual([]);
   expect(
     rulesOf([
       { ...last, receivedAtMs: 0 },

@@ -3,8 +3,11 @@ import { modes, namesOf } from '../case.js';
 import type { EventData } from '../case.js';
 import { atWorkMax, debounceMs } from '../cases/flow.js';
 import type { Grouped } from '../cases/flow.js';
+import { overlapFunction, overlaps } from '../cases/schedules.js';
 import type { EventFact, Facts, RunFact, Violation } from '../facts.js';
+import { firstBegun } from './begun.js';
 import { groupBy } from './group-by.js';
+import { checkRate } from './rates.js';
 import { roundingMs } from './rounding.js';
 
 export function checkFlowControl(facts: Facts): Violation[] {
@@ -12,8 +15,9 @@ export function checkFlowControl(facts: Facts): Violation[] {
   const of = (name: string) => grouped.filter((one) => one.name === name);
   return [
     ...checkAtWork(of('concurrent'), facts),
-    ...checkSingletons([...of('single'), ...of('latest')], facts),
-    ...checkJoined(grouped),
+    ...checkSingletons([...of('single'), ...of('latest'), ...of('in-turn'), ...of('overlap')], facts),
+    ...checkRate(of('limited')),
+    ...checkJoined(grouped.filter(({ name }) => name !== 'limited')),
     ...checkDebounced(of('debounced')),
     ...checkBatched(of('batched')),
     ...checkOnce(of('once')),
@@ -30,7 +34,7 @@ export function checkScheduled({ accepted, events }: Facts): Violation[] {
   });
 }
 
-interface GroupedRun {
+export interface GroupedRun {
   name: string;
   /** Of its function and group. */
   group: string;
@@ -40,15 +44,17 @@ interface GroupedRun {
 
 function groupedRuns({ events, runs }: Facts): GroupedRun[] {
   const byId = new Map(events.map((event) => [event.id, event]));
-  const names = new Map(
-    ['concurrent', 'debounced', 'batched', 'single', 'latest', 'once'].flatMap((name) =>
-      modes.map((mode) => [namesOf(mode).functionId(name), name] as const),
+  const names = new Map([
+    ...['concurrent', 'debounced', 'batched', 'single', 'latest', 'in-turn', 'limited', 'once'].flatMap(
+      (name) => modes.map((mode) => [namesOf(mode).functionId(name), name] as const),
     ),
-  );
+    ...overlaps.map((overlap) => [overlapFunction(overlap), 'overlap'] as const),
+  ]);
   return runs.flatMap((run) => {
     const [name, event] = [names.get(run.functionId), byId.get(run.eventId)];
     if (name === undefined || event === undefined) return [];
-    const { group } = (event.data as EventData<Grouped>).input;
+    // The runs of a schedule are one group.
+    const { group } = (event.data as Partial<EventData<Grouped>>).input ?? { group: 'of its times' };
     return [{ name, group: `${run.functionId} ${group}`, run, event }];
   });
 }
@@ -79,12 +85,12 @@ function checkAtWork(grouped: readonly GroupedRun[], { ledger }: Facts): Violati
   return [...byGroup, ...beyond(spansOf(grouped), atWorkMax.ofEnvironment, 'the environment')];
 }
 
+/** A run is there when the transaction that stores it is over, which began at its time. */
+const storedWithinMs = 250;
+
 /** From its first step to its end, however often it was called. */
 function checkSingletons(grouped: readonly GroupedRun[], { ledger }: Facts): Violation[] {
-  const firstMs = new Map<string, number>();
-  for (const { what, run, atMs } of ledger) {
-    if (what === 'begun') firstMs.set(run, Math.min(atMs, firstMs.get(run) ?? Infinity));
-  }
+  const firstMs = firstBegun(ledger);
   return [...groupBy(grouped, ({ group }) => group)].flatMap(([group, of]) =>
     beyond(
       of.map(({ run }) => ({
@@ -134,7 +140,7 @@ function checkDebounced(grouped: readonly GroupedRun[]): Violation[] {
     return inOrder.flatMap((one, index) => {
       const next = inOrder[index + 1];
       const isLast = next === undefined || next.event.receivedAtMs >= dueAtMs(one);
-      if (!isLast && next.run.createdAtMs >= dueAtMs(one)) return [];
+      if (!isLast && next.run.createdAtMs + storedWithinMs >= dueAtMs(one)) return [];
       const { run, group } = one;
       if ((run.status === 'completed') === isLast) return [];
       const evidence = `${group} run ${run.id} is ${run.status}, ${isLast ? 'the last' : 'not the last'}`;
