@@ -87,7 +87,13 @@ export async function runPass(
   await unblock(pass, reasons.freed ?? [], placed);
   const recheckAfter = await recheck(pass, reasons, { configs, isPaused, isServed });
   const names = [...new Set(placed.map(({ lane }) => lane))];
-  const lanes = await pass.lanes({ names, limit: lanesMax, entriesMax: entriesPerLaneMax });
+  // Who gives its place to another that arrived is in its lane still.
+  const skipped = new Set(arrivals.skipped.map(({ runId }) => runId));
+  const read = await pass.lanes({ names, limit: lanesMax, entriesMax: entriesPerLaneMax });
+  const lanes = read.map((lane) => ({
+    ...lane,
+    entries: lane.entries.filter(({ runId }) => !skipped.has(runId)),
+  }));
   const stored = lanes.flatMap((lane) =>
     lane.entries.map((entry) => place(entry, configs.get(entry.functionId))),
   );
