@@ -2,10 +2,10 @@ import { randomUUID } from 'node:crypto';
 import { afterAll, afterEach, beforeAll, expect, test } from '@jest/globals';
 import { connectJetStream } from '@ironflow/jetstream';
 import type { JetStream } from '@ironflow/jetstream';
-import { circuitKey, circuitStateSchema, defaultCircuitPolicy, limits } from '@ironflow/schema';
+import { circuitKey, circuitStateSchema, defaultCircuitPolicy, foldOutcomes, limits } from '@ironflow/schema';
 import type { CircuitState } from '@ironflow/schema';
 import { createLogger, createMetrics, createSpanRecorder } from '@ironflow/service';
-import { sharedNats, stopSharedServers } from '@ironflow/testing';
+import { eventually, sharedNats, stopSharedServers } from '@ironflow/testing';
 import { createCallAdmission } from './call-admission.js';
 import { createCircuitGate } from './circuit-gate.js';
 import type { CircuitGate } from './circuit-gate.js';
@@ -37,8 +37,9 @@ async function setup() {
   };
   const bucket = jetstream.bucket('SYS_circuit_breakers');
   await bucket.put(circuitKey(of), JSON.stringify(open));
+  let aheadMs = 0;
   const startGate = async (executor: string): Promise<CircuitGate> => {
-    const now = (): number => nowMs;
+    const now = (): number => nowMs + aheadMs;
     const gate = createCircuitGate({ bucket, executor, policy: defaultCircuitPolicy, logger, now });
     await gate.start();
     gates.push(gate);
@@ -58,6 +59,7 @@ async function setup() {
     open,
     circuits,
     startGate,
+    advance: (ms: number): number => nowMs + (aheadMs += ms),
     admission: createCallAdmission({ circuits, settlement }),
     state,
     scope,
@@ -91,6 +93,32 @@ test.each([
   if (throws) await expect(driven).rejects.toThrow('away');
   else expect(await driven).toBe('restart');
   expect(await state()).toEqual(open);
+});
+
+test('nobody claims another probe as long as the call of the first is under way, and its success closes', async () => {
+  const { admission, of, startGate, advance, state, scope } = await setup();
+  const other = await startGate('executor-2');
+  const run = createFakeRun({ scope });
+  let beat = (): void => undefined;
+  run.lease.onBeat = (listener) => (beat = listener);
+  let settled: CircuitState | undefined;
+  await admission(run, { endpoint }, async (probe) => {
+    for (let beats = 1; beats <= 10; beats += 1) {
+      const now = advance(30_000);
+      await eventually(async () => {
+        beat();
+        expect((await state()).probe!.seenAtMs).toBe(now);
+      });
+      expect((await other.admit(of)).kind).toBe('wait');
+    }
+    run.callReported = true;
+    settled = foldOutcomes(await state(), of, [{ succeeded: true, probe }], defaultCircuitPolicy, nowMs);
+    return 'over';
+  });
+  expect(settled!.state).toBe('closed');
+  // Nothing is heard of the executor any more.
+  advance(61_000);
+  expect(await other.admit(of)).toMatchObject({ kind: 'call', probe: expect.any(Number) });
 });
 
 test('the probe of a call that was reported is left for its outcome', async () => {
