@@ -136,6 +136,19 @@ test('one is forced open for a time, and a time of its own for another endpoint'
   expect((await call('POST', '/v1/breakers/charge/open', { body: { forMs: 5 } })).status).toBe(400);
 });
 
+test('an endpoint is a URL that fits, or that of all workers', async () => {
+  const none = ['http://a/\0', `http://a/${'世'.repeat(900)}`, 'shop', '', `http://a/${'x'.repeat(2_048)}`];
+  for (const endpoint of none) {
+    for (const action of ['open', 'reset']) {
+      const { status } = await call('POST', `/v1/breakers/charge/${action}`, { body: { endpoint } });
+      expect({ action, endpoint, status }).toEqual({ action, endpoint, status: 400 });
+    }
+    const query = `?endpoint=${encodeURIComponent(endpoint)}`;
+    expect((await call('GET', `/v1/breakers/charge${query}`)).status).toBe(400);
+  }
+  expect((await breakerOf('GET', '/v1/breakers/charge?endpoint=worker')).endpoint).toBe('worker');
+});
+
 test('of an operator and whoever counts calls at the same time, the operator has it as it was wanted', async () => {
   const bucket = under.jetstream.bucket('SYS_circuit_breakers');
   const key = keyOf(under.acme);
