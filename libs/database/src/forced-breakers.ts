@@ -12,7 +12,8 @@ export interface ForcedBreakerStore {
   endpointOf(environmentId: string, functionId: string): Promise<string | undefined>;
   /** Anew, if it was before. */
   force(breaker: CircuitParts, forMs: number | undefined): Promise<ForcedOpen | 'too_many'>;
-  release(breaker: CircuitParts): Promise<void>;
+  /** Whether it was forced open. */
+  release(breaker: CircuitParts): Promise<boolean>;
 }
 
 export function createForcedBreakerStore(database: Database): ForcedBreakerStore {
@@ -32,7 +33,8 @@ export function createForcedBreakerStore(database: Database): ForcedBreakerStore
       }),
     release: ({ environmentId, functionId, endpoint }) =>
       database.inEnvironment(environmentId, async (transaction) => {
-        await transaction.query(releaseStatement, [environmentId, functionId, endpoint]);
+        const rows = await transaction.query(releaseStatement, [environmentId, functionId, endpoint]);
+        return rows.length > 0;
       }),
   };
 }
@@ -99,7 +101,8 @@ const forceStatement: Statement = {
 };
 const releaseStatement: Statement = {
   name: 'release_breaker',
-  text: 'delete from forced_breakers where environment_id = $1 and function_id = $2 and endpoint = $3',
+  text: `delete from forced_breakers where environment_id = $1 and function_id = $2 and endpoint = $3
+    returning 1`,
 };
 const listStatement: Statement = {
   name: 'list_forced_breakers',

@@ -369,7 +369,8 @@ const endpoint = z
   )
   .optional()
   .describe(
-    'the URL of a push app, `worker` for a pull app; without it, the one at which the function is called now',
+    'the URL of a push app, `worker` for a pull app; without it, the one at which the function is called now. ' +
+      'Another is opened or reset only if it has a breaker',
   );
 
 /** The breaker of one function at one endpoint. */
