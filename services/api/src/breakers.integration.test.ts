@@ -8,6 +8,8 @@ import {
   circuitKey,
   circuitNoticeSchema,
   circuitStateSchema,
+  closedCircuit,
+  limits,
   runDetailSchema,
   runsPageSchema,
 } from '@ironflow/schema';
@@ -98,6 +100,28 @@ test('one that opened is listed with what was counted and when it is tried, for 
   expect((await call('GET', '/v1/breakers?state=ajar')).status).toBe(400);
 });
 
+test('those that are asked for are found among however many others', async () => {
+  const { environmentId } = under.globex.scope;
+  const closed = (index: number): CircuitState => ({
+    ...closedCircuit({ environmentId, functionId: `other-${index}`, endpoint: url }, Date.now()),
+    ...{ calls: 1, failures: 1, consecutiveFailures: 1 },
+  });
+  const others = Array.from({ length: limits.breakersListedMax + 1 }, (_, index) => closed(index));
+  const bucket = under.jetstream.bucket('SYS_circuit_breakers');
+  await Promise.all(others.map((one) => bucket.put(circuitKey(one), JSON.stringify(one))));
+  await putOpen(under.globex, Date.now());
+  const key = under.globex.apiKey;
+  const list = async (query: string) =>
+    breakersListSchema.parse((await call('GET', `/v1/breakers${query}`, { key })).body);
+  for (const query of ['?state=open', '?function=charge', '?state=open&function=charge']) {
+    const found = { breakers: [{ functionId: 'charge', state: 'open' }], isComplete: true };
+    expect(await list(query)).toMatchObject(found);
+  }
+  const { breakers, isComplete } = await list('');
+  expect(breakers).toHaveLength(limits.breakersListedMax);
+  expect(isComplete).toBe(false);
+});
+
 test('one is forced open and reset by its own environment alone, and told of', async () => {
   const opened = await breakerOf('POST', '/v1/breakers/charge/open');
   expect(opened).toMatchObject({ functionId: 'charge', endpoint: url, state: 'open' });
@@ -110,7 +134,8 @@ test('one is forced open and reset by its own environment alone, and told of', a
   // A neighbour's reset is about its own function of that name.
   await breakerOf('POST', '/v1/breakers/charge/reset', { key: under.globex.apiKey });
   expect(await breakerOf('GET', '/v1/breakers/charge')).toEqual(opened);
-  expect(await stored(keyOf(under.globex))).toBeUndefined();
+  const its = await breakerOf('GET', '/v1/breakers/charge', { key: under.globex.apiKey });
+  expect(its.state).toBe('closed');
   const rows = (): Promise<{ environmentId: string }[]> => under.platform.prisma.forcedBreaker.findMany();
   expect(await rows()).toMatchObject([{ environmentId: under.acme.scope.environmentId }]);
   expect(await breakerOf('POST', '/v1/breakers/charge/reset')).toMatchObject({

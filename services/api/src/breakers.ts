@@ -41,16 +41,21 @@ export function addBreakers(app: HttpApp, options: BreakersOptions): void {
     const { environmentId } = principalOf(request).scope;
     const { state, function: functionId } = request.query;
     const max = limits.breakersListedMax;
-    const entries = await served(() => circuits.entries(circuitKeysOf(environmentId), max + 1));
+    const isWanted = (one: CircuitState): boolean =>
+      // The key says so as well; nothing of a neighbour is shown whatever is in there.
+      one.environmentId === environmentId &&
+      (state ?? one.state) === one.state &&
+      (functionId ?? one.functionId) === one.functionId;
+    const entries = await served(() =>
+      circuits.entries(circuitKeysOf(environmentId), max + 1, (value) => {
+        const one = parseState(value);
+        return one !== undefined && isWanted(one);
+      }),
+    );
     const nowMs = now().getTime();
     const breakers = entries
       .slice(0, max)
       .flatMap(({ value }) => parseState(value) ?? [])
-      // The key says so as well; nothing of a neighbour is shown whatever is in there.
-      .filter((one) => one.environmentId === environmentId)
-      .filter(
-        (one) => (state ?? one.state) === one.state && (functionId ?? one.functionId) === one.functionId,
-      )
       .map((one) => toBreaker(one, nowMs));
     const place = ({ functionId: id, endpoint }: Breaker): string => `${id} ${endpoint}`;
     breakers.sort((a, b) => (place(a) < place(b) ? -1 : 1));
