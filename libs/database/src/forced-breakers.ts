@@ -39,9 +39,20 @@ export function createForcedBreakerStore(database: Database): ForcedBreakerStore
   };
 }
 
+export interface ForcedBreakerList {
+  /** Of every environment, those whose time is not over; forgets the others. */
+  list(): Promise<ForcedBreaker[]>;
+  /** Undefined if it is not forced open any more. */
+  find(breaker: CircuitParts): Promise<ForcedOpen | undefined>;
+}
+
 /** Needs ironflow_service. */
-export function createForcedBreakerList(database: Database): { list(): Promise<ForcedBreaker[]> } {
+export function createForcedBreakerList(database: Database): ForcedBreakerList {
   return {
+    find: async ({ environmentId, functionId, endpoint }) => {
+      const [row] = await database.query<ForcedRow>(findStatement, [environmentId, functionId, endpoint]);
+      return row && toForced(row);
+    },
     list: async () => {
       const rows = await database.query<ListedRow>(listStatement, []);
       return rows.map((row) => ({
@@ -103,6 +114,11 @@ const releaseStatement: Statement = {
   name: 'release_breaker',
   text: `delete from forced_breakers where environment_id = $1 and function_id = $2 and endpoint = $3
     returning 1`,
+};
+const findStatement: Statement = {
+  name: 'find_forced_breaker',
+  text: `select ${forcedColumns} from forced_breakers
+    where environment_id = $1 and function_id = $2 and endpoint = $3 and (until is null or until > now())`,
 };
 const listStatement: Statement = {
   name: 'list_forced_breakers',

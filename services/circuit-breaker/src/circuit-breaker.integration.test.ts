@@ -32,7 +32,7 @@ const environments = [
 const [ours, theirs] = environments;
 const logger = createLogger({ service: 'circuit-breaker', level: 'silent' });
 /** Nobody holds a breaker open; forced-breaker-keeper.integration.test.ts is about that. */
-const store = { list: () => Promise.resolve([]) };
+const store = { list: () => Promise.resolve([]), find: () => Promise.resolve(undefined) };
 
 interface Replica {
   jetstream: JetStream;

@@ -5,6 +5,7 @@
  * A message leaves by an ack once its outcome is counted, or because it has none; otherwise it is put back. An outcome
  * may be counted twice when an acknowledgement gets lost: that opens a breaker one failure early, at worst.
  */
+import type { ForcedBreakerList } from '@ironflow/database';
 import type { Delivery, JetStream, PullConsumer } from '@ironflow/jetstream';
 import { circuitId, circuitKey, consumers, defaultCircuitPolicy, parseSubject } from '@ironflow/schema';
 import type { CircuitNotice, CircuitPolicy } from '@ironflow/schema';
@@ -14,7 +15,6 @@ import { readCallReport } from './call-report.js';
 import { createCircuitMetrics } from './circuit-metrics.js';
 import { createCircuitViews } from './circuit-views.js';
 import { createForcedBreakerKeeper } from './forced-breaker-keeper.js';
-import type { ForcedBreakerList } from './forced-breaker-keeper.js';
 import { createOutcomeFolder } from './outcome-folder.js';
 import type { MovedCircuit } from './outcome-folder.js';
 
