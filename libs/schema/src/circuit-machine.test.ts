@@ -87,6 +87,15 @@ describe('an open breaker', () => {
     });
   });
 
+  test('is looked at again within two minutes, however long it is open', () => {
+    const long = fold(undefined, Array<CircuitOutcome>(5).fill(failed), startMs, {
+      ...policy,
+      openMs: 86_400_000,
+    });
+    expect(admit(long, 'executor-1', policy, startMs)).toEqual({ kind: 'wait', inMs: 120_000 });
+    expect(admit(long, 'executor-1', policy, startMs + 86_399_000)).toEqual({ kind: 'wait', inMs: 1_000 });
+  });
+
   test('is not moved by calls that were let through before it opened', () => {
     const open = openCircuit();
     expect(fold(open, [succeeded, failed, { succeeded: true, probe: startMs }], startMs + 1)).toBe(open);
@@ -196,10 +205,10 @@ describe('a breaker that an operator forced open', () => {
     expect(fold(forced, [probe, succeeded, failed], startMs + 61_000)).toBe(forced);
   });
 
-  test('is looked at again within a minute, and before its time is over', () => {
+  test('is looked at again within two minutes, and before its time is over', () => {
     expect(admit(forcedOpen(undefined, parts, forcedNow), 'executor-1', policy, startMs)).toEqual({
       kind: 'wait',
-      inMs: 60_000,
+      inMs: 120_000,
     });
     const forced = forcedOpen(undefined, parts, untilLater);
     expect(admit(forced, 'executor-1', policy, startMs + 599_000)).toEqual({ kind: 'wait', inMs: 1_000 });

@@ -33,14 +33,11 @@ export type Admission =
   | { kind: 'call' }
   /** Write `next` by compare-and-set; who succeeds makes the call, as the probe. */
   | { kind: 'claim'; next: CircuitState }
-  /** Ask again after this long. */
+  /** Ask again after this long, or when the breaker has closed. */
   | { kind: 'wait'; inMs: number };
 
-/** The probe may be back at any moment, so nobody waits for its whole timeout. */
-const probeRecheckMs = 5_000;
-
-/** Nobody waits longer for a breaker that is forced open than until it is looked at again. */
-const forcedRecheckMs = 60_000;
+/** Who waits is woken as the breaker closes; the word of that may be lost, and then it takes no longer. */
+const recheckMs = 120_000;
 /** Readers that know of no force obey such a breaker as well: to them it has only just opened. */
 const neverOver = Date.UTC(9999, 0, 1);
 
@@ -66,18 +63,18 @@ export function admit(
 ): Admission {
   if (state === undefined || state.state === 'closed') return { kind: 'call' };
   const forcedMs = forcedRemaining(state.forced, nowMs);
-  if (forcedMs > 0) return { kind: 'wait', inMs: Math.min(forcedMs, forcedRecheckMs) };
+  if (forcedMs > 0) return { kind: 'wait', inMs: Math.min(forcedMs, recheckMs) };
   if (policy.enabled === false) return { kind: 'call' };
   if (state.state === 'open') {
     const { forced, ...open } = state;
     const openMs = open.openMs ?? policy.openMs;
     const openedAtMs = forced === undefined ? open.openedAtMs : nowMs - openMs;
     const remainingMs = remaining(openedAtMs, openMs, nowMs);
-    if (remainingMs > 0) return { kind: 'wait', inMs: remainingMs };
+    if (remainingMs > 0) return { kind: 'wait', inMs: Math.min(remainingMs, recheckMs) };
     return { kind: 'claim', next: claimed({ ...open, openedAtMs, successes: 0 }, executor, nowMs) };
   }
   const remainingMs = remaining(seenAtMs(state.probe), policy.probeTimeoutMs, nowMs);
-  if (remainingMs > 0) return { kind: 'wait', inMs: Math.min(remainingMs, probeRecheckMs) };
+  if (remainingMs > 0) return { kind: 'wait', inMs: remainingMs };
   return { kind: 'claim', next: claimed(state, executor, nowMs) };
 }
 

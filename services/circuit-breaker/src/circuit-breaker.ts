@@ -46,9 +46,11 @@ export function createCircuitBreaker(options: CircuitBreakerOptions): CircuitBre
   );
   const onMoved = (moved: MovedCircuit): void => {
     const { from, after } = moved;
-    metrics.transition(from, after.state);
-    const { environmentId, functionId } = after;
-    logger.info({ environmentId, functionId, from, to: after.state }, 'a circuit breaker moved');
+    if (from !== after.state) {
+      metrics.transition(from, after.state);
+      const { environmentId, functionId } = after;
+      logger.info({ environmentId, functionId, from, to: after.state }, 'a circuit breaker moved');
+    }
     const notice = noticeOf(moved);
     if (notice !== undefined) jetstream.notices.publishCircuit(notice);
   };
@@ -105,16 +107,17 @@ export function createCircuitBreaker(options: CircuitBreakerOptions): CircuitBre
   };
 }
 
-/** Nothing of a half-open one whose probe succeeded, but not the last that it takes. */
+const changeOf = { open: 'opened', half_open: 'probed', closed: 'closed' } as const;
+
 function noticeOf({ after, subject, atMs }: MovedCircuit): CircuitNotice | undefined {
   const place = parseSubject(subject);
-  if (place === undefined || after.state === 'half_open') return undefined;
+  if (place === undefined) return undefined;
   const { environmentId, functionId } = after;
   return {
     scope: { environmentId, project: place.project, env: place.env },
     functionId,
     circuitId: circuitId(after),
-    change: after.state === 'open' ? 'opened' : 'closed',
+    change: changeOf[after.state],
     atMs,
   };
 }

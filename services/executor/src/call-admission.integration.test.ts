@@ -38,9 +38,11 @@ async function setup() {
   const bucket = jetstream.bucket('SYS_circuit_breakers');
   await bucket.put(circuitKey(of), JSON.stringify(open));
   let aheadMs = 0;
+  let random = 0;
   const startGate = async (executor: string): Promise<CircuitGate> => {
     const now = (): number => nowMs + aheadMs;
-    const gate = createCircuitGate({ bucket, executor, policy: defaultCircuitPolicy, logger, now });
+    const policy = defaultCircuitPolicy;
+    const gate = createCircuitGate({ bucket, executor, policy, logger, now, random: () => random });
     await gate.start();
     gates.push(gate);
     // What the bucket has is told while it starts, and read after that.
@@ -59,6 +61,7 @@ async function setup() {
     open,
     circuits,
     startGate,
+    setRandom: (value: number) => (random = value),
     advance: (ms: number): number => nowMs + (aheadMs += ms),
     admission: createCallAdmission({ circuits, settlement }),
     state,
@@ -119,6 +122,15 @@ test('nobody claims another probe as long as the call of the first is under way,
   // Nothing is heard of the executor any more.
   advance(61_000);
   expect(await other.admit(of)).toMatchObject({ kind: 'call', probe: expect.any(Number) });
+});
+
+test('runs that are put off together are not looked at again together', async () => {
+  const { circuits, of, setRandom } = await setup();
+  await circuits.admit(of);
+  const { probeTimeoutMs } = defaultCircuitPolicy;
+  expect(await circuits.admit(of)).toEqual({ kind: 'wait', inMs: probeTimeoutMs });
+  setRandom(0.5);
+  expect(await circuits.admit(of)).toEqual({ kind: 'wait', inMs: 1.05 * probeTimeoutMs });
 });
 
 test('the probe of a call that was reported is left for its outcome', async () => {

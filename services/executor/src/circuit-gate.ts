@@ -26,8 +26,11 @@ export interface CircuitGateOptions {
   policy: CircuitPolicy;
   logger: Logger;
   now: () => number;
+  random: () => number;
 }
 
+/** Of what they wait: runs that were put off together do not come back together. */
+const spread = 0.1;
 /** How long a run waits that lost the race for the probe. */
 const lostProbeDelayMs = 1_000;
 const claimsMax = 3;
@@ -77,7 +80,10 @@ export function createCircuitGate(options: CircuitGateOptions): CircuitGate {
         const known = states.get(key);
         if (known === undefined) return { kind: 'call' };
         const decision = admit(known.state, options.executor, policy, options.now());
-        if (decision.kind !== 'claim') return decision;
+        if (decision.kind === 'wait') {
+          return { kind: 'wait', inMs: decision.inMs * (1 + spread * options.random()) };
+        }
+        if (decision.kind === 'call') return decision;
         const { next } = decision;
         if (await write(key, next, known.revision)) return { kind: 'call', probe: next.probe!.startedAtMs };
       }
