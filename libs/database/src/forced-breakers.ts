@@ -12,7 +12,8 @@ export interface ForcedBreakerStore {
   endpointOf(environmentId: string, functionId: string): Promise<string | undefined>;
   /** Anew, if it was before. */
   force(breaker: CircuitParts, forMs: number | undefined): Promise<ForcedOpen | 'too_many'>;
-  release(breaker: CircuitParts): Promise<void>;
+  /** Whether it was forced open. */
+  release(breaker: CircuitParts): Promise<boolean>;
 }
 
 export function createForcedBreakerStore(database: Database): ForcedBreakerStore {
@@ -32,14 +33,26 @@ export function createForcedBreakerStore(database: Database): ForcedBreakerStore
       }),
     release: ({ environmentId, functionId, endpoint }) =>
       database.inEnvironment(environmentId, async (transaction) => {
-        await transaction.query(releaseStatement, [environmentId, functionId, endpoint]);
+        const rows = await transaction.query(releaseStatement, [environmentId, functionId, endpoint]);
+        return rows.length > 0;
       }),
   };
 }
 
+export interface ForcedBreakerList {
+  /** Of every environment, those whose time is not over; forgets the others. */
+  list(): Promise<ForcedBreaker[]>;
+  /** Undefined if it is not forced open any more. */
+  find(breaker: CircuitParts): Promise<ForcedOpen | undefined>;
+}
+
 /** Needs ironflow_service. */
-export function createForcedBreakerList(database: Database): { list(): Promise<ForcedBreaker[]> } {
+export function createForcedBreakerList(database: Database): ForcedBreakerList {
   return {
+    find: async ({ environmentId, functionId, endpoint }) => {
+      const [row] = await database.query<ForcedRow>(findStatement, [environmentId, functionId, endpoint]);
+      return row && toForced(row);
+    },
     list: async () => {
       const rows = await database.query<ListedRow>(listStatement, []);
       return rows.map((row) => ({
@@ -99,7 +112,13 @@ const forceStatement: Statement = {
 };
 const releaseStatement: Statement = {
   name: 'release_breaker',
-  text: 'delete from forced_breakers where environment_id = $1 and function_id = $2 and endpoint = $3',
+  text: `delete from forced_breakers where environment_id = $1 and function_id = $2 and endpoint = $3
+    returning 1`,
+};
+const findStatement: Statement = {
+  name: 'find_forced_breaker',
+  text: `select ${forcedColumns} from forced_breakers
+    where environment_id = $1 and function_id = $2 and endpoint = $3 and (until is null or until > now())`,
 };
 const listStatement: Statement = {
   name: 'list_forced_breakers',

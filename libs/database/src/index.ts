@@ -20,7 +20,7 @@ export type { SealedDataKey, SecretPlace, Secrets } from './envelope.js';
 export { createExecutorStore } from './executor.js';
 export type { ExecutorStore, RunState } from './executor.js';
 export { createForcedBreakerList, createForcedBreakerStore } from './forced-breakers.js';
-export type { ForcedBreaker, ForcedBreakerStore } from './forced-breakers.js';
+export type { ForcedBreaker, ForcedBreakerList, ForcedBreakerStore } from './forced-breakers.js';
 export { createIngestStore } from './ingest.js';
 export type { EventRuns, IngestStore, NewEvent, StoredEventReceipt } from './ingest.js';
 export { createApiKey, hashApiKey, parseApiKey } from './keys.js';

@@ -25,8 +25,8 @@ import {
 import type { RunsToCancelQuery, RunToCancel, StoppedRun, StoppingRun } from './stopping-runs.js';
 import { toStoredEvent } from './stored-event.js';
 import type { StoredEventRow } from './stored-event.js';
-import { fireTimers, nextDueInMs } from './timers.js';
-import type { FiredTimers } from './timers.js';
+import { endCircuitWaits, fireTimers, nextDueInMs } from './timers.js';
+import type { CircuitWaitsQuery, FiredTimers } from './timers.js';
 import { createWaitStore } from './waits.js';
 import type { WaitStore } from './waits.js';
 import { removeOldDeliveries } from './webhook-deliveries.js';
@@ -80,6 +80,8 @@ export interface SchedulerStore extends WaitStore {
   fireTimers(limit: number): Promise<FiredTimers>;
   /** Negative when one is overdue. */
   nextDueInMs(): Promise<number | undefined>;
+  /** Makes the timers of runs due that wait for the breaker of a function, in pages; answers the runs of the page. */
+  endCircuitWaits(query: CircuitWaitsQuery): Promise<string[]>;
   /** Stores events that were to come later and are due; answers them, to be routed. */
   moveDueEvents(limit: number): Promise<StoredEvent[]>;
   nextEventDueInMs(): Promise<number | undefined>;
@@ -156,6 +158,7 @@ export function createSchedulerStore(database: Database): SchedulerStore {
     },
     fireTimers: (limit) => fireTimers(database, limit),
     nextDueInMs: () => nextDueInMs(database),
+    endCircuitWaits: (query) => endCircuitWaits(database, query),
     moveDueEvents: (limit) => moveDueEvents(database, limit),
     nextEventDueInMs: () => nextEventDueInMs(database),
     removeExpiredKeys: async (limit) => (await database.query(expiredKeysStatement, [limit])).length,

@@ -86,6 +86,37 @@ test('a timer fires once it is due and not before: step, run and wake-up change 
   expect(inMs).toBeLessThanOrEqual(60_000);
 });
 
+test('of runs that wait for a breaker those of its function are due at once, page by page', async () => {
+  const putOff = { retryInMs: 3_600_000, deferredReason: 'circuit_open' };
+  const ours = await startRuns(platform, platform.ours.scope, 5);
+  const [called, retried] = await startRuns(platform, platform.ours.scope, 2);
+  const others = await startRuns(platform, platform.ours.scope, 1, { functionId: 'other' });
+  const theirs = await startRuns(platform, platform.theirs.scope, 1);
+  const waiting = [...ours, called!, ...others, ...theirs];
+  await collector.apply(waiting.map((run) => yielding(run, [], putOff)));
+  // Called since, and asleep; its timer is another.
+  const asleep = yielding(called!, [sleep({ inMs: 3_600_000 })], { prev: 1, journalSeq: 2 });
+  const failing = yielding(retried!, [], { retryInMs: 3_600_000, failures: 1 });
+  await collector.apply([asleep, failing]);
+  const { environmentId } = platform.ours.scope;
+  const { functionId } = ours[0]!;
+  const query = { environmentId, functionId, limit: 3 };
+  const ids = ours.map(({ id }) => id).sort();
+  const busy = ids[1]!;
+  await platform.service.transaction(async (transaction) => {
+    await transaction.query({ name: '', text: 'select 1 from runs where id = $1 for update' }, [busy]);
+    const first = await scheduler.endCircuitWaits({ ...query, after: undefined });
+    expect(first).toEqual([ids[0], ids[2], ids[3]]);
+    expect(await scheduler.endCircuitWaits({ ...query, after: first.at(-1) })).toEqual([ids[4]]);
+  });
+  const { woken } = await scheduler.fireTimers(10);
+  expect(woken.map(({ runId }) => runId).sort()).toEqual(ids.filter((id) => id !== busy));
+  expect(await scheduler.endCircuitWaits({ ...query, after: undefined })).toEqual([busy]);
+  expect((await scheduler.fireTimers(10)).woken).toMatchObject([{ runId: busy }]);
+  // Those that go on wait for it no more.
+  expect(await scheduler.endCircuitWaits({ ...query, after: undefined })).toEqual([]);
+});
+
 test('without timers nothing is next', async () => {
   expect(await scheduler.nextDueInMs()).toBeUndefined();
 });

@@ -15,6 +15,7 @@ import type { Failure } from '@ironflow/schema';
 import type { Database, Statement } from './database.js';
 import { endedPauseTuple, toEndedPause } from './ended-pause.js';
 import type { EndedPause, EndedPauseTuple } from './ended-pause.js';
+import { lowestId } from './id-windows.js';
 import { laneColumnOf, runToActivate, scopeColumns } from './run-to-activate.js';
 import type { RunToActivate, RunToActivateRow } from './run-to-activate.js';
 
@@ -43,6 +44,22 @@ export async function fireTimers(database: Database, limit: number): Promise<Fir
     held: held ?? [],
     ended: (ended ?? []).map(toEndedPause),
   };
+}
+
+/** Of those that were put off for the breaker of a function, by their ids. */
+export interface CircuitWaitsQuery {
+  environmentId: string;
+  functionId: string;
+  after: string | undefined;
+  limit: number;
+}
+
+/** Their timers are due now; answers the runs that were looked at, those that somebody else holds not among them. */
+export async function endCircuitWaits(database: Database, query: CircuitWaitsQuery): Promise<string[]> {
+  const { environmentId, functionId, after = lowestId, limit } = query;
+  const values = [environmentId, functionId, after, limit];
+  const rows = await database.query<{ id: string }>(circuitWaitsStatement, values);
+  return rows.map(({ id }) => id);
 }
 
 export async function nextDueInMs(database: Database): Promise<number | undefined> {
@@ -149,6 +166,20 @@ const fireStatement: Statement = {
       from flipped f join locked l on l.id = f.run_id
       where f.status <> 'errored' and l.traceparent is not null
     ) as ended`,
+};
+
+// A run's retry has the step id ''. Later than now: one that is due is on its way already.
+const circuitWaitsStatement: Statement = {
+  name: 'end_circuit_waits',
+  text: `with waiting as materialized (
+    select id from runs
+    where environment_id = $1 and function_id = $2 and status = 'waiting' and deferred_reason = 'circuit_open'
+      and deferred_seq = journal_seq and id > $3
+    order by id limit $4 for update skip locked
+  ), due as (
+    update timers set due_at = now() where run_id = any(array(select id from waiting)) and step_id = '' and due_at > now()
+  )
+  select id from waiting order by id`,
 };
 
 const nextDueStatement: Statement = {

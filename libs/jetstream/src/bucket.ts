@@ -20,8 +20,15 @@ export interface BucketEntry {
 export interface Bucket {
   get(key: string): Promise<BucketEntry | undefined>;
   keys(): Promise<string[]>;
-  /** What there is under keys that a filter such as `shop.*` names, in no order; at most `max`, those beyond it are left out. */
-  entries(filter: string, max: number): Promise<{ key: string; value: string }[]>;
+  /**
+   * What there is under keys that a filter such as `shop.*` names and is wanted, in no order; at most `max`, those beyond it are
+   * left out.
+   */
+  entries(
+    filter: string,
+    max: number,
+    isWanted?: (value: string) => boolean,
+  ): Promise<{ key: string; value: string }[]>;
   put(key: string, value: string): Promise<void>;
   /** False if the key exists. */
   create(key: string, value: string): Promise<boolean>;
@@ -80,7 +87,8 @@ export function openBucket({ connection, provisioner, name, log }: BucketOptions
         if (entry === null || entry.operation !== 'PUT') return undefined;
         return { value: entry.string(), revision: entry.revision };
       }),
-    entries: (filter, max) => withBucket((bucket) => readEntries(bucket, filter, max)),
+    entries: (filter, max, isWanted = () => true) =>
+      withBucket((bucket) => readEntries(bucket, { filter, max, isWanted })),
     put: (key, value) => withBucket(async (bucket) => void (await bucket.put(key, value))),
     create: (key, value) => withBucket((bucket) => succeeds(bucket.create(key, value))),
     update: (key, value, revision) => withBucket((bucket) => succeeds(bucket.update(key, value, revision))),
@@ -91,14 +99,14 @@ export function openBucket({ connection, provisioner, name, log }: BucketOptions
 
 async function readEntries(
   bucket: KV,
-  filter: string,
-  max: number,
+  { filter, max, isWanted }: { filter: string; max: number; isWanted: (value: string) => boolean },
 ): Promise<{ key: string; value: string }[]> {
   // By key: one that is written meanwhile comes a second time.
   const found = new Map<string, string>();
   // A bucket keeps the last value of a key, so its history is what there is now.
   for await (const entry of await bucket.history({ key: filter })) {
-    if (entry.operation === 'PUT') found.set(entry.key, entry.string());
+    const value = entry.operation === 'PUT' ? entry.string() : undefined;
+    if (value !== undefined && isWanted(value)) found.set(entry.key, value);
     else found.delete(entry.key);
     if (found.size >= max) break;
   }

@@ -1,5 +1,6 @@
 /** Notices of what Postgres accepted: published at most once into PUBSUB or CANCEL, heard as plain messages. */
 import {
+  circuitNoticeSchema,
   eventRoutedNoticeSchema,
   eventScheduledNoticeSchema,
   headerNames,
@@ -53,6 +54,7 @@ export interface Notices {
   onWaits(listener: (notice: WaitsNotice) => void, queue: string): () => void;
   /** The same. */
   onSlots(listener: (notice: SlotsNotice) => void, queue: string): () => void;
+  onCircuit(listener: (notice: CircuitNotice) => void, queue: string): () => void;
   onEventScheduled(listener: (notice: EventScheduledNotice) => void, queue: string): () => void;
 }
 
@@ -107,6 +109,12 @@ export function createNotices(connection: Connection): Notices {
       const subject = subjects.circuitNotice(notice.scope, notice.circuitId, notice.change);
       connection.publish({ subject, data: JSON.stringify(notice), headers });
     },
+    onCircuit: (listener, queue) =>
+      listen(
+        { filter: subjectFilters.everyCircuitNotice, queue },
+        (body) => circuitNoticeSchema.safeParse(body),
+        listener,
+      ),
     onWaits: (listener, queue) =>
       listen(
         { filter: subjectFilters.everyWaitsNotice, queue },

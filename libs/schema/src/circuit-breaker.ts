@@ -20,8 +20,10 @@ export const circuitStateSchema = z.object({
   /** How long from then nobody calls; by the policy of the calls that opened it. */
   openMs: z.number().optional(),
   forced: forcedOpenSchema.optional(),
-  /** Since when the one probe of a half-open breaker is out, and who sent it. */
-  probe: z.object({ executor: z.string(), startedAtMs: z.number() }).optional(),
+  /** Since when the one probe of a half-open breaker is out, who sent it, and when that one last said that it still is. */
+  probe: z
+    .object({ executor: z.string(), startedAtMs: z.number(), seenAtMs: z.number().optional() })
+    .optional(),
   /** Successful probes since it was half-open. */
   successes: z.number().int().nonnegative(),
 });
@@ -48,7 +50,7 @@ export interface CircuitPolicy {
   minimumCalls: number;
   windowMs: number;
   openMs: number;
-  /** A probe that was not heard of again is given up after this long. */
+  /** A probe that is not heard of for this long is given up. */
   probeTimeoutMs: number;
   successesToClose: number;
 }

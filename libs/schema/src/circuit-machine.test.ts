@@ -2,7 +2,14 @@ import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import { defaultCircuitPolicy } from './circuit-breaker.js';
 import type { CircuitPolicy, CircuitState } from './circuit-breaker.js';
-import { admit, closedCircuit, foldOutcomes, forcedOpen, withoutProbe } from './circuit-machine.js';
+import {
+  admit,
+  closedCircuit,
+  foldOutcomes,
+  forcedOpen,
+  withoutProbe,
+  withProbeSeen,
+} from './circuit-machine.js';
 import type { CircuitOutcome } from './circuit-machine.js';
 
 const parts = {
@@ -80,6 +87,15 @@ describe('an open breaker', () => {
     });
   });
 
+  test('is looked at again within two minutes, however long it is open', () => {
+    const long = fold(undefined, Array<CircuitOutcome>(5).fill(failed), startMs, {
+      ...policy,
+      openMs: 86_400_000,
+    });
+    expect(admit(long, 'executor-1', policy, startMs)).toEqual({ kind: 'wait', inMs: 120_000 });
+    expect(admit(long, 'executor-1', policy, startMs + 86_399_000)).toEqual({ kind: 'wait', inMs: 1_000 });
+  });
+
   test('is not moved by calls that were let through before it opened', () => {
     const open = openCircuit();
     expect(fold(open, [succeeded, failed, { succeeded: true, probe: startMs }], startMs + 1)).toBe(open);
@@ -119,6 +135,23 @@ describe('a half-open breaker', () => {
     expect(admit(state, 'executor-2', policy, claimedAtMs + policy.probeTimeoutMs - 1).kind).toBe('wait');
     const again = admit(state, 'executor-2', policy, claimedAtMs + policy.probeTimeoutMs);
     expect(again).toMatchObject({ kind: 'claim', next: { probe: { executor: 'executor-2' } } });
+  });
+
+  test('waits for a probe for as long as it is heard of, and settles by it', () => {
+    const claimed = halfOpenCircuit('executor-1', claimedAtMs);
+    expect(withProbeSeen(claimed, claimedAtMs - 1, policy, claimedAtMs + 30_000)).toBe(claimed);
+    // Not a write with every sign of life.
+    expect(withProbeSeen(claimed, claimedAtMs, policy, claimedAtMs + 19_000)).toBe(claimed);
+    let state = claimed;
+    let nowMs = claimedAtMs;
+    for (; nowMs < claimedAtMs + 600_000; nowMs += 20_000) {
+      state = withProbeSeen(state, claimedAtMs, policy, nowMs);
+      expect(admit(state, 'executor-2', policy, nowMs + policy.probeTimeoutMs - 20_000).kind).toBe('wait');
+    }
+    const again = admit(state, 'executor-2', policy, nowMs + policy.probeTimeoutMs);
+    expect(again).toMatchObject({ kind: 'claim' });
+    expect(again).not.toHaveProperty('next.probe.seenAtMs');
+    expect(fold(state, [{ succeeded: true, probe: claimedAtMs }], nowMs).state).toBe('closed');
   });
 
   test.each([true, false])('is not moved by a probe that was given up (it succeeded: %s)', (ok) => {
@@ -172,10 +205,10 @@ describe('a breaker that an operator forced open', () => {
     expect(fold(forced, [probe, succeeded, failed], startMs + 61_000)).toBe(forced);
   });
 
-  test('is looked at again within a minute, and before its time is over', () => {
+  test('is looked at again within two minutes, and before its time is over', () => {
     expect(admit(forcedOpen(undefined, parts, forcedNow), 'executor-1', policy, startMs)).toEqual({
       kind: 'wait',
-      inMs: 60_000,
+      inMs: 120_000,
     });
     const forced = forcedOpen(undefined, parts, untilLater);
     expect(admit(forced, 'executor-1', policy, startMs + 599_000)).toEqual({ kind: 'wait', inMs: 1_000 });
@@ -289,9 +322,11 @@ describe('the machine', () => {
       /** What it has read and not acted upon yet. */
       read: { state: CircuitState; revision: number } | undefined;
       probeSinceMs: number | undefined;
+      /** When it was claimed, or the state last said that it is under way. */
+      seenAtMs: number;
     }
     const action = fc.record({
-      what: fc.constantFrom('ask', 'ask', 'ask', 'settle', 'give back', 'late outcome', 'wait'),
+      what: fc.constantFrom('ask', 'ask', 'ask', 'settle', 'renew', 'give back', 'late outcome', 'wait'),
       executor: fc.integer({ min: 0, max: 2 }),
       succeeded: fc.boolean(),
       waitMs: fc.constantFrom(1, 20_000, 45_000, 70_000),
@@ -299,6 +334,7 @@ describe('the machine', () => {
     let claims = 0;
     let refusedClaims = 0;
     let givenUp = 0;
+    let renewed = 0;
     fc.assert(
       fc.property(fc.array(action, { minLength: 20, maxLength: 120 }), (actions) => {
         let stored = openCircuit();
@@ -307,6 +343,7 @@ describe('the machine', () => {
         const executors: Executor[] = Array.from({ length: 3 }, () => ({
           read: undefined,
           probeSinceMs: undefined,
+          seenAtMs: 0,
         }));
         const write = (next: CircuitState): void => {
           if (next !== stored) revision += 1;
@@ -320,11 +357,13 @@ describe('the machine', () => {
           if (admission.kind !== 'claim') return;
           if (read.revision !== revision) return void (refusedClaims += 1);
           const out = executors.filter(
-            ({ probeSinceMs }) => probeSinceMs !== undefined && nowMs - probeSinceMs < policy.probeTimeoutMs,
+            ({ probeSinceMs, seenAtMs }) =>
+              probeSinceMs !== undefined && nowMs - seenAtMs < policy.probeTimeoutMs,
           );
           expect(out).toEqual([]);
           claims += 1;
           executor.probeSinceMs = nowMs;
+          executor.seenAtMs = nowMs;
           write(admission.next);
         };
         for (const { what, executor: index, succeeded: ok, waitMs } of actions) {
@@ -340,6 +379,14 @@ describe('the machine', () => {
             if (before.probe?.startedAtMs !== probe) expect(stored.state).toBe(before.state);
             if (before.probe?.startedAtMs !== probe) givenUp += 1;
           }
+          if (what === 'renew' && executor.probeSinceMs !== undefined) {
+            const next = withProbeSeen(stored, executor.probeSinceMs, policy, nowMs);
+            if (next !== stored) {
+              executor.seenAtMs = nowMs;
+              renewed += 1;
+            }
+            write(next);
+          }
           if (what === 'give back' && executor.probeSinceMs !== undefined) {
             write(withoutProbe(stored, executor.probeSinceMs));
             executor.probeSinceMs = undefined;
@@ -351,5 +398,6 @@ describe('the machine', () => {
     expect(claims).toBeGreaterThan(1_000);
     expect(refusedClaims).toBeGreaterThan(100);
     expect(givenUp).toBeGreaterThan(20);
+    expect(renewed).toBeGreaterThan(100);
   });
 });

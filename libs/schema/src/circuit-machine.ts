@@ -10,9 +10,9 @@
  * An operator forces it open from any state, and resets it to closed from any.
  *
  * B1 Only a probe's outcome moves a breaker that is not closed: calls that were let through before it opened end late.
- * B2 At most one probe is out: it is claimed in the state itself. One that is not heard of again is given up after
- *    probeTimeoutMs, and then another may be claimed; only the outcome of the one that is out settles anything. Who claimed
- *    it and then made no call gives it back.
+ * B2 At most one probe is out: it is claimed in the state itself. Whoever made the call says so as long as it is under way.
+ *    A probe that is not heard of for probeTimeoutMs is given up, and then another may be claimed; only the outcome of the
+ *    one that is out settles anything. Who claimed it and then made no call gives it back.
  * B3 The window begins with its first call and is over windowMs later; the first call after that begins the next one.
  * B4 Of one that is forced open no outcome is counted and no probe is made; once its time is over it is like any open one.
  * B5 A function that has switched its breakers off is kept from being called only by an operator.
@@ -33,14 +33,11 @@ export type Admission =
   | { kind: 'call' }
   /** Write `next` by compare-and-set; who succeeds makes the call, as the probe. */
   | { kind: 'claim'; next: CircuitState }
-  /** Ask again after this long. */
+  /** Ask again after this long, or when the breaker has closed. */
   | { kind: 'wait'; inMs: number };
 
-/** The probe may be back at any moment, so nobody waits for its whole timeout. */
-const probeRecheckMs = 5_000;
-
-/** Nobody waits longer for a breaker that is forced open than until it is looked at again. */
-const forcedRecheckMs = 60_000;
+/** Who waits is woken as the breaker closes; the word of that may be lost, and then it takes no longer. */
+const recheckMs = 120_000;
 /** Readers that know of no force obey such a breaker as well: to them it has only just opened. */
 const neverOver = Date.UTC(9999, 0, 1);
 
@@ -66,18 +63,18 @@ export function admit(
 ): Admission {
   if (state === undefined || state.state === 'closed') return { kind: 'call' };
   const forcedMs = forcedRemaining(state.forced, nowMs);
-  if (forcedMs > 0) return { kind: 'wait', inMs: Math.min(forcedMs, forcedRecheckMs) };
+  if (forcedMs > 0) return { kind: 'wait', inMs: Math.min(forcedMs, recheckMs) };
   if (policy.enabled === false) return { kind: 'call' };
   if (state.state === 'open') {
     const { forced, ...open } = state;
     const openMs = open.openMs ?? policy.openMs;
     const openedAtMs = forced === undefined ? open.openedAtMs : nowMs - openMs;
     const remainingMs = remaining(openedAtMs, openMs, nowMs);
-    if (remainingMs > 0) return { kind: 'wait', inMs: remainingMs };
+    if (remainingMs > 0) return { kind: 'wait', inMs: Math.min(remainingMs, recheckMs) };
     return { kind: 'claim', next: claimed({ ...open, openedAtMs, successes: 0 }, executor, nowMs) };
   }
-  const remainingMs = remaining(state.probe?.startedAtMs, policy.probeTimeoutMs, nowMs);
-  if (remainingMs > 0) return { kind: 'wait', inMs: Math.min(remainingMs, probeRecheckMs) };
+  const remainingMs = remaining(seenAtMs(state.probe), policy.probeTimeoutMs, nowMs);
+  if (remainingMs > 0) return { kind: 'wait', inMs: remainingMs };
   return { kind: 'claim', next: claimed(state, executor, nowMs) };
 }
 
@@ -118,6 +115,20 @@ export function withoutProbe(state: CircuitState, startedAtMs: number): CircuitS
   const { probe: _unused, ...rest } = state;
   // Open for as long as before: the next who asks may claim it.
   return { ...rest, state: 'open' };
+}
+
+/** The state with the probe heard of now; the given object itself if that one is not out, or was heard of lately. */
+export function withProbeSeen(
+  state: CircuitState,
+  startedAtMs: number,
+  { probeTimeoutMs }: CircuitPolicy,
+  nowMs: number,
+): CircuitState {
+  const { probe } = state;
+  if (state.state !== 'half_open' || probe?.startedAtMs !== startedAtMs) return state;
+  // A write that fails may be tried again before the time is over.
+  if (nowMs - (probe.seenAtMs ?? startedAtMs) < probeTimeoutMs / 3) return state;
+  return { ...state, probe: { ...probe, seenAtMs: nowMs } };
 }
 
 /** Whether the window of a state still counts. */
@@ -202,6 +213,10 @@ function opened(state: CircuitState, { openMs }: CircuitPolicy, atMs: number): C
 
 function claimed(state: CircuitState, executor: string, nowMs: number): CircuitState {
   return { ...state, state: 'half_open', probe: { executor, startedAtMs: nowMs } };
+}
+
+function seenAtMs(probe: CircuitState['probe']): number | undefined {
+  return probe?.seenAtMs ?? probe?.startedAtMs;
 }
 
 /** Never above the whole span: clocks differ, and one that lags must not make everybody wait longer than the policy. */

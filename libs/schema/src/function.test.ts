@@ -86,7 +86,9 @@ test('an app is refused that names a function twice, or whose mode and URL do no
   expect(refusalOf({ id: 'a', mode: 'pull', url: 'http://a', functions: [] })).toMatchObject({
     field: 'url',
   });
-  expect(refusalOf({ id: 'a', mode: 'push', url: 'ftp://a', functions: [] })).toMatchObject({ field: 'url' });
+  for (const url of ['ftp://a', 'http://a/\0', `http://a/${'世'.repeat(700)}`]) {
+    expect(refusalOf({ id: 'a', mode: 'push', url, functions: [] })).toMatchObject({ field: 'url' });
+  }
 });
 
 test('what was broken is told without the value', () => {

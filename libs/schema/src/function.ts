@@ -112,15 +112,20 @@ export const functionConfigSchema = functionFieldsSchema.superRefine(refuseContr
 /** With every default filled in. */
 export type FunctionConfig = z.infer<typeof functionConfigSchema>;
 
+/** Where a push app is called. It is part of keys, whose bytes are limited, and of text that knows no control characters. */
+export const appUrlSchema = z
+  .url({ protocol: /^https?$/ })
+  .max(2_048)
+  .refine(
+    (url) => Buffer.byteLength(url) <= 2_048 && !/\p{Cc}/u.test(url),
+    'must have at most 2048 bytes and no control characters',
+  );
+
 export const appManifestSchema = z
   .strictObject({
     id: appIdSchema,
     mode: z.enum(['push', 'pull']),
-    /** Where a push app is called. */
-    url: z
-      .url({ protocol: /^https?$/ })
-      .max(2_048)
-      .optional(),
+    url: appUrlSchema.optional(),
     /** `<language>/<version>` of the SDK. */
     sdk: z.string().max(64).optional(),
     functions: z.array(functionConfigSchema).max(limits.functionsPerAppMax),

@@ -26,6 +26,7 @@ export {
   forcedRemaining,
   isWindowRunning,
   withoutProbe,
+  withProbeSeen,
 } from './circuit-machine.js';
 export type { Admission, CircuitOutcome, CircuitParts } from './circuit-machine.js';
 export {

@@ -4,6 +4,7 @@
  */
 import { z } from 'zod';
 import { isReservedSignal, verdictSchema } from './approval.js';
+import { workerEndpoint } from './circuit-breaker.js';
 import { storedLetterReasons } from './dead-letter.js';
 import { emittedEventSchema, eventDataSchema, eventSources } from './event.js';
 import { failureSchema } from './failure.js';
@@ -15,7 +16,7 @@ import {
   slugSchema,
   uuidSchema,
 } from './identifiers.js';
-import { functionFieldsSchema } from './function.js';
+import { appUrlSchema, functionFieldsSchema } from './function.js';
 import { notCompensatedSchema } from './journal.js';
 import { limits } from './limits.js';
 import { mismatchSchema } from './mismatch.js';
@@ -361,11 +362,15 @@ export type RegisterAnswer = z.infer<typeof registerAnswerSchema>;
 
 const endpoint = z
   .string()
-  .min(1)
   .max(2_048)
+  .refine(
+    (value) => value === workerEndpoint || appUrlSchema.safeParse(value).data === value,
+    'must be the URL of a push app or `worker`',
+  )
   .optional()
   .describe(
-    'the URL of a push app, `worker` for a pull app; without it, the one at which the function is called now',
+    'the URL of a push app, `worker` for a pull app; without it, the one at which the function is called now. ' +
+      'Another is opened or reset only if it has a breaker',
   );
 
 /** The breaker of one function at one endpoint. */

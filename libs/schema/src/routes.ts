@@ -739,7 +739,13 @@ export const routes = {
     query: noQuery,
     body: openBreakerBodySchema,
     answers: ok(breakerSchema, 'forced open; executors obey within a second'),
-    errors: ['function_not_found', 'too_many_forced_breakers', 'stream_unavailable', 'database_unavailable'],
+    errors: [
+      'function_not_found',
+      'breaker_not_found',
+      'too_many_forced_breakers',
+      'stream_unavailable',
+      'database_unavailable',
+    ],
   },
   resetBreaker: {
     service: 'api',
@@ -751,7 +757,7 @@ export const routes = {
     query: noQuery,
     body: resetBreakerBodySchema,
     answers: ok(breakerSchema, 'closed; executors obey within a second'),
-    errors: ['function_not_found', 'stream_unavailable', 'database_unavailable'],
+    errors: ['function_not_found', 'breaker_not_found', 'stream_unavailable', 'database_unavailable'],
   },
   publishMessage: {
     service: 'api',

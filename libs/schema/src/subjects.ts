@@ -59,6 +59,7 @@ export const subjectFilters = {
   everyFailedNotice: 'public.*.*.system.run.*.failed',
   everyArmedNotice: 'public.*.*.system.run.*.armed',
   everyWaitsNotice: 'public.*.*.system.waits.*.due',
+  everyCircuitNotice: 'public.*.*.system.breaker.*.*',
   everySlotsNotice: 'public.*.*.system.slots.*.freed',
   everyEventRoutedNotice: 'public.*.*.system.event.*.routed',
   everyEventScheduledNotice: 'public.*.*.system.event.*.scheduled',
@@ -77,7 +78,8 @@ export const runNoticeKinds = [
 export type RunNoticeKind = (typeof runNoticeKinds)[number];
 
 /** `forced` and `reset` by an operator. */
-export const circuitChanges = ['opened', 'closed', 'forced', 'reset'] as const;
+/** `probed`: a probe succeeded, and it takes another one. */
+export const circuitChanges = ['opened', 'probed', 'closed', 'forced', 'reset'] as const;
 export type CircuitChange = (typeof circuitChanges)[number];
 
 export type ParsedSubject =

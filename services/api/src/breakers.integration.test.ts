@@ -8,6 +8,8 @@ import {
   circuitKey,
   circuitNoticeSchema,
   circuitStateSchema,
+  closedCircuit,
+  limits,
   runDetailSchema,
   runsPageSchema,
 } from '@ironflow/schema';
@@ -61,13 +63,13 @@ const stored = async (key: string): Promise<CircuitState | undefined> => {
   return entry === undefined ? undefined : circuitStateSchema.parse(JSON.parse(entry.value));
 };
 
-async function putOpen(of: EnvironmentCredentials, openedAtMs: number): Promise<void> {
+async function putOpen(of: EnvironmentCredentials, openedAtMs: number, endpoint = url): Promise<void> {
   const state: CircuitState = {
-    ...{ environmentId: of.scope.environmentId, functionId: 'charge', endpoint: url, state: 'open' },
+    ...{ environmentId: of.scope.environmentId, functionId: 'charge', endpoint, state: 'open' },
     ...{ consecutiveFailures: 5, windowStartedAtMs: openedAtMs, calls: 7, failures: 6, successes: 0 },
     ...{ openedAtMs, openMs: 30_000 },
   };
-  await under.jetstream.bucket('SYS_circuit_breakers').put(keyOf(of), JSON.stringify(state));
+  await under.jetstream.bucket('SYS_circuit_breakers').put(keyOf(of, endpoint), JSON.stringify(state));
 }
 
 test('a breaker that nobody has counted for is closed', async () => {
@@ -98,6 +100,28 @@ test('one that opened is listed with what was counted and when it is tried, for 
   expect((await call('GET', '/v1/breakers?state=ajar')).status).toBe(400);
 });
 
+test('those that are asked for are found among however many others', async () => {
+  const { environmentId } = under.globex.scope;
+  const closed = (index: number): CircuitState => ({
+    ...closedCircuit({ environmentId, functionId: `other-${index}`, endpoint: url }, Date.now()),
+    ...{ calls: 1, failures: 1, consecutiveFailures: 1 },
+  });
+  const others = Array.from({ length: limits.breakersListedMax + 1 }, (_, index) => closed(index));
+  const bucket = under.jetstream.bucket('SYS_circuit_breakers');
+  await Promise.all(others.map((one) => bucket.put(circuitKey(one), JSON.stringify(one))));
+  await putOpen(under.globex, Date.now());
+  const key = under.globex.apiKey;
+  const list = async (query: string) =>
+    breakersListSchema.parse((await call('GET', `/v1/breakers${query}`, { key })).body);
+  for (const query of ['?state=open', '?function=charge', '?state=open&function=charge']) {
+    const found = { breakers: [{ functionId: 'charge', state: 'open' }], isComplete: true };
+    expect(await list(query)).toMatchObject(found);
+  }
+  const { breakers, isComplete } = await list('');
+  expect(breakers).toHaveLength(limits.breakersListedMax);
+  expect(isComplete).toBe(false);
+});
+
 test('one is forced open and reset by its own environment alone, and told of', async () => {
   const opened = await breakerOf('POST', '/v1/breakers/charge/open');
   expect(opened).toMatchObject({ functionId: 'charge', endpoint: url, state: 'open' });
@@ -110,7 +134,8 @@ test('one is forced open and reset by its own environment alone, and told of', a
   // A neighbour's reset is about its own function of that name.
   await breakerOf('POST', '/v1/breakers/charge/reset', { key: under.globex.apiKey });
   expect(await breakerOf('GET', '/v1/breakers/charge')).toEqual(opened);
-  expect((await stored(keyOf(under.globex)))?.state).toBe('closed');
+  const its = await breakerOf('GET', '/v1/breakers/charge', { key: under.globex.apiKey });
+  expect(its.state).toBe('closed');
   const rows = (): Promise<{ environmentId: string }[]> => under.platform.prisma.forcedBreaker.findMany();
   expect(await rows()).toMatchObject([{ environmentId: under.acme.scope.environmentId }]);
   expect(await breakerOf('POST', '/v1/breakers/charge/reset')).toMatchObject({
@@ -128,6 +153,7 @@ test('one is forced open for a time, and a time of its own for another endpoint'
   const { forced } = await breakerOf('POST', '/v1/breakers/charge/open', { body });
   expect(Date.parse(forced!.until!) - Date.parse(forced!.since)).toBe(600_000);
   const before = 'https://old.shop.test/api';
+  await putOpen(under.acme, Date.now(), before);
   const other = await breakerOf('POST', '/v1/breakers/charge/open', { body: { endpoint: before } });
   expect(other.endpoint).toBe(before);
   expect((await stored(keyOf(under.acme, before)))!.forced!.untilMs).toBeUndefined();
@@ -136,9 +162,42 @@ test('one is forced open for a time, and a time of its own for another endpoint'
   expect((await call('POST', '/v1/breakers/charge/open', { body: { forMs: 5 } })).status).toBe(400);
 });
 
+test('a breaker that is not there is not made by a reset, nor for an endpoint at which nothing is called', async () => {
+  const keys = (): Promise<string[]> => under.jetstream.bucket('SYS_circuit_breakers').keys();
+  const before = (await keys()).sort();
+  expect(await breakerOf('POST', '/v1/breakers/ship/reset')).toMatchObject({ state: 'closed' });
+  for (const action of ['open', 'reset']) {
+    for (const endpoint of ['https://elsewhere.test/api', 'worker']) {
+      const { status, body } = await call('POST', `/v1/breakers/charge/${action}`, { body: { endpoint } });
+      expect({ status, body }).toMatchObject({ status: 404, body: { error: { code: 'breaker_not_found' } } });
+    }
+  }
+  expect((await keys()).sort()).toEqual(before);
+  expect(await under.platform.prisma.forcedBreaker.findMany()).toEqual([]);
+  // Lost with all of NATS: until it is restored it is known by its row.
+  await breakerOf('POST', '/v1/breakers/ship/open');
+  await under.jetstream.bucket('SYS_circuit_breakers').delete(keyOf(under.acme, 'worker', 'ship'));
+  await breakerOf('POST', '/v1/breakers/ship/reset', { body: { endpoint: 'worker' } });
+  expect((await stored(keyOf(under.acme, 'worker', 'ship')))?.state).toBe('closed');
+});
+
+test('an endpoint is a URL that fits, or that of all workers', async () => {
+  const none = ['http://a/\0', `http://a/${'世'.repeat(900)}`, 'shop', '', `http://a/${'x'.repeat(2_048)}`];
+  for (const endpoint of none) {
+    for (const action of ['open', 'reset']) {
+      const { status } = await call('POST', `/v1/breakers/charge/${action}`, { body: { endpoint } });
+      expect({ action, endpoint, status }).toEqual({ action, endpoint, status: 400 });
+    }
+    const query = `?endpoint=${encodeURIComponent(endpoint)}`;
+    expect((await call('GET', `/v1/breakers/charge${query}`)).status).toBe(400);
+  }
+  expect((await breakerOf('GET', '/v1/breakers/charge?endpoint=worker')).endpoint).toBe('worker');
+});
+
 test('of an operator and whoever counts calls at the same time, the operator has it as it was wanted', async () => {
   const bucket = under.jetstream.bucket('SYS_circuit_breakers');
   const key = keyOf(under.acme);
+  await putOpen(under.acme, Date.now());
   const count = async (): Promise<void> => {
     const entry = (await bucket.get(key))!;
     await bucket.update(key, entry.value, entry.revision);

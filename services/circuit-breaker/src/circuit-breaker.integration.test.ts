@@ -32,7 +32,7 @@ const environments = [
 const [ours, theirs] = environments;
 const logger = createLogger({ service: 'circuit-breaker', level: 'silent' });
 /** Nobody holds a breaker open; forced-breaker-keeper.integration.test.ts is about that. */
-const store = { list: () => Promise.resolve([]) };
+const store = { list: () => Promise.resolve([]), find: () => Promise.resolve(undefined) };
 
 interface Replica {
   jetstream: JetStream;
@@ -220,6 +220,30 @@ test('what a function says of its breakers holds, from the call on at which it s
   const changes = (): string[] =>
     told.filter((notice) => notice.functionId === functionId).map(({ change }) => change);
   await eventually(() => expect(changes()).toEqual(['opened', 'closed']));
+  heard.unsubscribe();
+});
+
+test('whoever waits is told of a probe that succeeded while it takes another', async () => {
+  const policy = { ...defaultCircuitPolicy, openMs: 200, successesToClose: 2 };
+  await startReplicas(2, policy);
+  const changes: string[] = [];
+  const heard = executor.connection.nats.subscribe(`public.${ours.project}.${ours.env}.system.breaker.>`, {
+    callback: (_error, message) => {
+      const notice = circuitNoticeSchema.parse(message.json());
+      if (notice.functionId === functionId) changes.push(notice.change);
+    },
+  });
+  for (let failure = 0; failure < 5; failure += 1) await report({ succeeded: false });
+  await stateBecomes({ state: 'open' });
+  for (const [probe, state] of [
+    [Date.now() + 1_000, { state: 'half_open', successes: 1 }],
+    [Date.now() + 2_000, { state: 'closed' }],
+  ] as const) {
+    expect(await claimProbe('executor-1', policy, probe)).toBe(true);
+    await report({ succeeded: true, probe });
+    await stateBecomes(state);
+  }
+  await eventually(() => expect(changes).toEqual(['opened', 'probed', 'closed']));
   heard.unsubscribe();
 });
 

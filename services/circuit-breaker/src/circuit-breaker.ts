@@ -5,6 +5,7 @@
  * A message leaves by an ack once its outcome is counted, or because it has none; otherwise it is put back. An outcome
  * may be counted twice when an acknowledgement gets lost: that opens a breaker one failure early, at worst.
  */
+import type { ForcedBreakerList } from '@ironflow/database';
 import type { Delivery, JetStream, PullConsumer } from '@ironflow/jetstream';
 import { circuitId, circuitKey, consumers, defaultCircuitPolicy, parseSubject } from '@ironflow/schema';
 import type { CircuitNotice, CircuitPolicy } from '@ironflow/schema';
@@ -14,7 +15,6 @@ import { readCallReport } from './call-report.js';
 import { createCircuitMetrics } from './circuit-metrics.js';
 import { createCircuitViews } from './circuit-views.js';
 import { createForcedBreakerKeeper } from './forced-breaker-keeper.js';
-import type { ForcedBreakerList } from './forced-breaker-keeper.js';
 import { createOutcomeFolder } from './outcome-folder.js';
 import type { MovedCircuit } from './outcome-folder.js';
 
@@ -46,9 +46,11 @@ export function createCircuitBreaker(options: CircuitBreakerOptions): CircuitBre
   );
   const onMoved = (moved: MovedCircuit): void => {
     const { from, after } = moved;
-    metrics.transition(from, after.state);
-    const { environmentId, functionId } = after;
-    logger.info({ environmentId, functionId, from, to: after.state }, 'a circuit breaker moved');
+    if (from !== after.state) {
+      metrics.transition(from, after.state);
+      const { environmentId, functionId } = after;
+      logger.info({ environmentId, functionId, from, to: after.state }, 'a circuit breaker moved');
+    }
     const notice = noticeOf(moved);
     if (notice !== undefined) jetstream.notices.publishCircuit(notice);
   };
@@ -105,16 +107,17 @@ export function createCircuitBreaker(options: CircuitBreakerOptions): CircuitBre
   };
 }
 
-/** Nothing of a half-open one whose probe succeeded, but not the last that it takes. */
+const changeOf = { open: 'opened', half_open: 'probed', closed: 'closed' } as const;
+
 function noticeOf({ after, subject, atMs }: MovedCircuit): CircuitNotice | undefined {
   const place = parseSubject(subject);
-  if (place === undefined || after.state === 'half_open') return undefined;
+  if (place === undefined) return undefined;
   const { environmentId, functionId } = after;
   return {
     scope: { environmentId, project: place.project, env: place.env },
     functionId,
     circuitId: circuitId(after),
-    change: after.state === 'open' ? 'opened' : 'closed',
+    change: changeOf[after.state],
     atMs,
   };
 }

@@ -9,10 +9,10 @@ import {
   migrate,
   serviceUrl,
 } from '@ironflow/database';
-import type { Database, ForcedBreakerStore } from '@ironflow/database';
+import type { Database, ForcedBreakerList, ForcedBreakerStore } from '@ironflow/database';
 import { connectJetStream } from '@ironflow/jetstream';
 import type { JetStream } from '@ironflow/jetstream';
-import { circuitKey, circuitStateSchema, forcedOpen } from '@ironflow/schema';
+import { circuitKey, circuitStateSchema, closedCircuit, forcedOpen } from '@ironflow/schema';
 import type { CircuitParts, CircuitState } from '@ironflow/schema';
 import { createLogger } from '@ironflow/service';
 import { createManualClock, eventually, startTestServers } from '@ironflow/testing';
@@ -61,13 +61,14 @@ afterAll(async () => {
 });
 
 /** A keeper that has looked once. */
-async function startKeeper(): Promise<{ clock: ManualClock; stop: () => Promise<void> }> {
+async function startKeeper(
+  list: ForcedBreakerList = createForcedBreakerList(platform),
+): Promise<{ clock: ManualClock; stop: () => Promise<void> }> {
   const clock = createManualClock(Date.now());
   const bucket = jetstream.bucket('SYS_circuit_breakers');
   const { connection } = jetstream;
   const views = createCircuitViews({ bucket, connection, logger, clock });
   await views.start();
-  const list = createForcedBreakerList(platform);
   const keeper = createForcedBreakerKeeper({ bucket, views, store: list, connection, logger, clock });
   keeper.start();
   const stop = async (): Promise<void> => {
@@ -143,6 +144,38 @@ test('one that was forced anew is brought up to date, and not taken back to what
   await eventually(async () => expect((await stateOf(of))!.forced).toEqual(second));
   await stop();
   expect((await stateOf(newer))!.forced).toEqual(later);
+});
+
+test('one that is reset while the keeper is at work stays so', async () => {
+  const bucket = jetstream.bucket('SYS_circuit_breakers');
+  const list = createForcedBreakerList(platform);
+  const reset = async (): Promise<void> => {
+    await store.release(of);
+    await bucket.put(circuitKey(of), JSON.stringify(closedCircuit(of, Date.now())));
+  };
+  await store.force(of, undefined);
+  let after: 'list' | 'find' = 'list';
+  const isOver: string[] = [];
+  const { clock, stop } = await startKeeper({
+    list: async () => {
+      const rows = await list.list();
+      if (after === 'list') await reset();
+      return rows;
+    },
+    find: async (parts) => {
+      const row = await list.find(parts);
+      if (after === 'find') await reset();
+      isOver.push(after);
+      return row;
+    },
+  });
+  await eventually(() => expect(isOver).toContain('list'));
+  expect((await stateOf(of))?.state).toBe('closed');
+  after = 'find';
+  await store.force(of, undefined);
+  await afterSweeps(clock, async () => expect(isOver).toContain('find'));
+  await stop();
+  expect((await stateOf(of))?.state).toBe('closed');
 });
 
 test('what is over is forgotten, and left to a probe', async () => {

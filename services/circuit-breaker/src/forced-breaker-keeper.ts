@@ -1,25 +1,18 @@
 /**
  * Keeps the bucket as operators want it. What they force open is a row in Postgres and a state in the bucket, which the api
  * writes one after the other; the bucket may lose its part (all of NATS, a key that expired, an api that died in between).
- * 1. Each row gets its state, and a state is renewed before it expires.
+ * 1. Each row gets its state, and a state is renewed before it expires. Whoever resets deletes the row first: it is read again
+ *    between the state and the write that goes by the state's revision, so that no reset is undone.
  * 2. A state that is forced without a row was reset: it is closed. The states are looked at before the rows are read, so one
  *    that is forced just then has its row.
  */
+import type { ForcedBreaker, ForcedBreakerList } from '@ironflow/database';
 import { messageOf } from '@ironflow/errors';
 import type { Bucket, Connection } from '@ironflow/jetstream';
 import { circuitKey, closedCircuit, forcedOpen, forcedRemaining } from '@ironflow/schema';
-import type { CircuitParts, CircuitState, ForcedOpen } from '@ironflow/schema';
+import type { CircuitState, ForcedOpen } from '@ironflow/schema';
 import type { Clock, Logger, TimerHandle } from '@ironflow/service';
-import type { CircuitViews } from './circuit-views.js';
-
-export interface ForcedBreakerList {
-  /** Of every environment, those whose time is not over; forgets the others. */
-  list(): Promise<ForcedBreaker[]>;
-}
-
-export interface ForcedBreaker extends CircuitParts {
-  forced: ForcedOpen;
-}
+import type { CircuitViews, StoredCircuit } from './circuit-views.js';
 
 export interface ForcedBreakerKeeperOptions {
   bucket: Bucket;
@@ -48,14 +41,10 @@ export function createForcedBreakerKeeper(options: ForcedBreakerKeeperOptions) {
     const wanted = new Map((await store.list()).map((breaker) => [circuitKey(breaker), breaker]));
     const nowMs = clock.now();
     const isRenewal = nowMs - renewedAtMs >= renewalIntervalMs;
-    for (const [key, { forced, ...parts }] of wanted) {
-      await write(options, key, (state) =>
-        !isRenewal && isAsWanted(state, forced) ? undefined : enforced(state, parts, forced),
-      );
-    }
+    for (const breaker of wanted.values()) await enforce(options, breaker, isRenewal);
     for (const [key, state] of before) {
       if (wanted.has(key)) continue;
-      await write(options, key, (now) => released(now, state, nowMs));
+      await release(options, key, { seen: state, nowMs });
     }
     if (isRenewal) renewedAtMs = nowMs;
   };
@@ -91,35 +80,42 @@ function isAsWanted(state: CircuitState | undefined, { sinceMs, untilMs }: Force
   return state?.forced?.sinceMs === sinceMs && state.forced.untilMs === untilMs;
 }
 
-/** `undefined`: an operator has forced it anew since the rows were read. */
-function enforced(
-  state: CircuitState | undefined,
-  parts: CircuitParts,
-  forced: ForcedOpen,
-): CircuitState | undefined {
-  const isNewer = state?.forced !== undefined && state.forced.sinceMs > forced.sinceMs;
-  return isNewer ? undefined : forcedOpen(state, parts, forced);
+async function enforce(
+  options: ForcedBreakerKeeperOptions,
+  { forced: listed, ...parts }: ForcedBreaker,
+  isRenewal: boolean,
+): Promise<void> {
+  const key = circuitKey(parts);
+  const stored = await options.views.read(key);
+  if (!isRenewal && isAsWanted(stored.state, listed)) return;
+  const forced = await options.store.find(parts);
+  if (forced === undefined) return;
+  // Read before an operator forced it anew.
+  const isNewer = stored.state?.forced !== undefined && stored.state.forced.sinceMs > forced.sinceMs;
+  if (!isNewer) await write(options, key, { stored, next: forcedOpen(stored.state, parts, forced) });
 }
 
-/** `undefined`: it is no longer so, or its time is over and a probe may see how it is. */
-function released(
-  state: CircuitState | undefined,
-  seen: CircuitState,
-  nowMs: number,
-): CircuitState | undefined {
-  const isSame = state?.forced !== undefined && state.forced.sinceMs === seen.forced?.sinceMs;
-  return isSame && forcedRemaining(state.forced, nowMs) > 0 ? closedCircuit(state, nowMs) : undefined;
+/** Not one that was forced anew, nor one whose time is over: a probe may see how that is. */
+async function release(
+  options: ForcedBreakerKeeperOptions,
+  key: string,
+  { seen, nowMs }: { seen: CircuitState; nowMs: number },
+): Promise<void> {
+  const stored = await options.views.read(key);
+  const { state } = stored;
+  if (state?.forced === undefined || state.forced.sinceMs !== seen.forced?.sinceMs) return;
+  if (forcedRemaining(state.forced, nowMs) === 0) return;
+  await write(options, key, { stored, next: closedCircuit(state, nowMs) });
 }
 
 /** Of another's write in between the next sweep sees what is left to do. */
 async function write(
-  { bucket, views }: ForcedBreakerKeeperOptions,
+  { bucket }: ForcedBreakerKeeperOptions,
   key: string,
-  change: (state: CircuitState | undefined) => CircuitState | undefined,
+  { stored, next }: { stored: StoredCircuit; next: CircuitState },
 ): Promise<void> {
-  const { state, revision } = await views.read(key);
-  const next = change(state);
-  if (next === undefined) return;
   const text = JSON.stringify(next);
-  await (revision === undefined ? bucket.create(key, text) : bucket.update(key, text, revision));
+  await (stored.revision === undefined
+    ? bucket.create(key, text)
+    : bucket.update(key, text, stored.revision));
 }

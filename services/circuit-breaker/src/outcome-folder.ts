@@ -24,7 +24,7 @@ export interface OutcomeFolderOptions {
   views: CircuitViews;
   /** Of functions that say nothing else. */
   policy: CircuitPolicy;
-  /** Hears of what this replica wrote that moved a breaker. */
+  /** Hears of what this replica wrote that moved a breaker, or counted a successful probe. */
   onMoved: (moved: MovedCircuit) => void;
   metrics: CircuitMetrics;
   logger: Logger;
@@ -159,7 +159,7 @@ async function tryToWrite(options: OutcomeFolderOptions, key: string, group: Gro
   views.set(key, emptyView(next));
   metrics.written();
   const from = stored.state?.state ?? 'closed';
-  if (from !== next.state) {
+  if (from !== next.state || next.successes > (stored.state?.successes ?? 0)) {
     options.onMoved({ from, after: next, subject: group.subject, atMs: fold.nowMs });
   }
   return true;

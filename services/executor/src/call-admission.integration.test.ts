@@ -2,10 +2,10 @@ import { randomUUID } from 'node:crypto';
 import { afterAll, afterEach, beforeAll, expect, test } from '@jest/globals';
 import { connectJetStream } from '@ironflow/jetstream';
 import type { JetStream } from '@ironflow/jetstream';
-import { circuitKey, circuitStateSchema, defaultCircuitPolicy, limits } from '@ironflow/schema';
+import { circuitKey, circuitStateSchema, defaultCircuitPolicy, foldOutcomes, limits } from '@ironflow/schema';
 import type { CircuitState } from '@ironflow/schema';
 import { createLogger, createMetrics, createSpanRecorder } from '@ironflow/service';
-import { sharedNats, stopSharedServers } from '@ironflow/testing';
+import { eventually, sharedNats, stopSharedServers } from '@ironflow/testing';
 import { createCallAdmission } from './call-admission.js';
 import { createCircuitGate } from './circuit-gate.js';
 import type { CircuitGate } from './circuit-gate.js';
@@ -37,9 +37,12 @@ async function setup() {
   };
   const bucket = jetstream.bucket('SYS_circuit_breakers');
   await bucket.put(circuitKey(of), JSON.stringify(open));
+  let aheadMs = 0;
+  let random = 0;
   const startGate = async (executor: string): Promise<CircuitGate> => {
-    const now = (): number => nowMs;
-    const gate = createCircuitGate({ bucket, executor, policy: defaultCircuitPolicy, logger, now });
+    const now = (): number => nowMs + aheadMs;
+    const policy = defaultCircuitPolicy;
+    const gate = createCircuitGate({ bucket, executor, policy, logger, now, random: () => random });
     await gate.start();
     gates.push(gate);
     // What the bucket has is told while it starts, and read after that.
@@ -58,6 +61,8 @@ async function setup() {
     open,
     circuits,
     startGate,
+    setRandom: (value: number) => (random = value),
+    advance: (ms: number): number => nowMs + (aheadMs += ms),
     admission: createCallAdmission({ circuits, settlement }),
     state,
     scope,
@@ -91,6 +96,41 @@ test.each([
   if (throws) await expect(driven).rejects.toThrow('away');
   else expect(await driven).toBe('restart');
   expect(await state()).toEqual(open);
+});
+
+test('nobody claims another probe as long as the call of the first is under way, and its success closes', async () => {
+  const { admission, of, startGate, advance, state, scope } = await setup();
+  const other = await startGate('executor-2');
+  const run = createFakeRun({ scope });
+  let beat = (): void => undefined;
+  run.lease.onBeat = (listener) => (beat = listener);
+  let settled: CircuitState | undefined;
+  await admission(run, { endpoint }, async (probe) => {
+    for (let beats = 1; beats <= 10; beats += 1) {
+      const now = advance(30_000);
+      await eventually(async () => {
+        beat();
+        expect((await state()).probe!.seenAtMs).toBe(now);
+      });
+      expect((await other.admit(of)).kind).toBe('wait');
+    }
+    run.callReported = true;
+    settled = foldOutcomes(await state(), of, [{ succeeded: true, probe }], defaultCircuitPolicy, nowMs);
+    return 'over';
+  });
+  expect(settled!.state).toBe('closed');
+  // Nothing is heard of the executor any more.
+  advance(61_000);
+  expect(await other.admit(of)).toMatchObject({ kind: 'call', probe: expect.any(Number) });
+});
+
+test('runs that are put off together are not looked at again together', async () => {
+  const { circuits, of, setRandom } = await setup();
+  await circuits.admit(of);
+  const { probeTimeoutMs } = defaultCircuitPolicy;
+  expect(await circuits.admit(of)).toEqual({ kind: 'wait', inMs: probeTimeoutMs });
+  setRandom(0.5);
+  expect(await circuits.admit(of)).toEqual({ kind: 'wait', inMs: 1.05 * probeTimeoutMs });
 });
 
 test('the probe of a call that was reported is left for its outcome', async () => {

@@ -1,7 +1,7 @@
 /**
  * What every run passes before its function is called, whether by HTTP or on a worker's socket: whether it was asked to stop
- * or is too late to begin, the limits of a run that can go no further, and the circuit breaker. Owns the breaker's probe: one
- * whose outcome was not recorded is given back.
+ * or is too late to begin, the limits of a run that can go no further, and the circuit breaker. Owns the breaker's probe: as
+ * long as its call is under way nobody claims another, and one whose outcome was not recorded is given back.
  */
 import { limits } from '@ironflow/schema';
 import type { CallOutcome, CircuitOverrides } from '@ironflow/schema';
@@ -54,6 +54,7 @@ export function createCallAdmission({ circuits, settlement }: CallAdmissionOptio
       return concluded(settlement.defer(run, { inMs: admission.inMs, reason: 'circuit_open' }));
     }
     const { probe } = admission;
+    if (probe !== undefined) run.lease.onBeat(() => void circuits.renew(of, probe));
     try {
       const marked = await settlement.markCall(run);
       if (marked !== 'settled') return marked;

@@ -1,5 +1,5 @@
 /** Asks the circuit breakers before a call: a live view of their bucket, and the claim of the one probe. */
-import { admit, circuitKey, circuitStateSchema, withoutProbe } from '@ironflow/schema';
+import { admit, circuitKey, circuitStateSchema, withoutProbe, withProbeSeen } from '@ironflow/schema';
 import type { CircuitOverrides, CircuitParts, CircuitPolicy, CircuitState } from '@ironflow/schema';
 import type { Bucket } from '@ironflow/jetstream';
 import { messageOf } from '@ironflow/errors';
@@ -8,6 +8,8 @@ import type { Logger } from '@ironflow/service';
 export interface CircuitGate {
   /** `overrides`: what the function says of its breakers. */
   admit(of: CircuitParts, overrides?: CircuitOverrides): Promise<Admission>;
+  /** Of a probe whose call is under way, now and then: nobody else may claim one meanwhile. Never rejects. */
+  renew(of: CircuitParts, probe: number): Promise<void>;
   /** Of a probe whose outcome nobody will report: another may be claimed at once. Never rejects. */
   giveBack(of: CircuitParts, probe: number): Promise<void>;
   start(): Promise<void>;
@@ -24,8 +26,11 @@ export interface CircuitGateOptions {
   policy: CircuitPolicy;
   logger: Logger;
   now: () => number;
+  random: () => number;
 }
 
+/** Of what they wait: runs that were put off together do not come back together. */
+const spread = 0.1;
 /** How long a run waits that lost the race for the probe. */
 const lostProbeDelayMs = 1_000;
 const claimsMax = 3;
@@ -75,11 +80,26 @@ export function createCircuitGate(options: CircuitGateOptions): CircuitGate {
         const known = states.get(key);
         if (known === undefined) return { kind: 'call' };
         const decision = admit(known.state, options.executor, policy, options.now());
-        if (decision.kind !== 'claim') return decision;
+        if (decision.kind === 'wait') {
+          return { kind: 'wait', inMs: decision.inMs * (1 + spread * options.random()) };
+        }
+        if (decision.kind === 'call') return decision;
         const { next } = decision;
         if (await write(key, next, known.revision)) return { kind: 'call', probe: next.probe!.startedAtMs };
       }
       return { kind: 'wait', inMs: lostProbeDelayMs };
+    },
+    renew: async (of, probe) => {
+      const key = circuitKey(of);
+      const known = states.get(key);
+      const next = known && withProbeSeen(known.state, probe, options.policy, options.now());
+      if (known === undefined || next === undefined || next === known.state) return;
+      try {
+        // Refused, it is tried again soon.
+        await write(key, next, known.revision);
+      } catch (error) {
+        options.logger.warn({ reason: messageOf(error) }, 'a probe cannot be renewed');
+      }
     },
     giveBack: async (of, probe) => {
       const key = circuitKey(of);

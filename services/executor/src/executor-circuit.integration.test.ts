@@ -98,7 +98,7 @@ describe('a breaker that an operator', () => {
         const jetstream = await connectJetStream({ url: world.nats.url, name: executor, replicas: 1 });
         const now = (): number => Date.now();
         const own = jetstream.bucket('SYS_circuit_breakers');
-        const gate = createCircuitGate({ bucket: own, executor, policy, logger, now });
+        const gate = createCircuitGate({ bucket: own, executor, policy, logger, now, random: () => 0 });
         await gate.start();
         suite.undo(async () => {
           gate.stop();

@@ -152,6 +152,7 @@ function createParts(options: ExecutorOptions) {
       policy: options.circuitPolicy,
       logger,
       now,
+      random: Math.random,
     }),
     intake: createIntake({
       executor,

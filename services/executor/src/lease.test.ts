@@ -56,6 +56,17 @@ test('a lease is held as long as its signs of life are confirmed', async () => {
   expect(keeper.count()).toBe(0);
 });
 
+test('everybody who listens hears each sign of life', async () => {
+  const { lease, sent, pass } = setup();
+  const heard: string[] = [];
+  lease.onBeat(() => heard.push('first'));
+  lease.onBeat(() => heard.push('second'));
+  await pass(2 * ackWaitMs);
+  const beats = sent.filter((word) => word === 'working').length;
+  expect(heard).toEqual(Array<string[]>(beats).fill(['first', 'second']).flat());
+  lease.finish();
+});
+
 test('without a confirmation it is over after one ack wait, for good, and nothing is sent', async () => {
   const { lease, sent, pass, deafen } = setup();
   const lost = jest.fn();

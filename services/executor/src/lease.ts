@@ -20,7 +20,7 @@ export interface Lease {
   handBack(delayMs?: number): void;
   /** Called once, when the lease is lost or taken back (not by its holder's own `finish` or `handBack`). */
   onLost(listener: (reason: string) => void): void;
-  /** Called with every sign of life; the first comes after a third of the ack wait. */
+  /** Called with every sign of life, as those that were there before; the first comes after a third of the ack wait. */
   onBeat(listener: () => void): void;
 }
 
@@ -140,7 +140,13 @@ export function createLeaseKeeper({ time, isConnected, onLost }: LeaseKeeperOpti
           if (isHeld(lease) && end(lease)) delivery.nak(delayMs);
         },
         onLost: (listener) => (lease.lostListener = listener),
-        onBeat: (listener) => (lease.beatListener = listener),
+        onBeat: (listener) => {
+          const before = lease.beatListener;
+          lease.beatListener = () => {
+            before();
+            listener();
+          };
+        },
       };
     },
   };

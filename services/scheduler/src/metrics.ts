@@ -4,7 +4,8 @@ import type { Metrics } from '@ironflow/service';
 
 export type EventOutcome = 'routed' | 'settled' | 'put_back' | 'unreadable';
 export type RunOutcome = 'queued' | 'waiting_for_worker' | 'skipped';
-export type SweepKind = 'unrouted_events' | 'overdue_runs' | 'released_runs' | 'waits' | 'queues';
+export type SweepKind =
+  'unrouted_events' | 'overdue_runs' | 'released_runs' | 'circuit_waits' | 'waits' | 'queues';
 
 export interface SchedulerMetrics {
   event(outcome: EventOutcome, count?: number): void;

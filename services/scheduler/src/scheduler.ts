@@ -15,6 +15,7 @@ import type { Clock, Logger, Metrics, SpanRecorder, Stoppable } from '@ironflow/
 import { createActivator } from './activator.js';
 import { createAdmission } from './admission.js';
 import { createCancellations } from './cancellations.js';
+import { createCircuitWaits } from './circuit-waits.js';
 import { createConditions } from './condition.js';
 import { createDeadLetters } from './dead-letters.js';
 import { createDebounceView } from './debounce-view.js';
@@ -75,6 +76,8 @@ export function createScheduler(options: SchedulerOptions): Scheduler {
       undo.push(() => parts.waits.stop());
       undo.push(() => parts.timers.stop());
       parts.timers.start();
+      undo.push(() => parts.circuitWaits.stop());
+      parts.circuitWaits.start();
       undo.push(() => parts.scheduledEvents.stop());
       parts.scheduledEvents.start();
       undo.push(() => parts.sweeps.stop());
@@ -149,6 +152,7 @@ function createParts({
     onWoken: (runs) => void admission.admit(runs, { replacing: true }),
     onHeld: (runId) => void waits.look(runId),
   });
+  const circuitWaits = createCircuitWaits({ ...base, timers });
   const scheduledEvents = createScheduledEvents({ ...base, router, notices: jetstream.notices });
   const { sweepIntervalMs } = options;
   const sweeps = createSweeps({
@@ -165,6 +169,7 @@ function createParts({
   return {
     activator,
     admission,
+    circuitWaits,
     consumer,
     debounceView,
     flow,

@@ -1,4 +1,6 @@
 /** What an endpoint behind a breaker may be called: its calls and what was told of the breaker in, what is wrong out. Pure. */
+import type { CircuitChange } from '@ironflow/schema';
+
 export const fragileFunction = {
   id: 'fragile',
   event: 'fragile.called',
@@ -14,7 +16,7 @@ export interface EndpointCall {
 }
 
 export interface BreakerChange {
-  change: 'opened' | 'closed' | 'forced' | 'reset';
+  change: CircuitChange;
   atMs: number;
 }
 

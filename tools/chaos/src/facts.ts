@@ -1,5 +1,6 @@
 /** What is known when everything is over: all that the oracle may look at. Times are milliseconds of this machine's clock. */
 import type { LedgerLine, StoredTimes } from '@ironflow/bench';
+import type { CircuitChange } from '@ironflow/schema';
 import type { InjectedFault } from './injection.js';
 import type { Accepted } from './load.js';
 import type { OperationName } from './operations.js';
@@ -76,7 +77,7 @@ export interface OperationFact {
 /** As it was told of while it happened. */
 export interface BreakerChange {
   functionId: string;
-  change: 'opened' | 'closed' | 'forced' | 'reset';
+  change: CircuitChange;
   atMs: number;
 }
 

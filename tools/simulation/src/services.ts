@@ -109,6 +109,7 @@ const slotsOfExecutor = 8;
 const pushDeadlineMs = 10_000;
 const circuits = {
   admit: () => Promise.resolve({ kind: 'call' as const }),
+  renew: () => Promise.resolve(),
   giveBack: () => Promise.resolve(),
 };
 

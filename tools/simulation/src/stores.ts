@@ -135,6 +135,7 @@ function createScheduler(
       }),
     fireTimers: (limit) => query(() => ({ ...postgres.fireTimers(limit), ended: [] })),
     nextDueInMs: () => query(() => postgres.nextDueInMs()),
+    endCircuitWaits: () => Promise.resolve([]),
     moveDueEvents: () => Promise.resolve([]),
     nextEventDueInMs: () => Promise.resolve(undefined),
     removeExpiredKeys: none,
