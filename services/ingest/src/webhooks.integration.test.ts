@@ -515,8 +515,10 @@ test('an address that is none is refused before its body is read, and logged for
   expect(await under.platform.prisma.webhookDelivery.count()).toBe(before);
 });
 
-test('without room it is told to come again, before its body is read, and is taken when there is', async () => {
-  const small = await startIngestUnderTest({ acceptanceLimits: { pendingBytesMax: 1_000 } });
+test('bodies that are announced and never come take no room of callers with a key, and little of their sender', async () => {
+  const small = await startIngestUnderTest({
+    acceptanceLimits: { pendingBytesMax: limits.webhookBodyBytesMax },
+  });
   try {
     const source = await small.webhooks.create(small.acme.scope.environmentId, {
       ...{ id: 'hub', provider: 'github', headers: [], secret },
@@ -527,11 +529,21 @@ test('without room it is told to come again, before its body is read, and is tak
         headers: { 'x-github-event': 'push', 'x-github-delivery': 'd', 'x-hub-signature-256': signature },
         body,
       });
-    const refused = await deliver('x'.repeat(1_001), 'sha256=forged');
+    const pendingBytes = () => metricOf(small, 'ingest_webhook_pending_bytes');
+    const announced = { method: 'POST', headers: { 'content-length': limits.webhookBodyBytesMax } };
+    const silent = [1, 2].map(() => httpRequest(small.url + source.path, announced));
+    for (const request of silent) request.on('error', () => undefined).flushHeaders();
+    await eventually(async () => expect(await pendingBytes()).toBe(2 * limits.webhookBodyBytesMax));
+    const refused = await deliver('x', 'sha256=forged');
     expect(refused.status).toBe(503);
     expect(refused.headers.get('retry-after')).toBe('1');
+    const large = { name: 'user.created', data: 'x'.repeat(limits.eventDataBytesMax - 2) };
+    expect(await small.post('/v1/events', large)).toMatchObject({ status: 202 });
+    for (const request of silent) request.destroy();
+    await eventually(async () => expect(await pendingBytes()).toBe(0));
     expect((await deliver('x', 'sha256=forged')).status).toBe(401);
     expect((await deliver('{}', await signAsGithub(secret, '{}'))).status).toBe(202);
+    expect(await pendingBytes()).toBe(0);
   } finally {
     await small.stop();
   }
