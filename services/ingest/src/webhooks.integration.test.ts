@@ -161,6 +161,19 @@ describe('a delivery of GitHub', () => {
     expect(answer.status).toBe(202);
     expect(await eventOf(answer.body.id!)).toMatchObject({ name: 'github.ping', data: payload });
     expect(await sendGithub(source, 'other=1', { headers })).toMatchObject(refusal(400, 'body_not_json'));
+    const custom = await createSource('custom', {
+      scheme: webhookSchemeSchema.parse({ signature: { header: 'X-Hub-Signature-256', prefix: 'sha256=' } }),
+    });
+    expect(await sendGithub(custom, form, { headers })).toMatchObject(refusal(400, 'body_not_json'));
+  });
+
+  test('that was signed as JSON is no form, whatever its content type is made into on the way', async () => {
+    const source = await createSource('github');
+    const payload = { comment: { body: '&payload={"action":"deleted"}&' } };
+    const headers = { 'content-type': 'application/x-www-form-urlencoded' };
+    const answer = await sendGithub(source, JSON.stringify(payload), { event: 'issue_comment', headers });
+    expect(answer.status).toBe(202);
+    expect(await eventOf(answer.body.id!)).toMatchObject({ name: 'github.issue_comment', data: payload });
   });
 
   test('that is sent again is answered 200 with the event of the first time', async () => {
