@@ -121,6 +121,19 @@ describe('what is written in a transaction', () => {
     expect(await emitted()).toEqual([{ n: 1 }, { n: 2 }]);
   });
 
+  test('may have data with characters that PostgreSQL has not', async () => {
+    const odd = ['a\u0000b', 'half of a pair: \ud800', { 'key \u0000': '\udfff "\\u0000"' }];
+    await inTransaction(async (transaction) => {
+      for (const data of odd) await outbox.enqueue(transaction, { name, data });
+    });
+    await prisma.$transaction((transaction) => outbox.enqueue(transaction, { name, data: odd, key: 'k' }));
+    expect((await kept()).map(({ event }) => event.data)).toEqual([...odd, odd]);
+    await expect(enqueue({ name, key: 'half of a pair: \ud800' })).rejects.toThrow(/^key: /);
+    startRelay();
+    await isEmpty();
+    expect(await emitted()).toHaveLength(odd.length + 1);
+  });
+
   test('is refused there and then, by its field, if the platform would refuse it', async () => {
     for (const [event, message] of [
       [{ name: 'a b' }, /^name: /],

@@ -63,7 +63,7 @@ export function createOutbox({ client, table: given = outboxTableDefault }: Outb
 }
 
 /** Refused here, where the transaction can still fail, rather than by the platform, when it has committed. */
-function toRow(given: OutboxEvent, index: number | undefined): { key?: string; event: EmittedEvent } {
+function toRow(given: OutboxEvent, index: number | undefined): { key?: string; event: string } {
   const place = index === undefined ? '' : `[${index}].`;
   const { key, ...event } = given;
   const parsed = emittedEventSchema.safeParse(event);
@@ -72,16 +72,16 @@ function toRow(given: OutboxEvent, index: number | undefined): { key?: string; e
     throw new ConfigurationError(`${place}${field}: ${message}`, `${place}${field}`);
   }
   if (key !== undefined && !isKey(key)) {
-    const rule = `must be 1 to ${keyLengthMax} characters, and none of them U+0000`;
+    const rule = `must be 1 to ${keyLengthMax} characters of well-formed Unicode, and none of them U+0000`;
     throw new ConfigurationError(`${place}key: ${rule}`, `${place}key`);
   }
   requireRoom(event.data, `${place}data`);
-  return { ...(key === undefined ? {} : { key }), event };
+  return { ...(key === undefined ? {} : { key }), event: JSON.stringify(event) };
 }
 
 function isKey(key: unknown): boolean {
   if (typeof key !== 'string' || key.length === 0 || key.length > keyLengthMax) return false;
-  return !key.includes('\u0000');
+  return !/\0|\p{Surrogate}/u.test(key);
 }
 
 function requireRoom(data: unknown, field: string): void {
