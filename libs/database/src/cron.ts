@@ -10,6 +10,7 @@ import type { CronTrigger, Scope } from '@ironflow/schema';
 import type { Database, Statement } from './database.js';
 import { scopeColumns, scopeOf } from './environment-scope.js';
 import type { ScopeRow } from './environment-scope.js';
+import { boundsOf } from './id-windows.js';
 import { msOf, scheduleKey, toTrigger, triggerColumns } from './schedules.js';
 import type { TriggerRow } from './schedules.js';
 
@@ -46,6 +47,8 @@ export interface CronStore {
   now(): Promise<number>;
   /** For each whether its schedule still has that time. */
   mayFire(times: readonly DueTime[]): Promise<boolean[]>;
+  /** Of these events, the ones that are stored. */
+  storedAmong(events: readonly { schedule: ScheduleKey; eventId: string }[]): Promise<Set<string>>;
   /** One for each schedule at most. */
   recordFired(times: readonly FiredTime[]): Promise<void>;
   /** Answers how many of them nobody had settled. */
@@ -75,6 +78,15 @@ export function createCronStore(database: Database): CronStore {
       ]);
       const allowed = new Set(rows.map(({ place }) => place));
       return times.map((_time, index) => allowed.has(index + 1));
+    },
+    storedAmong: async (events) => {
+      if (events.length === 0) return new Set();
+      const ids = events.map(({ eventId }) => eventId);
+      const { lowest, highest } = boundsOf(ids);
+      const environmentIds = events.map(({ schedule }) => schedule.scope.environmentId);
+      const values = [environmentIds, ids, lowest, highest];
+      const rows = await database.query<{ id: string }>(storedStatement, values);
+      return new Set(rows.map(({ id }) => id));
     },
     recordFired: async (times) => {
       if (times.length === 0) return;
@@ -130,6 +142,13 @@ const mayFireStatement: Statement = {
     where g.scheduled_ms >= ${msOf('greatest(s.registered_at, s.resumed_at)')}
       and (s.paused_at is null or g.due_ms <= ${msOf('s.paused_at')})
     order by ${scheduleKey} for share of s`,
+};
+
+const storedStatement: Statement = {
+  name: 'firings_stored',
+  text: `select e.id from unnest($1::uuid[], $2::uuid[]) as g (environment_id, id)
+    join events e on e.id = g.id and e.environment_id = g.environment_id
+    where e.id >= $3 and e.id <= $4`,
 };
 
 const firedStatement: Statement = {
