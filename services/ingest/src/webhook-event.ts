@@ -5,9 +5,9 @@
 import { createHash } from 'node:crypto';
 import type { WebhookSource } from '@ironflow/database';
 import { IronflowError } from '@ironflow/errors';
-import { limits, matchValueAt, webhookEventName, webhookProviders } from '@ironflow/schema';
+import { isHeaderText, limits, matchValueAt, webhookEventName, webhookProviders } from '@ironflow/schema';
 import type { WebhookPlace, WebhookRefusal } from '@ironflow/schema';
-import { dataText, isHeaderText } from './emitted-event.js';
+import { dataText } from './emitted-event.js';
 import type { PreparedEvent } from './emitted-event.js';
 import { parseJson } from './json-parser.js';
 import type { ReceivedDelivery } from './webhook-verification.js';
