@@ -18,7 +18,7 @@ export interface Schedule {
   scope: Scope;
   functionId: string;
   trigger: CronTrigger;
-  /** When it was registered, last given other times, taken out of the archive or resumed: it fires no time before. */
+  /** When it was registered, last given other times, taken out of the archive, or by its jitter before it was resumed: it fires no time before. */
   beginsAtMs: number;
   /** It fires none after. */
   pausedAtMs: number | undefined;
@@ -124,7 +124,7 @@ interface ScheduleRow extends ScopeRow, TriggerRow {
 const schedulesStatement: Statement = {
   name: 'schedules',
   text: `select s.environment_id, ${scopeColumns}, s.function_id, ${triggerColumns},
-      ${msOf('greatest(s.registered_at, s.resumed_at)')} as begins_at_ms, ${msOf('s.paused_at')} as paused_at_ms,
+      ${msOf(`greatest(s.registered_at, s.resumed_at - coalesce(s.jitter_ms, 0) * interval '1 millisecond')`)} as begins_at_ms, ${msOf('s.paused_at')} as paused_at_ms,
       ${msOf('s.settled_until')} as settled_until_ms
     from schedules s join environments e on e.id = s.environment_id`,
 };
@@ -134,12 +134,13 @@ const times = (types: string, columns: string): string => `unnest($1::uuid[], $2
 const isKeyed = `s.environment_id = g.environment_id and s.function_id = g.function_id and s.cron = g.cron
     and s.timezone = g.timezone`;
 
-// A time on the very millisecond of the registration is not before it.
+// A time on the very millisecond of the registration is not before it. What pauses concern is when it is due.
 const mayFireStatement: Statement = {
   name: 'may_fire',
   text: `select g.place::int from ${times(', $5::float8[], $6::float8[]', ', scheduled_ms, due_ms')}
     join schedules s on ${isKeyed}
-    where g.scheduled_ms >= ${msOf('greatest(s.registered_at, s.resumed_at)')}
+    where g.scheduled_ms >= ${msOf('s.registered_at')}
+      and (s.resumed_at is null or g.due_ms >= ${msOf('s.resumed_at')})
       and (s.paused_at is null or g.due_ms <= ${msOf('s.paused_at')})
     order by ${scheduleKey} for share of s`,
 };

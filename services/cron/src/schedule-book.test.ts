@@ -230,6 +230,14 @@ describe('jitter', () => {
     expect(dueTimes(book, dueMs)).toEqual(['12:01:00']);
   });
 
+  test('brings up what it puts off past the moment at which the schedule is resumed', () => {
+    const hourMs = 3_600_000;
+    const resumed = scheduleOf('0 * * * *', startMs - hourMs, { settledUntilMs: startMs });
+    const book = bookOf({ ...resumed, trigger: { ...resumed.trigger, jitterMs: hourMs } });
+    expect(dueTimes(book, startMs)).toEqual([]);
+    expect(dueTimes(book, startMs + hourMs)).toContain('12:00:00');
+  });
+
   test('holds back how far all is settled', () => {
     const book = bookOf(schedule);
     const timeMs = startMs + 30_000;
