@@ -514,8 +514,8 @@ export const mutants = [
     id: 'overlap-ignored',
     invariant: 'a time whose schedule has a run under way does what its overlap says',
     file: 'services/scheduler/src/schedule-overlap.ts',
-    search: "overlap === 'allow' ? undefined",
-    replace: 'overlap !== undefined ? undefined',
+    search: "|| overlap === 'allow') return undefined",
+    replace: '|| overlap !== undefined) return undefined',
     suites: ['services/scheduler/src/schedule-overlap.test.ts'],
   },
   {

@@ -10,6 +10,7 @@ import type { CronTrigger, Scope } from '@ironflow/schema';
 import type { Database, Statement } from './database.js';
 import { scopeColumns, scopeOf } from './environment-scope.js';
 import type { ScopeRow } from './environment-scope.js';
+import { boundsOf } from './id-windows.js';
 import { msOf, scheduleKey, toTrigger, triggerColumns } from './schedules.js';
 import type { TriggerRow } from './schedules.js';
 
@@ -17,7 +18,7 @@ export interface Schedule {
   scope: Scope;
   functionId: string;
   trigger: CronTrigger;
-  /** When it was registered, last given other times, taken out of the archive or resumed: it fires no time before. */
+  /** When it was registered, last given other times, taken out of the archive, or by its jitter before it was resumed: it fires no time before. */
   beginsAtMs: number;
   /** It fires none after. */
   pausedAtMs: number | undefined;
@@ -46,6 +47,8 @@ export interface CronStore {
   now(): Promise<number>;
   /** For each whether its schedule still has that time. */
   mayFire(times: readonly DueTime[]): Promise<boolean[]>;
+  /** Of these events, the ones that are stored. */
+  storedAmong(events: readonly { schedule: ScheduleKey; eventId: string }[]): Promise<Set<string>>;
   /** One for each schedule at most. */
   recordFired(times: readonly FiredTime[]): Promise<void>;
   /** Answers how many of them nobody had settled. */
@@ -75,6 +78,15 @@ export function createCronStore(database: Database): CronStore {
       ]);
       const allowed = new Set(rows.map(({ place }) => place));
       return times.map((_time, index) => allowed.has(index + 1));
+    },
+    storedAmong: async (events) => {
+      if (events.length === 0) return new Set();
+      const ids = events.map(({ eventId }) => eventId);
+      const { lowest, highest } = boundsOf(ids);
+      const environmentIds = events.map(({ schedule }) => schedule.scope.environmentId);
+      const values = [environmentIds, ids, lowest, highest];
+      const rows = await database.query<{ id: string }>(storedStatement, values);
+      return new Set(rows.map(({ id }) => id));
     },
     recordFired: async (times) => {
       if (times.length === 0) return;
@@ -112,7 +124,7 @@ interface ScheduleRow extends ScopeRow, TriggerRow {
 const schedulesStatement: Statement = {
   name: 'schedules',
   text: `select s.environment_id, ${scopeColumns}, s.function_id, ${triggerColumns},
-      ${msOf('greatest(s.registered_at, s.resumed_at)')} as begins_at_ms, ${msOf('s.paused_at')} as paused_at_ms,
+      ${msOf(`greatest(s.registered_at, s.resumed_at - coalesce(s.jitter_ms, 0) * interval '1 millisecond')`)} as begins_at_ms, ${msOf('s.paused_at')} as paused_at_ms,
       ${msOf('s.settled_until')} as settled_until_ms
     from schedules s join environments e on e.id = s.environment_id`,
 };
@@ -122,14 +134,22 @@ const times = (types: string, columns: string): string => `unnest($1::uuid[], $2
 const isKeyed = `s.environment_id = g.environment_id and s.function_id = g.function_id and s.cron = g.cron
     and s.timezone = g.timezone`;
 
-// A time on the very millisecond of the registration is not before it.
+// A time on the very millisecond of the registration is not before it. What pauses concern is when it is due.
 const mayFireStatement: Statement = {
   name: 'may_fire',
   text: `select g.place::int from ${times(', $5::float8[], $6::float8[]', ', scheduled_ms, due_ms')}
     join schedules s on ${isKeyed}
-    where g.scheduled_ms >= ${msOf('greatest(s.registered_at, s.resumed_at)')}
+    where g.scheduled_ms >= ${msOf('s.registered_at')}
+      and (s.resumed_at is null or g.due_ms >= ${msOf('s.resumed_at')})
       and (s.paused_at is null or g.due_ms <= ${msOf('s.paused_at')})
     order by ${scheduleKey} for share of s`,
+};
+
+const storedStatement: Statement = {
+  name: 'firings_stored',
+  text: `select e.id from unnest($1::uuid[], $2::uuid[]) as g (environment_id, id)
+    join events e on e.id = g.id and e.environment_id = g.environment_id
+    where e.id >= $3 and e.id <= $4`,
 };
 
 const firedStatement: Statement = {

@@ -4,7 +4,7 @@
  *
  * 1. An event is stored together with its row in unrouted_events: it is never forgotten between the two.
  * 2. Of two uses of a key within its 24 hours one stores its event; the other is told that event's id. Used for an event
- *    of another name, or to repeat another run, it is refused, and nothing of the batch is stored: it would swallow that
+ *    of another name, to repeat another run or to fire another schedule, it is refused, and nothing of the batch is stored: it would swallow that
  *    event.
  * 3. Keys, then ids, are taken in order, so that concurrent batches wait for each other and never in a
  *    circle.
@@ -40,6 +40,8 @@ export interface NewEvent {
   /** The run that its run repeats; with `rerunFromStep`, taking over what settled before that step. */
   rerunOf?: string | undefined;
   rerunFromStep?: string | undefined;
+  /** The schedule that is fired by hand under this key. */
+  scheduleId?: string | undefined;
   /** Not before this; its id has this time. */
   atMs?: number | undefined;
 }
@@ -136,7 +138,7 @@ interface StoredRow {
   due_in_ms?: number | null;
 }
 
-/** Events that are for one function, or due later, are few: the statement of batches without one does not know of them. */
+/** Events that are for one function, due later, or a schedule's by hand are few: the statement of batches without one does not know of them. */
 function storeStatementFor(batches: 'ordinary' | 'any'): Statement {
   const isOrdinary = batches === 'ordinary';
   const columns = isOrdinary ? '' : ', function_id, rerun_of, rerun_from_step';
@@ -205,7 +207,10 @@ async function storeEvents(
   if (events.length === 0) return [];
   const firsts = firstUses(events);
   const column = <T>(pick: (event: NewEvent) => T): T[] => firsts.map(pick);
-  const isOrdinary = firsts.every(({ functionId, atMs }) => functionId === undefined && atMs === undefined);
+  const isOrdinary = firsts.every(
+    ({ functionId, atMs, scheduleId }) =>
+      functionId === undefined && atMs === undefined && scheduleId === undefined,
+  );
   const storing = database.query<StoredRow>(isOrdinary ? storeStatement : storeAnyStatement, [
     environmentId,
     column((event) => event.id),
@@ -278,9 +283,10 @@ function firstUses(events: readonly NewEvent[]): NewEvent[] {
   });
 }
 
-/** What an idempotency key is kept for: events of a name, or repetitions of a run. No event is named like the latter. */
-function claimOf({ name, rerunOf }: NewEvent): string {
-  return rerunOf === undefined ? name : `ironflow.rerun.${rerunOf}`;
+/** What an idempotency key is kept for: events of a name, repetitions of a run, or firings of a schedule. No event is named like the latter two. */
+function claimOf({ name, rerunOf, scheduleId }: NewEvent): string {
+  if (rerunOf !== undefined) return `ironflow.rerun.${rerunOf}`;
+  return scheduleId === undefined ? name : `ironflow.schedule.${scheduleId}`;
 }
 
 function constraintOf(error: unknown): unknown {
@@ -289,7 +295,7 @@ function constraintOf(error: unknown): unknown {
 
 function keyReused(cause?: unknown): IronflowError {
   const rule =
-    'an idempotency key is for events of one name, invocations of one function or reruns of one run: it was used for another within 24 hours';
+    'an idempotency key is for events of one name, invocations of one function, reruns of one run or firings of one schedule: it was used for another within 24 hours';
   return new IronflowError('conflict', 'idempotency_key_reused', rule, { cause });
 }
 

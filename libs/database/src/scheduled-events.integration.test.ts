@@ -6,6 +6,8 @@ import { createPlatform, newEvent } from '../test/platform.js';
 import type { Platform } from '../test/platform.js';
 import { createApiStore, createIngestStore, createSchedulerStore } from './index.js';
 import type { ApiStore, IngestStore, NewEvent, SchedulerStore } from './index.js';
+import type { Database, Statement } from './database.js';
+import { listScheduledEvents } from './scheduled-events.js';
 
 let platform: Platform;
 let ingest: IngestStore;
@@ -92,6 +94,34 @@ test('the next one is known, and overdue when it is late', async () => {
   expect(inMs).toBeGreaterThan(dayMs - 60_000);
   await becomesDue();
   expect(await scheduler.nextEventDueInMs()).toBeLessThan(0);
+});
+
+test('a page ends at 4 MiB of data, and what is beyond stays in the database', async () => {
+  const data = JSON.stringify('x'.repeat(500 * 1024));
+  const given = await Promise.all(Array.from({ length: 12 }, () => later(dayMs, { data })));
+  const events = given.sort((one, other) => (one.id < other.id ? -1 : 1));
+  await ingest.storeEvents(ours, events);
+  const read: { data: string | null }[] = [];
+  const watched: Database = {
+    ...platform.tenant,
+    inEnvironment: (environmentId, work) =>
+      platform.tenant.inEnvironment(environmentId, (transaction) =>
+        work({
+          query: async <Row>(statement: Statement, values: readonly unknown[]) => {
+            const rows = await transaction.query<Row>(statement, values);
+            read.push(...(rows as typeof read));
+            return rows;
+          },
+        }),
+      ),
+  };
+  const page = await listScheduledEvents(watched, ours, { limit: 20 });
+  expect(page.events.map(({ id }) => id)).toEqual(events.slice(0, 9).map(({ id }) => id));
+  expect(read.map((row) => row.data?.length)).toEqual(
+    events.map((_, index) => (index < 9 ? data.length : undefined)),
+  );
+  const rest = await listScheduledEvents(platform.tenant, ours, { limit: 20, cursor: page.nextCursor! });
+  expect(rest.events.map(({ id }) => id)).toEqual(events.slice(9).map(({ id }) => id));
 });
 
 test('they are listed by when they come, in pages, and cancelled by their own environment only', async () => {

@@ -115,12 +115,16 @@ const nextStatement: Statement = {
 };
 const listStatement: Statement = {
   name: 'list_scheduled_events',
-  text: `select *, coalesce(sum(octet_length(data)) over (
-      order by id rows between unbounded preceding and 1 preceding), 0) > $4 as beyond
+  text: `select id, name, case when not beyond then data end as data, version, correlation_id, causation_id,
+      due_at, created_at, beyond
     from (
-      select id, name, data::text, version, correlation_id, causation_id, due_at, created_at
-      from scheduled_events where environment_id = $1 and id > $2 order by id limit $3
-    ) p order by id`,
+      select *, coalesce(sum(octet_length(data)) over (
+        order by id rows between unbounded preceding and 1 preceding), 0) > $4 as beyond
+      from (
+        select id, name, data::text, version, correlation_id, causation_id, due_at, created_at
+        from scheduled_events where environment_id = $1 and id > $2 order by id limit $3
+      ) p
+    ) m order by id`,
 };
 const cancelStatement: Statement = {
   name: 'cancel_scheduled_event',

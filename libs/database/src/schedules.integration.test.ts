@@ -96,6 +96,24 @@ describe('whether a time may be fired', () => {
     ]);
   });
 
+  test('by when it is due: one that is put off past a pause is fired, one that fell into it is not', async () => {
+    const jitterMs = 3_600_000;
+    await register(ours, { ...nightly, jitterMs });
+    await anHourLater();
+    await schedules.pause(ours, 'job.nightly');
+    await anHourLater();
+    const schedule = await only();
+    const scheduledAtMs = schedule.pausedAtMs! - 60_000;
+    const inPause = { schedule, scheduledAtMs, dueAtMs: schedule.pausedAtMs! + 60_000 };
+    expect(await cron.mayFire([inPause])).toEqual([false]);
+    await schedules.resume(ours, 'job.nightly');
+    const resumed = await only();
+    expect(Math.abs(resumed.settledUntilMs - jitterMs - resumed.beginsAtMs)).toBeLessThan(1_000);
+    const afterPause = { ...inPause, dueAtMs: (await cron.now()) + 60_000 };
+    const unregistered = { ...afterPause, scheduledAtMs: schedule.beginsAtMs - 1 };
+    expect(await cron.mayFire([inPause, afterPause, unregistered])).toEqual([false, true, false]);
+  });
+
   test('not before it was registered, nor once it is gone', async () => {
     await register(ours, nightly);
     const schedule = await only();

@@ -55,6 +55,7 @@ export interface WebhookSource {
   scope: Scope;
   id: string;
   address: string;
+  provider: WebhookProviderId;
   scheme: WebhookScheme;
   eventPrefix: string;
   headers: string[];
@@ -292,6 +293,7 @@ function toSource(row: SourceRow, secrets: Secrets): WebhookSource {
     scope: scopeOf(row),
     id: row.id,
     address: row.address,
+    provider: row.provider,
     scheme,
     eventPrefix: row.event_prefix,
     headers: row.headers,

@@ -45,6 +45,16 @@ export {
   storedEventSchema,
   systemEventNames,
 } from './event.js';
+export {
+  brokenDataRule,
+  brokenFieldRule,
+  brokenTextRule,
+  brokenTimeRule,
+  dataDepthMax,
+  dataTooDeep,
+  isHeaderText,
+} from './event-rules.js';
+export type { BrokenRule } from './event-rules.js';
 export type { EmittedEvent, EventSource, FunctionEvent, IngestMessage, StoredEvent } from './event.js';
 export { failureSchema } from './failure.js';
 export type { Failure } from './failure.js';

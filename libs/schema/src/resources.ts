@@ -648,7 +648,7 @@ export type SchedulesPage = z.infer<typeof schedulesPageSchema>;
 export const triggerScheduleBodySchema = z
   .strictObject({
     idempotencyKey: emittedEventSchema.shape.idempotencyKey.describe(
-      'the same key within 24 hours starts nothing a second time',
+      'the same key within 24 hours starts nothing a second time; for another schedule, or an event, it is refused',
     ),
   })
   .nullish();

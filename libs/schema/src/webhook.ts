@@ -115,6 +115,8 @@ export interface WebhookProvider {
   eventPrefix?: string;
   /** It makes the secret itself, once it knows the URL. */
   makesSecrets: boolean;
+  /** Of the forms that it may send instead of JSON: the field that has the JSON. */
+  formField?: string;
   scheme: WebhookScheme;
 }
 
@@ -124,6 +126,7 @@ export const webhookProviders: Readonly<Record<Exclude<WebhookProviderId, 'custo
   github: {
     eventPrefix: 'github',
     makesSecrets: false,
+    formField: 'payload',
     scheme: {
       signature: {
         header: 'x-hub-signature-256',

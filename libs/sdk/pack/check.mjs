@@ -56,7 +56,7 @@ export const emptily = () => createClient({ apiKey: 'ifk_x' }).invoke(hello);
 
 const written: string[] = [];
 await createOutbox().enqueue({ query: async (_text: string, values: unknown[]) => written.push(String(values[0])) }, { name: 'a', key: 'k' });
-if (written[0] !== '[{"key":"k","event":{"name":"a"}}]') throw new Error(written[0]);
+if (written[0] !== JSON.stringify([{ key: 'k', event: '{"name":"a"}' }])) throw new Error(written[0]);
 
 export const handler = serve({ app: 'hello', functions: [hello, untyped], dev: true, log: () => {} });
 const id = '0192f0c0-0000-7000-8000-000000000001';

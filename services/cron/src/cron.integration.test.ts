@@ -4,6 +4,7 @@ import {
   createCronStore,
   createDatabase,
   createEnvelope,
+  createIngestStore,
   createScheduleStore,
   createTenantStore,
   migrate,
@@ -193,7 +194,14 @@ test('what a replica published before it died, and did not mark, is there once',
   const eventId = eventIdOf(schedule!, deadMs);
   expect(await triggers().create(eventId, 'claimed')).toBe(true);
   const progress = { isOurs: true, claimSeenAtMs: undefined };
-  const firing = { schedule: schedule!, scheduledAtMs: deadMs, dueAtMs: deadMs, eventId, progress };
+  const firing = {
+    schedule: schedule!,
+    scheduledAtMs: deadMs,
+    dueAtMs: deadMs,
+    eventId,
+    isLookedBackAt: false,
+    progress,
+  };
   expect(await observer.publisher.publish(toPublication(firing, undefined))).toMatchObject({
     kind: 'stored',
   });
@@ -265,6 +273,30 @@ test('after NATS lost everything, firing goes on without a gap and without a res
   });
   expectEverySecond(distinctTimes(ours));
 }, 60_000);
+
+test('what was settled and lost before it was stored is fired after all, and what was stored is not', async () => {
+  const everyMinute: CronTrigger = { cron: '* * * * *', timezone: 'UTC' };
+  await register(ours, [everyMinute]);
+  const [schedule] = await createCronStore(database).schedules();
+  // NATS went away ten minutes ago, within seconds of the last time, and came back with nothing.
+  const lostMs = Math.floor((await database.now()) / 60_000 - 10) * 60_000;
+  const [storedId, lostId] = [lostMs - 60_000, lostMs].map((timeMs) => eventIdOf(schedule!, timeMs));
+  await database.query(
+    {
+      name: '',
+      text: `update schedules set registered_at = now() - interval '1 hour',
+        settled_until = to_timestamp($1::float8 / 1000)`,
+    },
+    [lostMs + 5_000],
+  );
+  const event = { id: storedId!, name: 'ironflow.cron.report', data: '{}', source: 'cron' as const };
+  await createIngestStore(database).storeEvents(ours.environmentId, [event]);
+  await startCron();
+  await waitForTimes(ours, 11);
+  expect(distinctTimes(ours)[0]).toBe(lostMs);
+  expect(idsOf(ours)).toContain(lostId);
+  expect(idsOf(ours)).not.toContain(storedId);
+});
 
 test('start and stop, over and over and at any moment, leave nothing behind and lose no time', async () => {
   await register(ours, [everySecond]);

@@ -3,8 +3,8 @@
  * the next; who creates the key of a firing first publishes it. Postgres' clock says what time it is, and Postgres whether a
  * schedule still has a time: while it is away nothing fires, and what came up waits for it within the catch-up window.
  *
- * After a reconnection the recent past is gone through once more: if NATS lost its data, events may have been lost that
- * ingest had not stored yet. Where it lost nothing, the marks in the bucket settle everything at once.
+ * After a start and a reconnection what was settled last is gone through once more: if NATS lost its data, events may have been lost
+ * that ingest had not stored yet. Those that Postgres has are left alone, and where NATS lost nothing the marks in the bucket settle the rest.
  */
 import { createCronStore } from '@ironflow/database';
 import type { CronStore, Database } from '@ironflow/database';
@@ -126,7 +126,7 @@ export function createCron(options: CronOptions): CronService {
 }
 
 interface FiringParts {
-  store: Pick<CronStore, 'mayFire'>;
+  store: Pick<CronStore, 'mayFire' | 'storedAmong'>;
   book: Pick<ScheduleBook, 'settle'>;
   fire: ReturnType<typeof createFirer>;
   records: Pick<FiringRecords, 'fired'>;
@@ -137,18 +137,23 @@ interface FiringParts {
 /** Those whose schedules still have them; answers in how long to try again what could not be fired now. */
 async function fireDue(parts: FiringParts, firings: readonly Firing[]): Promise<number> {
   if (firings.length === 0) return Infinity;
-  const may = await parts.store.mayFire(firings).catch((error: unknown) => {
+  const answer = await Promise.all([
+    parts.store.mayFire(firings),
+    parts.store.storedAmong(firings.filter(({ isLookedBackAt }) => isLookedBackAt)),
+  ]).catch((error: unknown) => {
     parts.logger.warn({ reason: messageOf(error) }, 'firings wait until Postgres answers');
     return undefined;
   });
-  if (may === undefined) return retryMs;
-  for (const [index, firing] of firings.entries()) {
-    if (may[index] === true) continue;
+  if (answer === undefined) return retryMs;
+  const [may, stored] = answer;
+  const toFire = firings.filter((firing, index) => {
+    if (may[index] === true && !stored.has(firing.eventId)) return true;
     parts.book.settle(firing);
-    parts.metrics.settled('withdrawn');
-  }
+    if (may[index] !== true) parts.metrics.settled('withdrawn');
+    return false;
+  });
   return fireAll({
-    firings: firings.filter((_firing, index) => may[index] === true),
+    firings: toFire,
     fire: parts.fire,
     onSettled: (firing, published) => {
       parts.book.settle(firing);

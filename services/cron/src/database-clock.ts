@@ -19,7 +19,7 @@ export interface DatabaseClockOptions {
   timeoutMs?: number;
 }
 
-/** Schedules go on firing while Postgres is away: nobody waits longer for it than this. */
+/** Nothing fires without Postgres; by asking again in short order it is found out soon that it is back. */
 const defaultTimeoutMs = 1_000;
 
 export function createDatabaseClock(options: DatabaseClockOptions): DatabaseClock {

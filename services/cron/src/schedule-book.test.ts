@@ -93,6 +93,16 @@ test('after looking back again the settled times of the recent past come up once
   expect(dueTimes(book, startMs)).toEqual(['12:00:00']);
 });
 
+test('after NATS was away for long, those that were settled last before come up once more', () => {
+  const book = bookOf(scheduleOf('*/10 * * * *', startMs - minuteMs));
+  expect(settleAll(book, startMs)).toEqual(['12:00:00']);
+  const nowMs = startMs + 25 * minuteMs;
+  expect(settleAll(book, nowMs)).toEqual(['12:10:00', '12:20:00']);
+  // Nothing was written since: Postgres has it as settled until NATS was lost.
+  book.lookBackAgain();
+  expect(dueTimes(book, nowMs)).toEqual(['12:00:00', '12:10:00', '12:20:00']);
+});
+
 test('the next time of all schedules is known after a pass', () => {
   const book = bookOf(scheduleOf('0 0 * * *'), scheduleOf('5 12 * * *'), scheduleOf('0 0 30 2 *'));
   book.due(startMs);
@@ -100,7 +110,7 @@ test('the next time of all schedules is known after a pass', () => {
 });
 
 test('what cannot be published for long is bounded: the latest are kept', () => {
-  const book = bookOf(scheduleOf('* * * * * *', startMs));
+  const book = bookOf(scheduleOf('* * * * * *', startMs, { settledUntilMs: startMs - 1 }));
   const givenUp: number[] = [];
   const pass = (second: number) => {
     const { firings, givenUp: times } = book.due(startMs + second * 1_000);
@@ -145,9 +155,12 @@ describe('what was missed while no replica was there', () => {
     expect(givenUp.length).toBeLessThan(20_000);
   });
 
-  test('is no more than the last minute and a half when all was settled', () => {
+  test('comes up with the minute and a half before the last that was settled', () => {
     expect(missedFor(0).firings).toHaveLength(1);
-    expect(missedFor(5 * minuteMs).firings).toHaveLength(5);
+    const lookedBackAt = missedFor(5 * minuteMs).firings.map((firing) => firing.isLookedBackAt);
+    expect(lookedBackAt).toEqual([true, false, false, false, false, false]);
+    const jittered = missedFor(5 * minuteMs, { jitterMs: 2 * minuteMs });
+    expect(jittered.firings.filter((firing) => firing.isLookedBackAt)).toHaveLength(3);
   });
 
   test('is fired or given up, each time once, whatever the window', () => {
@@ -156,7 +169,10 @@ describe('what was missed while no replica was there', () => {
     fc.assert(
       fc.property(windows, outages, (catchUpMs, outageMs) => {
         const { firings, givenUp } = missedFor(outageMs, { catchUpMs });
-        const times = [...givenUp, ...firings].map(({ scheduledAtMs }) => scheduledAtMs);
+        const settledUntilMs = startMs - outageMs;
+        const times = [...givenUp, ...firings]
+          .map(({ scheduledAtMs }) => scheduledAtMs)
+          .filter((time) => time > settledUntilMs);
         const first = Math.floor((startMs - outageMs) / minuteMs) + 1;
         const last = Math.floor(startMs / minuteMs);
         const expected = Array.from({ length: last - first + 1 }, (_, index) => (first + index) * minuteMs);
@@ -212,6 +228,14 @@ describe('jitter', () => {
     expect(book.nextDueMs(timeMs)).toBe(dueMs);
     expect(dueTimes(book, dueMs - 1)).toEqual([]);
     expect(dueTimes(book, dueMs)).toEqual(['12:01:00']);
+  });
+
+  test('brings up what it puts off past the moment at which the schedule is resumed', () => {
+    const hourMs = 3_600_000;
+    const resumed = scheduleOf('0 * * * *', startMs - hourMs, { settledUntilMs: startMs });
+    const book = bookOf({ ...resumed, trigger: { ...resumed.trigger, jitterMs: hourMs } });
+    expect(dueTimes(book, startMs)).toEqual([]);
+    expect(dueTimes(book, startMs + hourMs)).toContain('12:00:00');
   });
 
   test('holds back how far all is settled', () => {

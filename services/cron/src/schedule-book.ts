@@ -2,8 +2,9 @@
  * The schedules this replica knows, and how far each has come. No I/O and no clock: every time is handed in.
  *
  * S1 A time comes up once, when it is due, unless it is not settled: then it comes up again on every pass until it is.
- * S2 No time before the schedule begins comes up, none after it was paused, and none that is settled, but for those of the last
- *    `lookBackMs`: whoever settled them may have lost them with NATS since.
+ * S2 No time before the schedule begins comes up, none after it was paused, and none that is settled, but for those that were due in the
+ *    `lookBackMs` before the last: whoever settled them may have lost them with NATS since. How long ago that is matters only for S3:
+ *    nothing is settled while NATS is away.
  * S3 What is not settled within the schedule's catch-up window is given up. So are, of one that waits for more than
  *    `limits.catchUpTimesMax` times, the oldest.
  */
@@ -18,6 +19,8 @@ export interface Firing {
   /** With its jitter. */
   readonly dueAtMs: number;
   readonly eventId: string;
+  /** Somebody has settled it before. */
+  readonly isLookedBackAt: boolean;
   /** How far this replica has come with it. */
   readonly progress: { isOurs: boolean; claimSeenAtMs: number | undefined };
 }
@@ -140,7 +143,7 @@ function advance(entry: Entry, nowMs: number): GivenUpTime[] {
     // A time on the very millisecond at which it begins is not before.
     schedule.beginsAtMs - 1,
     windowStartMs(schedule, nowMs),
-    Math.min(schedule.settledUntilMs, nowMs - lookBackMs),
+    Math.min(schedule.settledUntilMs, nowMs) - lookBackMs - (schedule.trigger.jitterMs ?? 0),
   );
   const missed = entry.cursorMs === -Infinity ? missedBefore(entry, Math.min(fromMs, toMs)) : [];
   const { times, nextMs, omitted } = latestIn(timetable, { fromMs, toMs });
@@ -180,7 +183,9 @@ function giveUp({ schedule, open }: Entry, nowMs: number): GivenUpTime[] {
   const tooMany = due.length - limits.catchUpTimesMax;
   const givenUp = due.filter(({ scheduledAtMs }, index) => scheduledAtMs <= startMs || index < tooMany);
   for (const { scheduledAtMs } of givenUp) open.delete(scheduledAtMs);
-  return givenUp.map(({ scheduledAtMs }) => ({ schedule, scheduledAtMs }));
+  return givenUp
+    .filter(({ isLookedBackAt }) => !isLookedBackAt)
+    .map(({ scheduledAtMs }) => ({ schedule, scheduledAtMs }));
 }
 
 /** Exclusive: times before are not made up for any more. */
@@ -199,6 +204,7 @@ function createFiring(schedule: Schedule, scheduledAtMs: number): Firing {
     scheduledAtMs,
     dueAtMs: scheduledAtMs + jitterOf(identity, scheduledAtMs),
     eventId: firingEventId(identity, scheduledAtMs),
+    isLookedBackAt: scheduledAtMs <= schedule.settledUntilMs,
     progress: { isOurs: false, claimSeenAtMs: undefined },
   };
 }

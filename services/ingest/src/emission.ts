@@ -32,8 +32,8 @@ export interface EmissionRequest {
   waitMs?: number | undefined;
 }
 
-/** Set on events that are for one function, whatever the triggers say. */
-export type Addressed = Pick<NewEvent, 'functionId' | 'rerunOf' | 'rerunFromStep'>;
+/** Set on events that are for one function, whatever the triggers say, or for one of its schedules. */
+export type Addressed = Pick<NewEvent, 'functionId' | 'rerunOf' | 'rerunFromStep' | 'scheduleId'>;
 
 export interface Emission {
   /** In the order of the events. */

@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import { registerApp } from '@ironflow/database';
 import { subjects } from '@ironflow/schema';
 import type { StoredEvent } from '@ironflow/schema';
 import { eventually } from '@ironflow/testing';
@@ -301,4 +302,33 @@ test('metrics tell what was accepted and why something was refused', async () =>
     /ironflow_ingest_requests_refused_total\{[^}]*reason="event_data_too_large"[^}]*\} \d+/,
   );
   expect((await fetch(`${under.url}/readyz`)).status).toBe(200);
+});
+
+test('the key under which a schedule is fired by hand is for that one of its function alone', async () => {
+  const schedule = (id: string) => ({
+    cron: '0 3 * * *',
+    timezone: id === 'utc' ? 'UTC' : 'Europe/Berlin',
+    id,
+  });
+  const retries = { attempts: 1, initialDelayMs: 0, factor: 1, maxDelayMs: 0 };
+  await registerApp(under.platform, under.acme.scope.environmentId, {
+    id: 'reports',
+    mode: 'pull',
+    functions: [{ id: 'report', triggers: [schedule('utc'), schedule('berlin')], retries }],
+  });
+  const fire = (id: string, idempotencyKey: string) =>
+    under.post(`/v1/schedules/report.${id}/trigger`, { idempotencyKey });
+  const first = await fire('utc', 'by-hand');
+  expect(first.status).toBe(202);
+  expect(await fire('utc', 'by-hand')).toMatchObject({ status: 202, body: first.body });
+  expect(await fire('berlin', 'by-hand')).toMatchObject({
+    status: 409,
+    body: { error: { code: 'idempotency_key_reused' } },
+  });
+  expect(await under.post('/v1/events', { name: 'a', idempotencyKey: 'by-hand' })).toMatchObject({
+    status: 409,
+  });
+  const other = await fire('berlin', 'by-hand-as-well');
+  expect(other.status).toBe(202);
+  expect(other.body.ids).not.toEqual(first.body.ids);
 });

@@ -22,6 +22,7 @@ import type { ScheduleFirings } from './schedule-firings.js';
 import { formatWaitAnswer } from './wait-answer.js';
 import { addWebhookRoutes } from './webhook-routes.js';
 import type { WebhookRoutesOptions } from './webhook-routes.js';
+import type { WebhookRoom } from './webhook-room.js';
 
 export interface HttpRoutesOptions {
   authenticator: Authenticator;
@@ -32,7 +33,7 @@ export interface HttpRoutesOptions {
   bulk: BulkReruns;
   replay: Replay;
   schedules: ScheduleFirings;
-  webhooks: Pick<WebhookRoutesOptions, 'sources' | 'log' | 'clock'>;
+  webhooks: Pick<WebhookRoutesOptions, 'sources' | 'log' | 'clock'> & { room: WebhookRoom };
   metrics: Metrics;
   clock: Clock;
 }
@@ -57,10 +58,12 @@ export function addHttpRoutes(app: HttpApp, options: HttpRoutesOptions): void {
     addReplayDeadLetter(routed, options);
     addBulkReruns(routed, options);
     addSchedules(routed, options);
+    const { room, ...webhooks } = options.webhooks;
     addWebhookRoutes(routed, {
-      ...options.webhooks,
+      ...webhooks,
       emit: options.emit,
-      makeRoom: (request, reply, bodyBytesMax) => makeRoom(options.acceptance, request, reply, bodyBytesMax),
+      makeRoom: (request, reply, bodyBytesMax) =>
+        makeRoom((bytes) => room.reserve(request.ip, bytes), request, reply, bodyBytesMax),
     });
   });
 }
@@ -216,18 +219,18 @@ function enter({ authenticator, acceptance }: HttpRoutesOptions, role: KeyRole) 
   return [
     authenticate(authenticator, role),
     async (request: FastifyRequest, reply: FastifyReply): Promise<void> =>
-      makeRoom(acceptance, request, reply, limits.requestBodyBytesMax),
+      makeRoom((bytes) => acceptance.reserve(bytes), request, reply, limits.requestBodyBytesMax),
   ];
 }
 
 /** Until the body becomes events or the answer is over. */
 function makeRoom(
-  acceptance: Pick<Acceptance, 'reserve'>,
+  reserve: (bytes: number) => () => void,
   request: FastifyRequest,
   reply: FastifyReply,
   bodyBytesMax: number,
 ): void {
-  const release = acceptance.reserve(bodyBytesOf(request, bodyBytesMax));
+  const release = reserve(bodyBytesOf(request, bodyBytesMax));
   request.releaseBody = release;
   reply.raw.once('close', release);
   if (reply.raw.destroyed) release();

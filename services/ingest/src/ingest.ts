@@ -26,6 +26,7 @@ import { createScheduleFirings } from './schedule-firings.js';
 import { createStreamDoor } from './stream-door.js';
 import { createWaiter } from './waiter.js';
 import { createWebhookLog } from './webhook-log.js';
+import { createWebhookRoom } from './webhook-room.js';
 import { createWebhookSources } from './webhook-sources.js';
 
 export interface IngestOptions {
@@ -70,6 +71,7 @@ export function createIngest(options: IngestOptions): Ingest {
   const rerun = createRerun({ store, functions, emit });
   const replay = createReplay({ store, rerun, publisher: jetstream.publisher });
   const pace = createPace(clock);
+  const webhookRoom = createWebhookRoom(metrics);
   const webhookSources = createWebhookSources(database, options.secrets);
   const webhookLog = createWebhookLog({ database, metrics, logger, clock });
   addHttpRoutes(http.app, {
@@ -81,7 +83,7 @@ export function createIngest(options: IngestOptions): Ingest {
     bulk: createBulkReruns({ store, functions, emit, replay, pace }),
     schedules: createScheduleFirings({ store: createScheduleStore(database), emit, pace, clock }),
     replay,
-    webhooks: { sources: webhookSources, log: webhookLog, clock },
+    webhooks: { sources: webhookSources, log: webhookLog, room: webhookRoom, clock },
     metrics,
     clock,
   });

@@ -9,12 +9,13 @@ import type { Delivery } from '@ironflow/jetstream';
 import {
   deriveIngestedEventId,
   ingestMessageSchema,
+  isHeaderText,
   parseSubject,
   reservedEventPrefix,
   subjects,
 } from '@ironflow/schema';
 import type { IngestMessage, Scope } from '@ironflow/schema';
-import { isHeaderText, requireDataText } from './emitted-event.js';
+import { requireDataText } from './emitted-event.js';
 import type { EmissionRequest } from './emission.js';
 import { readPlainMessage } from './plain-message.js';
 

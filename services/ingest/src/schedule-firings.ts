@@ -73,7 +73,7 @@ export function createScheduleFirings(options: ScheduleFiringsOptions): Schedule
       requireStorableText(idempotencyKey, 'idempotencyKey');
       const schedule = await find(scope, scheduleId);
       const event = firingEvent(schedule, clock.now(), 'manual');
-      const key = idempotencyKey === undefined ? {} : { idempotencyKey };
+      const key = idempotencyKey === undefined ? {} : { idempotencyKey, scheduleId };
       const { ids } = await emit({ scope, source: 'cron', events: [{ ...event, ...key }], traceparent });
       return { ids };
     },

@@ -5,9 +5,9 @@
 import { createHash } from 'node:crypto';
 import type { WebhookSource } from '@ironflow/database';
 import { IronflowError } from '@ironflow/errors';
-import { limits, matchValueAt, webhookEventName } from '@ironflow/schema';
+import { isHeaderText, limits, matchValueAt, webhookEventName, webhookProviders } from '@ironflow/schema';
 import type { WebhookPlace, WebhookRefusal } from '@ironflow/schema';
-import { dataText, isHeaderText } from './emitted-event.js';
+import { dataText } from './emitted-event.js';
 import type { PreparedEvent } from './emitted-event.js';
 import { parseJson } from './json-parser.js';
 import type { ReceivedDelivery } from './webhook-verification.js';
@@ -17,7 +17,7 @@ export interface WebhookEvent extends PreparedEvent {
   deliveryId?: string;
 }
 
-type Naming = Pick<WebhookSource, 'address' | 'scheme' | 'eventPrefix' | 'headers'>;
+type Naming = Pick<WebhookSource, 'address' | 'provider' | 'scheme' | 'eventPrefix' | 'headers'>;
 
 /** Throws an IronflowError whose code is a `WebhookRefusal`. `timestamp` is the one that was signed. */
 export function webhookEvent(
@@ -26,7 +26,7 @@ export function webhookEvent(
   timestamp: string | undefined,
 ): WebhookEvent {
   const { scheme, eventPrefix } = source;
-  const body = parseBody(delivery);
+  const body = parseBody(source, delivery);
   const at = (place: WebhookPlace): string | undefined => valueAt(place, delivery, body);
 
   const types = scheme.eventType.flatMap((place) => {
@@ -69,17 +69,19 @@ export function loggedDeliveryId(id: string | undefined): string | undefined {
 
 const loggedIdLengthMax = 128;
 
-/** GitHub can send its JSON as the field of a form. Whatever else a body is called, it is JSON or it is refused. */
-function parseBody({ header, body }: ReceivedDelivery): unknown {
-  const isForm =
-    header('content-type')?.toLowerCase().startsWith('application/x-www-form-urlencoded') === true;
-  const text = isForm ? new URLSearchParams(body.toString('utf8')).get('payload') : body;
-  if (text === null) {
-    throw refusal('body_not_json', 'a form has to have its JSON in the field `payload`');
-  }
-  const parsed = parseJson(typeof text === 'string' ? Buffer.from(text) : text);
-  if ('rule' in parsed) throw refusal('body_not_json', parsed.rule);
-  return parsed.value;
+/**
+ * JSON, or for a provider that sends those a form with its JSON in a field. The bytes were signed and their content type was not: what is JSON is never
+ * read as a form, in which text of somebody else's could be a field.
+ */
+function parseBody({ provider }: Pick<Naming, 'provider'>, { body }: ReceivedDelivery): unknown {
+  const parsed = parseJson(body);
+  if (!('rule' in parsed)) return parsed.value;
+  const field = provider === 'custom' ? undefined : webhookProviders[provider].formField;
+  const text = field === undefined ? null : new URLSearchParams(body.toString('utf8')).get(field);
+  if (text === null) throw refusal('body_not_json', parsed.rule);
+  const inForm = parseJson(Buffer.from(text));
+  if ('rule' in inForm) throw refusal('body_not_json', inForm.rule);
+  return inForm.value;
 }
 
 function dataOf({ headers }: Naming, { header }: ReceivedDelivery, body: unknown): string {

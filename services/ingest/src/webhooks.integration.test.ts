@@ -161,6 +161,19 @@ describe('a delivery of GitHub', () => {
     expect(answer.status).toBe(202);
     expect(await eventOf(answer.body.id!)).toMatchObject({ name: 'github.ping', data: payload });
     expect(await sendGithub(source, 'other=1', { headers })).toMatchObject(refusal(400, 'body_not_json'));
+    const custom = await createSource('custom', {
+      scheme: webhookSchemeSchema.parse({ signature: { header: 'X-Hub-Signature-256', prefix: 'sha256=' } }),
+    });
+    expect(await sendGithub(custom, form, { headers })).toMatchObject(refusal(400, 'body_not_json'));
+  });
+
+  test('that was signed as JSON is no form, whatever its content type is made into on the way', async () => {
+    const source = await createSource('github');
+    const payload = { comment: { body: '&payload={"action":"deleted"}&' } };
+    const headers = { 'content-type': 'application/x-www-form-urlencoded' };
+    const answer = await sendGithub(source, JSON.stringify(payload), { event: 'issue_comment', headers });
+    expect(answer.status).toBe(202);
+    expect(await eventOf(answer.body.id!)).toMatchObject({ name: 'github.issue_comment', data: payload });
   });
 
   test('that is sent again is answered 200 with the event of the first time', async () => {
@@ -515,8 +528,10 @@ test('an address that is none is refused before its body is read, and logged for
   expect(await under.platform.prisma.webhookDelivery.count()).toBe(before);
 });
 
-test('without room it is told to come again, before its body is read, and is taken when there is', async () => {
-  const small = await startIngestUnderTest({ acceptanceLimits: { pendingBytesMax: 1_000 } });
+test('bodies that are announced and never come take no room of callers with a key, and little of their sender', async () => {
+  const small = await startIngestUnderTest({
+    acceptanceLimits: { pendingBytesMax: limits.webhookBodyBytesMax },
+  });
   try {
     const source = await small.webhooks.create(small.acme.scope.environmentId, {
       ...{ id: 'hub', provider: 'github', headers: [], secret },
@@ -527,11 +542,21 @@ test('without room it is told to come again, before its body is read, and is tak
         headers: { 'x-github-event': 'push', 'x-github-delivery': 'd', 'x-hub-signature-256': signature },
         body,
       });
-    const refused = await deliver('x'.repeat(1_001), 'sha256=forged');
+    const pendingBytes = () => metricOf(small, 'ingest_webhook_pending_bytes');
+    const announced = { method: 'POST', headers: { 'content-length': limits.webhookBodyBytesMax } };
+    const silent = [1, 2].map(() => httpRequest(small.url + source.path, announced));
+    for (const request of silent) request.on('error', () => undefined).flushHeaders();
+    await eventually(async () => expect(await pendingBytes()).toBe(2 * limits.webhookBodyBytesMax));
+    const refused = await deliver('x', 'sha256=forged');
     expect(refused.status).toBe(503);
     expect(refused.headers.get('retry-after')).toBe('1');
+    const large = { name: 'user.created', data: 'x'.repeat(limits.eventDataBytesMax - 2) };
+    expect(await small.post('/v1/events', large)).toMatchObject({ status: 202 });
+    for (const request of silent) request.destroy();
+    await eventually(async () => expect(await pendingBytes()).toBe(0));
     expect((await deliver('x', 'sha256=forged')).status).toBe(401);
     expect((await deliver('{}', await signAsGithub(secret, '{}'))).status).toBe(202);
+    expect(await pendingBytes()).toBe(0);
   } finally {
     await small.stop();
   }

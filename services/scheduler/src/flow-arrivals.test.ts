@@ -233,6 +233,21 @@ describe('a singleton', () => {
   });
 });
 
+test.each(['skip', 'cancel'] as const)(
+  'times of a schedule that are queued are all run, and of those with %s that come meanwhile one',
+  (mode) => {
+    const queue = new Queue({});
+    const of = (number: number, overlap: FlowKeys['overlap']) =>
+      entryOf(number, number, { singleton: 'schedule:f.nightly', overlap });
+    queue.pass(10, [of(1, 'queue'), of(2, 'queue'), of(3, 'queue')]);
+    queue.pass(20, [of(4, mode), of(5, mode)]);
+    const [kept, skipped] = mode === 'skip' ? ['run-00004', 'run-00005'] : ['run-00005', 'run-00004'];
+    expect([...queue.skipped.keys()]).toEqual([skipped]);
+    expect(queue.queued).toEqual(['run-00001', 'run-00002', 'run-00003', kept]);
+    expect(queue.stops).toEqual([]);
+  },
+);
+
 test('the rules apply in their order: what one skips is counted by none after it', () => {
   const queue = new Queue({
     idempotency: 'event.data.id',

@@ -17,7 +17,7 @@ import type { RegisteredApp, Registry, StoredEvent } from '@ironflow/schema';
 import { createConditionSubject } from './condition.js';
 import type { Conditions, ConditionSubject } from './condition.js';
 import { identify, isFlowControlled } from './flow-keys.js';
-import { overlapOf, triggerOfFiring } from './schedule-overlap.js';
+import { overlapOf } from './schedule-overlap.js';
 import { addressedFunction, addressee, candidatesFor } from './trigger-index.js';
 import type { Candidate } from './trigger-index.js';
 
@@ -96,8 +96,7 @@ function controlled(
   subject: () => ConditionSubject,
 ): Disposition {
   const { config } = registered;
-  const trigger = triggerOfFiring(event, config);
-  const overlap = trigger && overlapOf(config.id, trigger);
+  const overlap = overlapOf(event, config);
   if (!isFlowControlled(config) && overlap === undefined && !view.isPaused(config.id)) return { kind: 'run' };
   const identity = identify(event, { functionId: config.id, config, overlap }, view.conditions, subject);
   if (identity.kind === 'undecided') return { kind: 'undecided' };

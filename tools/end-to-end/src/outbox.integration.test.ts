@@ -121,11 +121,32 @@ describe('what is written in a transaction', () => {
     expect(await emitted()).toEqual([{ n: 1 }, { n: 2 }]);
   });
 
+  test('may have data with characters that PostgreSQL has not', async () => {
+    const odd = ['a\u0000b', 'half of a pair: \ud800', { 'key \u0000': '\udfff "\\u0000"' }];
+    await inTransaction(async (transaction) => {
+      for (const data of odd) await outbox.enqueue(transaction, { name, data });
+    });
+    await prisma.$transaction((transaction) => outbox.enqueue(transaction, { name, data: odd, key: 'k' }));
+    expect((await kept()).map(({ event }) => event.data)).toEqual([...odd, odd]);
+    await expect(enqueue({ name, key: 'half of a pair: \ud800' })).rejects.toThrow(/^key: /);
+    startRelay();
+    await isEmpty();
+    expect(await emitted()).toHaveLength(odd.length + 1);
+  });
+
   test('is refused there and then, by its field, if the platform would refuse it', async () => {
     for (const [event, message] of [
       [{ name: 'a b' }, /^name: /],
       [{ name: 'ironflow.x' }, /^name: .*reserved/],
-      [{ name, data: 'x'.repeat(600_000) }, /^data: /],
+      [{ name, data: 'x'.repeat(600_000) }, /^data: must be at most/],
+      [{ name, data: '"'.repeat(262_000) }, /^data: must fit one message/],
+      [{ name, data: JSON.parse('['.repeat(300) + ']'.repeat(300)) }, /^data: must not nest/],
+      [{ name, data: JSON.parse('['.repeat(100_000) + ']'.repeat(100_000)) }, /^data: must not nest/],
+      [{ name, correlationId: 'Auftrag-ü' }, /^correlationId: .*ASCII/],
+      [{ name, causationId: ' a' }, /^causationId: .*ASCII/],
+      [{ name, version: 'a\u0000' }, /^version: .*U\+0000/],
+      [{ name, idempotencyKey: 'a\ud800' }, /^idempotencyKey: .*Unicode/],
+      [{ name, at: '2999-01-01T00:00:00Z' }, /^at: must be at most a year ahead/],
       [{ name, key: '' }, /^key: /],
       [{ name, when: 1 }, /^when: is not a known field/],
       [[{ name }, { name: '' }], /^\[1\]\.name: /],

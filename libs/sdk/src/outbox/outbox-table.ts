@@ -41,11 +41,14 @@ create index if not exists ${channelOf(name)}_unsent on ${name} (position) where
 `;
 }
 
-/** One statement, and one answer without a type of its own: drivers differ in what they make of others. */
+/**
+ * One statement with one parameter, and one answer without a type of its own: drivers differ in what they make of others. Events are text within
+ * its list, or PostgreSQL would read what is escaped in their data, and it has no characters for "\u0000" and halves of pairs.
+ */
 export function insertText(table: string): string {
   return `with written as (
     insert into ${table} (key, event)
-    select e->>'key', e->'event' from json_array_elements($1::json) with ordinality as w (e, place) order by place
+    select e->>'key', (e->>'event')::json from json_array_elements($1::json) with ordinality as w (e, place) order by place
     returning 1
   ) select count(pg_notify('${channelOf(table)}', '')) as written from (select from written limit 1) told`;
 }

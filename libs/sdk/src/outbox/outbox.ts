@@ -1,6 +1,15 @@
 /** `createOutbox`: writes events into a table of yours, within a transaction of yours, and relays what was committed. */
-import { describeIssue, emittedEventSchema, limits } from '@ironflow/schema';
-import type { EmittedEvent } from '@ironflow/schema';
+import {
+  brokenDataRule,
+  brokenFieldRule,
+  brokenTextRule,
+  brokenTimeRule,
+  dataTooDeep,
+  describeIssue,
+  emittedEventSchema,
+  limits,
+} from '@ironflow/schema';
+import type { BrokenRule, EmittedEvent } from '@ironflow/schema';
 import type { Client } from '../client/client.js';
 import { ConfigurationError } from '../configuration-error.js';
 import { insertText, outboxSchema, outboxTableDefault, requireTable } from './outbox-table.js';
@@ -63,7 +72,7 @@ export function createOutbox({ client, table: given = outboxTableDefault }: Outb
 }
 
 /** Refused here, where the transaction can still fail, rather than by the platform, when it has committed. */
-function toRow(given: OutboxEvent, index: number | undefined): { key?: string; event: EmittedEvent } {
+function toRow(given: OutboxEvent, index: number | undefined): { key?: string; event: string } {
   const place = index === undefined ? '' : `[${index}].`;
   const { key, ...event } = given;
   const parsed = emittedEventSchema.safeParse(event);
@@ -72,22 +81,35 @@ function toRow(given: OutboxEvent, index: number | undefined): { key?: string; e
     throw new ConfigurationError(`${place}${field}: ${message}`, `${place}${field}`);
   }
   if (key !== undefined && !isKey(key)) {
-    const rule = `must be 1 to ${keyLengthMax} characters, and none of them U+0000`;
+    const rule = `must be 1 to ${keyLengthMax} characters of well-formed Unicode, and none of them U+0000`;
     throw new ConfigurationError(`${place}key: ${rule}`, `${place}key`);
   }
-  requireRoom(event.data, `${place}data`);
-  return { ...(key === undefined ? {} : { key }), event };
+  if (event.at !== undefined) refuseIf(brokenTimeRule(Date.parse(event.at), Date.now()), `${place}at`);
+  const broken = brokenFieldRule(event);
+  if (broken !== undefined) refuseIf(broken, `${place}${broken.field}`);
+  refuseIf(brokenRuleOfData(event.data), `${place}data`);
+  return { ...(key === undefined ? {} : { key }), event: JSON.stringify(event) };
 }
 
 function isKey(key: unknown): boolean {
   if (typeof key !== 'string' || key.length === 0 || key.length > keyLengthMax) return false;
-  return !key.includes('\u0000');
+  return brokenTextRule(key) === undefined;
 }
 
-function requireRoom(data: unknown, field: string): void {
-  const text = JSON.stringify(data) as string | undefined;
-  if (text === undefined || Buffer.byteLength(text) <= limits.eventDataBytesMax) return;
-  throw new ConfigurationError(`${field}: must be at most ${limits.eventDataBytesMax} bytes of JSON`, field);
+function brokenRuleOfData(data: unknown): BrokenRule | undefined {
+  let text: string | undefined;
+  try {
+    text = JSON.stringify(data);
+  } catch (error) {
+    // Of what cannot be JSON at all, such as a cycle, the runtime says it best.
+    if (!(error instanceof RangeError)) throw error;
+    return dataTooDeep;
+  }
+  return text === undefined ? undefined : brokenDataRule(text);
+}
+
+function refuseIf(broken: BrokenRule | undefined, field: string): void {
+  if (broken !== undefined) throw new ConfigurationError(`${field}: ${broken.rule}`, field);
 }
 
 function isList(events: OutboxEvent | readonly OutboxEvent[]): events is readonly OutboxEvent[] {
