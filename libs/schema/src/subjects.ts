@@ -77,8 +77,7 @@ export const runNoticeKinds = [
 ] as const;
 export type RunNoticeKind = (typeof runNoticeKinds)[number];
 
-/** `forced` and `reset` by an operator. */
-/** `probed`: a probe succeeded, and it takes another one. */
+/** `probed`: a probe succeeded, and it takes another one. `forced` and `reset` by an operator. */
 export const circuitChanges = ['opened', 'probed', 'closed', 'forced', 'reset'] as const;
 export type CircuitChange = (typeof circuitChanges)[number];
 
