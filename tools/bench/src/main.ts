@@ -3,14 +3,19 @@
  * trace sampled. It ends with a count in Postgres, and fails if a run, a step, an event or a span is missing.
  */
 import { cpus } from 'node:os';
+import { join } from 'node:path';
 import { Command } from 'commander';
 import type { Database } from '@ironflow/database';
 import { isolatedEnv, serviceNodeArguments, startPlatform } from '@ironflow/platform';
 import type { Platform } from '@ironflow/platform';
+import type { RunMode } from '@ironflow/schema';
 import { createLogger } from '@ironflow/service';
+import type { Lifecycle } from '@ironflow/service';
 import { natsServerEnv } from '@ironflow/testing';
 import { appEnvOf, startChild } from './children.js';
 import { readDurability } from './durability.js';
+import { measureFairness } from './fairness.js';
+import type { FairnessReport } from './fairness.js';
 import { createMeter } from './meter.js';
 import type { Measurement, Meter } from './meter.js';
 import { namesOf, wholeNumber, wholeNumbers } from './option-values.js';
@@ -33,11 +38,13 @@ interface Options {
   timers: number;
   timersLead: number;
   sleepers: number;
+  flood: number;
+  fairness: RunMode[];
 }
 
-/** What is measured when nothing is chosen: sleepers take minutes. */
+/** What is measured when nothing is chosen: sleepers and floods take minutes. */
 const usualParts = ['runs', 'events'];
-const parts = [...usualParts, 'timers', 'sleepers'];
+const parts = [...usualParts, 'timers', 'sleepers', 'fairness'];
 const options = readOptions();
 const program = createProgram('bench');
 const warmUpClients = 64;
@@ -58,6 +65,13 @@ function readOptions(): Options {
     .option('--timers <n>', 'of `timers`: how many, due within 5 s', wholeNumber(1, 1_000_000), 10_000)
     .option('--timers-lead <n>', 'seconds until the first is due', wholeNumber(1, 3_600), 60)
     .option('--sleepers <n>', 'of `sleepers`: how many', wholeNumber(1, 10_000_000), 100_000)
+    .option(
+      '--flood <n>',
+      'of `fairness`: events that one environment emits at once',
+      wholeNumber(1, 1_000_000),
+      50_000,
+    )
+    .option('--fairness <modes>', 'of `fairness`: pull, push', namesOf(['pull', 'push']), ['pull', 'push'])
     .parse()
     .opts<Options>();
 }
@@ -87,7 +101,14 @@ async function bench(stage: Stage): Promise<boolean> {
   lifecycle.onStop('endpoint', () => app.end('SIGKILL'));
   const database = openDatabase(stage, platform.servers.ownerUrl);
   const meter = createMeter({ platform, children: { worker, endpoint: app, sink }, say });
-  return measureAll(platform, database, meter);
+  return measureAll({ platform, database, meter, lifecycle });
+}
+
+interface Ground {
+  platform: Platform;
+  database: Database;
+  meter: Meter;
+  lifecycle: Lifecycle;
 }
 
 /** As behind an ingress, past the development gateway; among several executors only that one can choose. */
@@ -96,7 +117,8 @@ function workerUrlOf({ fleet, url }: Platform): string {
   return executors.length === 1 ? executors[0]!.url : url;
 }
 
-async function measureAll(platform: Platform, database: Database, meter: Meter): Promise<boolean> {
+async function measureAll(ground: Ground): Promise<boolean> {
+  const { platform, database, meter } = ground;
   const durability = await readDurability(platform, database);
   say(`Durability: ${JSON.stringify(durability)}`);
   // As behind an ingress: the load goes to the replicas of ingest, without the development gateway in between.
@@ -119,6 +141,7 @@ async function measureAll(platform: Platform, database: Database, meter: Meter):
   if (timers !== undefined) say(`Timers: ${JSON.stringify(timers)}`);
   const sleepers = measures('sleepers') ? await measureWithSleepers(bench) : undefined;
   if (sleepers !== undefined) say(`Sleepers: ${JSON.stringify(sleepers)}`);
+  const fairness = measures('fairness') ? await measureFloods(ground, bench) : [];
   const counts = await countRows(database);
   const spans = await readSpans(platform.fleet!);
   const problems = [
@@ -140,12 +163,14 @@ async function measureAll(platform: Platform, database: Database, meter: Meter):
     measurements,
     ...(timers === undefined ? {} : { timers }),
     ...(sleepers === undefined ? {} : { sleepers }),
+    ...(fairness.length === 0 ? {} : { fairness }),
     verified: { answered: meter.answered, ...counts, spans, problems, passed: problems.length === 0 },
   };
   if (options.json) console.log(JSON.stringify(report, null, 2));
   else {
     if (measurements.length > 0)
       console.table(measurements.map(({ processes: _processes, ...measurement }) => measurement));
+    for (const one of fairness) say(`Fairness: ${JSON.stringify(one)}`);
     say(`Settings: ${JSON.stringify(report.settings)}`);
     say(`Verified: ${JSON.stringify(report.verified)}`);
   }
@@ -161,4 +186,40 @@ async function measureWithSleepers(bench: Bench): Promise<SleepersReport> {
     seconds: options.seconds,
     asleepWithinMs: 60_000 + (options.sleepers / asleepPerSecondMin) * 1_000,
   });
+}
+
+/** In an environment beside, with apps of its own. */
+async function measureFloods(
+  { platform, database, meter, lifecycle }: Ground,
+  { target }: Bench,
+): Promise<FairnessReport[]> {
+  const neighbour = await platform.createEnvironment('neighbour', 'dev');
+  const beginningsFile = join(platform.dataFolder, 'beginnings');
+  const apps = await startChild(new URL('./neighbour.js', import.meta.url), {
+    IRONFLOW_URL: platform.url,
+    IRONFLOW_WORKER_URL: workerUrlOf(platform),
+    IRONFLOW_API_KEY: neighbour.apiKey,
+    IRONFLOW_SIGNING_KEY: neighbour.signingKey,
+    BEGINNINGS: beginningsFile,
+  });
+  lifecycle.onStop('neighbour', () => apps.end('SIGKILL'));
+  const reports: FairnessReport[] = [];
+  for (const mode of options.fairness) {
+    const functionId = mode === 'pull' ? pullFunction : pushFunction;
+    await meter.warmUp(threeStepRuns(target, functionId, warmUpClients), options.warmUp);
+    const given = { database, beginningsFile, say, answered: meter.answered };
+    reports.push(
+      await measureFairness(
+        {
+          ...target,
+          ...given,
+          neighbourKey: neighbour.apiKey,
+          count: options.flood,
+          quietSeconds: Math.max(options.seconds, 10),
+        },
+        mode,
+      ),
+    );
+  }
+  return reports;
 }

@@ -1,7 +1,7 @@
 /** Whether what was measured happened: what clients were answered against what Postgres has, and what became of the spans. */
 import type { Database } from '@ironflow/database';
 import type { Fleet } from '@ironflow/platform';
-import { pullFunction, pushFunction } from './workload.js';
+import { neighbourPull, neighbourPush, pullFunction, pushFunction } from './workload.js';
 import { storedEvent } from './workloads.js';
 
 /** What clients saw, warm-ups included. */
@@ -54,7 +54,7 @@ export async function countRows(database: Database): Promise<Counts> {
                       where s.status = 'completed' and r.function_id = any($2)) as "completedSteps",
                     (select count(*)::int from events where name = $1) as "storedEvents"`,
     },
-    [storedEvent, [pullFunction, pushFunction]],
+    [storedEvent, [pullFunction, pushFunction, neighbourPull, neighbourPush]],
   );
   return row!;
 }

@@ -11,6 +11,17 @@ export const threeSteps = (id: string) =>
 export const pullFunction = 'bench-pull';
 export const pushFunction = 'bench-push';
 export const sleeperFunction = 'bench-sleeper';
+export const neighbourPull = 'neighbour-pull';
+export const neighbourPush = 'neighbour-push';
+
+/** The same three steps; each time the function is called, it is noted which of them it was and when. */
+export const noting = (id: string, note: (run: string, atMs: number) => void) =>
+  createFunction<unknown, { n: number }>({ id, triggers: [{ event: `${id}.started` }] }, async (context) => {
+    note(`${id}.${context.event.data.n}`, Date.now());
+    let sum = 0;
+    for (const name of ['one', 'two', 'three']) sum += await context.step.run(name, () => 1);
+    return { sum };
+  });
 
 /** Sleeps until it is told to wake, and does one thing more. */
 export const sleeper = () =>
