@@ -1,1 +1,3 @@
+export { Fifo } from './fifo.js';
+export { TurnQueue } from './turn-queue.js';
 export { TurnoverMap } from './turnover-map.js';

@@ -166,3 +166,17 @@ test('stop refuses new items and waits for those it took', async () => {
   await stopped;
   expect(await taken).toEqual([10, 20]);
 });
+
+test('items of several lines are taken in turn, so that a long line keeps no other waiting', async () => {
+  const { batches, run } = createHeldRun();
+  const lineOf = (item: number): string => (item < 100 ? 'long' : 'short');
+  const batcher = createBatcher({ maxItems: 4, maxConcurrent: 1, maxQueued: 100, lineOf, run });
+  const results = Promise.all([1, 2, 3, 4, 5, 6, 7, 8, 100, 101].map((item) => batcher.add(item)));
+  await turn();
+  expect(batches.map((batch) => batch.items)).toEqual([[1, 100, 2, 101]]);
+  for (let n = 0; n < 3; n += 1) {
+    batches[n]!.end();
+    await turn();
+  }
+  expect(await results).toEqual([10, 20, 30, 40, 50, 60, 70, 80, 1_000, 1_010]);
+});

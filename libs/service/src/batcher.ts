@@ -5,6 +5,7 @@
  * A batch begins beside another only if it has become as large, or the other takes long: smaller ones would cost a round trip
  * and a commit each while the first is about to end.
  */
+import { TurnQueue } from '@ironflow/collections';
 import { IronflowError } from '@ironflow/errors';
 import type { Stoppable } from './lifecycle.js';
 
@@ -13,6 +14,8 @@ export interface BatcherOptions<Item, Result> {
   maxConcurrent: number;
   /** Items waiting for a batch; those in flight do not count. Above it `add` rejects with `overloaded`. */
   maxQueued: number;
+  /** Items of different lines are taken in turn, so that a long line keeps nobody else waiting; one line for all by default. */
+  lineOf?: (item: Item) => string;
   /** Answers with one result per item, in order. When it rejects, every item of the batch rejects with its error. */
   run(items: Item[]): Promise<Result[]>;
 }
@@ -33,9 +36,16 @@ interface Waiter<Result> {
   reject(error: unknown): void;
 }
 
+/** What waits for a batch; `take` answers items and their waiters in the same order. */
+interface Waiting<Item, Result> {
+  size(): number;
+  add(item: Item, waiter: Waiter<Result>): void;
+  take(max: number): [Item[], Waiter<Result>[]];
+}
+
 export function createBatcher<Item, Result>(options: BatcherOptions<Item, Result>): Batcher<Item, Result> {
-  let items: Item[] = [];
-  let waiters: Waiter<Result>[] = [];
+  const waiting =
+    options.lineOf === undefined ? createOneLine<Item, Result>() : createLines<Item, Result>(options.lineOf);
   let inFlight = 0;
   /** Items of the batch that began last. */
   let lastSize = 0;
@@ -45,12 +55,11 @@ export function createBatcher<Item, Result>(options: BatcherOptions<Item, Result
 
   function add(item: Item): Promise<Result> {
     if (stopped !== undefined) return Promise.reject(unavailable('stopping', 'the service is stopping'));
-    if (items.length >= options.maxQueued) {
+    if (waiting.size() >= options.maxQueued) {
       return Promise.reject(unavailable('overloaded', 'too much is waiting to be written'));
     }
     const added = new Promise<Result>((resolve, reject) => {
-      items.push(item);
-      waiters.push({ resolve, reject });
+      waiting.add(item, { resolve, reject });
     });
     if (!isScheduled && mayBegin()) {
       isScheduled = true;
@@ -61,8 +70,8 @@ export function createBatcher<Item, Result>(options: BatcherOptions<Item, Result
   }
 
   function mayBegin(): boolean {
-    if (inFlight === 0) return items.length > 0;
-    return inFlight < options.maxConcurrent && items.length >= lastSize;
+    if (inFlight === 0) return waiting.size() > 0;
+    return inFlight < options.maxConcurrent && waiting.size() >= lastSize;
   }
 
   function flushScheduled(): void {
@@ -73,11 +82,11 @@ export function createBatcher<Item, Result>(options: BatcherOptions<Item, Result
   function flush(): void {
     while (mayBegin()) begin();
     bePatient();
-    if (items.length === 0 && inFlight === 0) stopped?.settle();
+    if (waiting.size() === 0 && inFlight === 0) stopped?.settle();
   }
 
   function begin(): void {
-    const [batch, batchWaiters] = take();
+    const [batch, batchWaiters] = waiting.take(options.maxItems);
     inFlight += 1;
     lastSize = batch.length;
     void runBatch(batch, batchWaiters);
@@ -85,22 +94,12 @@ export function createBatcher<Item, Result>(options: BatcherOptions<Item, Result
 
   /** What is under way may hang, and what waits is not for it to hold up. */
   function bePatient(): void {
-    if (patience !== undefined || items.length === 0 || inFlight >= options.maxConcurrent) return;
+    if (patience !== undefined || waiting.size() === 0 || inFlight >= options.maxConcurrent) return;
     patience = setTimeout(() => {
       patience = undefined;
-      if (items.length > 0 && inFlight < options.maxConcurrent) begin();
+      if (waiting.size() > 0 && inFlight < options.maxConcurrent) begin();
       bePatient();
     }, patienceMs);
-  }
-
-  function take(): [Item[], Waiter<Result>[]] {
-    if (items.length > options.maxItems) {
-      return [items.splice(0, options.maxItems), waiters.splice(0, options.maxItems)];
-    }
-    const taken: [Item[], Waiter<Result>[]] = [items, waiters];
-    items = [];
-    waiters = [];
-    return taken;
   }
 
   async function runBatch(batch: Item[], batchWaiters: Waiter<Result>[]): Promise<void> {
@@ -129,7 +128,38 @@ export function createBatcher<Item, Result>(options: BatcherOptions<Item, Result
     return stopped.done;
   }
 
-  return { add, queued: () => items.length, stop };
+  return { add, queued: () => waiting.size(), stop };
+}
+
+function createOneLine<Item, Result>(): Waiting<Item, Result> {
+  let items: Item[] = [];
+  let waiters: Waiter<Result>[] = [];
+  return {
+    size: () => items.length,
+    add: (item, waiter) => {
+      items.push(item);
+      waiters.push(waiter);
+    },
+    take: (max) => {
+      if (items.length > max) return [items.splice(0, max), waiters.splice(0, max)];
+      const taken: [Item[], Waiter<Result>[]] = [items, waiters];
+      items = [];
+      waiters = [];
+      return taken;
+    },
+  };
+}
+
+function createLines<Item, Result>(lineOf: (item: Item) => string): Waiting<Item, Result> {
+  const lines = new TurnQueue<{ item: Item; waiter: Waiter<Result> }>();
+  return {
+    size: () => lines.size,
+    add: (item, waiter) => lines.add(lineOf(item), { item, waiter }),
+    take: (max) => {
+      const taken = lines.take(max);
+      return [taken.map(({ item }) => item), taken.map(({ waiter }) => waiter)];
+    },
+  };
 }
 
 /** A second is enough for a queue to drain or for another replica to take over. */
