@@ -1,8 +1,11 @@
 /**
  * Stored events on their way to the scheduler. Nobody waits for it: what is not published is published again by the
  * scheduler's sweep over unrouted events, so a failure here is counted and costs time, never an event.
+ *
+ * Only so many are unanswered at a time, and the next ones are taken from each environment in turn: a request with a thousand
+ * events keeps neither this process nor the connection to itself. Whoever has few under way need not wait for anybody's answer.
  */
-import { TurnoverMap } from '@ironflow/collections';
+import { TurnQueue, TurnoverMap } from '@ironflow/collections';
 import type { JetStream, PublishResult } from '@ironflow/jetstream';
 import { headerNames, subjects } from '@ironflow/schema';
 import type { StoredEvent } from '@ironflow/schema';
@@ -20,6 +23,11 @@ export interface PublicationOptions {
 }
 
 const underWayBytesMax = 64 * 1024 * 1024;
+/** More than a round trip to the server needs, and little enough that who comes next is not behind thousands. */
+const unansweredMax = 256;
+const unansweredAnyway = 8;
+/** What an event takes beside its data, roughly. */
+const eventOverheadBytes = 500;
 
 export function createPublication(options: PublicationOptions): Publication {
   const counter = options.metrics.counter('ingest_events_published_total', 'Events told to the scheduler');
@@ -38,13 +46,41 @@ export function createPublication(options: PublicationOptions): Publication {
   const skipped = counter.bind({ outcome: 'skipped' });
   let underWayBytes = 0;
 
+  const waiting = new TurnQueue<{ event: StoredEvent; settle: () => void }>();
+  const unansweredOf = new Map<string, number>();
+  let unanswered = 0;
+
+  function count({ scope: { environmentId } }: StoredEvent, change: 1 | -1): void {
+    unanswered += change;
+    const now = (unansweredOf.get(environmentId) ?? 0) + change;
+    if (now > 0) unansweredOf.set(environmentId, now);
+    else unansweredOf.delete(environmentId);
+  }
+
+  function sendNow(event: StoredEvent, settle: () => void): void {
+    if (!options.jetstream.isConnected()) {
+      skipped.add();
+      return settle();
+    }
+    count(event, 1);
+    void send(event).finally(() => {
+      count(event, -1);
+      settle();
+      sendNext();
+    });
+  }
+
+  function sendNext(): void {
+    while (unanswered < unansweredMax && waiting.size > 0) {
+      for (const { event, settle } of waiting.take(1)) sendNow(event, settle);
+    }
+  }
+
   async function send(event: StoredEvent): Promise<void> {
-    const data = JSON.stringify(event);
-    underWayBytes += data.length;
     try {
       const result = await options.jetstream.publisher.publish({
         subject: subjects.event(event.scope, event.name),
-        data,
+        data: JSON.stringify(event),
         messageId: `${event.scope.environmentId}.${event.id}`,
         headers: headersOf(event),
       });
@@ -52,8 +88,6 @@ export function createPublication(options: PublicationOptions): Publication {
     } catch (error) {
       outcomes.unanswered.add();
       options.logger.warn({ err: error }, 'an event was not published; the sweep will do it');
-    } finally {
-      underWayBytes -= data.length;
     }
   }
 
@@ -65,7 +99,17 @@ export function createPublication(options: PublicationOptions): Publication {
         return Promise.resolve();
       }
       const id = (published += 1);
-      const sent = send(event).finally(() => underWay.delete(id));
+      const bytes = event.data.length + eventOverheadBytes;
+      underWayBytes += bytes;
+      const { environmentId } = event.scope;
+      const sent = new Promise<void>((settle) => {
+        if ((unansweredOf.get(environmentId) ?? 0) < unansweredAnyway) return sendNow(event, settle);
+        waiting.add(environmentId, { event, settle });
+        sendNext();
+      }).finally(() => {
+        underWayBytes -= bytes;
+        underWay.delete(id);
+      });
       underWay.set(id, sent);
       return sent;
     },
