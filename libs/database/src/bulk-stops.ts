@@ -10,6 +10,7 @@ export interface RunToStop {
   mode: RunMode;
   appId: string;
   buildId?: string;
+  bulk?: true;
   functionId: string;
   eventId: string;
 }
@@ -80,6 +81,7 @@ interface RunRow {
   function_id: string;
   event_id: string;
   build_id: string | null;
+  bulk: boolean;
 }
 
 function toRunToStop(row: RunRow): RunToStop {
@@ -87,5 +89,6 @@ function toRunToStop(row: RunRow): RunToStop {
   return {
     ...{ runId, mode, appId, functionId, eventId },
     ...(row.build_id === null ? {} : { buildId: row.build_id }),
+    ...(row.bulk ? { bulk: true } : {}),
   };
 }

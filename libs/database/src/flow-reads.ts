@@ -112,7 +112,7 @@ export const beginStatement: Statement = {
 };
 
 /** Of `queue_entries q` and its run `r`. */
-const entryColumns = `r.id, r.environment_id, r.mode, r.app_id, r.function_id, r.event_id, r.build_id, r.limited, ${scopeColumns},
+const entryColumns = `r.id, r.environment_id, r.mode, r.app_id, r.function_id, r.event_id, r.build_id, r.limited, r.bulk, ${scopeColumns},
       q.state, q.keys, q.bytes, ${millisecondsOf('q.received_at')} as received_at_ms,
       ${millisecondsOf('q.position')} as position_ms, q.resumed, ${millisecondsOf('q.due_at')} as due_at_ms`;
 const joinedRun = (condition: string): string => `cross join lateral (

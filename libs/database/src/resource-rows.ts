@@ -48,6 +48,7 @@ export interface RunRow {
 export interface RunDetailRow extends RunRow {
   /** The build of the lane on which it is activated now. */
   lane: string | null;
+  bulk: boolean;
   limited: boolean;
   journal_seq: number;
   wake: number;

@@ -93,6 +93,8 @@ export interface AcceptedRun {
   awaitedBy?: string[];
   /** Flow control decides when it goes on. */
   limited?: true;
+  /** It is activated on the lane of its environment. */
+  bulk?: true;
   /** Slots that it gave back. */
   freed?: string[];
   /** The event that tells that it has failed, still to be routed. */
@@ -241,7 +243,7 @@ function applyStatementFor(batches: 'ordinary' | 'any'): Statement {
       and r.status in ('queued', 'running', 'waiting', 'waiting_for_worker')
     returning r.id, r.environment_id, r.event_id, r.function_id, r.app_id, r.mode, r.status, r.journal_seq,
       r.wake,
-      r.served, r.limited, r.build_id, r.pinned_after, r.correlation_id, r.traceparent, r.created_at, r.started_at, r.ended_at,
+      r.served, r.limited, r.bulk, r.build_id, r.pinned_after, r.correlation_id, r.traceparent, r.created_at, r.started_at, r.ended_at,
       g.retry_in_ms, g.served is not null as activation_ended
       ${isOrdinary ? '' : ', r.error, r.not_compensated, st.stopping_as is not null as begins_to_stop, g.call_ends_in_ms'}
   ), stored as (
@@ -476,6 +478,7 @@ interface AcceptedRow {
   awaited_by: string[] | null;
   failure_event_id: string | null;
   limited: boolean;
+  bulk: boolean;
   freed?: string[] | null;
 }
 
@@ -496,6 +499,7 @@ function toAcceptedRun(row: AcceptedRow): AcceptedRun {
     ...(row.awaited_by === null ? {} : { awaitedBy: row.awaited_by }),
     ...(row.failure_event_id === null ? {} : { failureEventId: row.failure_event_id }),
     ...(row.limited ? { limited: true, freed: row.freed ?? [] } : {}),
+    ...(row.bulk ? { bulk: true } : {}),
     correlationId: row.correlation_id,
     ...(row.traceparent === null ? {} : { traceparent: row.traceparent }),
     createdAtMs: row.created_at_ms,

@@ -27,6 +27,8 @@ export interface NewRun {
   rerunFromStep?: string | undefined;
   /** It is skipped if it has not begun by then. */
   startDeadlineMs?: number | undefined;
+  /** It is activated on the lane of its environment, which has more than its neighbours are to wait for. */
+  bulk?: true | undefined;
   /** It comes into the queue (flow-control.ts) instead of being activated. */
   flow?: FlowArrival | undefined;
 }
@@ -68,7 +70,9 @@ export async function routeEvents(
 ): Promise<RoutingOutcome> {
   if (events.length === 0) return { routed: [], awaited: [], stale: [], settled: [] };
   const column = <T>(pick: (run: NewRun) => T): T[] => runs.map(pick);
-  const isOrdinary = runs.every((run) => (run.rerunOf ?? run.startDeadlineMs ?? run.flow) === undefined);
+  const isOrdinary = runs.every(
+    (run) => (run.rerunOf ?? run.startDeadlineMs ?? run.flow ?? run.bulk) === undefined,
+  );
   const rows = await database.query<RoutedRow>(isOrdinary ? routeStatement : routeAnyStatement, [
     events.map((event) => event.id),
     events.map((event) => event.environmentId),
@@ -96,6 +100,7 @@ export async function routeEvents(
           column((run) => run.flow?.bytes ?? null),
           column((run) => run.flow?.receivedAtMs ?? null),
           column((run) => run.flow?.positionMs ?? null),
+          column((run) => run.bulk ?? false),
         ]),
   ]);
   const current = new Map(rows.map((row) => [row.event_id, row.current]));
@@ -108,10 +113,10 @@ export async function routeEvents(
   return outcome;
 }
 
-/** Runs that repeat others, have to begin in time or are queued are few: the statement of batches without one does not know of them. */
+/** Runs that repeat others, have to begin in time, are queued or are of a flood are few: the statement of batches without one does not know of them. */
 function routeStatementFor(batches: 'ordinary' | 'any'): Statement {
   const isOrdinary = batches === 'ordinary';
-  const rareColumns = isOrdinary ? '' : ', rerun_of, limited';
+  const rareColumns = isOrdinary ? '' : ', rerun_of, limited, bulk';
   const isLimited = isOrdinary ? 'false' : 'n.flow_keys is not null';
   return {
     name: isOrdinary ? 'route_events' : 'route_any',
@@ -141,12 +146,12 @@ function routeStatementFor(batches: 'ordinary' | 'any'): Statement {
     select n.id, n.environment_id, n.event_id, n.app_id, n.function_id, n.function_hash, n.mode, n.status,
       n.skip_reason, n.correlation_id, n.traceparent,
       case when n.status = 'skipped' or ${isLimited} then 0 else 1 end,
-      case when n.status = 'skipped' then now() end${isOrdinary ? '' : ', n.rerun_of, n.flow_keys is not null'}
+      case when n.status = 'skipped' then now() end${isOrdinary ? '' : ', n.rerun_of, n.flow_keys is not null, n.bulk'}
     from unnest($4::uuid[], $5::uuid[], $6::uuid[], $7::text[], $8::text[], $9::text[], $10::text[],
       $11::text[],
-      $12::text[], $13::text[], $14::text[]${isOrdinary ? '' : ', $17::uuid[], $20::text[]'})
+      $12::text[], $13::text[], $14::text[]${isOrdinary ? '' : ', $17::uuid[], $20::text[], $24::boolean[]'})
       as n (id, environment_id, event_id, app_id, function_id, function_hash, mode, status, skip_reason,
-        correlation_id, traceparent${isOrdinary ? '' : ', rerun_of, flow_keys'})
+        correlation_id, traceparent${isOrdinary ? '' : ', rerun_of, flow_keys, bulk'})
     join routed on routed.event_id = n.event_id
     on conflict (id) do nothing${isOrdinary ? '' : takingOver + armingDeadlines + enqueuing}
   )

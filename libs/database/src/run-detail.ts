@@ -15,8 +15,8 @@ export type UnpinAnswer =
   | { kind: 'ended'; status: RunStatus };
 
 export type StopAnswer =
-  /** `lane`: the build of the lane on which it is activated now. */
-  | { kind: 'requested'; run: Run; lane: string | undefined }
+  /** With where it is activated now. */
+  | { kind: 'requested'; run: Run; lane: { buildId?: string; bulk?: true } }
   /** It had ended before. */
   | { kind: 'ended'; status: RunStatus }
   | { kind: 'not_found' };
@@ -35,7 +35,7 @@ export const resultColumns = 'id, function_id, status, skip_reason, joined_run_i
 const runStatement: Statement = {
   name: 'run_detail',
   text: `select r.*, ${runLookups}, ${queuedColumn('r')} from (
-      select ${runFacts}, output::text, mismatch, ${laneBuildOf('runs')} as lane,
+      select ${runFacts}, output::text, mismatch, ${laneBuildOf('runs')} as lane, bulk,
         journal_seq::float8 as journal_seq, wake, served
       from runs where environment_id = $1 and id = $2
     ) r`,
@@ -67,10 +67,14 @@ export async function requestStop(
   const isStopped =
     run.status === 'cancelled' ||
     ((run.stopRequestedAt ?? run.stoppingAs) !== undefined && !isTerminal(run.status));
-  if (isStopped) return { kind: 'requested', run, lane: row.lane ?? undefined };
+  if (isStopped) return { kind: 'requested', run, lane: laneOf(row) };
   if (isTerminal(run.status)) return { kind: 'ended', status: run.status };
   // It was stored between the two statements, of which each sees what was committed before it began.
   return requestStop(transaction, environmentId, runId);
+}
+
+function laneOf({ lane, bulk }: RunDetailRow): { buildId?: string; bulk?: true } {
+  return { ...(lane === null ? {} : { buildId: lane }), ...(bulk ? { bulk: true } : {}) };
 }
 
 const unpinStatement: Statement = { name: 'unpin_run', text: 'select unpin_run($1) as status' };

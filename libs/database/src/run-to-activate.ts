@@ -12,6 +12,8 @@ export interface RunToActivate {
   eventId: string;
   /** Flow control decides when it goes on (flow-control.ts). */
   limited?: true;
+  /** It is activated on the lane of its environment. */
+  bulk?: true;
 }
 
 export interface RunToActivateRow {
@@ -25,13 +27,15 @@ export interface RunToActivateRow {
   event_id: string;
   build_id: string | null;
   limited: boolean;
+  bulk: boolean;
 }
 
 /** Of a row of runs; the index runs_resting has the same words. */
 export function laneBuildOf(run: string): string {
   return `case when ${run}.served > ${run}.pinned_after then ${run}.build_id end`;
 }
-export const laneColumnOf = (run: string): string => `${laneBuildOf(run)} as build_id, ${run}.limited`;
+export const laneColumnOf = (run: string): string =>
+  `${laneBuildOf(run)} as build_id, ${run}.limited, ${run}.bulk`;
 
 /** Of `environments e`. */
 export const scopeColumns = 'e.project, e.name as env';
@@ -46,5 +50,6 @@ export function runToActivate(row: RunToActivateRow): RunToActivate {
     eventId: row.event_id,
     ...(row.build_id === null ? {} : { buildId: row.build_id }),
     ...(row.limited ? { limited: true } : {}),
+    ...(row.bulk ? { bulk: true } : {}),
   };
 }

@@ -186,7 +186,7 @@ test('the slow sweep pages through every run that needs an activation, and throu
   await scheduler.restForWorker([runs[3]!.id]);
   const found: string[] = [];
   for (let after: { wokenAtMs: number; runId: string } | undefined; ;) {
-    const page = await scheduler.overdueRuns({ olderThanMs: 30_000, after, limit: 7 });
+    const page = await scheduler.overdueRuns({ olderThanMs: 30_000, isBulk: false, after, limit: 7 });
     found.push(...page.map((run) => run.runId));
     if (page.length < 7) break;
     after = page.at(-1);

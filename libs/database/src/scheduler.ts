@@ -35,6 +35,8 @@ export type OverdueRun = RunToActivate & { wokenAtMs: number };
 
 export interface OverdueRunsQuery {
   olderThanMs: number;
+  /** Those of floods, many of which only wait for their turn, or all others. */
+  isBulk: boolean;
   after?: { wokenAtMs: number; runId: string } | undefined;
   limit: number;
 }
@@ -126,12 +128,13 @@ export function createSchedulerStore(database: Database): SchedulerStore {
       ]);
       return rows.map(runToActivate);
     },
-    overdueRuns: async ({ olderThanMs, after, limit }) => {
+    overdueRuns: async ({ olderThanMs, isBulk, after, limit }) => {
       const rows = await database.query<RunToActivateRow & { woken_at_ms: number }>(overdueStatement, [
         olderThanMs,
         after?.wokenAtMs ?? 0,
         after?.runId ?? lowestId,
         limit,
+        isBulk,
       ]);
       return rows.map((row) => ({ ...runToActivate(row), wokenAtMs: row.woken_at_ms }));
     },
@@ -197,7 +200,7 @@ function unroutedOf(condition: string): string {
     order by u.received_at, u.event_id`;
 }
 
-const runColumns = `r.id, r.environment_id, r.mode, r.app_id, r.function_id, r.event_id, r.build_id, r.limited, ${scopeColumns}`;
+const runColumns = `r.id, r.environment_id, r.mode, r.app_id, r.function_id, r.event_id, r.build_id, r.limited, r.bulk, ${scopeColumns}`;
 /** The same words as the predicate of the partial index runs_to_activate. */
 const needsActivation = `wake > served and status in ('queued', 'running', 'waiting')`;
 
@@ -220,7 +223,7 @@ const overdueStatement: Statement = {
   text: `select ${runColumns}, (extract(epoch from r.woken_at) * 1000)::float8 as woken_at_ms from (
       select id, environment_id, mode, app_id, function_id, event_id, woken_at, ${laneColumnOf('runs')} from runs
       where ${needsActivation} and woken_at < now() - $1 * interval '1 ms'
-        and (woken_at, id) > (to_timestamp($2::float8 / 1000), $3::uuid)
+        and (woken_at, id) > (to_timestamp($2::float8 / 1000), $3::uuid) and bulk = $5
       order by woken_at, id limit $4
     ) r
     join environments e on e.id = r.environment_id

@@ -207,7 +207,7 @@ test("a sleep that ends before its run's retry is due leaves the run alone; the 
   await collector.apply([yielding(after!, [], { ...yielded, prev: 1, journalSeq: 2 })]);
   expect(await stateOf(before!)).toMatchObject({ status: 'waiting', wake: 1, served: 1 });
   expect(await stateOf(after!)).toMatchObject({ status: 'waiting', wake: 2, served: 2 });
-  expect(await scheduler.overdueRuns({ olderThanMs: -1_000, limit: 10 })).toEqual([]);
+  expect(await scheduler.overdueRuns({ olderThanMs: -1_000, isBulk: false, limit: 10 })).toEqual([]);
 
   await platform.admin.query(`update timers set due_at = now() where step_id = ''`);
   const retried = await scheduler.fireTimers(10);

@@ -158,7 +158,7 @@ const fireStatement: Statement = {
   select (select count(*)::int from fired) as fired,
     (select json_agg(distinct run_id) from held) as held,
     (select json_agg(w) from (
-      select w.id, w.environment_id, w.mode, w.app_id, w.function_id, w.event_id, w.build_id, w.limited, ${scopeColumns}
+      select w.id, w.environment_id, w.mode, w.app_id, w.function_id, w.event_id, w.build_id, w.limited, w.bulk, ${scopeColumns}
       from (select * from woken union all select * from expired) w join environments e on e.id = w.environment_id
       where w.status <> 'waiting_for_worker'
     ) w) as woken,

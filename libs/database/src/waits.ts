@@ -359,7 +359,7 @@ const resolveStatement: Statement = {
   )
   select (select json_agg(json_build_array(run_id, step_id)) from resolved) as resolved,
     (select json_agg(w) from (
-      select w.id, w.environment_id, w.mode, w.app_id, w.function_id, w.event_id, w.build_id, w.limited, ${scopeColumns}
+      select w.id, w.environment_id, w.mode, w.app_id, w.function_id, w.event_id, w.build_id, w.limited, w.bulk, ${scopeColumns}
       from woken w join environments e on e.id = w.environment_id where w.status <> 'waiting_for_worker'
     ) w) as woken,
     (select json_agg(${endedPauseTuple({ traceparent: 'r.traceparent', endedAt: 'f.ended_at' })})

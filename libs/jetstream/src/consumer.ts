@@ -22,8 +22,10 @@ export interface ConsumerOptions {
   connection: Connection;
   provisioner: Provisioner;
   definition: ConsumerDefinition;
-  /** How many messages the owner could take now; asked before every request. */
+  /** How many messages the owner could take now; what comes beyond it is put back. */
   capacity: () => number;
+  /** How many of them it wants; asked before every request. All, by default. */
+  wanted?: () => number;
   /** Synchronous: what takes time is started, not awaited. A message whose handling throws is delivered again. */
   onDelivery: (delivery: Delivery) => void;
   log?: JetStreamLog;
@@ -61,7 +63,7 @@ export function createConsumer(options: ConsumerOptions): PullConsumer {
   const ask = (): void => {
     scheduled = false;
     if (stopped || recovery.isRunning() || !connection.isConnected()) return;
-    const room = options.capacity();
+    const room = Math.min(options.capacity(), options.wanted?.() ?? Infinity);
     const wanted = Math.min(room - outstanding, batchMax);
     // Small requests are saved up while others are still open: a quarter of what one can have at a time.
     if (wanted < 1 || (outstanding > 0 && wanted < Math.min(room, batchMax) / 4)) return;

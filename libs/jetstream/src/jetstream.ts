@@ -32,7 +32,7 @@ export interface JetStream {
   bucket(name: BucketName): Bucket;
   consume(
     definition: ConsumerDefinition,
-    owner: Pick<ConsumerOptions, 'capacity' | 'onDelivery'>,
+    owner: Pick<ConsumerOptions, 'capacity' | 'wanted' | 'onDelivery'>,
   ): PullConsumer;
   isConnected(): boolean;
   close(): Promise<void>;

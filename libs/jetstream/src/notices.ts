@@ -6,6 +6,7 @@ import {
   headerNames,
   parseSubject,
   runNoticeSchema,
+  bulkNoticeSchema,
   slotsNoticeSchema,
   schemaVersion,
   stopNoticeSchema,
@@ -17,6 +18,7 @@ import type {
   EventRoutedNotice,
   RunNotice,
   RunNoticeKind,
+  BulkNotice,
   SlotsNotice,
   EventScheduledNotice,
   CircuitNotice,
@@ -32,6 +34,8 @@ export interface Notices {
   publishStop(notice: StopNotice): void;
   publishWaits(notice: WaitsNotice): void;
   publishSlots(notice: SlotsNotice): void;
+  publishBulk(notice: BulkNotice): void;
+  publishExecutor(): void;
   publishCircuit(notice: CircuitNotice): void;
   /**
    * With a queue, one member of it hears each notice; without, everybody hears all. `wants` is asked by the run's id
@@ -55,6 +59,9 @@ export interface Notices {
   /** The same. */
   onSlots(listener: (notice: SlotsNotice) => void, queue: string): () => void;
   onCircuit(listener: (notice: CircuitNotice) => void, queue: string): () => void;
+  /** Everybody hears all. */
+  onBulk(listener: (notice: BulkNotice) => void): () => void;
+  onExecutor(listener: () => void): () => void;
   onEventScheduled(listener: (notice: EventScheduledNotice) => void, queue: string): () => void;
 }
 
@@ -99,6 +106,18 @@ export function createNotices(connection: Connection): Notices {
       const subject = subjects.slotsNotice(notice.scope, notice.scope.environmentId);
       connection.publish({ subject, data: JSON.stringify(notice), headers });
     },
+    publishExecutor: () => connection.publish({ subject: subjects.executorNotice, data: '', headers }),
+    onExecutor: (listener) => connection.listen(subjects.executorNotice, () => listener()),
+    publishBulk: (notice) => {
+      const subject = subjects.bulkNotice(notice.scope, notice.scope.environmentId);
+      connection.publish({ subject, data: JSON.stringify(notice), headers });
+    },
+    onBulk: (listener) =>
+      listen(
+        { filter: subjectFilters.everyBulkNotice },
+        (body) => bulkNoticeSchema.safeParse(body),
+        listener,
+      ),
     onSlots: (listener, queue) =>
       listen(
         { filter: subjectFilters.everySlotsNotice, queue },

@@ -23,6 +23,8 @@ export const runNoticeSchema = z.object({
   steps: z.array(z.object({ id: z.string(), attempt: z.number(), status: z.enum(stepStatuses) })),
   /** Flow control decides when it goes on. */
   limited: z.boolean().optional(),
+  /** It is activated on the lane of its environment. */
+  bulk: z.boolean().optional(),
   /** The event that tells of its failure, stored with it and still to be routed. */
   failureEventId: uuidSchema.optional(),
   /** How long from acceptance until the earliest timer that came with it. */
@@ -44,8 +46,13 @@ export const stopNoticeSchema = runNoticeSchema.pick({
   appId: true,
   buildId: true,
   mode: true,
+  bulk: true,
 });
 export type StopNotice = z.infer<typeof stopNoticeSchema>;
+
+/** Of an environment's lane for push runs of a flood. */
+export const bulkNoticeSchema = z.object({ scope: scopeSchema });
+export type BulkNotice = z.infer<typeof bulkNoticeSchema>;
 
 /** What waits of a run wait for may be there: a wait was accepted, a signal sent, an awaited run has ended. */
 export const waitsNoticeSchema = z.object({ scope: scopeSchema, runId: uuidSchema });

@@ -153,6 +153,17 @@ export function pullConsumer(of: {
   };
 }
 
+/** The consumer of an environment's lane for runs of a flood: made when it has one, gone an hour after. */
+export function bulkConsumer(of: { environmentId: string; filterSubject: string }): ConsumerDefinition {
+  return {
+    stream: 'STEPS',
+    durable: `bulk_${of.environmentId}`,
+    filterSubject: of.filterSubject,
+    maxAckPending: 10_000,
+    inactiveThresholdMs: idleLaneKeptMs,
+  };
+}
+
 export type BucketName =
   'SYS_functions' | 'SYS_workers' | 'SYS_cron_triggers' | 'SYS_circuit_breakers' | 'SYS_debounce_state';
 

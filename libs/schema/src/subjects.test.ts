@@ -51,6 +51,21 @@ describe('what is built is parsed', () => {
     );
   });
 
+  test('for activations of a flood, which its environment’s own filter takes and no other', () => {
+    const run = fc.record({ appId: anyId, functionId: anyId, runId: anyUuid });
+    fc.assert(
+      fc.property(place, run, (where, of) => {
+        const activation = { ...of, mode: 'push' as const, bulk: true };
+        const subject = subjects.activation(where, activation);
+        expect(parseSubject(subject)).toEqual({ kind: 'activation', ...activation, ...where });
+        expect(matches(subjects.bulkActivationsOf(where), subject)).toBe(true);
+        expect(matches(subjectFilters.everyPushActivation, subject)).toBe(false);
+        const pull = { ...activation, mode: 'pull' as const };
+        expect(subjects.activation(where, pull)).toBe(subjects.activation(where, { ...pull, bulk: false }));
+      }),
+    );
+  });
+
   test('for journals, and one filter covers a run’s whole journal', () => {
     fc.assert(
       fc.property(place, anyUuid, fc.constantFrom('step' as const, 'run' as const), (where, runId, last) => {
@@ -78,6 +93,9 @@ describe('what is built is parsed', () => {
         expect(matches(subjectFilters.everyEventRoutedNotice, routed)).toBe(true);
         const waits = subjects.waitsNotice(where, id);
         expect(parseSubject(waits)).toEqual({ kind: 'waitsNotice', runId: id, ...where });
+        const bulk = subjects.bulkNotice(where, id);
+        expect(parseSubject(bulk)).toEqual({ kind: 'bulkNotice', environmentId: id, ...where });
+        expect(matches(subjectFilters.everyBulkNotice, bulk)).toBe(true);
         expect(matches(subjectFilters.everyWaitsNotice, waits)).toBe(true);
         expect(matches(subjectFilters.everyRunNotice, waits)).toBe(false);
         const breaker = subjects.circuitNotice(where, 'f'.repeat(32), 'forced');

@@ -11,11 +11,19 @@ export type RunMode = 'push' | 'pull';
 
 const prefix = (place: Place): string => `ironflow.${place.project}.${place.env}`;
 
+/** Pull runs have lanes of their own anyway. */
+const wayOf = ({ mode, bulk }: { mode: RunMode; bulk?: boolean }): string =>
+  mode === 'push' && bulk === true ? 'bulk' : mode;
+
 export const subjects = {
   ingest: (place: Place, eventName: string) => `${prefix(place)}.ingest.${eventName}`,
   event: (place: Place, eventName: string) => `${prefix(place)}.events.${eventName}`,
-  activation: (place: Place, run: Lane & { mode: RunMode; functionId: string; runId: string }) =>
-    `${prefix(place)}.steps.${run.mode}.${laneToken(run)}.${run.functionId}.${run.runId}`,
+  activation: (
+    place: Place,
+    run: Lane & { mode: RunMode; bulk?: boolean; functionId: string; runId: string },
+  ) => `${prefix(place)}.steps.${wayOf(run)}.${laneToken(run)}.${run.functionId}.${run.runId}`,
+  /** Push activations of runs of an environment's flood: the filter of its own consumer. */
+  bulkActivationsOf: (place: Place) => `${prefix(place)}.steps.bulk.>`,
   /** Every pull activation of one lane: the filter of that lane's own consumer. */
   pullActivationsOf: (place: Place, lane: Lane) => `${prefix(place)}.steps.pull.${laneToken(lane)}.>`,
   journal: (place: Place, runId: string, last: 'step' | 'run') => `${prefix(place)}.results.${runId}.${last}`,
@@ -31,6 +39,9 @@ export const subjects = {
   /** Slots of this environment were given back. */
   slotsNotice: (place: Place, environmentId: string) =>
     `public.${place.project}.${place.env}.system.slots.${environmentId}.freed`,
+  /** This environment has activations on its lane for runs of a flood. */
+  bulkNotice: (place: Place, environmentId: string) =>
+    `public.${place.project}.${place.env}.system.bulk.${environmentId}.waiting`,
   eventRoutedNotice: (place: Place, eventId: string) =>
     `public.${place.project}.${place.env}.system.event.${eventId}.routed`,
   eventScheduledNotice: (place: Place, eventId: string) =>
@@ -40,6 +51,8 @@ export const subjects = {
     `public.${place.project}.${place.env}.system.breaker.${circuitId}.${change}`,
   /** A message of a topic; with a pattern in place of the topic, the filter of its messages. */
   topicMessage: (place: Place, topic: string) => `public.${place.project}.${place.env}.topic.${topic}`,
+  /** In no stream, as it is of use at once or never: an executor of a version that knows of lanes for floods is there. */
+  executorNotice: 'system.executors.present',
   /** Every notice of one run. */
   runNoticesOf: (place: Place, runId: string) => `public.${place.project}.${place.env}.system.run.${runId}.*`,
 } as const;
@@ -61,6 +74,7 @@ export const subjectFilters = {
   everyWaitsNotice: 'public.*.*.system.waits.*.due',
   everyCircuitNotice: 'public.*.*.system.breaker.*.*',
   everySlotsNotice: 'public.*.*.system.slots.*.freed',
+  everyBulkNotice: 'public.*.*.system.bulk.*.waiting',
   everyEventRoutedNotice: 'public.*.*.system.event.*.routed',
   everyEventScheduledNotice: 'public.*.*.system.event.*.scheduled',
 } as const;
@@ -83,13 +97,14 @@ export type CircuitChange = (typeof circuitChanges)[number];
 
 export type ParsedSubject =
   | ({ kind: 'ingest' | 'event'; eventName: string } & Place)
-  | ({ kind: 'activation'; mode: RunMode; functionId: string; runId: string } & Lane & Place)
+  | ({ kind: 'activation'; mode: RunMode; bulk?: true; functionId: string; runId: string } & Lane & Place)
   | ({ kind: 'journal'; runId: string; last: 'step' | 'run' } & Place)
   | ({ kind: 'cancel'; runId: string } & Place)
   | ({ kind: 'deadLetter'; tail: string } & Place)
   | ({ kind: 'runNotice'; runId: string; what: RunNoticeKind } & Place)
   | ({ kind: 'waitsNotice'; runId: string } & Place)
   | ({ kind: 'slotsNotice'; environmentId: string } & Place)
+  | ({ kind: 'bulkNotice'; environmentId: string } & Place)
   | ({ kind: 'eventRoutedNotice' | 'eventScheduledNotice'; eventId: string } & Place)
   | ({ kind: 'circuitNotice'; circuitId: string; change: CircuitChange } & Place)
   | ({ kind: 'topicMessage'; topic: string } & Place);
@@ -134,11 +149,18 @@ function parseMessage(place: Place, kind: string | undefined, rest: string[]): P
 }
 
 function parseActivation(place: Place, rest: string[]): ParsedSubject | undefined {
-  const [mode, token, functionId, runId] = rest;
+  const [word, token, functionId, runId] = rest;
   const lane = parseLane(token!);
-  if (lane === undefined || (mode !== 'push' && mode !== 'pull')) return undefined;
-  return { kind: 'activation', mode, ...lane, functionId: functionId!, runId: runId!, ...place };
+  const way = ways[word!];
+  if (lane === undefined || way === undefined) return undefined;
+  return { kind: 'activation', ...way, ...lane, functionId: functionId!, runId: runId!, ...place };
 }
+
+const ways: Record<string, { mode: RunMode; bulk?: true }> = {
+  push: { mode: 'push' },
+  pull: { mode: 'pull' },
+  bulk: { mode: 'push', bulk: true },
+};
 
 function parseNotice(place: Place, rest: string[]): ParsedSubject | undefined {
   const [noun, id, what] = rest;
@@ -148,6 +170,7 @@ function parseNotice(place: Place, rest: string[]): ParsedSubject | undefined {
     return { kind: 'eventScheduledNotice', eventId: id, ...place };
   if (noun === 'waits' && what === 'due') return { kind: 'waitsNotice', runId: id, ...place };
   if (noun === 'slots' && what === 'freed') return { kind: 'slotsNotice', environmentId: id, ...place };
+  if (noun === 'bulk' && what === 'waiting') return { kind: 'bulkNotice', environmentId: id, ...place };
   if (noun === 'breaker') {
     const change = circuitChanges.find((candidate) => candidate === what);
     return change === undefined ? undefined : { kind: 'circuitNotice', circuitId: id, change, ...place };

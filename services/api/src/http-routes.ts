@@ -82,8 +82,7 @@ function addRuns(app: HttpApp, options: HttpRoutesOptions): void {
     const { id: runId, mode, appId, functionId, eventId } = answer.run;
     // Also the second time: whoever was to hear of it may not have.
     if (answer.run.status !== 'cancelled') {
-      const lane = answer.lane === undefined ? {} : { buildId: answer.lane };
-      options.notices.publishStop({ scope, runId, mode, appId, ...lane, functionId, eventId });
+      options.notices.publishStop({ scope, runId, mode, appId, ...answer.lane, functionId, eventId });
     }
     return reply.code(202).send(answer.run);
   });

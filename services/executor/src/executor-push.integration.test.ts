@@ -29,6 +29,26 @@ const goOn = (...ids: string[]) => ({
   outcome: { kind: 'continue' },
 });
 
+describe('runs of a flood', () => {
+  test('are taken from the lane of their environment once it is told of, beside those of others', async () => {
+    const endpoint = await open((_request, response) => response.end(JSON.stringify(done)));
+    const present: string[] = [];
+    const stopHearing = world.jetstream.notices.onExecutor(() => present.push('executor'));
+    suite.undo(stopHearing);
+    await world.jetstream.connection.nats.flush();
+    await start();
+    await eventually(() => expect(present).toEqual(['executor']));
+    const [ordinary, ...flood] = await Promise.all(Array.from({ length: 4 }, () => createRun(endpoint.url)));
+    const bulk = flood.map((run) => ({ ...run, bulk: true }));
+    await Promise.all(bulk.map((run) => activate(run)));
+    await activate(ordinary!);
+    await ended(ordinary!);
+    expect(await Promise.all(bulk.map((run) => world.isActivated(run)))).toEqual([true, true, true]);
+    world.jetstream.notices.publishBulk({ scope });
+    for (const run of bulk) expect((await ended(run)).at(-1)).toMatchObject({ run: { kind: 'completed' } });
+  });
+});
+
 describe('a push run', () => {
   test('is driven by signed calls, one a step, and its journal has every step before the next one began', async () => {
     const functionId = 'add';

@@ -20,6 +20,7 @@ import { createExecutorMetrics } from './executor-metrics.js';
 import { createIntake } from './intake.js';
 import { createLeaseKeeper } from './lease.js';
 import type { TimeSource } from './lease.js';
+import { createLoadBound } from './load-bound.js';
 import { createPullLanes } from './pull-lanes.js';
 import { createPullDriver } from './pull-driver.js';
 import { createPushCaller } from './push-call.js';
@@ -70,8 +71,11 @@ export function createExecutor(options: ExecutorOptions): Executor {
     deadlineMs: options.pushDeadlineMs,
   });
   const drivePull = createPullDriver({ registry, admission, settlement });
+  const load = createLoadBound();
   const push = createPushIntake({
     jetstream,
+    load,
+    nowMs: Date.now,
     concurrency: options.pushConcurrency,
     drive: (delivery) => drive(delivery, drivePush),
   });
@@ -79,6 +83,7 @@ export function createExecutor(options: ExecutorOptions): Executor {
     executor,
     jetstream,
     presence: jetstream.bucket('SYS_workers'),
+    load,
     logger,
     drive: (delivery, workers) => drive(delivery, (run) => drivePull(run, workers)),
   });
@@ -106,6 +111,7 @@ export function createExecutor(options: ExecutorOptions): Executor {
     circuits.stop();
     stops.stop();
     leases.stop();
+    load.stop();
     await caller.close();
   };
   let stopped: Promise<void> | undefined;

@@ -2,6 +2,7 @@ import { afterEach, expect, test } from '@jest/globals';
 import type { Delivery, JetStream } from '@ironflow/jetstream';
 import { createLogger, createMetrics, createSpanRecorder } from '@ironflow/service';
 import { createExecutorMetrics } from './executor-metrics.js';
+import { createShares } from './load-bound.js';
 import type { Workers } from './pull-driver.js';
 import { createPullLanes } from './pull-lanes.js';
 import type { PullLanes } from './pull-lanes.js';
@@ -32,6 +33,7 @@ function setup() {
       },
     },
     presence: { put: async () => 1, delete: async () => undefined } as never,
+    load: createShares(1_000),
     logger: createLogger({ service: 'executor', level: 'silent' }),
     drive: (_delivery, workers) => new Promise((conclude) => driven.push({ workers, conclude })),
   });

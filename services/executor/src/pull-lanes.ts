@@ -13,6 +13,7 @@ import type { Bucket, Delivery, JetStream, PullConsumer } from '@ironflow/jetstr
 import { childLogger } from '@ironflow/service';
 import type { Logger } from '@ironflow/service';
 import type { ActiveRun } from './active-run.js';
+import type { LoadBound, LoadShare } from './load-bound.js';
 import type { Workers } from './pull-driver.js';
 import { createRecentBuilds } from './recent-builds.js';
 import type { WorkerConnection } from './worker-connection.js';
@@ -21,6 +22,7 @@ export interface PullLanesOptions {
   executor: string;
   jetstream: Pick<JetStream, 'consume' | 'provisioner'>;
   presence: Bucket;
+  load: Pick<LoadBound, 'join'>;
   logger: Logger;
   /** Drives one delivered activation to its end, and never rejects; a worker for it is picked as late as possible. */
   drive: (delivery: Delivery, workers: Workers) => Promise<void>;
@@ -45,6 +47,7 @@ export interface LaneKey extends Lane {
 interface PullLane extends LaneKey {
   members: Set<Member>;
   consumer: PullConsumer;
+  load: LoadShare;
   /** The slots that were told last. */
   toldSlots: number | undefined;
 }
@@ -88,12 +91,15 @@ export function createPullLanes(options: PullLanesOptions): PullLanes {
     lane.consumer.wake();
   };
   const open = (key: LaneKey): PullLane => {
+    const load = options.load.join(() => lane.consumer.wake());
     const lane: PullLane = {
       ...key,
       members: new Set(),
       toldSlots: undefined,
+      load,
       consumer: options.jetstream.consume(definitionOf(key), {
         capacity: () => freeSlots(lane),
+        wanted: () => load.room(),
         onDelivery: (delivery) => void take(options, lane, delivery),
       }),
     };
@@ -106,6 +112,7 @@ export function createPullLanes(options: PullLanesOptions): PullLanes {
     lanes.delete(id);
     recent.closed(lane);
     lane.consumer.stop();
+    lane.load.leave();
     options.presence.delete(id).catch(() => undefined); // Otherwise it expires by itself.
   };
   const heartbeat = setInterval(() => {
@@ -175,6 +182,7 @@ async function take({ drive }: PullLanesOptions, lane: PullLane, delivery: Deliv
     reserved = reserve(leastBusy(lane, run));
     return reserved !== undefined;
   };
+  lane.load.began();
   await drive(delivery, {
     areThere: ({ buildId }) => [...lane.members].some(({ connection }) => connection.buildId === buildId),
     reserve: reserveFor,
@@ -183,6 +191,7 @@ async function take({ drive }: PullLanesOptions, lane: PullLane, delivery: Deliv
       return release()?.connection;
     },
   });
+  lane.load.ended();
   giveUp();
   lane.consumer.wake();
 }

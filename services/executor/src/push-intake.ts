@@ -1,10 +1,17 @@
-/** The consumer of push activations: as many at once as the executor may have calls open. */
+/**
+ * The consumers of push activations: one for all environments, and one for each environment with a flood, of which schedulers say so
+ * again and again while they publish there. Together they take as many as the executor may have calls open.
+ */
 import type { Delivery, JetStream, PullConsumer } from '@ironflow/jetstream';
-import { consumers } from '@ironflow/schema';
+import { bulkConsumer, consumers, subjects } from '@ironflow/schema';
+import type { ConsumerDefinition, Scope } from '@ironflow/schema';
+import type { LoadBound } from './load-bound.js';
 
 export interface PushIntakeOptions {
-  jetstream: Pick<JetStream, 'consume'>;
+  jetstream: Pick<JetStream, 'consume' | 'notices'>;
   concurrency: number;
+  load: Pick<LoadBound, 'join'>;
+  nowMs: () => number;
   /** Drives one delivered activation to its end, and never rejects. */
   drive: (delivery: Delivery) => Promise<void>;
 }
@@ -15,22 +22,85 @@ export interface PushIntake {
   stop(): void;
 }
 
+interface Lane {
+  consumer: PullConsumer;
+  active: number;
+  /** When something was delivered, or said to be there. */
+  heardAtMs: number;
+}
+
+/** Each has a request open: those beyond wait for one that is done with. */
+const lanesMax = 256;
+const idleLaneMs = 30_000;
+/** Schedulers use lanes as long as they hear of an executor that knows of them. */
+const presenceEveryMs = 5_000;
+
 export function createPushIntake(options: PushIntakeOptions): PushIntake {
+  const { nowMs } = options;
+  const lanes = new Map<string, Lane>();
   let active = 0;
-  let consumer: PullConsumer | undefined;
-  const take = async (delivery: Delivery): Promise<void> => {
-    active += 1;
-    await options.drive(delivery);
-    active -= 1;
-    consumer?.wake();
+  let undo: (() => void)[] = [];
+
+  const open = (definition: ConsumerDefinition): Lane => {
+    const share = options.load.join(() => lane.consumer.wake());
+    const take = async (delivery: Delivery): Promise<void> => {
+      active += 1;
+      lane.active += 1;
+      lane.heardAtMs = nowMs();
+      share.began();
+      await options.drive(delivery);
+      active -= 1;
+      lane.active -= 1;
+      share.ended();
+      lane.consumer.wake();
+    };
+    const consumer = options.jetstream.consume(definition, {
+      capacity: () => options.concurrency - active,
+      wanted: () => share.room(),
+      onDelivery: (delivery) => void take(delivery),
+    });
+    const stop = (): void => {
+      share.leave();
+      consumer.stop();
+    };
+    const lane: Lane = { consumer: { wake: () => consumer.wake(), stop }, active: 0, heardAtMs: nowMs() };
+    return lane;
   };
+  const openBulk = (scope: Scope): void => {
+    const { environmentId } = scope;
+    const known = lanes.get(environmentId);
+    if (known !== undefined) known.heardAtMs = nowMs();
+    else if (lanes.size < lanesMax) {
+      const filterSubject = subjects.bulkActivationsOf(scope);
+      lanes.set(environmentId, open(bulkConsumer({ environmentId, filterSubject })));
+    }
+  };
+  const closeIdle = (): void => {
+    for (const [environmentId, { consumer, active: busy, heardAtMs }] of lanes) {
+      if (busy > 0 || nowMs() - heardAtMs < idleLaneMs) continue;
+      consumer.stop();
+      lanes.delete(environmentId);
+    }
+  };
+
   return {
     start: () => {
-      consumer = options.jetstream.consume(consumers.pushExecutor, {
-        capacity: () => options.concurrency - active,
-        onDelivery: (delivery) => void take(delivery),
-      });
+      const all = open(consumers.pushExecutor);
+      const timer = setInterval(closeIdle, idleLaneMs / 2).unref();
+      const tellPresence = (): void => options.jetstream.notices.publishExecutor();
+      const presence = setInterval(tellPresence, presenceEveryMs).unref();
+      tellPresence();
+      undo = [
+        () => clearInterval(presence),
+        () => all.consumer.stop(),
+        options.jetstream.notices.onBulk(({ scope }) => openBulk(scope)),
+        () => clearInterval(timer),
+      ];
     },
-    stop: () => consumer?.stop(),
+    stop: () => {
+      for (const step of undo) step();
+      for (const { consumer } of lanes.values()) consumer.stop();
+      lanes.clear();
+    },
   };
 }

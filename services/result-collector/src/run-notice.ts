@@ -61,6 +61,7 @@ function announce({ run, messages, failure }: Told, steps: RunNotice['steps']): 
       mode: run.mode,
       ...(run.buildId === undefined ? {} : { buildId: run.buildId }),
       ...(run.limited === undefined ? {} : { limited: true }),
+      ...(run.bulk === undefined ? {} : { bulk: true }),
       status: run.status,
       journalSeq: run.journalSeq,
       wake: run.wake,

@@ -18,9 +18,10 @@ export function activationOf(run: RunToActivate): RunActivation {
 
 /** The runs of an event that was just routed, each with what its headers tell of that event. */
 export function activationsOfEvent(event: StoredEvent, runs: readonly NewRun[]): RunActivation[] {
-  return runs.map(({ id: runId, mode, appId, functionId, correlationId, traceparent }) => {
+  return runs.map(({ id: runId, mode, appId, functionId, bulk, correlationId, traceparent }) => {
     const { run, publication } = activationOf({
       ...{ runId, mode, appId, functionId },
+      ...(bulk === true ? { bulk } : {}),
       ...{ scope: event.scope, eventId: event.id },
     });
     const headers = {

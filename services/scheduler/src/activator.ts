@@ -4,13 +4,15 @@
  *
  * A1 `subject_taken` says that an activation of the run is there. It may be one that has ended and whose ack is still on
  *    its way; whoever knows of a reason newer than it asks for `replacing`, and is tried again until the ack must have come.
- * A2 What the stream could not take (full, missing, unanswered) is tried again with growing delays, a bounded number of times.
+ * A2 Executors do not know of environments with a flood: they are told while activations are published there.
+ * A3 What the stream could not take (full, missing, unanswered) is tried again with growing delays, a bounded number of times.
  */
 import type { RunToActivate } from '@ironflow/database';
 import type { PublishResult, Publisher } from '@ironflow/jetstream';
 import { ackWaitMs } from '@ironflow/schema';
 import type { Clock, Logger, TimerHandle } from '@ironflow/service';
 import type { RunActivation } from './activation-message.js';
+import type { FloodGate } from './flood-gate.js';
 import type { SchedulerMetrics } from './metrics.js';
 
 export interface Activator {
@@ -35,6 +37,7 @@ export interface PublishTally {
 
 export interface ActivatorOptions {
   publisher: Publisher;
+  floodGate: Pick<FloodGate, 'tell'>;
   metrics: SchedulerMetrics;
   logger: Logger;
   clock: Clock;
@@ -109,6 +112,7 @@ export function createActivator(options: ActivatorOptions): Activator {
     attempt: number,
     replacing: boolean,
   ): Promise<PublishResult> => {
+    if (activation.run.bulk === true) options.floodGate.tell(activation.run.scope);
     const result = await publisher.publish(activation.publication);
     metrics.activationPublished(result.kind);
     settle(activation, attempt, replacing, result);

@@ -61,11 +61,12 @@ export function followEndedActivations(options: EndedActivationsOptions): () => 
 }
 
 function runOf(notice: StopNotice & Pick<RunNotice, 'limited'>): RunToActivate {
-  const { runId, scope, mode, appId, buildId, functionId, eventId, limited } = notice;
+  const { runId, scope, mode, appId, buildId, functionId, eventId, limited, bulk } = notice;
   return {
     ...{ runId, scope, mode, appId, functionId, eventId },
     ...(buildId === undefined ? {} : { buildId }),
     ...(limited === true ? { limited } : {}),
+    ...(bulk === true ? { bulk } : {}),
   };
 }
 

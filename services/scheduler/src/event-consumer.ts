@@ -1,28 +1,33 @@
 /**
- * EVENTS, consumed: deliveries are read, gathered into batches as large as the batch before took long, routed, and
- * answered once what the commit made true is published. A message leaves only by an ack after its event was routed (or
- * found routed) or into the dead letters; anything else is put back.
+ * EVENTS, consumed: deliveries are read, routed, and answered once what the commit made true is published. A message leaves by an
+ * ack after its event was routed (or found routed), or into the dead letters, or because its environment has its share in hand
+ * already: then its event waits in Postgres, and the backlog brings it. Anything else is put back.
+ *
+ * So the stream is always read to its end, and whoever comes behind a flood is found at once.
  */
 import { TurnoverMap } from '@ironflow/collections';
 import { messageOf } from '@ironflow/errors';
 import type { Delivery, JetStream, PullConsumer } from '@ironflow/jetstream';
-import { ackWaitMs, consumers, storedEventSchema, subjects } from '@ironflow/schema';
+import { ackWaitMs, consumers, headerNames, storedEventSchema, subjects } from '@ironflow/schema';
 import type { StoredEvent } from '@ironflow/schema';
-import { createBatcher } from '@ironflow/service';
-import type { Batcher, Clock, Logger, TimerHandle } from '@ironflow/service';
+import type { Clock, Logger, TimerHandle } from '@ironflow/service';
 import type { DeadLetters } from './dead-letters.js';
-import type { EventRouter, RoutedBatch } from './event-router.js';
+import type { EventBacklog, EventName } from './event-backlog.js';
+import type { EventOutcome } from './event-router.js';
 import type { SchedulerMetrics } from './metrics.js';
+import type { RoutingTurns } from './routing-turns.js';
 
 export interface EventConsumerOptions {
   jetstream: Pick<JetStream, 'consume'>;
-  router: EventRouter;
+  turns: Pick<RoutingTurns, 'route'>;
+  backlog: Pick<EventBacklog, 'add' | 'has'>;
   deadLetters: DeadLetters;
   metrics: SchedulerMetrics;
   logger: Logger;
   clock: Clock;
-  batchMax?: number;
   inFlightMax?: number;
+  /** Of one environment. */
+  shareMax?: number;
 }
 
 export interface EventConsumer {
@@ -39,24 +44,23 @@ interface Taken {
   sinceMs: number;
 }
 
-interface Item {
-  taken: Taken;
-  event: StoredEvent;
-}
-
-const defaultBatchMax = 500;
 /** Several batches: one commits, one is announced, one gathers. Of `max_ack_pending`, it leaves room for other replicas. */
 const defaultInFlightMax = 2_000;
 /** Events are up to 512 KiB: two thousand of those would be too much. */
 const inFlightBytesMax = 64 * 1024 * 1024;
+/** Two batches that are routed, two that are announced and what gathers; the rest of what may be in flight is for others. */
+const defaultShareMax = 500;
 const averagedDeliveries = 64;
 const putBackDelayMs = 500;
 /** A message that says it is alive every third of the ack wait survives the loss of one such word. */
 const aliveIntervalMs = ackWaitMs / 3;
 
 export function createEventConsumer(options: EventConsumerOptions): EventConsumer {
-  const { router, metrics, logger, clock, inFlightMax = defaultInFlightMax } = options;
+  const { turns, backlog, metrics, logger, clock } = options;
+  const { inFlightMax = defaultInFlightMax, shareMax = defaultShareMax } = options;
   const inFlight = createInFlight();
+  /** How many events of each environment are being routed. */
+  const inHand = new Map<string, number>();
   let consumer: PullConsumer | undefined;
   let aliveTimer: TimerHandle | undefined;
   let onIdle: (() => void) | undefined;
@@ -71,30 +75,28 @@ export function createEventConsumer(options: EventConsumerOptions): EventConsume
     metrics.event('put_back');
     answered(taken);
   };
-  const finish = async (items: readonly Item[], batch: RoutedBatch): Promise<void> => {
-    await router.announce(batch);
-    for (const { taken, event } of items) {
-      const outcome = batch.outcomes.get(event.id);
-      if (outcome === undefined || outcome.kind === 'postponed') {
-        putBack(taken, outcome?.delayMs ?? putBackDelayMs);
-        continue;
-      }
-      taken.delivery.ack();
-      metrics.event(outcome.kind);
-      answered(taken);
-    }
+  const letGo = (taken: Taken, event: EventName): void => {
+    backlog.add(event);
+    taken.delivery.ack();
+    metrics.event('let_go');
+    answered(taken);
   };
-  const batcher: Batcher<Item, void> = createBatcher({
-    maxItems: options.batchMax ?? defaultBatchMax,
-    maxConcurrent: 2,
-    maxQueued: inFlightMax,
-    run: async (items) => {
-      const batch = await router.route(items.map(({ event }) => event));
-      // The next batch need not wait for the publishing of this one.
-      void finish(items, batch);
-      return items.map(() => undefined);
-    },
-  });
+  const settle = (taken: Taken, outcome: EventOutcome | undefined): void => {
+    if (outcome === undefined || outcome.kind === 'postponed') {
+      return putBack(taken, outcome?.delayMs ?? putBackDelayMs);
+    }
+    taken.delivery.ack();
+    metrics.event(outcome.kind);
+    answered(taken);
+  };
+  const routeEvent = async (taken: Taken, event: StoredEvent): Promise<void> => {
+    const { environmentId } = event.scope;
+    inHand.set(environmentId, (inHand.get(environmentId) ?? 0) + 1);
+    settle(taken, await turns.route(event));
+    const left = inHand.get(environmentId)! - 1;
+    if (left > 0) inHand.set(environmentId, left);
+    else inHand.delete(environmentId);
+  };
   const bury = async (taken: Taken): Promise<void> => {
     const { delivery } = taken;
     try {
@@ -108,11 +110,18 @@ export function createEventConsumer(options: EventConsumerOptions): EventConsume
     metrics.event('unreadable');
     answered(taken);
   };
+  const hasRoom = (environmentId: string): boolean =>
+    (inHand.get(environmentId) ?? 0) < shareMax && !backlog.has(environmentId);
   const onDelivery = (delivery: Delivery): void => {
     const taken = inFlight.add(delivery, clock.now());
+    // A flood is let go of unread.
+    const named = eventOfMessageId(delivery.header(headerNames.messageId));
+    if (named !== undefined && !hasRoom(named.environmentId)) return letGo(taken, named);
     const event = readEvent(delivery);
-    if (event === undefined) void bury(taken);
-    else batcher.add({ taken, event }).catch(() => putBack(taken, putBackDelayMs));
+    if (event === undefined) return void bury(taken);
+    const { id, scope } = event;
+    if (hasRoom(scope.environmentId)) void routeEvent(taken, event);
+    else letGo(taken, { id, environmentId: scope.environmentId });
   };
   const keepAlive = (): void => {
     inFlight.keepAlive(clock.now());
@@ -128,7 +137,6 @@ export function createEventConsumer(options: EventConsumerOptions): EventConsume
     inFlight: inFlight.size,
     stop: async () => {
       consumer?.stop();
-      await batcher.stop();
       if (inFlight.size() > 0) await new Promise<void>((resolve) => (onIdle = resolve));
       aliveTimer?.cancel();
     },
@@ -178,4 +186,11 @@ function readEvent(delivery: Delivery): StoredEvent | undefined {
   return event !== undefined && subjects.event(event.scope, event.name) === delivery.subject
     ? event
     : undefined;
+}
+
+/** As ingest has it: of the environment, and of the event. */
+function eventOfMessageId(messageId: string | undefined): EventName | undefined {
+  const [environmentId, id, ...more] = messageId?.split('.') ?? [];
+  if (environmentId === undefined || id === undefined || more.length > 0) return undefined;
+  return { environmentId, id };
 }

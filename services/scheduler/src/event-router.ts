@@ -18,6 +18,7 @@ import { activationOf, activationsOfEvent } from './activation-message.js';
 import type { Activator } from './activator.js';
 import type { Admission } from './admission.js';
 import type { Conditions } from './condition.js';
+import type { FloodGate } from './flood-gate.js';
 import type { FlowControl } from './flow-control.js';
 import type { SchedulerMetrics } from './metrics.js';
 import { routeEvent, routeSpanId } from './routing.js';
@@ -56,6 +57,7 @@ export interface EventRouterOptions {
   conditions: Conditions;
   presence: Pick<WorkerPresence, 'isPresent'>;
   activator: Activator;
+  floodGate: Pick<FloodGate, 'isBulk'>;
   admission: Admission;
   flow: Pick<FlowControl, 'ask' | 'goOn'>;
   waits: Pick<Waits, 'match'>;
@@ -210,6 +212,12 @@ async function storeMatched(
     return { id, environmentId: scope.environmentId, awaitedAs, cancels, registryVersion };
   });
   const runs = matched.flatMap((one) => one.runs);
+  for (const { event, runs: ofEvent } of matched) {
+    for (const run of ofEvent) {
+      const isToGoOn = run.mode === 'push' && run.status === 'queued' && run.bulk === undefined;
+      if (isToGoOn && options.floodGate.isBulk(event.scope)) run.bulk = true;
+    }
+  }
   try {
     const result = await options.store.routeEvents(events, runs);
     const runsOf = new Map(matched.map((one) => [one.event.id, one.runs]));

@@ -2,7 +2,8 @@
 import type { PublishResult } from '@ironflow/jetstream';
 import type { Metrics } from '@ironflow/service';
 
-export type EventOutcome = 'routed' | 'settled' | 'put_back' | 'unreadable';
+/** `let_go`: acknowledged without being routed, since its environment has its share in hand. */
+export type EventOutcome = 'routed' | 'settled' | 'put_back' | 'unreadable' | 'let_go';
 export type RunOutcome = 'queued' | 'waiting_for_worker' | 'skipped';
 export type SweepKind =
   'unrouted_events' | 'overdue_runs' | 'released_runs' | 'circuit_waits' | 'waits' | 'queues';
@@ -21,7 +22,7 @@ export interface SchedulerMetrics {
   swept(kind: SweepKind, count: number): void;
   /** What one pass of flow control decided. */
   flow(decided: { admitted: readonly unknown[]; skipped: readonly unknown[] }): void;
-  watch(gauges: { retries: () => number; inFlight: () => number }): void;
+  watch(gauges: { retries: () => number; inFlight: () => number; backlog: () => number }): void;
 }
 
 /** Around the promise of 50 ms. */
@@ -72,9 +73,14 @@ export function createSchedulerMetrics(metrics: Metrics): SchedulerMetrics {
       if (admitted.length > 0) decided.add(admitted.length, { decision: 'admitted' });
       if (skipped.length > 0) decided.add(skipped.length, { decision: 'skipped' });
     },
-    watch: ({ retries, inFlight }) => {
+    watch: ({ retries, inFlight, backlog }) => {
       metrics.gauge('scheduler_activation_retries', 'Runs whose activation is tried again', retries);
       metrics.gauge('scheduler_events_in_flight', 'Events delivered and not answered yet', inFlight);
+      metrics.gauge(
+        'scheduler_events_backlog',
+        'Events of floods that wait in Postgres to be routed',
+        backlog,
+      );
     },
   };
 }

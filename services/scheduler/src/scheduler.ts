@@ -20,12 +20,18 @@ import { createConditions } from './condition.js';
 import { createDeadLetters } from './dead-letters.js';
 import { createDebounceView } from './debounce-view.js';
 import { followEndedActivations } from './ended-activations.js';
+import { createEventBacklog } from './event-backlog.js';
+import type { EventBacklogOptions } from './event-backlog.js';
 import { createEventConsumer } from './event-consumer.js';
+import type { EventConsumerOptions } from './event-consumer.js';
 import { createEventRouter } from './event-router.js';
+import { createFloodGate } from './flood-gate.js';
 import { createFlowControl } from './flow-control.js';
 import type { FlowControl, FlowControlOptions } from './flow-control.js';
 import { createSchedulerMetrics } from './metrics.js';
 import { createPauseSpans } from './pause-spans.js';
+import { createRoutingTurns } from './routing-turns.js';
+import type { RoutingTurnsOptions } from './routing-turns.js';
 import { createScheduledEvents } from './scheduled-events.js';
 import { createSweeps } from './sweeps.js';
 import { createTimers } from './timers.js';
@@ -47,11 +53,16 @@ export interface SchedulerOptions {
   clock?: Clock;
   /** How often the sweeps look, and how old a thing has to be for them; default 5 s. */
   sweepIntervalMs?: number;
+  /** How many events of one environment it has in hand. */
+  eventShareMax?: number;
 }
 
 export interface Scheduler extends Stoppable {
   start(): Promise<void>;
 }
+
+/** More than consumer and backlog have in hand together. */
+const routingQueuedMax = 5_000;
 
 export function createScheduler(options: SchedulerOptions): Scheduler {
   const { jetstream, logger } = options;
@@ -69,6 +80,7 @@ export function createScheduler(options: SchedulerOptions): Scheduler {
           parts.flow.recheck(environmentId);
         }),
       );
+      undo.push(parts.floodGate.start());
       undo.push(() => parts.flow.stop());
       undo.push(() => parts.debounceView.stop());
       parts.debounceView.start();
@@ -84,6 +96,8 @@ export function createScheduler(options: SchedulerOptions): Scheduler {
       parts.sweeps.start();
       undo.push(() => parts.upkeep.stop());
       parts.upkeep.start();
+      undo.push(() => parts.turns.stop());
+      undo.push(() => parts.backlog.stop());
       undo.push(() => parts.consumer.stop());
       parts.consumer.start();
       logger.debug('the scheduler takes events');
@@ -108,7 +122,8 @@ function createParts({
   const { notices, publisher } = jetstream;
   const base = { store, metrics, logger, clock, notices, registries };
   const recordPauses = createPauseSpans(spans);
-  const activator = createActivator({ ...base, publisher });
+  const floodGate = createFloodGate({ ...base, states: jetstream.states });
+  const activator = createActivator({ ...base, publisher, floodGate });
   const presence = createWorkerPresence({
     ...base,
     bucket: jetstream.bucket('SYS_workers'),
@@ -122,18 +137,13 @@ function createParts({
     ...{ jetstream, database, presence, activator },
     requestStop: (runIds) => cancellations.stop(runIds),
   });
-  const admission = createAdmission({
-    ...base,
-    activator,
-    flow,
-    presence,
-    journal: jetstream.journal,
-  });
+  const admission = createAdmission({ ...base, activator, flow, presence, journal: jetstream.journal });
   const conditions = createConditions();
   const cancellations = createCancellations({ ...base, conditions, admission });
   const waits = createWaits({ ...base, conditions, admission, cancellations, recordPauses });
   const router = createEventRouter({
     ...base,
+    floodGate,
     conditions,
     waits,
     presence,
@@ -144,7 +154,7 @@ function createParts({
     spans,
   });
   const deadLetters = createDeadLetters({ store, publisher });
-  const consumer = createEventConsumer({ ...base, jetstream, router, deadLetters });
+  const { turns, backlog, consumer } = createIntake({ ...base, jetstream, router, deadLetters }, options);
   const timers: Timers = createTimers({
     ...base,
     recordPauses,
@@ -165,13 +175,15 @@ function createParts({
     ...(sweepIntervalMs === undefined ? {} : { intervalMs: sweepIntervalMs, olderThanMs: sweepIntervalMs }),
   });
   const upkeep = createUpkeep({ ...base, ensurePartitions: () => ensurePartitions(database) });
-  metrics.watch({ retries: activator.pendingRetries, inFlight: consumer.inFlight });
+  metrics.watch({ retries: activator.pendingRetries, inFlight: consumer.inFlight, backlog: backlog.size });
   return {
     activator,
     admission,
+    backlog,
     circuitWaits,
     consumer,
     debounceView,
+    floodGate,
     flow,
     presence,
     registries,
@@ -179,9 +191,28 @@ function createParts({
     scheduledEvents,
     sweeps,
     timers,
+    turns,
     upkeep,
     waits,
   };
+}
+
+type IntakeParts = Pick<EventConsumerOptions, 'jetstream' | 'deadLetters' | 'metrics' | 'logger' | 'clock'> &
+  Pick<EventBacklogOptions, 'store'> &
+  Pick<RoutingTurnsOptions, 'router'>;
+
+/** The way of events, with what waits of them. */
+function createIntake(
+  { router, ...base }: IntakeParts,
+  { eventShareMax: shareMax }: Pick<SchedulerOptions, 'eventShareMax'>,
+) {
+  const turns = createRoutingTurns({ router, queuedMax: routingQueuedMax });
+  const backlog = createEventBacklog({ ...base, route: (event) => turns.route(event) });
+  const consumer = createEventConsumer({
+    ...{ ...base, turns, backlog },
+    ...(shareMax === undefined ? {} : { shareMax }),
+  });
+  return { turns, backlog, consumer };
 }
 
 type FlowParts = Omit<FlowControlOptions, 'store' | 'debounceView'> &

@@ -4,7 +4,8 @@
  *
  * S1 One scheduler at a time, by an advisory lock; who does not get it skips the round.
  * S2 Every pass is bounded and goes on where the last one stopped, so that what cannot be helped hides nothing.
- * S3 While NATS turns activations away, a pass ends: more of them would not fare better.
+ * S3 While NATS turns activations away, a pass ends: more of them would not fare better. So does one over a flood's runs of which
+ *    none was lost: there may be tens of thousands that wait for their turn.
  */
 import type { SchedulerStore } from '@ironflow/database';
 import { messageOf } from '@ironflow/errors';
@@ -47,14 +48,15 @@ const lockName = 'scheduler-sweep';
 
 export function createSweeps(options: SweepsOptions): Sweeps {
   const { store, metrics, logger, clock, intervalMs = defaultIntervalMs } = options;
-  const position: SweepPosition = { event: undefined, run: undefined };
+  const position: SweepPosition = { event: undefined, run: undefined, bulkRun: undefined };
   let timer: TimerHandle | undefined;
   let round: Promise<void> | undefined;
   let stopped = true;
 
   const sweepAll = async (): Promise<void> => {
     await sweepUnroutedEvents(options, position);
-    await sweepOverdueRuns(options, position);
+    await sweepOverdueRuns(options, position, 'run');
+    await sweepOverdueRuns(options, position, 'bulkRun');
     await sweepWaitingForWorker(options);
     metrics.swept('queues', await options.flow.sweep());
     metrics.swept('waits', await options.waits.sweep(options.olderThanMs ?? defaultIntervalMs));
@@ -91,6 +93,7 @@ export function createSweeps(options: SweepsOptions): Sweeps {
 interface SweepPosition {
   event: { receivedAtMs: number; id: string } | undefined;
   run: { wokenAtMs: number; runId: string } | undefined;
+  bulkRun: { wokenAtMs: number; runId: string } | undefined;
 }
 
 async function sweepUnroutedEvents(options: SweepsOptions, position: SweepPosition): Promise<void> {
@@ -108,17 +111,23 @@ async function sweepUnroutedEvents(options: SweepsOptions, position: SweepPositi
   }
 }
 
-async function sweepOverdueRuns(options: SweepsOptions, position: SweepPosition): Promise<void> {
+async function sweepOverdueRuns(
+  options: SweepsOptions,
+  position: SweepPosition,
+  kind: 'run' | 'bulkRun',
+): Promise<void> {
   const { store, admission, metrics, olderThanMs = defaultIntervalMs } = options;
+  const isBulk = kind === 'bulkRun';
   for (let seen = 0; seen < roundMax; seen += runsPageMax) {
-    const runs = await store.overdueRuns({ olderThanMs, after: position.run, limit: runsPageMax });
+    const after = position[kind];
+    const runs = await store.overdueRuns({ olderThanMs, isBulk, after, limit: runsPageMax });
     const last = runs.length < runsPageMax ? undefined : runs[runs.length - 1];
     const { stored, turnedAway } = await admission.admit(runs);
     // The others have their activation: it waits, or takes longer than a round.
     metrics.swept('overdue_runs', stored);
     if (turnedAway > 0) return;
-    position.run = last && { wokenAtMs: last.wokenAtMs, runId: last.runId };
-    if (last === undefined) return;
+    position[kind] = last && { wokenAtMs: last.wokenAtMs, runId: last.runId };
+    if (last === undefined || (isBulk && stored === 0)) return;
   }
 }
 

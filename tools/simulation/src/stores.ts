@@ -116,10 +116,10 @@ function createScheduler(
       ),
     unroutedAmong: (ids) => query(() => eventsOf(ids.filter((id) => postgres.unrouted.has(id)))),
     runsOfEvents: (ids) => query(() => postgres.runsToActivate(({ event }) => ids.includes(event.id))),
-    overdueRuns: ({ olderThanMs }) =>
+    overdueRuns: ({ olderThanMs, isBulk }) =>
       query(() =>
         postgres
-          .runsToActivate(({ wokenAtMs }) => wokenAtMs < now() - olderThanMs)
+          .runsToActivate(({ wokenAtMs }) => !isBulk && wokenAtMs < now() - olderThanMs)
           .map((run) => ({ ...run, wokenAtMs: postgres.runs.get(run.runId)!.wokenAtMs })),
       ),
     restForWorker: (runIds) => query(() => postgres.restForWorker(runIds)),

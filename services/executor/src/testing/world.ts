@@ -36,6 +36,8 @@ export interface RunHandle {
   appId: string;
   functionId: string;
   mode: RunMode;
+  /** It is activated on the lane of its environment. */
+  bulk?: boolean;
 }
 
 export interface RunningExecutor {

@@ -86,6 +86,8 @@ export interface World {
   publish(events: readonly StoredEvent[]): Promise<void>;
   /** Takes push activations from now on, as an executor does; without `ack` they are held. */
   takePush(options?: { ack?: boolean }): TakenActivation[];
+  /** The same of any consumer. */
+  take(definition: ConsumerDefinition): TakenActivation[];
   takePull(scope: Scope, appId: string): Promise<TakenActivation[]>;
   announceWorker(scope: Scope, appId: string): Promise<void>;
   tellYielded(run: { id: string; scope: Scope }, more: Partial<RunNotice>): void;
@@ -151,6 +153,11 @@ export async function createWorld(): Promise<World> {
     },
     takePush: ({ ack = true } = {}) => {
       const taker = takeActivations(ground, consumers.pushExecutor, ack);
+      undo.push(taker.stop);
+      return taker.activations;
+    },
+    take: (definition) => {
+      const taker = takeActivations(ground, definition, true);
       undo.push(taker.stop);
       return taker.activations;
     },

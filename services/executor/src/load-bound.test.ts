@@ -1,0 +1,100 @@
+import { expect, test } from '@jest/globals';
+import fc from 'fast-check';
+import { createShares, nextBound } from './load-bound.js';
+import type { LoadShare } from './load-bound.js';
+
+function after(ticks: number, bound: number, now: (bound: number) => { active: number; latenessMs: number }) {
+  for (let tick = 0; tick < ticks; tick += 1) bound = nextBound(bound, now(bound));
+  return bound;
+}
+
+test('a loop that keeps up gets whatever there is, within two seconds', () => {
+  fc.assert(
+    fc.property(fc.integer({ min: 64, max: 2_000 }), (demand) => {
+      const bound = after(20, 64, (now) => ({ active: Math.min(demand, now), latenessMs: 1 }));
+      expect(bound).toBeGreaterThanOrEqual(demand);
+    }),
+  );
+});
+
+test('one that is late has less and less as what it has ends, but never nothing', () => {
+  fc.assert(
+    fc.property(fc.integer({ min: 16, max: 2_000 }), (bound) => {
+      expect(after(30, bound, (now) => ({ active: now, latenessMs: 50 }))).toBe(16);
+      // As long as nothing ends, it does not fall below what could be taken in its place.
+      const standing = after(30, bound, () => ({ active: bound, latenessMs: 50 }));
+      expect(standing).toBe(Math.max(16, 0.8 * bound));
+    }),
+  );
+});
+
+test('a bound that is used in part stays, and what is left of an old load is given up', () => {
+  expect(nextBound(500, { active: 300, latenessMs: 1 })).toBe(500);
+  expect(after(600, 500, () => ({ active: 10, latenessMs: 1 }))).toBe(48);
+});
+
+/** Consumers that take whatever they may, of as much as they have. */
+function consumersOf(waiting: number[]) {
+  const shares = createShares(64);
+  const consumers = waiting.map((count) => {
+    const consumer = { waiting: count, active: 0, share: undefined as unknown as LoadShare, take: () => {} };
+    consumer.take = () => {
+      for (let room = Math.min(consumer.share.room(), consumer.waiting); room > 0; room -= 1) {
+        consumer.waiting -= 1;
+        consumer.active += 1;
+        consumer.share.began();
+      }
+    };
+    consumer.share = shares.join(() => consumer.take());
+    return consumer;
+  });
+  const end = (consumer: (typeof consumers)[number]): void => {
+    consumer.active -= 1;
+    consumer.share.ended();
+    consumer.take();
+  };
+  return { shares, consumers, end };
+}
+
+test('one alone has all of it; who comes beside it has something at once, and as much when some have ended', () => {
+  const { consumers, end } = consumersOf([10_000, 10_000]);
+  const [flood, neighbour] = consumers as [(typeof consumers)[0], (typeof consumers)[0]];
+  flood.take();
+  expect(flood.active).toBe(64);
+  neighbour.take();
+  expect(neighbour.active).toBeGreaterThan(0);
+  for (let ended = 0; ended < 500; ended += 1) end(ended % 2 === 0 ? flood : neighbour);
+  expect(Math.abs(flood.active - neighbour.active)).toBeLessThanOrEqual(2);
+  expect(flood.active + neighbour.active).toBeLessThanOrEqual(66);
+});
+
+test('of any load: nobody who has something is left with nothing, and all of it ends', () => {
+  const load = fc.array(fc.integer({ min: 0, max: 200 }), { minLength: 1, maxLength: 20 });
+  fc.assert(
+    fc.property(load, fc.infiniteStream(fc.nat()), (waiting, choices) => {
+      const { consumers, end } = consumersOf(waiting);
+      for (const consumer of consumers) consumer.take();
+      for (;;) {
+        for (const consumer of consumers) {
+          if (consumer.waiting > 0) expect(consumer.active).toBeGreaterThan(0);
+        }
+        const active = consumers.filter((consumer) => consumer.active > 0);
+        if (active.length === 0) break;
+        end(active[(choices.next().value as number) % active.length]!);
+      }
+      expect(consumers.every((consumer) => consumer.waiting === 0)).toBe(true);
+    }),
+    { numRuns: 30 },
+  );
+});
+
+test('who had no room is told when the bound is raised', () => {
+  const { shares, consumers } = consumersOf([64, 1]);
+  const [first, second] = consumers as [(typeof consumers)[0], (typeof consumers)[0]];
+  for (let taken = 0; taken < 100; taken += 1) second.share.began();
+  first.take();
+  second.take();
+  expect([first.active > 0, second.active]).toEqual([true, 0]);
+  shares.adjust((bound) => 4 * bound);
+  expect(second.active).toBe(1);
+});
