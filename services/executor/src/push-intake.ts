@@ -1,6 +1,7 @@
 /**
  * The consumers of push activations: one for all environments, and one for each environment with a flood, of which schedulers say so
- * again and again while they publish there. Together they take as many as the executor may have calls open.
+ * again and again while they publish there. Together they take as many as the executor may have calls open, of which floods leave some to
+ * all others, however long their calls are.
  */
 import type { Delivery, JetStream, PullConsumer } from '@ironflow/jetstream';
 import { bulkConsumer, consumers, subjects } from '@ironflow/schema';
@@ -29,6 +30,8 @@ interface Lane {
   heardAtMs: number;
 }
 
+/** Of the calls. */
+const shareLeft = 1 / 8;
 /** Each has a request open: those beyond wait for one that is done with. */
 const lanesMax = 256;
 const idleLaneMs = 30_000;
@@ -41,7 +44,7 @@ export function createPushIntake(options: PushIntakeOptions): PushIntake {
   let active = 0;
   let undo: (() => void)[] = [];
 
-  const open = (definition: ConsumerDefinition): Lane => {
+  const open = (definition: ConsumerDefinition, callsMax: number): Lane => {
     const share = options.load.join(() => lane.consumer.wake());
     const take = async (delivery: Delivery): Promise<void> => {
       active += 1;
@@ -55,7 +58,7 @@ export function createPushIntake(options: PushIntakeOptions): PushIntake {
       lane.consumer.wake();
     };
     const consumer = options.jetstream.consume(definition, {
-      capacity: () => options.concurrency - active,
+      capacity: () => callsMax - active,
       wanted: () => share.room(),
       onDelivery: (delivery) => void take(delivery),
     });
@@ -72,7 +75,8 @@ export function createPushIntake(options: PushIntakeOptions): PushIntake {
     if (known !== undefined) known.heardAtMs = nowMs();
     else if (lanes.size < lanesMax) {
       const filterSubject = subjects.bulkActivationsOf(scope);
-      lanes.set(environmentId, open(bulkConsumer({ environmentId, filterSubject })));
+      const callsMax = options.concurrency - Math.floor(options.concurrency * shareLeft);
+      lanes.set(environmentId, open(bulkConsumer({ environmentId, filterSubject }), callsMax));
     }
   };
   const closeIdle = (): void => {
@@ -85,7 +89,7 @@ export function createPushIntake(options: PushIntakeOptions): PushIntake {
 
   return {
     start: () => {
-      const all = open(consumers.pushExecutor);
+      const all = open(consumers.pushExecutor, options.concurrency);
       const timer = setInterval(closeIdle, idleLaneMs / 2).unref();
       const tellPresence = (): void => options.jetstream.notices.publishExecutor();
       const presence = setInterval(tellPresence, presenceEveryMs).unref();
