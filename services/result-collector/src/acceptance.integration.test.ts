@@ -103,3 +103,24 @@ test('a letter is seen by the environment of its subject, and by no other that i
   await deadLetters.keep([{ lost: stray.delivered!, message, reason: 'without_run' }]);
   expect(await lettersOf(run!)).toMatchObject([{ reason: 'without_run', environmentId: null }]);
 });
+
+test('what was accepted and trimmed while its journal was read makes no branch of what follows it', async () => {
+  const [run] = await platform.startRuns(platform.ours, 1);
+  const first = placed(run!, completedStep('a'), 1);
+  const second = placed(run!, completedStep('b'), 2);
+  second.message.prev = 1;
+  const options = optionsWith(real);
+  const trimming: AcceptanceOptions = {
+    ...options,
+    journal: {
+      after: async () => {
+        await acceptBatch(options, [first], createAcceptance());
+        return [{ sequence: second.sequence, message: second.message, messageId: '' }];
+      },
+    },
+  };
+  const acceptance = createAcceptance();
+  await acceptBatch(trimming, [second], acceptance);
+  expect(acceptance.outcomes.get(2)).toBe('accepted');
+  expect((await positionOf(run!)).journalSeq).toBe(2);
+});

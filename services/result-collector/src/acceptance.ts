@@ -119,14 +119,16 @@ async function settleOpen(
 }
 
 async function settleWithJournal(
-  { journal, wentBack = false }: AcceptanceOptions,
+  { store, journal, wentBack = false }: AcceptanceOptions,
   run: AcceptedRun | undefined,
   messages: readonly PlacedMessage[],
 ): Promise<Settlement> {
   const settlement = settle(run, messages);
   if (run === undefined || !(settlement.needsJournal || wentBack)) return settlement;
   const tail = await journal.after(run.scope, run.runId, wentBack ? 0 : run.journalSeq);
-  return settle(run, messages, { tail, wentBack });
+  // Where the run stands once that was read: what is not there may have been accepted and trimmed meanwhile.
+  const positions = await store.positions([run.runId]);
+  return settle(positions.get(run.runId), messages, { tail, wentBack });
 }
 
 /** What was accepted is noted commit by commit, so that it is known even if a later one fails. */
