@@ -106,3 +106,19 @@ test('a branch at the end of a journal is read past, and costs one statement', a
   expect(loaded).toMatchObject([{ kind: 'loaded', tail: { messages: [{ sequence: 5 }] } }]);
   expect(statements).toBe(2);
 });
+
+test('where nothing is left of the journal Postgres is read once more: what it took since may have gone with it', async () => {
+  let journalSeq = 3;
+  const store: RunLoaderOptions['store'] = {
+    loadRuns: async ([runId]) => {
+      const state = { runId, journalSeq } as RunState;
+      journalSeq = 5;
+      return new Map([[runId!, state]]);
+    },
+    readClaimed: async () => [],
+  };
+  const journal: RunLoaderOptions['journal'] = { last: async () => undefined, after: async () => [] };
+  expect(await loadRuns({ store, journal }, activations.slice(0, 1))).toMatchObject([
+    { kind: 'loaded', state: { journalSeq: 5 } },
+  ]);
+});

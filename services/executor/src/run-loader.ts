@@ -80,8 +80,8 @@ async function loadStates(
 }
 
 /**
- * A tail that does not go on from the position may have lost its beginning: what Postgres took meanwhile can be trimmed
- * before it is read here. Then Postgres has moved on, and is read again; a branch leaves it where it was.
+ * A tail that does not go on from the position may have lost its beginning, and one that is empty all of it: what Postgres took
+ * meanwhile can be trimmed before it is read here. Then Postgres has moved on, and is read again; a branch leaves it where it was.
  */
 async function readWhole(
   options: RunLoaderOptions,
@@ -91,7 +91,8 @@ async function readWhole(
 ) {
   const read = await readTail(options, activation, state, seen);
   const goesOn = read.tail.messages.some(({ message }) => message.prev === state.journalSeq);
-  if (goesOn || read.tail.lastSequence <= state.journalSeq) return { state, ...read };
+  const isGone = read.last === undefined && state.journalSeq > 0;
+  if (goesOn || (read.tail.lastSequence <= state.journalSeq && !isGone)) return { state, ...read };
   const now = (await options.store.loadRuns([activation.runId])).get(activation.runId);
   if (now === undefined || now.journalSeq === state.journalSeq) return { state, ...read };
   return { state: now, ...(await readTail(options, activation, now, undefined)) };
