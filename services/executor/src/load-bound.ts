@@ -26,9 +26,9 @@ export interface LoadShare {
 const tickMs = 100;
 /** How finely lateness is measured. */
 const resolutionMs = 10;
-const lateMs = 5;
-const boundInitial = 48;
-const boundMin = 16;
+const lateMs = 20;
+const boundInitial = 128;
+const boundMin = 64;
 const shareMin = 8;
 
 export function createLoadBound(): LoadBound {
