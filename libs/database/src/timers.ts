@@ -27,6 +27,8 @@ export const startDeadlineTimer = 'start_deadline';
 
 export interface FiredTimers {
   fired: number;
+  /** When the next one is due; `undefined` if none is, or if one that is due was passed over. */
+  nextDueInMs: number | undefined;
   /** Those that need an activation. */
   woken: RunToActivate[];
   /** Runs with a wait that is due and has to be looked at first. */
@@ -37,9 +39,10 @@ export interface FiredTimers {
 
 export async function fireTimers(database: Database, limit: number): Promise<FiredTimers> {
   const [row] = await database.query<FiredRow>(fireStatement, [limit, invokeTimedOut, startDeadlineTimer]);
-  const { fired, woken, held, ended } = row!;
+  const { fired, next_in_ms, woken, held, ended } = row!;
   return {
     fired,
+    nextDueInMs: next_in_ms ?? undefined,
     woken: (woken ?? []).map(runToActivate),
     held: held ?? [],
     ended: (ended ?? []).map(toEndedPause),
@@ -69,6 +72,7 @@ export async function nextDueInMs(database: Database): Promise<number | undefine
 
 interface FiredRow {
   fired: number;
+  next_in_ms: number | null;
   woken: RunToActivateRow[] | null;
   held: string[] | null;
   ended: EndedPauseTuple[] | null;
@@ -156,6 +160,10 @@ const fireStatement: Statement = {
     returning r.id, r.environment_id, r.mode, r.app_id, r.function_id, r.event_id, r.status, ${laneColumnOf('r')}
   )
   select (select count(*)::int from fired) as fired,
+    case when (select count(*) from fired) >= (select count(*) from due) then (
+      select (extract(epoch from due_at - clock_timestamp()) * 1000)::float8
+      from timers where due_at > now() order by due_at limit 1
+    ) end as next_in_ms,
     (select json_agg(distinct run_id) from held) as held,
     (select json_agg(w) from (
       select w.id, w.environment_id, w.mode, w.app_id, w.function_id, w.event_id, w.build_id, w.limited, w.bulk, ${scopeColumns}

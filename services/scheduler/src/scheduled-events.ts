@@ -34,11 +34,11 @@ export function createScheduledEvents(options: ScheduledEventsOptions): Schedule
   const wheel = createTimerWheel({
     fire: async (limit) => {
       const events = await store.moveDueEvents(limit);
-      if (events.length === 0) return 0;
+      if (events.length === 0) return { count: 0 };
       const batch = await router.route(events);
       await router.announce(batch);
       metrics.event('routed', [...batch.outcomes.values()].filter(({ kind }) => kind === 'routed').length);
-      return events.length;
+      return { count: events.length };
     },
     nextDueInMs: () => store.nextEventDueInMs(),
     onLateness: (seconds) => metrics.scheduledEventLateness(seconds),

@@ -9,8 +9,8 @@
 import type { Clock, Logger, TimerHandle } from '@ironflow/service';
 
 export interface TimerWheelOptions {
-  /** Fires up to so many that are due; answers how many. */
-  fire: (limit: number) => Promise<number>;
+  /** Fires up to so many that are due. */
+  fire: (limit: number) => Promise<Fired>;
   nextDueInMs: () => Promise<number | undefined>;
   /** Of the earliest of a pass. */
   onLateness: (seconds: number) => void;
@@ -20,6 +20,12 @@ export interface TimerWheelOptions {
   clock: Clock;
   pollMs?: number;
   batchMax?: number;
+}
+
+export interface Fired {
+  count: number;
+  /** When the next one is due, where that is known without asking for it. */
+  nextDueInMs?: number | undefined;
 }
 
 export interface TimerWheel {
@@ -75,21 +81,23 @@ export function createTimerWheel(options: TimerWheelOptions): TimerWheel {
     passIn(Math.min(pollMs, Math.ceil(dueInMs)));
   };
 
-  const fireDue = async (): Promise<void> => {
+  /** Answers when the next one is due, if it knows. */
+  const fireDue = async (): Promise<number | undefined> => {
     const expectedAtMs = dueAtMs;
     dueAtMs = Infinity;
     for (let batches = 0; batches < batchesPerPassMax; batches += 1) {
       const fired = await options.fire(batchMax);
-      if (batches === 0 && fired > 0 && expectedAtMs !== Infinity) {
+      if (batches === 0 && fired.count > 0 && expectedAtMs !== Infinity) {
         options.onLateness(Math.max(0, clock.now() - expectedAtMs) / 1_000);
       }
-      if (fired < batchMax) return;
+      if (fired.count < batchMax) return fired.nextDueInMs;
     }
+    return undefined;
   };
   const runPass = async (): Promise<void> => {
     try {
-      if (dueAtMs <= clock.now()) await fireDue();
-      const next = await options.nextDueInMs();
+      const known = dueAtMs <= clock.now() ? await fireDue() : undefined;
+      const next = known ?? (await options.nextDueInMs());
       if (next === undefined) passIn(pollMs);
       else arm(next);
     } catch (error) {

@@ -25,12 +25,12 @@ export function createTimers(options: TimersOptions): Timers {
   const { store, metrics, logger, clock, pollMs, batchMax } = options;
   return createTimerWheel({
     fire: async (limit) => {
-      const { woken, held, fired, ended } = await store.fireTimers(limit);
+      const { woken, held, fired, ended, nextDueInMs } = await store.fireTimers(limit);
       metrics.timersFired(fired);
       if (woken.length > 0) options.onWoken(woken);
       for (const runId of held) options.onHeld(runId);
       options.recordPauses(ended);
-      return fired;
+      return { count: fired, nextDueInMs };
     },
     nextDueInMs: () => store.nextDueInMs(),
     onLateness: (seconds) => metrics.timerLateness(seconds),

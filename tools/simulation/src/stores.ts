@@ -133,7 +133,8 @@ function createScheduler(
         const resting = [...postgres.runs.values()].filter(({ status }) => status === 'waiting_for_worker');
         return resting.map(({ appId, event }) => ({ appId, environmentId: event.scope.environmentId }));
       }),
-    fireTimers: (limit) => query(() => ({ ...postgres.fireTimers(limit), ended: [] })),
+    fireTimers: (limit) =>
+      query(() => ({ ...postgres.fireTimers(limit), nextDueInMs: undefined, ended: [] })),
     nextDueInMs: () => query(() => postgres.nextDueInMs()),
     endCircuitWaits: () => Promise.resolve([]),
     moveDueEvents: () => Promise.resolve([]),
