@@ -1,17 +1,27 @@
 import { expect, test } from '@jest/globals';
 import fc from 'fast-check';
-import { createShares, nextBound } from './load-bound.js';
+import { alone, createShares, nextBound, shared } from './load-bound.js';
 import type { LoadShare } from './load-bound.js';
 
-function after(ticks: number, bound: number, now: (bound: number) => { active: number; latenessMs: number }) {
+interface Now {
+  active: number;
+  latenessMs: number;
+  isShared: boolean;
+}
+
+function after(ticks: number, bound: number, now: (bound: number) => Now) {
   for (let tick = 0; tick < ticks; tick += 1) bound = nextBound(bound, now(bound));
   return bound;
 }
 
-test('a loop that keeps up gets whatever there is, within two seconds', () => {
+const regimes = fc.constantFrom({ isShared: false, ...alone }, { isShared: true, ...shared });
+
+test('a loop that keeps up gets whatever there is, within three seconds', () => {
   fc.assert(
-    fc.property(fc.integer({ min: 64, max: 2_000 }), (demand) => {
-      const bound = after(20, 64, (now) => ({ active: Math.min(demand, now), latenessMs: 1 }));
+    fc.property(fc.integer({ min: 64, max: 2_000 }), regimes, (demand, { isShared, boundMin }) => {
+      const bound = after(30, boundMin, (now) => ({
+        ...{ active: Math.min(demand, now), latenessMs: 1, isShared },
+      }));
       expect(bound).toBeGreaterThanOrEqual(demand);
     }),
   );
@@ -19,18 +29,44 @@ test('a loop that keeps up gets whatever there is, within two seconds', () => {
 
 test('one that is late has less and less as what it has ends, but never nothing', () => {
   fc.assert(
-    fc.property(fc.integer({ min: 64, max: 2_000 }), (bound) => {
-      expect(after(30, bound, (now) => ({ active: now, latenessMs: 50 }))).toBe(64);
+    fc.property(fc.integer({ min: 64, max: 2_000 }), regimes, (bound, { isShared, boundMin, lateMs }) => {
+      const late = { latenessMs: 2 * lateMs, isShared };
+      expect(after(30, bound, (now) => ({ ...late, active: now }))).toBe(boundMin);
       // As long as nothing ends, it does not fall below what could be taken in its place.
-      const standing = after(30, bound, () => ({ active: bound, latenessMs: 50 }));
-      expect(standing).toBe(Math.max(64, 0.8 * bound));
+      expect(after(30, bound, () => ({ ...late, active: bound }))).toBe(Math.max(boundMin, 0.8 * bound));
+      const veryLate = { latenessMs: 10 * lateMs, isShared };
+      expect(after(30, bound, () => ({ ...veryLate, active: bound }))).toBe(Math.max(boundMin, 0.5 * bound));
     }),
   );
 });
 
 test('a bound that is used in part stays, and what is left of an old load is given up', () => {
-  expect(nextBound(500, { active: 300, latenessMs: 1 })).toBe(500);
-  expect(after(600, 500, () => ({ active: 10, latenessMs: 1 }))).toBe(128);
+  fc.assert(
+    fc.property(regimes, ({ isShared, boundIdle }) => {
+      expect(nextBound(500, { active: 300, latenessMs: 1, isShared })).toBe(500);
+      expect(after(600, 500, () => ({ active: 10, latenessMs: 1, isShared }))).toBe(boundIdle);
+    }),
+  );
+});
+
+test('it is shared as long as two have had something within five seconds', () => {
+  const { shares, consumers } = consumersOf([1, 1]);
+  const [first, second] = consumers as [(typeof consumers)[0], (typeof consumers)[0]];
+  const sharedNow = (): boolean => {
+    let isSharedNow = false;
+    shares.adjust((bound, usage) => {
+      isSharedNow = usage.isShared;
+      return bound;
+    });
+    return isSharedNow;
+  };
+  first.take();
+  expect(sharedNow()).toBe(false);
+  second.take();
+  expect(sharedNow()).toBe(true);
+  second.share.ended();
+  expect(Array.from({ length: 50 }, sharedNow)).not.toContain(false);
+  expect(sharedNow()).toBe(false);
 });
 
 /** Consumers that take whatever they may, of as much as they have. */

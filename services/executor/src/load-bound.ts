@@ -5,7 +5,8 @@
  * proportion, so that it takes a second or two from a flood of short calls to one of long ones.
  *
  * Consumers that have something share the bound: whoever is below his share may go beyond what is free, and whoever is above it
- * takes nothing until others have theirs. Nobody is kept from what nobody else wants.
+ * takes nothing until others have theirs. Nobody is kept from what nobody else wants. One that has been alone for a while is bounded
+ * loosely, since it is its own activations that wait behind each other then, and a burst of short ones is done sooner.
  */
 import { monitorEventLoopDelay } from 'node:perf_hooks';
 
@@ -26,20 +27,29 @@ export interface LoadShare {
 const tickMs = 100;
 /** How finely lateness is measured. */
 const resolutionMs = 10;
-const lateMs = 20;
-const boundInitial = 128;
-const boundMin = 64;
 const shareMin = 8;
+/** How long a consumer counts after it had something. */
+const countedTicks = 50;
+
+interface Regime {
+  /** Later than this is late. */
+  lateMs: number;
+  boundMin: number;
+  /** What is kept of the bound when it is not used. */
+  boundIdle: number;
+}
+export const alone: Regime = { lateMs: 20, boundMin: 64, boundIdle: 128 };
+export const shared: Regime = { lateMs: 5, boundMin: 16, boundIdle: 48 };
 
 export function createLoadBound(): LoadBound {
   const delay = monitorEventLoopDelay({ resolution: resolutionMs });
   delay.enable();
-  const shares = createShares(boundInitial);
+  const shares = createShares(alone.boundIdle);
   const timer = setInterval(() => {
     // Nanoseconds, from one look to the next. A loop that has not looked at all is late.
     const latenessMs = delay.count === 0 ? tickMs : delay.mean / 1_000_000 - resolutionMs;
     delay.reset();
-    shares.adjust((bound, active) => nextBound(bound, { active, latenessMs }));
+    shares.adjust((bound, now) => nextBound(bound, { ...now, latenessMs }));
   }, tickMs).unref();
   return {
     join: shares.join,
@@ -51,10 +61,20 @@ export function createLoadBound(): LoadBound {
 }
 
 /** It falls with what ends, not faster; of one that is not used, less is left with time. */
-export function nextBound(bound: number, now: { active: number; latenessMs: number }): number {
-  if (now.latenessMs > lateMs) return Math.max(boundMin, Math.min(bound, 0.8 * now.active));
+export function nextBound(bound: number, now: Usage & { latenessMs: number }): number {
+  const { lateMs, boundMin, boundIdle } = now.isShared ? shared : alone;
+  if (now.latenessMs > lateMs) {
+    const left = now.latenessMs > 4 * lateMs ? 0.5 : 0.8;
+    return Math.max(boundMin, Math.min(bound, left * now.active));
+  }
   if (now.active >= 0.9 * bound) return 1.25 * bound;
-  return now.active < 0.5 * bound ? Math.max(boundInitial, 0.99 * bound) : bound;
+  return now.active < 0.5 * bound ? Math.max(boundIdle, 0.99 * bound) : bound;
+}
+
+interface Usage {
+  active: number;
+  /** By more than one consumer, lately. */
+  isShared: boolean;
 }
 
 interface Share {
@@ -66,6 +86,9 @@ export function createShares(boundAtFirst: number) {
   let bound = boundAtFirst;
   let active = 0;
   const busy = new Set<Share>();
+  /** By those that have had something lately, the tick when they had. */
+  const counted = new Map<Share, number>();
+  let tick = 0;
   /** Those that asked and had no room, in their order. */
   const heldBack = new Set<Share>();
   const roomOf = (share: Share): number => {
@@ -92,6 +115,7 @@ export function createShares(boundAtFirst: number) {
           share.active += 1;
           active += 1;
           busy.add(share);
+          counted.set(share, tick);
         },
         ended: () => {
           share.active -= 1;
@@ -102,9 +126,14 @@ export function createShares(boundAtFirst: number) {
         leave: () => void heldBack.delete(share),
       };
     },
-    adjust: (next: (bound: number, active: number) => number): void => {
+    adjust: (next: (bound: number, usage: Usage) => number): void => {
+      tick += 1;
+      for (const [share, at] of counted) {
+        if (busy.has(share)) counted.set(share, tick);
+        else if (tick - at > countedTicks) counted.delete(share);
+      }
       const before = bound;
-      bound = next(bound, active);
+      bound = next(bound, { active, isShared: counted.size > 1 });
       if (bound > before) for (let waiting = heldBack.size; waiting > 0; waiting -= 1) wakeNext();
     },
   };
