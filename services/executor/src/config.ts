@@ -2,10 +2,21 @@
 import { z } from 'zod';
 import { defaultCircuitPolicy } from '@ironflow/schema';
 import type { CircuitPolicy } from '@ironflow/schema';
+import { parseAddressRange } from './outbound-rules.js';
 
 export const executorConfigShape = {
   /** Push calls at once. */
   IRONFLOW_PUSH_CONCURRENCY: z.coerce.number().int().min(1).max(10_000).default(500),
+  /** Of push apps: ranges such as `10.0.0.0/8,fd00::/8` that may be called though they are not public, and without TLS. */
+  IRONFLOW_OUTBOUND_ALLOW: z
+    .string()
+    .default('')
+    .transform((text) => text.split(',').map((part) => part.trim()))
+    .transform((parts) => parts.filter((part) => part !== ''))
+    .refine(
+      (parts) => parts.every((part) => parseAddressRange(part) !== undefined),
+      'must be address ranges such as 10.0.0.0/8, separated by commas',
+    ),
   /** How long one push call may take; the SDK aborts at it. */
   IRONFLOW_PUSH_DEADLINE_MS: z.coerce.number().int().min(1_000).max(3_600_000).default(60_000),
   /** How long runs may go on when it stops. Its process takes some seconds longer: whoever kills it must allow for that. */

@@ -3,6 +3,7 @@ import { workerPath } from '@ironflow/schema';
 import type { ServiceDefinition } from '@ironflow/service';
 import { circuitPolicyOf, executorConfigShape } from './config.js';
 import { createExecutor } from './executor.js';
+import { parseAddressRange } from './outbound-rules.js';
 
 export const executorService: ServiceDefinition<typeof executorConfigShape> = {
   name: 'executor',
@@ -17,6 +18,7 @@ export const executorService: ServiceDefinition<typeof executorConfigShape> = {
       circuitPolicy: circuitPolicyOf(config),
       pushConcurrency: config.IRONFLOW_PUSH_CONCURRENCY,
       pushDeadlineMs: config.IRONFLOW_PUSH_DEADLINE_MS,
+      outboundAllowed: config.IRONFLOW_OUTBOUND_ALLOW.map((range) => parseAddressRange(range)!),
       drainTimeoutMs: config.IRONFLOW_DRAIN_TIMEOUT_MS,
     });
     runtime.http.onUpgrade(workerPath, executor.handleUpgrade);

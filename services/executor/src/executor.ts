@@ -23,6 +23,7 @@ import type { TimeSource } from './lease.js';
 import { createLoadBound } from './load-bound.js';
 import { createPullLanes } from './pull-lanes.js';
 import { createPullDriver } from './pull-driver.js';
+import type { AddressRange } from './outbound-rules.js';
 import { createPushCaller } from './push-call.js';
 import { createPushDriver } from './push-driver.js';
 import { createPushIntake } from './push-intake.js';
@@ -42,6 +43,8 @@ export interface ExecutorOptions {
   /** Push calls at once. */
   pushConcurrency: number;
   pushDeadlineMs: number;
+  /** Of push apps: what may be called though it is not public. */
+  outboundAllowed: readonly AddressRange[];
   /** How long `stop` lets activations go on before it hands them back. */
   drainTimeoutMs: number;
   /** The clocks that leases are measured with; the process's own by default. */
@@ -145,7 +148,7 @@ function createParts(options: ExecutorOptions) {
     leases,
     registry: createRegistryReader(options.database),
     settlement: createSettlement({ spans, metrics, now, random: Math.random }),
-    caller: createPushCaller(),
+    caller: createPushCaller({ allowed: options.outboundAllowed }),
     stops: createStopRequests({
       notices: jetstream.notices,
       connection: jetstream.connection,

@@ -1,11 +1,13 @@
 import type { RequestListener } from 'node:http';
 import { afterAll, afterEach, expect, test } from '@jest/globals';
 import { freePort } from '@ironflow/testing';
+import { parseAddressRange } from './outbound-rules.js';
 import { createPushCaller } from './push-call.js';
 import type { PushResult } from './push-call.js';
 import { listen } from './testing/endpoint.js';
 
-const caller = createPushCaller();
+const allowed = ['127.0.0.0/8', '2001:db8::/32'].map((range) => parseAddressRange(range)!);
+const caller = createPushCaller({ allowed });
 const undo: (() => unknown)[] = [];
 afterEach(async () => {
   for (let step = undo.pop(); step !== undefined; step = undo.pop()) await step();

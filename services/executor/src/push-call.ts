@@ -4,6 +4,8 @@ import type { Dispatcher } from 'undici';
 import { messageOf } from '@ironflow/errors';
 import { formatTraceparent, pushAnswerSchema, sign, signatureHeaders } from '@ironflow/schema';
 import type { Failure, Invocation, PushAnswer, TraceContext } from '@ironflow/schema';
+import { createLookup, RefusedAddress, refusalOfHost } from './outbound-rules.js';
+import type { AddressRange } from './outbound-rules.js';
 
 export interface PushCall {
   url: string;
@@ -36,10 +38,10 @@ const connectTimeoutMs = 5_000;
  */
 const statusesOfProxies = new Set([408, 499, 502, 503, 504]);
 
-export function createPushCaller(): PushCaller {
+export function createPushCaller({ allowed }: { allowed: readonly AddressRange[] }): PushCaller {
   /** Nothing was sent when these happened: no address, no route, no connection, no TLS. The endpoint has not begun. */
   const failuresToConnect = new WeakSet<object>();
-  const connect = buildConnector({ timeout: connectTimeoutMs });
+  const connect = createConnector(allowed);
   const agent = new Agent({
     connections: 512,
     pipelining: 1,
@@ -62,11 +64,31 @@ export function createPushCaller(): PushCaller {
           const message = `the endpoint did not answer within ${call.timeoutMs} ms`;
           return failed('timed_out', message, false);
         }
+        if (error instanceof RefusedAddress) {
+          return failed('address_refused', `the endpoint must not be called: ${error.message}`, false);
+        }
         const wasSent = typeof error !== 'object' || error === null || !failuresToConnect.has(error);
         return failed('unreachable', `the call failed: ${codeOf(error) ?? messageOf(error)}`, wasSent);
       }
     },
   };
+}
+
+/** Answers are read from where it connects to, and nowhere else: redirects are not followed. */
+function createConnector(allowed: readonly AddressRange[]): buildConnector.connector {
+  const connectorFor = (isSecure: boolean): buildConnector.connector => {
+    const rules = { allowed, isSecure };
+    const connect = buildConnector({ timeout: connectTimeoutMs, lookup: createLookup(rules) });
+    return (target, callback) => {
+      const refused = refusalOfHost(target.hostname, rules);
+      if (refused === undefined) connect(target, callback);
+      else callback(refused, null);
+    };
+  };
+  const connectPlain = connectorFor(false);
+  const connectSecurely = connectorFor(true);
+  return (target, callback) =>
+    (target.protocol === 'https:' ? connectSecurely : connectPlain)(target, callback);
 }
 
 async function send(agent: Dispatcher, call: PushCall, signal: AbortSignal): Promise<PushResult> {

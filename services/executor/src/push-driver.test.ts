@@ -3,6 +3,7 @@ import { verifySignature } from '@ironflow/schema';
 import type { JournalEntry, RegisteredApp } from '@ironflow/schema';
 import { createMetrics, createSpanRecorder } from '@ironflow/service';
 import { createExecutorMetrics } from './executor-metrics.js';
+import { parseAddressRange } from './outbound-rules.js';
 import { createPushCaller } from './push-call.js';
 import { createPushDriver } from './push-driver.js';
 import { createSettlement } from './settlement.js';
@@ -11,7 +12,7 @@ import type { Endpoint } from './testing/endpoint.js';
 import { createFakeRun } from './testing/fake-run.js';
 import { completed } from './testing/raw-worker.js';
 
-const caller = createPushCaller();
+const caller = createPushCaller({ allowed: [parseAddressRange('127.0.0.0/8')!] });
 const endpoints: Endpoint[] = [];
 afterEach(async () => {
   for (const endpoint of endpoints.splice(0)) await endpoint.close();

@@ -163,6 +163,7 @@ async function setScene(old: Build, stage: Stage): Promise<Scene> {
       DATABASE_URL: urls.serviceUrl,
       TENANT_DATABASE_URL: urls.tenantUrl,
       IRONFLOW_MASTER_KEY: masterKey,
+      IRONFLOW_OUTBOUND_ALLOW: '127.0.0.0/8',
     },
     lifecycle,
     replicas,

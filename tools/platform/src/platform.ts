@@ -46,6 +46,8 @@ export interface Platform extends Credentials {
   createEnvironment(project: string, env: string): Promise<Credentials & { environmentId: string }>;
 }
 
+/** Where apps of a developer's machine and network are. */
+const localRanges = '127.0.0.0/8,::1,10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,fd00::/8';
 export const localEnvironment = { organization: 'local', project: 'local', env: 'dev' } as const;
 
 export async function startPlatform(options: PlatformOptions): Promise<Platform> {
@@ -62,6 +64,7 @@ export async function startPlatform(options: PlatformOptions): Promise<Platform>
     DATABASE_URL: servers.serviceUrl,
     TENANT_DATABASE_URL: servers.tenantUrl,
     IRONFLOW_MASTER_KEY: data.secrets.masterKey,
+    IRONFLOW_OUTBOUND_ALLOW: options.env.IRONFLOW_OUTBOUND_ALLOW || localRanges,
   };
   const createEnvironment: Platform['createEnvironment'] = async (project, env) => {
     const path = { organization: localEnvironment.organization, project, env };

@@ -28,6 +28,7 @@ import { sharedNats, sharedPostgres } from '@ironflow/testing';
 import type { NatsServer } from '@ironflow/testing';
 import { createExecutor } from '../executor.js';
 import type { ExecutorOptions } from '../executor.js';
+import { parseAddressRange } from '../outbound-rules.js';
 
 export interface RunHandle {
   scope: Scope;
@@ -212,6 +213,7 @@ async function startExecutor(ground: Ground, changes: Partial<ExecutorOptions>):
     circuitPolicy: defaultCircuitPolicy,
     pushConcurrency: 50,
     pushDeadlineMs: 10_000,
+    outboundAllowed: [parseAddressRange('127.0.0.0/8')!],
     drainTimeoutMs: 100,
     ...changes,
   });
