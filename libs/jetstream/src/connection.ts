@@ -21,6 +21,8 @@ export interface ConnectionOptions {
   user?: string | undefined;
   password?: string | undefined;
   token?: string | undefined;
+  /** Files in PEM, read at every connection; an empty object trusts the system's authorities. */
+  tls?: { caFile?: string; certFile?: string; keyFile?: string } | undefined;
   /** How long a request may stay unanswered. */
   requestTimeoutMs?: number;
   onStatus?: (status: ConnectionStatus) => void;
@@ -72,6 +74,7 @@ export async function connectNats(options: ConnectionOptions): Promise<Connectio
     name: options.name,
     ...(options.user === undefined ? {} : { user: options.user, pass: options.password }),
     ...(options.token === undefined ? {} : { token: options.token }),
+    ...(options.tls === undefined ? {} : { tls: options.tls }),
     maxReconnectAttempts: -1,
     reconnectTimeWait: 100,
     reconnectJitter: 100,

@@ -5,6 +5,7 @@
 import { IronflowError } from '@ironflow/errors';
 import { z } from 'zod';
 import { logLevels } from './logger.js';
+import { transportRisks } from './transport-risks.js';
 
 /** Throws one error that lists every bad variable. An empty variable counts as absent: charts like to render `""`. */
 export function loadConfig<Schema extends z.ZodObject>(
@@ -58,6 +59,22 @@ export const baseConfigShape = {
   NATS_TOKEN: z.string().optional(),
   /** The role that sees every environment. */
   DATABASE_URL: postgresUrl,
+  /** Whose certificate the servers have, and the own one where they ask for it: files in PEM. */
+  NATS_TLS_CA_FILE: z.string().optional(),
+  NATS_TLS_CERT_FILE: z.string().optional(),
+  NATS_TLS_KEY_FILE: z.string().optional(),
+  /** What this service listens with: by https if they are given. */
+  TLS_CERT_FILE: z.string().optional(),
+  TLS_KEY_FILE: z.string().optional(),
+  /** Risks that are taken on purpose, separated by commas; without them a service that would take one does not start. */
+  IRONFLOW_ACCEPT_RISKS: z
+    .string()
+    .default('')
+    .transform((text) => text.split(',').map((part) => part.trim()))
+    .transform((parts) => parts.filter((part) => part !== ''))
+    .pipe(
+      z.array(z.enum(transportRisks, `must be some of ${transportRisks.join(', ')}, separated by commas`)),
+    ),
   LOG_LEVEL: z.enum(logLevels).default('info'),
   HOST: z.string().default('127.0.0.1'),
   /** 0 takes any free port. */

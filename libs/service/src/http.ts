@@ -49,6 +49,8 @@ export interface HttpServerOptions {
   /** How long requests and upgraded connections may go on after `stop`; default 10 s. */
   drainTimeoutMs?: number;
   clock?: Clock;
+  /** Listens by https, with these in PEM. */
+  tls?: { cert: string; key: string } | undefined;
 }
 
 export interface HttpServer extends Stoppable {
@@ -73,7 +75,7 @@ export interface HttpServer extends Stoppable {
 export function createHttpServer(options: HttpServerOptions): HttpServer {
   const { logger, clock = systemClock, drainTimeoutMs = 10_000 } = options;
   const bodyLimitBytes = options.bodyLimitBytes ?? limits.requestBodyBytesMax;
-  const app = createApp(logger, bodyLimitBytes);
+  const app = createApp(options, bodyLimitBytes);
   const fallthroughs = new WeakMap<IncomingMessage, () => void>();
   const upgrades = createUpgrades();
   let stopped: Promise<void> | undefined;
@@ -122,7 +124,7 @@ export function createHttpServer(options: HttpServerOptions): HttpServer {
       await app.listen(address);
       const { port } = app.server.address() as AddressInfo;
       const host = address.host.includes(':') ? `[${address.host}]` : address.host;
-      return { url: `http://${host}:${port}`, port };
+      return { url: `${options.tls === undefined ? 'http' : 'https'}://${host}:${port}`, port };
     },
     ready: async () => void (await app.ready()),
     handle(request, response, next) {
@@ -139,8 +141,10 @@ const keepAliveTimeoutMs = 65_000;
 /** For receiving a whole request; against clients that send a byte now and then. */
 const requestTimeoutMs = 60_000;
 
-function createApp(logger: Logger, bodyLimitBytes: number): HttpApp {
+function createApp({ logger, tls }: HttpServerOptions, bodyLimitBytes: number): HttpApp {
   const app = fastify<RawServerDefault, IncomingMessage, ServerResponse, FastifyBaseLogger>({
+    // The types know servers of http or of https; nothing here depends on which it is.
+    ...({ https: tls ?? null } as object),
     loggerInstance: logger,
     logController: new LogController({ disableRequestLogging: true, requestIdLogLabel: 'request_id' }),
     bodyLimit: bodyLimitBytes,

@@ -2,7 +2,9 @@
  * From a service's definition to a running service: configuration, logger, connections, HTTP server, readiness. One way
  * for a process of its own (`runServiceProcess`) and for a guest of the local platform's process (`startService`).
  */
+import { readFile } from 'node:fs/promises';
 import { z } from 'zod';
+import { IronflowError, messageOf } from '@ironflow/errors';
 import { checkSchemaVersion, createDatabase, createEnvelope } from '@ironflow/database';
 import type { Database, Secrets } from '@ironflow/database';
 import { announceService, connectJetStream } from '@ironflow/jetstream';
@@ -23,6 +25,7 @@ import { runService } from './run-service.js';
 import { stopTimes } from './stop-times.js';
 import { createSpanRecorder } from './telemetry.js';
 import type { SpanRecorder } from './telemetry.js';
+import { describeRisks, isTlsUrl, risksOf } from './transport-risks.js';
 
 export interface ServiceDefinition<Shape extends z.ZodRawShape> {
   /** As in `services/<name>`. */
@@ -105,10 +108,16 @@ export async function startService<Shape extends z.ZodRawShape>(
   const { name } = definition;
   const common = loadConfig(z.object(commonShape), env);
   const own = loadConfig(z.object(definition.configShape), env);
+  const databaseUrl = databaseUrlOf(definition.databaseRole, env);
+  refuseRisks(common, {
+    databaseUrls: [databaseUrl, ...(env.DATABASE_URL ? [env.DATABASE_URL] : [])],
+    listen,
+  });
+  const tls = listen ? await readCertificate(common) : undefined;
   const { httpDrainTimeoutMs, stopTimeoutMs } = stopTimes(definition.drainTimeoutMs?.(own));
   const part: Part = { name, common, lifecycle, logger };
   const { metrics, spans } = await startTelemetry(part);
-  const database = await openDatabase(part, databaseUrl(definition.databaseRole, env));
+  const database = await openDatabase(part, databaseUrl);
   const jetstream = await openJetStream(part);
   const health = createHealth({
     checks: {
@@ -119,7 +128,7 @@ export async function startService<Shape extends z.ZodRawShape>(
     },
     stopping: lifecycle.stopping,
   });
-  const http = createHttpServer({ logger, metrics, health, drainTimeoutMs: httpDrainTimeoutMs });
+  const http = createHttpServer({ logger, metrics, health, tls, drainTimeoutMs: httpDrainTimeoutMs });
   const identity = { name, version: platformVersion, description: definition.description };
   lifecycle.onStop(`${name} announcement`, await announceService(jetstream.connection, identity));
   const secrets = createEnvelope(common.IRONFLOW_MASTER_KEY.toString('base64'));
@@ -136,6 +145,54 @@ export async function startService<Shape extends z.ZodRawShape>(
   const { url } = await http.listen({ host: common.HOST, port: common.PORT });
   logger.info({ url }, 'listening');
   return { name, http, stopTimeoutMs, url };
+}
+
+function refuseRisks(
+  config: CommonConfig,
+  { databaseUrls, listen }: { databaseUrls: readonly string[]; listen: boolean },
+): void {
+  const { HOST: host, NATS_USER: user, NATS_TOKEN: token } = config;
+  const risks = risksOf({
+    http: listen ? { host, isTls: config.TLS_CERT_FILE !== undefined } : undefined,
+    nats: {
+      urls: config.NATS_URL.split(','),
+      isTls: natsTlsOf(config) !== undefined,
+      isAuthenticated: [user, token, config.NATS_TLS_CERT_FILE].some((one) => one !== undefined),
+    },
+    databaseUrls,
+  }).filter((risk) => !config.IRONFLOW_ACCEPT_RISKS.includes(risk));
+  if (risks.length > 0) throw new IronflowError('invalid', 'config_unsafe', describeRisks(risks));
+}
+
+/** Read once: one that was renewed is taken up with the next start. */
+async function readCertificate({ TLS_CERT_FILE: certFile, TLS_KEY_FILE: keyFile }: CommonConfig) {
+  if (certFile === undefined && keyFile === undefined) return undefined;
+  if (certFile === undefined || keyFile === undefined) {
+    const message = 'bad configuration: TLS_CERT_FILE and TLS_KEY_FILE are given together';
+    throw new IronflowError('invalid', 'config_invalid', message);
+  }
+  try {
+    return { cert: await readFile(certFile, 'utf8'), key: await readFile(keyFile, 'utf8') };
+  } catch (error) {
+    const message = `bad configuration: TLS_CERT_FILE or TLS_KEY_FILE cannot be read: ${messageOf(error)}`;
+    throw new IronflowError('invalid', 'config_invalid', message, { cause: error });
+  }
+}
+
+/** With any address that asks for it, or a file of it, all connections are encrypted. */
+function natsTlsOf({ NATS_URL: urls, ...config }: CommonConfig) {
+  const [caFile, certFile, keyFile] = [
+    config.NATS_TLS_CA_FILE,
+    config.NATS_TLS_CERT_FILE,
+    config.NATS_TLS_KEY_FILE,
+  ];
+  const isTls = urls.split(',').some(isTlsUrl) || caFile !== undefined || certFile !== undefined;
+  if (!isTls) return undefined;
+  return {
+    ...(caFile === undefined ? {} : { caFile }),
+    ...(certFile === undefined ? {} : { certFile }),
+    ...(keyFile === undefined ? {} : { keyFile }),
+  };
 }
 
 interface Part {
@@ -175,6 +232,7 @@ async function openJetStream({ name, common, lifecycle, logger }: Part): Promise
     user: common.NATS_USER,
     password: common.NATS_PASSWORD,
     token: common.NATS_TOKEN,
+    tls: natsTlsOf(common),
     name: `ironflow-${name}`,
     replicas: common.IRONFLOW_STREAM_REPLICAS,
     overrides: common.IRONFLOW_STREAMS,
@@ -203,7 +261,7 @@ export async function runServiceProcess<Shape extends z.ZodRawShape>(
 }
 
 /** A service gets the login of its role and needs no other. */
-function databaseUrl(role: 'service' | 'tenant', env: NodeJS.ProcessEnv): string {
+function databaseUrlOf(role: 'service' | 'tenant', env: NodeJS.ProcessEnv): string {
   if (role === 'service') return loadConfig(z.object({ DATABASE_URL }), env).DATABASE_URL;
   return loadConfig(z.object(tenantDatabaseConfigShape), env).TENANT_DATABASE_URL;
 }

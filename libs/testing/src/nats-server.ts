@@ -31,6 +31,8 @@ export interface NatsServerOptions {
   syncAlways?: boolean;
   /** What clients have to show. Default: nothing. */
   authorization?: { user: string; password: string } | { token: string };
+  /** Clients have to connect by TLS. */
+  tls?: { certFile: string; keyFile: string };
   /** Default: `ironflow-<port>`. */
   serverName?: string;
   cluster?: NatsClusterMembership;
@@ -194,6 +196,9 @@ function renderConfig({ storeDir, cluster, ...settings }: Settings): string {
     http: `127.0.0.1:${settings.monitorPort}`,
     ...(settings.maxPayloadBytes === undefined ? {} : { max_payload: settings.maxPayloadBytes }),
     ...(settings.authorization === undefined ? {} : { authorization: settings.authorization }),
+    ...(settings.tls === undefined
+      ? {}
+      : { tls: { cert_file: settings.tls.certFile, key_file: settings.tls.keyFile } }),
     jetstream: {
       store_dir: streamsPathIn(storeDir),
       ...(settings.syncAlways ? { sync_interval: 'always' } : {}),

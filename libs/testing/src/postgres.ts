@@ -27,6 +27,8 @@ export interface PostgresServerOptions {
   durable?: boolean;
   /** Default: 200. */
   connectionsMax?: number;
+  /** Clients may connect by TLS. */
+  tls?: { certFile: string; keyFile: string };
   /** Receives what the server writes, line by line. */
   log?: (line: string) => void;
 }
@@ -164,7 +166,7 @@ async function withClient<T>(settings: Settings, use: (client: pg.Client) => Pro
 }
 
 /** Given on the command line, so that an old folder gets what this version of the launcher wants. */
-function serverSettings({ port, durable, connectionsMax = 200 }: Settings): string[] {
+function serverSettings({ port, durable, tls, connectionsMax = 200 }: Settings): string[] {
   const onOff = durable ? 'on' : 'off';
   const settings = {
     port,
@@ -186,6 +188,7 @@ function serverSettings({ port, durable, connectionsMax = 200 }: Settings): stri
     dynamic_shared_memory_type: durable ? 'posix' : 'mmap',
     // Bounds what a client that hangs inside a transaction can hold up on a developer's machine.
     idle_in_transaction_session_timeout: '5min',
+    ...(tls === undefined ? {} : { ssl: 'on', ssl_cert_file: tls.certFile, ssl_key_file: tls.keyFile }),
   };
   return Object.entries(settings).flatMap(([name, value]) => ['-c', `${name}=${value}`]);
 }
