@@ -59,6 +59,8 @@ export interface Connection {
    */
   listen(filter: string, listener: (message: Msg) => void, queue?: string): StopListening;
   isConnected(): boolean;
+  /** In milliseconds since 1970. */
+  connectedSinceMs(): number;
   onReconnect(listener: () => void): () => void;
   /** Never rejects, with or without a server; closing again waits for the same end. */
   close(): Promise<void>;
@@ -95,6 +97,7 @@ export async function connectNats(options: ConnectionOptions): Promise<Connectio
 
 function createConnection(nats: NatsConnection, options: ConnectionOptions): Connection {
   let connected = true;
+  let connectedSinceMs = Date.now();
   const isConnected = (): boolean => connected;
   const requests = createRequests(nats, options.requestTimeoutMs ?? 5_000, isConnected);
   const reconnectListeners = new Set<() => void>();
@@ -106,6 +109,7 @@ function createConnection(nats: NatsConnection, options: ConnectionOptions): Con
         options.onStatus?.('disconnected');
       } else if (status.type === 'reconnect') {
         connected = true;
+        connectedSinceMs = Date.now();
         requests.sendUnsent();
         options.onStatus?.('connected');
         for (const listener of reconnectListeners) listener();
@@ -135,6 +139,7 @@ function createConnection(nats: NatsConnection, options: ConnectionOptions): Con
     },
     listen: (filter, listener, queue) => listen(nats, { filter, listener, queue, log: options.log }),
     isConnected,
+    connectedSinceMs: () => connectedSinceMs,
     onReconnect: (listener) => {
       reconnectListeners.add(listener);
       return () => reconnectListeners.delete(listener);

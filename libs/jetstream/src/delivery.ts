@@ -11,6 +11,8 @@ export interface Delivery {
   readonly storedAtMs: number;
   /** 1 at first. A hint only: a recreated durable counts from 1 again. */
   readonly deliveryCount: number;
+  /** When the connection that it came by was made: a server that was started anew may not know of what it delivered before. */
+  readonly connectedSinceMs: number;
   header(name: string): string | undefined;
   text(): string;
   ack(): void;
@@ -35,6 +37,7 @@ export function toDelivery(connection: Connection, message: Msg): Delivery | und
     deliveryCount,
     sequence,
     storedAtMs: Math.floor(storedAtNs / 1e6),
+    connectedSinceMs: connection.connectedSinceMs(),
     header: (name) => {
       const value = message.headers?.get(name);
       return value === '' ? undefined : value;

@@ -249,8 +249,16 @@ test('calls without a record are those that the last entry of the same activatio
 });
 
 test('an activation may be another one’s by now if it was delivered before, or has lain about for as long as that takes', () => {
-  const stored = { deliveryCount: 1, storedAtMs: 10_000 };
+  const stored = { deliveryCount: 1, storedAtMs: 10_000, connectedSinceMs: 5_000 };
   expect(mayHaveBeenDriven(stored, 10_050)).toBe(false);
   expect(mayHaveBeenDriven(stored, 15_000)).toBe(true);
   expect(mayHaveBeenDriven({ ...stored, deliveryCount: 2 }, 10_050)).toBe(true);
+});
+
+test('it may be as well if it was stored before this connection was made: the server may have been started anew since', () => {
+  const stored = { deliveryCount: 1, storedAtMs: 10_000 };
+  expect(mayHaveBeenDriven({ ...stored, connectedSinceMs: 10_100 }, 10_200)).toBe(true);
+  // Within what clocks may differ by.
+  expect(mayHaveBeenDriven({ ...stored, connectedSinceMs: 9_500 }, 10_200)).toBe(true);
+  expect(mayHaveBeenDriven({ ...stored, connectedSinceMs: 8_900 }, 10_200)).toBe(false);
 });

@@ -3,6 +3,7 @@
  * Pure. An activation acts on this and never on its message or its delivery count, which may both be stale.
  */
 import { ackWaitMs, compareWriters, isBeginning, isProgress, isTerminal } from '@ironflow/schema';
+import type { Delivery } from '@ironflow/jetstream';
 import type {
   JournalEntry,
   JournalMessage,
@@ -116,16 +117,25 @@ function isLetGo(accepted: AcceptedPosition, position: RunPosition): boolean {
 }
 
 /**
- * Whether another executor may have been given the activation before. One that lay in the socket of a process that stood still
- * is a first delivery like any other, but for its age; less than the ack wait is enough, since it is the server's clock that says
- * when it was stored.
+ * Whether another executor may have been given the activation before, which the count does not always say:
+ * - One that lay in the socket of a process that stood still, or in a network, is a first delivery like any other, but for its age.
+ * - A server that is started again has not written down what it delivered last, and delivers that for the first time once more. All
+ *   connections are newer than the activation then.
+ * The server's clock says when it was stored, and it may be off by a second.
  */
 export function mayHaveBeenDriven(
-  { deliveryCount, storedAtMs }: { deliveryCount: number; storedAtMs: number },
+  {
+    deliveryCount,
+    storedAtMs,
+    connectedSinceMs,
+  }: Pick<Delivery, 'deliveryCount' | 'storedAtMs' | 'connectedSinceMs'>,
   nowMs: number,
 ): boolean {
-  return deliveryCount > 1 || nowMs - storedAtMs >= ackWaitMs - 1_000;
+  if (deliveryCount > 1 || storedAtMs < connectedSinceMs + clockSkewMs) return true;
+  return nowMs - storedAtMs >= ackWaitMs - clockSkewMs;
 }
+
+const clockSkewMs = 1_000;
 
 /** The build of the lane on which a run is activated now; as Postgres has it, see `laneBuildOf` of libs/database. */
 export function laneBuildOf({ pin, served }: Pick<RunPosition, 'pin' | 'served'>): string | undefined {

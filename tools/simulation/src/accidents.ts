@@ -54,7 +54,7 @@ export class Fleet {
     else if (what < 6) this.pause(member.process);
     else if (what < 8) this.cutOff(member.process);
     else if (what < 10) this.loseWorker();
-    else if (what === 10) nats.remakeConsumer();
+    else if (what === 10) this.interruptNats();
     else if (random.chance(0.5)) nats.wipe();
     else {
       postgres.registryVersion += 1;
@@ -95,6 +95,19 @@ export class Fleet {
     world.note(`${process.name} has no connection for ${forMs} ms`);
     process.disconnect();
     world.time.after(forMs, () => process.reconnect());
+  }
+
+  private interruptNats(): void {
+    const { world, nats } = this.platform;
+    if (world.random.chance(0.5)) return nats.remakeConsumer();
+    const processes = Object.values(this.members)
+      .flat()
+      .map(({ process }) => process);
+    for (const process of processes) process.disconnect();
+    world.time.after(world.random.between(100, 3_000), () => {
+      nats.restart();
+      for (const process of processes) process.reconnect();
+    });
   }
 
   private loseWorker(): void {

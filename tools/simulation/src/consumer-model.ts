@@ -141,6 +141,7 @@ export class ConsumerModel {
       sequence,
       storedAtMs,
       deliveryCount,
+      connectedSinceMs: process.connectedSinceMs,
       header: (name) => headers[name],
       text: () => data,
       ack: () => answer('ack', () => this.done(sequence)),

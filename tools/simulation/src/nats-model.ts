@@ -66,6 +66,12 @@ export class NatsModel {
     for (const durable of this.definitions.keys()) this.remake(durable);
   }
 
+  /** Killed, and there again: what it has not written down is whom it has delivered what. */
+  restart(): void {
+    this.world.note('NATS restarts');
+    for (const durable of this.definitions.keys()) this.remake(durable);
+  }
+
   /** A durable that was lost by itself: it knows nothing of what was acknowledged, and counts deliveries from 1. */
   remakeConsumer(): void {
     const durable = this.world.random.pick([...this.definitions.keys()]);
@@ -189,6 +195,7 @@ export class NatsModel {
         throw new Error('there is no client of NATS in a simulation');
       },
       isConnected: () => process.isConnected,
+      connectedSinceMs: () => process.connectedSinceMs,
       onReconnect: (listener) => process.onReconnect(listener),
       close: () => Promise.resolve(),
       publish: ({ subject, data }) => process.send(() => this.notify(subject, textOf(data))),

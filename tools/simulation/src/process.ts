@@ -22,11 +22,14 @@ export class Process {
   private readonly reconnectListeners = new Set<() => void>();
   private readonly deathListeners = new Set<() => void>();
   private connected = true;
+  connectedSinceMs: number;
 
   constructor(
     readonly name: string,
     private readonly world: World,
-  ) {}
+  ) {
+    this.connectedSinceMs = world.time.clock.now();
+  }
 
   get isAlive(): boolean {
     return this.state !== 'dead';
@@ -65,6 +68,7 @@ export class Process {
   reconnect(): void {
     if (this.connected || !this.isAlive) return;
     this.connected = true;
+    this.connectedSinceMs = this.world.time.clock.now();
     for (const listener of this.reconnectListeners) this.whenRunning(listener);
   }
 
