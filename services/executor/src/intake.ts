@@ -36,7 +36,7 @@ export interface IntakeOptions {
 
 export type Taken =
   | { kind: 'active'; run: ActiveRun }
-  /** Nothing is left to do; the message has been answered. */
+  /** Nothing is left to do: the message has been answered, or is being driven here already. */
   | { kind: 'settled' };
 
 export interface Intake {
@@ -85,7 +85,10 @@ export function createIntake(given: IntakeOptions): Intake {
     }
   };
   return {
-    take: (delivery, stop) => retake(delivery, stop, options.leases.grant(delivery), 0),
+    take: async (delivery, stop) => {
+      const lease = options.leases.grant(delivery);
+      return lease === undefined ? { kind: 'settled' } : retake(delivery, stop, lease, 0);
+    },
     retake,
     stop: async () => {
       await batcher.stop();
@@ -95,14 +98,14 @@ export function createIntake(given: IntakeOptions): Intake {
 }
 
 /**
- * Every start has a name of its own. Message ids count from 1 again: alike, the first appends would pass for those of the
+ * Every start has a name of its own, also one of a delivery that comes once more by a later connection. Message ids count from 1 again: alike, the first appends would pass for those of the
  * start before, and not be stored. And what a worker still sends of the start before must not pass for this one's.
  */
 function writerOf({ executor }: IntakeOptions, delivery: Delivery, restarts: number): Writer {
   return {
     activation: delivery.sequence,
     delivery: delivery.deliveryCount,
-    executor: restarts === 0 ? executor : `${executor}.${restarts}`,
+    executor: `${executor}.${delivery.connectedSinceMs.toString(36)}${restarts === 0 ? '' : `.${restarts}`}`,
   };
 }
 

@@ -11,7 +11,10 @@ function setup() {
   let confirms = true;
   let connected = true;
   let losses = 0;
-  const delivery = {
+  let sequence = 0;
+  const deliver = (): Delivery =>
+    ({ ...answers, sequence: (sequence += 1), deliveryCount: 1 }) as unknown as Delivery;
+  const answers = {
     ack: () => sent.push('ack'),
     nak: () => sent.push('nak'),
     term: () => sent.push('term'),
@@ -19,7 +22,7 @@ function setup() {
       sent.push('working');
       return confirms;
     },
-  } as unknown as Delivery;
+  };
   const keeper = createLeaseKeeper({
     time: { wallMs: () => time.wall, monotonicMs: () => time.monotonic },
     isConnected: () => connected,
@@ -32,10 +35,13 @@ function setup() {
       await jest.advanceTimersByTimeAsync(250);
     }
   };
-  const lease = keeper.grant(delivery);
+  const delivery = deliver();
+  const grant = () => keeper.grant(deliver())!;
+  const lease = keeper.grant(delivery)!;
   return {
     lease,
     delivery,
+    grant,
     time,
     sent,
     pass,
@@ -90,28 +96,43 @@ test('a process that was stopped for long finds its lease over before it sends a
 });
 
 test('what a process that stood still finds in its socket has lain there for as long, and may be another’s', async () => {
-  const { delivery, time, pass, keeper, deafen } = setup();
+  const { grant, time, pass, deafen } = setup();
   const stand = (ms: number): void => {
     time.wall += ms;
     time.monotonic += ms;
   };
   await pass(1_000);
   stand(ackWaitMs);
-  expect(keeper.grant(delivery).isHeld()).toBe(false);
+  expect(grant().isHeld()).toBe(false);
   // Also what is read only once the timers have come to their turn.
   await pass(250);
-  expect(keeper.grant(delivery).isHeld()).toBe(false);
+  expect(grant().isHeld()).toBe(false);
   await pass(500);
-  expect(keeper.grant(delivery).isHeld()).toBe(true);
+  expect(grant().isHeld()).toBe(true);
   stand(ackWaitMs - 1_000);
-  const confirmed = keeper.grant(delivery);
+  const confirmed = grant();
   await pass(1_500);
   expect(confirmed.isHeld()).toBe(true);
   deafen();
   stand(ackWaitMs - 1_000);
-  const unconfirmed = keeper.grant(delivery);
+  const unconfirmed = grant();
   await pass(1_000);
   expect(unconfirmed.isHeld()).toBe(false);
+});
+
+test('the same delivery is not granted twice while it is held; the next one of its message is', async () => {
+  const { lease, delivery, keeper, pass, deafen } = setup();
+  expect(keeper.grant(delivery)).toBeUndefined();
+  expect(lease.isHeld()).toBe(true);
+  const next = keeper.grant({ ...delivery, deliveryCount: 2 })!;
+  expect(next.isHeld()).toBe(true);
+  lease.finish();
+  next.handBack();
+  expect(keeper.grant(delivery)!.isHeld()).toBe(true);
+  deafen();
+  await pass(2 * ackWaitMs);
+  expect(keeper.grant(delivery)!.isHeld()).toBe(true);
+  expect(keeper.count()).toBe(1);
 });
 
 test('without a connection no sign of life is sent that would arrive late', async () => {

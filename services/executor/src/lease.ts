@@ -31,7 +31,11 @@ export interface TimeSource {
 }
 
 export interface LeaseKeeper {
-  grant(delivery: Delivery): Lease;
+  /**
+   * `undefined` if this very delivery is held already: a server that was killed does not know of it, and delivers it once more. The signs of life of
+   * the one that is held keep it.
+   */
+  grant(delivery: Delivery): Lease | undefined;
   /** Leases that are held. */
   count(): number;
   /** This executor goes: everything it still has is delivered to another at once. */
@@ -69,6 +73,8 @@ export interface LeaseKeeperOptions {
 
 export function createLeaseKeeper({ time, isConnected, onLost }: LeaseKeeperOptions): LeaseKeeper {
   const held = new TurnoverMap<number, HeldLease>();
+  /** The last one of each message. */
+  const bySequence = new TurnoverMap<number, HeldLease>();
   let granted = 0;
   const now = (): Instant => ({ wallMs: time.wallMs(), monotonicMs: time.monotonicMs() });
   const since = (instant: Instant): number =>
@@ -77,6 +83,8 @@ export function createLeaseKeeper({ time, isConnected, onLost }: LeaseKeeperOpti
     if (lease.state === 'over') return false;
     lease.state = 'over';
     held.delete(lease.id);
+    const { sequence } = lease.delivery;
+    if (bySequence.get(sequence) === lease) bySequence.delete(sequence);
     return true;
   };
   const lose = (lease: HeldLease, reason: string): void => {
@@ -116,6 +124,8 @@ export function createLeaseKeeper({ time, isConnected, onLost }: LeaseKeeperOpti
       }
     },
     grant: (delivery) => {
+      const present = bySequence.get(delivery.sequence);
+      if (present?.delivery.deliveryCount === delivery.deliveryCount && isHeld(present)) return undefined;
       const grantedAt = turns.before;
       const lease: HeldLease = {
         id: (granted += 1),
@@ -127,6 +137,7 @@ export function createLeaseKeeper({ time, isConnected, onLost }: LeaseKeeperOpti
         beatListener: () => undefined,
       };
       held.set(lease.id, lease);
+      bySequence.set(delivery.sequence, lease);
       return {
         isHeld: () => isHeld(lease),
         abandon: (reason) => lose(lease, reason),

@@ -83,6 +83,34 @@ test('a tail that was trimmed while it was read is not taken for the end of the 
   expect(loaded).toMatchObject([{ kind: 'loaded', state: { journalSeq: 3 }, tail: { lastSequence: 3 } }]);
 });
 
+test.each([
+  ['Postgres has it by then', [1, 3], { kind: 'loaded', state: { journalSeq: 3 } }],
+  ['Postgres has not moved, as after a loss of NATS', [1, 1], { kind: 'unreadable', retryDelayMs: 500 }],
+])(
+  'a tail whose end was trimmed in the middle of the reading is not the whole: %s',
+  async (_what, positions, expected) => {
+    const [first, last] = [
+      { sequence: 2, messageId: 'm', message: { prev: 1, entries: [] } },
+      { sequence: 3, messageId: 'n', message: { prev: 2, entries: [] } },
+    ] as unknown as [StoredJournalMessage, StoredJournalMessage];
+    const lasts = [last, undefined];
+    const loaded = await loadRuns(
+      {
+        store: {
+          readClaimed: async () => [],
+          loadRuns: async (runIds) => {
+            const journalSeq = positions.shift()!;
+            return new Map(runIds.map((runId) => [runId, { runId, journalSeq } as RunState]));
+          },
+        },
+        journal: { last: async () => lasts.shift(), after: async () => [first] },
+      },
+      activations.slice(0, 1),
+    );
+    expect(loaded).toMatchObject([expected]);
+  },
+);
+
 test('a branch at the end of a journal is read past, and costs one statement', async () => {
   let statements = 0;
   const branch = {

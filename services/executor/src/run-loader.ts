@@ -80,8 +80,8 @@ async function loadStates(
 }
 
 /**
- * A tail that does not go on from the position may have lost its beginning, and one that is empty all of it: what Postgres took
- * meanwhile can be trimmed before it is read here. Then Postgres has moved on, and is read again; a branch leaves it where it was.
+ * A tail that does not go on from the position may have lost its beginning, one that does not come to its last message its end, and one that
+ * is empty all of it: what Postgres took meanwhile can be trimmed before it is read here. Then Postgres has moved on, and is read again; a branch leaves it where it was.
  */
 async function readWhole(
   options: RunLoaderOptions,
@@ -89,13 +89,23 @@ async function readWhole(
   state: RunState,
   seen: StoredJournalMessage | undefined,
 ) {
-  const read = await readTail(options, activation, state, seen);
+  const { isCut, ...read } = await readTail(options, activation, state, seen);
   const goesOn = read.tail.messages.some(({ message }) => message.prev === state.journalSeq);
   const isGone = read.last === undefined && state.journalSeq > 0;
-  if (goesOn || (read.tail.lastSequence <= state.journalSeq && !isGone)) return { state, ...read };
+  const isWhole = goesOn || (read.tail.lastSequence <= state.journalSeq && !isGone);
+  if (isWhole && !isCut) return { state, ...read };
   const now = (await options.store.loadRuns([activation.runId])).get(activation.runId);
-  if (now === undefined || now.journalSeq === state.journalSeq) return { state, ...read };
-  return { state: now, ...(await readTail(options, activation, now, undefined)) };
+  if (now === undefined || now.journalSeq === state.journalSeq) {
+    if (isCut) throw movedOn();
+    return { state, ...read };
+  }
+  const { isCut: isCutAgain, ...readAgain } = await readTail(options, activation, now, undefined);
+  if (isCutAgain) throw movedOn();
+  return { state: now, ...readAgain };
+}
+
+function movedOn(): JournalUnreadableError {
+  return new JournalUnreadableError('RESULTS was trimmed while it was read');
 }
 
 /** Both were read at once, so Postgres may be ahead of the tail that was seen: then the tail is read again. */
@@ -104,18 +114,20 @@ async function readTail(
   { scope, runId }: Activation,
   state: RunState,
   seen: StoredJournalMessage | undefined,
-): Promise<{ tail: JournalTail; last: JournalMessage | undefined }> {
+): Promise<{ tail: JournalTail; last: JournalMessage | undefined; isCut: boolean }> {
   const accepted = state.journalSeq;
   let last = seen;
   if ((last?.sequence ?? 0) < accepted) last = await journal.last(scope, runId);
   if (last === undefined || last.sequence <= accepted) {
-    return { tail: { messages: [], lastSequence: last?.sequence ?? 0 }, last: last?.message };
+    return { tail: { messages: [], lastSequence: last?.sequence ?? 0 }, last: last?.message, isCut: false };
   }
   const { sequence, message } = last;
   const found = message.prev === accepted ? [last] : await journal.after(scope, runId, accepted, sequence);
   const messages = await withClaimedOutputs(store, runId, found);
   const newest = messages.at(-1) ?? last;
-  return { tail: { messages, lastSequence: newest.sequence }, last: newest.message };
+  // What was there a moment ago and is not any more was trimmed in the middle of the reading, with others before it that were read.
+  const isCut = newest.sequence < sequence;
+  return { tail: { messages, lastSequence: newest.sequence }, last: newest.message, isCut };
 }
 
 /** Never rejects: it may be looked at late, or never. */

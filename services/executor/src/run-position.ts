@@ -121,7 +121,7 @@ function isLetGo(accepted: AcceptedPosition, position: RunPosition): boolean {
  * - One that lay in the socket of a process that stood still, or in a network, is a first delivery like any other, but for its age.
  * - A server that is started again has not written down what it delivered last, and delivers that for the first time once more. All
  *   connections are newer than the activation then.
- * The server's clock says when it was stored, and it may be off by a second.
+ * The server's clock says when it was stored: less than the ack wait is enough, and a server takes longer to start than clocks should differ.
  */
 export function mayHaveBeenDriven(
   {
@@ -131,11 +131,9 @@ export function mayHaveBeenDriven(
   }: Pick<Delivery, 'deliveryCount' | 'storedAtMs' | 'connectedSinceMs'>,
   nowMs: number,
 ): boolean {
-  if (deliveryCount > 1 || storedAtMs < connectedSinceMs + clockSkewMs) return true;
-  return nowMs - storedAtMs >= ackWaitMs - clockSkewMs;
+  if (deliveryCount > 1 || storedAtMs < connectedSinceMs) return true;
+  return nowMs - storedAtMs >= ackWaitMs - 1_000;
 }
-
-const clockSkewMs = 1_000;
 
 /** The build of the lane on which a run is activated now; as Postgres has it, see `laneBuildOf` of libs/database. */
 export function laneBuildOf({ pin, served }: Pick<RunPosition, 'pin' | 'served'>): string | undefined {
