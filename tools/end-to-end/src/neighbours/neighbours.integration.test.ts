@@ -186,7 +186,7 @@ describe('by HTTP', () => {
     const functionId = victim.places.functions!.own;
     for (const { method, path } of await operations()) {
       if (method !== 'POST' || path.includes('{')) continue;
-      const wide = (bodies[`${method} ${path}`] ?? {});
+      const wide = bodies[`${method} ${path}`] ?? {};
       for (const body of [wide, { ...wide, function: functionId }, { ...wide, functionId, data: {} }]) {
         const answer = await ask(method, path, body);
         expect([method, path, answer.status < 500]).toEqual([method, path, true]);
