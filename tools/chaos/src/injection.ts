@@ -225,6 +225,8 @@ function childrenOf(pid: number): number[] {
 
 function signalAll(pids: Iterable<number>, signal: NodeJS.Signals): void {
   for (const pid of pids) {
+    // One that is about to be started has none; to the system 0 means this program, and all that it has started.
+    if (pid === 0) continue;
     try {
       process.kill(pid, signal);
     } catch {
