@@ -217,10 +217,14 @@ async function pausing({ paused }: Scene, pids: number[], forMs: number): Promis
   for (const pid of pids) paused.delete(pid);
 }
 
-/** Postgres' connections are processes. */
+/** Postgres' connections are processes. One that another fault has just killed has none. */
 function childrenOf(pid: number): number[] {
-  const text = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8');
-  return text.trim().split(' ').map(Number);
+  try {
+    const text = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8');
+    return text.split(' ').filter(Boolean).map(Number);
+  } catch {
+    return [];
+  }
 }
 
 function signalAll(pids: Iterable<number>, signal: NodeJS.Signals): void {
