@@ -109,10 +109,10 @@ export async function startService<Shape extends z.ZodRawShape>(
   const common = loadConfig(z.object(commonShape), env);
   const own = loadConfig(z.object(definition.configShape), env);
   const databaseUrl = databaseUrlOf(definition.databaseRole, env);
-  refuseRisks(common, {
-    databaseUrls: [databaseUrl, ...(env.DATABASE_URL ? [env.DATABASE_URL] : [])],
-    listen,
-  });
+  // A service of tenants may have a second login; one that it does not ask for is none of its affairs.
+  const { DATABASE_URL: secondUrl } = own as { DATABASE_URL?: string };
+  const databaseUrls = [databaseUrl, ...(secondUrl === undefined ? [] : [secondUrl])];
+  refuseRisks(common, { databaseUrls, listen });
   const tls = listen ? await readCertificate(common) : undefined;
   const { httpDrainTimeoutMs, stopTimeoutMs } = stopTimes(definition.drainTimeoutMs?.(own));
   const part: Part = { name, common, lifecycle, logger };
