@@ -81,7 +81,8 @@ async function loadStates(
 
 /**
  * A tail that does not go on from the position may have lost its beginning, one that does not come to its last message its end, and one that
- * is empty all of it: what Postgres took meanwhile can be trimmed before it is read here. Then Postgres has moved on, and is read again; a branch leaves it where it was.
+ * is empty all of it: what Postgres took meanwhile can be trimmed before it is read here. Then Postgres has moved on, and is read
+ * again; a branch leaves it where it was.
  */
 async function readWhole(
   options: RunLoaderOptions,
