@@ -162,6 +162,8 @@ export type {
 export { describeIssue } from './issue.js';
 export { laneToken, parseLane } from './lane.js';
 export type { Lane } from './lane.js';
+export { keyRoles, keyScopes, keyScopeSchema, roleAllows, scopesAllow } from './key-access.js';
+export type { KeyRole, KeyScope, NeededAccess } from './key-access.js';
 export { limits } from './limits.js';
 export { matchValueAt } from './match.js';
 export type { MatchValue } from './match.js';
@@ -316,13 +318,11 @@ export {
   emitQuerySchema,
   functionsListSchema,
   identitySchema,
-  keyRoles,
   queuesListSchema,
-  roleAllows,
   routes,
   runUpdateSchema,
 } from './routes.js';
-export type { EmitQuery, Identity, KeyRole, QueuesList, Route, RunUpdate } from './routes.js';
+export type { EmitQuery, Identity, QueuesList, Route, RunUpdate } from './routes.js';
 export { isTerminal, runStatusSchema, runStatuses, startDeadline } from './run.js';
 export type { RunStatus } from './run.js';
 export {

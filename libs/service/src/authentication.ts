@@ -1,8 +1,8 @@
 /** Who is calling over HTTP, and whether the key may do this: for every service whose routes take API keys. */
 import type { Authenticator, Principal } from '@ironflow/database';
 import { IronflowError } from '@ironflow/errors';
-import { roleAllows } from '@ironflow/schema';
-import type { KeyRole } from '@ironflow/schema';
+import { roleAllows, scopesAllow } from '@ironflow/schema';
+import type { NeededAccess } from '@ironflow/schema';
 import type { FastifyRequest } from 'fastify';
 
 declare module 'fastify' {
@@ -15,7 +15,7 @@ declare module 'fastify' {
 /** For `onRequest`, before the body is read: nobody without a key makes us parse megabytes. */
 export function authenticate(
   authenticator: Authenticator,
-  needed: KeyRole,
+  needed: NeededAccess,
 ): (request: FastifyRequest) => Promise<void> {
   return async (request) => {
     request.principal = await requirePrincipal(authenticator, request.headers.authorization, needed);
@@ -28,11 +28,11 @@ export function principalOf(request: FastifyRequest): Principal {
   return request.principal;
 }
 
-/** Rejects with `api_key_invalid` or `role_insufficient`. */
+/** Rejects with `api_key_invalid`, `role_insufficient` or `scope_missing`. */
 export async function requirePrincipal(
   authenticator: Authenticator,
   authorization: string | undefined,
-  needed: KeyRole,
+  needed: NeededAccess,
 ): Promise<Principal> {
   const key = /^Bearer +(\S+) *$/i.exec(authorization ?? '')?.[1];
   const principal = key === undefined ? undefined : await authenticator.authenticate(key);
@@ -40,9 +40,13 @@ export async function requirePrincipal(
     const rule = 'send a valid API key as "Authorization: Bearer ifk_…"';
     throw new IronflowError('unauthenticated', 'api_key_invalid', rule);
   }
-  if (!roleAllows(principal.role, needed)) {
-    const rule = `a key of role ${principal.role} may not do this: it takes at least ${needed}`;
+  if (!roleAllows(principal.role, needed.role)) {
+    const rule = `a key of role ${principal.role} may not do this: it takes at least ${needed.role}`;
     throw new IronflowError('forbidden', 'role_insufficient', rule);
+  }
+  if (!scopesAllow(principal.scopes, needed.scope)) {
+    const rule = `this key is narrowed to ${principal.scopes.join(', ')}: this takes ${needed.scope}`;
+    throw new IronflowError('forbidden', 'scope_missing', rule);
   }
   return principal;
 }

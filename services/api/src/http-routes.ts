@@ -5,7 +5,7 @@ import type { ApiStore, Authenticator, Database, Pause } from '@ironflow/databas
 import { IronflowError } from '@ironflow/errors';
 import type { Notices, Topics } from '@ironflow/jetstream';
 import { createId, limits, messageIdSchema, routes } from '@ironflow/schema';
-import type { Identity, KeyRole } from '@ironflow/schema';
+import type { Identity, NeededAccess } from '@ironflow/schema';
 import { principalOf, requirePrincipal } from '@ironflow/service';
 import type { HttpApp } from '@ironflow/service';
 import type { FastifyRequest } from 'fastify';
@@ -141,7 +141,7 @@ function addRuns(app: HttpApp, options: HttpRoutesOptions): void {
         reply.hijack();
         return reply.raw.writeHead(200, { ...streamHeaders, 'x-request-id': request.id });
       },
-      isAllowed: () => isStillAllowed(authenticator, request, routes.watchRun.role),
+      isAllowed: () => isStillAllowed(authenticator, request, routes.watchRun),
     });
     return reply;
   });
@@ -192,7 +192,7 @@ function addTopics(app: HttpApp, options: HttpRoutesOptions): void {
         reply.hijack();
         return reply.raw.writeHead(200, { ...streamHeaders, 'x-request-id': request.id });
       },
-      isAllowed: () => isStillAllowed(options.authenticator, request, routes.watchTopic.role),
+      isAllowed: () => isStillAllowed(options.authenticator, request, routes.watchTopic),
     });
     return reply;
   });
@@ -306,10 +306,10 @@ function addOpenapi(app: HttpApp, options: HttpRoutesOptions): void {
 async function isStillAllowed(
   authenticator: Authenticator,
   request: FastifyRequest,
-  role: KeyRole,
+  needed: NeededAccess,
 ): Promise<boolean> {
   try {
-    await requirePrincipal(authenticator, request.headers.authorization, role);
+    await requirePrincipal(authenticator, request.headers.authorization, needed);
     return true;
   } catch (error) {
     if (error instanceof IronflowError && error.category === 'unavailable') return true;

@@ -37,6 +37,11 @@ describe.each(Object.entries<Route>(routes))('%s', (operationId, route) => {
     expect(operation.security).toHaveLength(route.role === 'none' ? 0 : 1);
   });
 
+  test('says the scope that a key with scopes needs; only whose key it is, any may ask', () => {
+    expect(route.scope === undefined).toBe(route.role === 'none' || operationId === 'getIdentity');
+    if (route.scope !== undefined) expect(operation.description).toContain(`\`${route.scope}\``);
+  });
+
   test('says what is refused: another media type where there is a body, and its own errors', () => {
     expect('415' in operation.responses).toBe(route.body !== undefined);
     for (const code of route.errors ?? []) expect(operation.description).toContain(`\`${code}\``);

@@ -49,9 +49,10 @@ function describeRoute(operationId: string, route: Route): Json {
   };
 }
 
-function describeInWords({ role, errors }: Route): Json {
+function describeInWords({ role, scope, errors }: Route): Json {
   const sentences = [
     ...(role === 'none' ? [] : [`Takes a key of role \`${role}\` or above.`]),
+    ...(scope === undefined ? [] : [`A key with scopes needs \`${scope}\`.`]),
     ...(errors === undefined
       ? []
       : [`Errors of its own: ${errors.map((code) => `\`${code}\``).join(', ')}.`]),
@@ -98,7 +99,7 @@ function describeAnswers({ answers, stream, page }: Route): Json {
 const errorAnswers = {
   400: ['Invalid', 'A rule of the input is broken; `field` says where'],
   401: ['Unauthenticated', 'No valid API key; of a webhook, no valid signature'],
-  403: ['Forbidden', 'The role of the key does not allow this'],
+  403: ['Forbidden', 'The role or the scopes of the key do not allow this'],
   404: ['NotFound', 'There is nothing of that id in this environment'],
   409: ['Conflict', 'What is there already does not allow this'],
   413: ['TooLarge', 'A size limit is exceeded'],

@@ -20,7 +20,7 @@ export function serve<const Served extends Route>(
   served: Served,
   handle: (request: RequestOf<Served>, reply: FastifyReply) => unknown,
 ): void {
-  const { method, path, role, params, query, body }: Route = served;
+  const { method, path, role, scope, params, query, body }: Route = served;
   app.route({
     method,
     url: path,
@@ -29,7 +29,7 @@ export function serve<const Served extends Route>(
       ...(query === undefined ? {} : { querystring: query }),
       ...(body === undefined ? {} : { body }),
     },
-    ...(role === 'none' ? {} : { onRequest: authenticate(authenticator, role) }),
+    ...(role === 'none' ? {} : { onRequest: authenticate(authenticator, { role, scope }) }),
     // The schemas above are what makes the request one of this route.
     handler: handle as RouteHandlerMethod,
   });

@@ -5,7 +5,7 @@ import { WebSocketServer } from 'ws';
 import type { WebSocket } from 'ws';
 import { IronflowError, messageOf } from '@ironflow/errors';
 import { limits, protocolVersion } from '@ironflow/schema';
-import type { Scope, WorkerMessage } from '@ironflow/schema';
+import type { NeededAccess, Scope, WorkerMessage } from '@ironflow/schema';
 import type { Authenticator, RegistryReader } from '@ironflow/database';
 import { childLogger, requirePrincipal } from '@ironflow/service';
 import type { Logger } from '@ironflow/service';
@@ -38,6 +38,7 @@ export interface WorkerGateway {
 }
 
 const helloTimeoutMs = 5_000;
+const workerAccess: NeededAccess = { role: 'developer', scope: 'workers:connect' };
 /** RFC 6455: 1012 service restart, 1008 policy violation. */
 const closeRestart = 1012;
 const closePolicy = 1008;
@@ -49,7 +50,7 @@ export function createWorkerGateway(options: WorkerGatewayOptions): WorkerGatewa
 
   const accept = async (request: IncomingMessage, socket: Duplex, head: Buffer): Promise<void> => {
     const { authorization } = request.headers;
-    const principal = await requirePrincipal(options.authenticator, authorization, 'developer');
+    const principal = await requirePrincipal(options.authenticator, authorization, workerAccess);
     if (draining || guests.size >= options.connectionsMax) return refuseUpgrade(socket, 503);
     socket.off('error', ignoreError); // From here on the WebSocket listens.
     server.handleUpgrade(request, socket, head, (webSocket) => {

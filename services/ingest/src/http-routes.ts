@@ -5,7 +5,7 @@
 import type { Authenticator } from '@ironflow/database';
 import { IronflowError } from '@ironflow/errors';
 import { limits, routes, systemEventNames } from '@ironflow/schema';
-import type { EventSource, KeyRole } from '@ironflow/schema';
+import type { EventSource, NeededAccess } from '@ironflow/schema';
 import { authenticate, principalOf } from '@ironflow/service';
 import type { Clock, HttpApp, Metrics } from '@ironflow/service';
 import type { FastifyReply, FastifyRequest } from 'fastify';
@@ -69,10 +69,10 @@ export function addHttpRoutes(app: HttpApp, options: HttpRoutesOptions): void {
 }
 
 function addEmitEvents(app: HttpApp, options: HttpRoutesOptions): void {
-  const { path, role, query, body } = routes.emitEvents;
+  const { path, query, body } = routes.emitEvents;
   app.post(
     path,
-    { schema: { querystring: query, body }, onRequest: enter(options, role) },
+    { schema: { querystring: query, body }, onRequest: enter(options, routes.emitEvents) },
     async (request, reply) => {
       const isWaiting = request.query.wait !== undefined;
       const events = prepareEvents(request.body, { nowMs: options.clock.now(), isWaiting });
@@ -82,10 +82,10 @@ function addEmitEvents(app: HttpApp, options: HttpRoutesOptions): void {
 }
 
 function addInvokeFunction(app: HttpApp, options: HttpRoutesOptions): void {
-  const { path, role, query, body } = routes.invokeFunction;
+  const { path, query, body } = routes.invokeFunction;
   app.post(
     path,
-    { schema: { querystring: query, body }, onRequest: enter(options, role) },
+    { schema: { querystring: query, body }, onRequest: enter(options, routes.invokeFunction) },
     async (request, reply) => {
       const { function: functionId, ...given } = request.body;
       const event = prepareInvocation(systemEventNames.invoke(functionId), given);
@@ -103,10 +103,10 @@ function addInvokeFunction(app: HttpApp, options: HttpRoutesOptions): void {
 }
 
 function addRerunRun(app: HttpApp, options: HttpRoutesOptions): void {
-  const { path, role, params, query, body } = routes.rerunRun;
+  const { path, params, query, body } = routes.rerunRun;
   app.post(
     path,
-    { schema: { params, querystring: query, body }, onRequest: enter(options, role) },
+    { schema: { params, querystring: query, body }, onRequest: enter(options, routes.rerunRun) },
     async (request, reply) => {
       const rerun = await options.rerun({
         ...request.body,
@@ -120,10 +120,10 @@ function addRerunRun(app: HttpApp, options: HttpRoutesOptions): void {
 }
 
 function addReplayDeadLetter(app: HttpApp, options: HttpRoutesOptions): void {
-  const { path, role, params, query } = routes.replayDeadLetter;
+  const { path, params, query } = routes.replayDeadLetter;
   app.post(
     path,
-    { schema: { params, querystring: query }, onRequest: enter(options, role) },
+    { schema: { params, querystring: query }, onRequest: enter(options, routes.replayDeadLetter) },
     async (request, reply) => {
       const replayed = await options.replay({
         scope: principalOf(request).scope,
@@ -142,7 +142,7 @@ function addBulkReruns(app: HttpApp, options: HttpRoutesOptions): void {
     rerunRuns.path,
     {
       schema: { querystring: rerunRuns.query, body: rerunRuns.body },
-      onRequest: enter(options, rerunRuns.role),
+      onRequest: enter(options, rerunRuns),
     },
     async (request, reply) => {
       const answered = await bulk.rerunRuns(principalOf(request).scope, request.body);
@@ -153,7 +153,7 @@ function addBulkReruns(app: HttpApp, options: HttpRoutesOptions): void {
     replayEvents.path,
     {
       schema: { params: replayEvents.params, querystring: replayEvents.query, body: replayEvents.body },
-      onRequest: enter(options, replayEvents.role),
+      onRequest: enter(options, replayEvents),
     },
     async (request, reply) => {
       const { scope } = principalOf(request);
@@ -165,7 +165,7 @@ function addBulkReruns(app: HttpApp, options: HttpRoutesOptions): void {
     replayDeadLetters.path,
     {
       schema: { querystring: replayDeadLetters.query, body: replayDeadLetters.body },
-      onRequest: enter(options, replayDeadLetters.role),
+      onRequest: enter(options, replayDeadLetters),
     },
     async (request, reply) => {
       const answered = await bulk.replayLetters(principalOf(request).scope, request.body);
@@ -185,7 +185,7 @@ function addSchedules(app: HttpApp, options: HttpRoutesOptions): void {
         querystring: triggerSchedule.query,
         body: triggerSchedule.body,
       },
-      onRequest: enter(options, triggerSchedule.role),
+      onRequest: enter(options, triggerSchedule),
     },
     async (request, reply) => {
       const answered = await schedules.trigger({
@@ -205,7 +205,7 @@ function addSchedules(app: HttpApp, options: HttpRoutesOptions): void {
         querystring: backfillSchedule.query,
         body: backfillSchedule.body,
       },
-      onRequest: enter(options, backfillSchedule.role),
+      onRequest: enter(options, backfillSchedule),
     },
     async (request, reply) => {
       const answered = await schedules.backfill(principalOf(request).scope, request.params.id, request.body);
@@ -215,9 +215,9 @@ function addSchedules(app: HttpApp, options: HttpRoutesOptions): void {
 }
 
 /** Whoever may enter gets room for the body, which is about to be read, until it becomes events or the answer is over. */
-function enter({ authenticator, acceptance }: HttpRoutesOptions, role: KeyRole) {
+function enter({ authenticator, acceptance }: HttpRoutesOptions, needed: NeededAccess) {
   return [
-    authenticate(authenticator, role),
+    authenticate(authenticator, needed),
     async (request: FastifyRequest, reply: FastifyReply): Promise<void> =>
       makeRoom((bytes) => acceptance.reserve(bytes), request, reply, limits.requestBodyBytesMax),
   ];
