@@ -72,12 +72,17 @@ export class Oracle implements NatsObserver, PostgresObserver {
     }
   }
 
-  /** Trimmed is what Postgres has, or will never take. */
+  /**
+   * Trimmed is what Postgres has, or will never take: what follows none that it has. That may be a whole branch, where a
+   * collector applied what it still had in hand from before a wipe, and executors had gone on from an older position.
+   */
   onPurged(messages: StoredMessage[]): void {
     for (const { sequence } of messages) {
-      const message = this.journal.get(sequence)!;
-      const run = this.postgres.runs.get(message.runId)!;
-      const isOver = sequence <= run.journalSeq || isTerminal(run.status) || message.prev < run.journalSeq;
+      const run = this.postgres.runs.get(this.journal.get(sequence)!.runId)!;
+      const isOver =
+        sequence <= run.journalSeq ||
+        isTerminal(run.status) ||
+        this.chainTo(sequence, run.journalSeq) === undefined;
       if (!isOver) this.violate('trim', `#${sequence} of ${shortly(run.id)} is gone before Postgres has it`);
     }
   }
