@@ -191,10 +191,17 @@ test('apps are listed with how many functions they have', async () => {
   await registerApp(
     platform.tenant,
     ours,
-    manifest({ mode: 'push', url: 'https://a.example', sdk: 'typescript/1' }),
+    manifest({ mode: 'push', url: 'https://a.example', sdk: 'typescript/1', signedAnswers: true }),
   );
   expect(await api.listApps(ours)).toMatchObject([
-    { id: 'shop', mode: 'push', url: 'https://a.example', sdk: 'typescript/1', functions: 1 },
+    {
+      id: 'shop',
+      mode: 'push',
+      url: 'https://a.example',
+      sdk: 'typescript/1',
+      signedAnswers: true,
+      functions: 1,
+    },
   ]);
   expect(await api.listFunctions(ours)).toMatchObject([
     { id: 'ship', appId: 'shop', mode: 'push', status: 'active' },

@@ -302,7 +302,7 @@ const appsStatement: Statement = {
         order by app_id, build_id limit 1
       ) next
   )
-  select a.id, a.mode, a.url, a.sdk, a.registered_at, (
+  select a.id, a.mode, a.url, a.sdk, a.signed_answers, a.registered_at, (
       select count(*)::int from functions f
       where f.environment_id = a.environment_id and f.app_id = a.id and f.status = 'active'
     ) as functions, coalesce((

@@ -4,7 +4,7 @@ import { functionConfig, manifest } from '../test/platform.js';
 import { planRegistration } from './registration.js';
 import type { FunctionState } from './registration.js';
 
-const app: RegisteredApp = { id: 'shop', mode: 'pull', url: undefined };
+const app: RegisteredApp = { id: 'shop', mode: 'pull', url: undefined, signedAnswers: false };
 
 function statesOf(functions: FunctionConfig[], changes: Partial<FunctionState> = {}): FunctionState[] {
   return planRegistration(undefined, [], manifest({ functions })).registered.map(({ config, hash }) => ({
@@ -52,7 +52,21 @@ test('another app may take over an archived id, and never an active one', () => 
 
 test('a new url alone is a change', () => {
   const push = manifest({ mode: 'push', url: 'https://new.example' });
-  const before: RegisteredApp = { id: 'shop', mode: 'push', url: 'https://old.example' };
+  const before: RegisteredApp = {
+    id: 'shop',
+    mode: 'push',
+    url: 'https://old.example',
+    signedAnswers: false,
+  };
   const states = statesOf([functionConfig('ship')]);
   expect(planRegistration(before, states, push)).toMatchObject({ changed: true, unchanged: ['ship'] });
+});
+
+test('that its answers are signed from now on is a change', () => {
+  const before: RegisteredApp = { id: 'shop', mode: 'push', url: 'https://a.example', signedAnswers: false };
+  const states = statesOf([functionConfig('ship')]);
+  const push = { mode: 'push', url: 'https://a.example' } as const;
+  expect(planRegistration(before, states, manifest(push))).toMatchObject({ changed: false });
+  const signed = manifest({ ...push, signedAnswers: true });
+  expect(planRegistration(before, states, signed)).toMatchObject({ changed: true });
 });

@@ -40,7 +40,11 @@ export function planRegistration(
   plan.archived = functions
     .filter(({ id, appId, status }) => status === 'active' && appId === manifest.id && !wanted.has(id))
     .map(({ id }) => id);
-  const isSameApp = app !== undefined && app.mode === manifest.mode && app.url === manifest.url;
+  const isSameApp =
+    app !== undefined &&
+    app.mode === manifest.mode &&
+    app.url === manifest.url &&
+    app.signedAnswers === (manifest.signedAnswers ?? false);
   plan.changed = !isSameApp || plan.registered.length > 0 || plan.archived.length > 0;
   return plan;
 }

@@ -95,7 +95,12 @@ test('a reader keeps what it read until it is told of a higher version, or to fo
   expect(await reader.get(ours)).toMatchObject({ version: 0 });
   const [one, two] = await Promise.all([reader.atLeast(ours, version), reader.atLeast(ours, version)]);
   expect(one).toBe(two);
-  expect(one.apps.get('shop')).toEqual({ id: 'shop', mode: 'push', url: 'https://a.example' });
+  expect(one.apps.get('shop')).toEqual({
+    id: 'shop',
+    mode: 'push',
+    url: 'https://a.example',
+    signedAnswers: false,
+  });
   expect(one.functions.get('ship')).toMatchObject({ appId: 'shop', config: functionConfig('ship') });
   expect(await reader.get(ours)).toBe(one);
   expect(await reader.atLeast(ours, version)).toBe(one);

@@ -77,16 +77,18 @@ export async function registerApp(
       environmentId,
     ]);
     if (environment === undefined) throw unknownEnvironment(environmentId);
-    const [app] = await transaction.query<RegisteredApp>(appStatement, [environmentId, manifest.id]);
+    const [known] = await transaction.query<RegisteredApp>(appStatement, [environmentId, manifest.id]);
     const functions = await transaction.query<FunctionState>(functionStatesStatement, [
       environmentId,
       manifest.id,
       manifest.functions.map(({ id }) => id),
     ]);
-    const plan = planRegistration(app && { ...app, url: app.url ?? undefined }, functions, manifest);
+    const plan = planRegistration(known && { ...known, url: known.url ?? undefined }, functions, manifest);
     const sdk = manifest.sdk ?? null;
     const url = manifest.url ?? null;
-    await transaction.query(putAppStatement, [environmentId, manifest.id, manifest.mode, url, sdk]);
+    const signedAnswers = manifest.signedAnswers ?? false;
+    const app = [environmentId, manifest.id, manifest.mode, url, sdk, signedAnswers];
+    await transaction.query(putAppStatement, app);
     if (plan.changed) await writePlan(transaction, environmentId, manifest.id, plan);
     return {
       appId: manifest.id,
@@ -164,7 +166,12 @@ async function readRegistry(database: Database, environmentId: string): Promise<
   return {
     environmentId,
     version: row.registry_version,
-    apps: new Map(row.apps.map(([id, mode, url]) => [id, { id, mode, url: url ?? undefined }])),
+    apps: new Map(
+      row.apps.map(([id, mode, url, signedAnswers]) => [
+        id,
+        { id, mode, url: url ?? undefined, signedAnswers },
+      ]),
+    ),
     functions: new Map(
       row.functions.map(([appId, config, hash, registeredAtMs]) => [
         config.id,
@@ -187,7 +194,7 @@ interface PauseRow {
 
 interface RegistryRow {
   registry_version: number;
-  apps: [string, RegisteredApp['mode'], string | null][];
+  apps: [string, RegisteredApp['mode'], string | null, boolean][];
   functions: [string, FunctionConfig, string, number][];
   archived: [string, string, string][];
   is_paused: boolean;
@@ -200,7 +207,7 @@ const readStatement: Statement = {
   name: 'read_registry',
   text: `select e.registry_version, e.paused_at is not null as is_paused,
       array(select id from functions where environment_id = e.id and paused_at is not null) as paused_functions,
-      coalesce((select json_agg(json_build_array(id, mode, url)) from apps
+      coalesce((select json_agg(json_build_array(id, mode, url, signed_answers)) from apps
         where environment_id = e.id), '[]') as apps,
       coalesce((select json_agg(json_build_array(app_id, config, hash,
         floor(extract(epoch from registered_at) * 1000)))
@@ -215,7 +222,7 @@ const lockStatement: Statement = {
 };
 const appStatement: Statement = {
   name: 'registered_app',
-  text: 'select id, mode, url from apps where environment_id = $1 and id = $2',
+  text: 'select id, mode, url, signed_answers as "signedAnswers" from apps where environment_id = $1 and id = $2',
 };
 const functionStatesStatement: Statement = {
   name: 'function_states',
@@ -224,9 +231,9 @@ const functionStatesStatement: Statement = {
 };
 const putAppStatement: Statement = {
   name: 'put_app',
-  text: `insert into apps (environment_id, id, mode, url, sdk) values ($1, $2, $3, $4, $5)
+  text: `insert into apps (environment_id, id, mode, url, sdk, signed_answers) values ($1, $2, $3, $4, $5, $6)
     on conflict (environment_id, id) do update set mode = excluded.mode, url = excluded.url,
-      sdk = excluded.sdk`,
+      sdk = excluded.sdk, signed_answers = excluded.signed_answers`,
 };
 const putFunctionsStatement: Statement = {
   name: 'put_functions',

@@ -211,6 +211,7 @@ export interface AppRow {
   mode: RunMode;
   url: string | null;
   sdk: string | null;
+  signed_answers: boolean;
   functions: number;
   builds: App['builds'];
   registered_at: Date;
@@ -222,6 +223,7 @@ export function toApp(row: AppRow): App {
     mode: row.mode,
     ...(row.url === null ? {} : { url: row.url }),
     ...(row.sdk === null ? {} : { sdk: row.sdk }),
+    signedAnswers: row.signed_answers,
     functions: row.functions,
     builds: row.builds,
     registeredAt: row.registered_at.toISOString(),

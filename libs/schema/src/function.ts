@@ -128,12 +128,17 @@ export const appManifestSchema = z
     url: appUrlSchema.optional(),
     /** `<language>/<version>` of the SDK. */
     sdk: z.string().max(64).optional(),
+    /** Of a push app: answers that are not signed are refused. */
+    signedAnswers: z.boolean().optional(),
     functions: z.array(functionConfigSchema).max(limits.functionsPerAppMax),
   })
   .superRefine((app, context) => {
     if ((app.mode === 'push') !== (app.url !== undefined)) {
       const message = app.mode === 'push' ? 'a push app needs its url' : 'a pull app has no url';
       context.addIssue({ code: 'custom', path: ['url'], message });
+    }
+    if (app.mode === 'pull' && app.signedAnswers !== undefined) {
+      context.addIssue({ code: 'custom', path: ['signedAnswers'], message: 'is only for a push app' });
     }
     const seen = new Set<string>();
     for (const [index, { id }] of app.functions.entries()) {
@@ -163,6 +168,8 @@ export interface RegisteredApp {
   id: string;
   mode: 'push' | 'pull';
   url: string | undefined;
+  /** Answers that are not signed are refused. */
+  signedAnswers: boolean;
 }
 
 /** One that its app no longer has. */

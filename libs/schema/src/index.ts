@@ -335,7 +335,7 @@ export {
   scheduleIdSchema,
 } from './schedule.js';
 export type { CronTrigger, FiringCause, FiringData, Overlap } from './schedule.js';
-export { sign, signingKeyPrefix, verifySignature } from './signature.js';
+export { answerIdOf, sign, signingKeyPrefix, verifySignature } from './signature.js';
 export type { SignatureCheck, SignedMessage } from './signature.js';
 export {
   awaitedSchema,

@@ -338,6 +338,7 @@ export const appSchema = z.object({
   mode: z.enum(['push', 'pull']),
   url: z.string().optional(),
   sdk: z.string().optional(),
+  signedAnswers: z.boolean().describe('of a push app: answers that are not signed are refused'),
   functions: z.number().int(),
   builds: z
     .array(

@@ -19,6 +19,11 @@ export function sign(message: SignedMessage, keys: readonly string[]): string {
   return keys.map((key) => `v1,${mac(message, key).toString('base64')}`).join(' ');
 }
 
+/** What the answer to a call is signed with in place of the call's id: the one is never taken for the other. */
+export function answerIdOf(callId: string): string {
+  return `answer.${callId}`;
+}
+
 export type SignatureCheck = { valid: true } | { valid: false; reason: string };
 
 /** Whether any signature was made with any of the keys, within the time that is allowed. */

@@ -31,11 +31,14 @@ function allOf({ functions }: AppOptions): IronflowFunction[] {
 }
 
 /** Throws a ConfigurationError that names the field. */
-export function manifestOf(options: AppOptions & { url?: string | undefined }): AppManifest {
+export function manifestOf(
+  options: AppOptions & { url?: string | undefined; signedAnswers?: boolean | undefined },
+): AppManifest {
   const parsed = appManifestSchema.safeParse({
     id: options.app,
     ...(options.url === undefined ? { mode: 'pull' } : { mode: 'push', url: options.url }),
     sdk: sdkName,
+    ...(options.signedAnswers === true && options.url !== undefined ? { signedAnswers: true } : {}),
     functions: allOf(options).map(({ config }) => config),
   });
   if (parsed.success) return parsed.data;

@@ -113,7 +113,7 @@ function call(caller: 'strict' | 'local', url: string) {
   const runId = '0190a000-0000-7000-8000-000000000001';
   const event = { id: runId, name: 'test', data: 'null', receivedAtMs: 1, correlationId: runId };
   return callers[caller].call({
-    ...{ url, id: 'call-1', signingKeys: [], trace: undefined, timeoutMs: 10_000 },
+    ...{ url, id: 'call-1', signingKeys: [], signedAnswers: false, trace: undefined, timeoutMs: 10_000 },
     invocation: { v: 1, run: { id: runId, functionId: 'f', attempt: 1 }, event, memo: [] },
     signal: new AbortController().signal,
   });

@@ -1,5 +1,6 @@
 import type { RequestListener } from 'node:http';
 import { afterAll, afterEach, expect, test } from '@jest/globals';
+import { answerIdOf, sign, signatureHeaders } from '@ironflow/schema';
 import { freePort } from '@ironflow/testing';
 import { parseAddressRange } from './outbound-rules.js';
 import { createPushCaller } from './push-call.js';
@@ -14,14 +15,17 @@ afterEach(async () => {
 });
 afterAll(() => caller.close());
 
-function call(url: string, timeoutMs = 10_000): Promise<PushResult> {
+const signingKey = `whsec_${Buffer.alloc(24, 1).toString('base64')}`;
+
+function call(url: string, { timeoutMs = 10_000, signedAnswers = false } = {}): Promise<PushResult> {
   const runId = '0190a000-0000-7000-8000-000000000001';
   const event = { id: runId, name: 'test', data: 'null', receivedAtMs: 1, correlationId: runId };
   return caller.call({
     url,
     id: 'call-1',
     invocation: { v: 1, run: { id: runId, functionId: 'f', attempt: 1 }, event, memo: [] },
-    signingKeys: [`whsec_${Buffer.alloc(24, 1).toString('base64')}`],
+    signingKeys: [signingKey],
+    signedAnswers,
     trace: undefined,
     timeoutMs,
     signal: new AbortController().signal,
@@ -76,4 +80,43 @@ test('an endpoint that hangs up before or within its answer may still be running
   for (const url of [before, within]) {
     expect(await call(url)).toMatchObject({ error: { name: 'unreachable' }, mayStillRun: true });
   }
+});
+
+const answer = JSON.stringify({ v: 1, records: [], outcome: { kind: 'completed' } });
+
+/** Signed as given: for which call, over what, with which key. */
+function answering(of: { id?: string; body?: string; key?: string; ageSeconds?: number }): RequestListener {
+  return (_request, response) => {
+    const { id = answerIdOf('call-1'), body = answer, key = signingKey, ageSeconds = 0 } = of;
+    const timestamp = String(Math.floor(Date.now() / 1_000) - ageSeconds);
+    response.setHeader(signatureHeaders.id, id);
+    response.setHeader(signatureHeaders.timestamp, timestamp);
+    response.setHeader(signatureHeaders.signature, sign({ id, timestamp, body }, [key]));
+    response.end(answer);
+  };
+}
+
+test('an answer that the app has signed is taken, whether it has to be signed or not', async () => {
+  const url = await open(answering({}));
+  for (const signedAnswers of [true, false]) {
+    expect(await call(url, { signedAnswers })).toMatchObject({ kind: 'answered' });
+  }
+});
+
+test.each<[string, Parameters<typeof answering>[0]]>([
+  ['for another call', { id: answerIdOf('call-2') }],
+  ['as the call itself is', { id: 'call-1' }],
+  ['over another body', { body: answer.replace('completed', 'continue') }],
+  ['with another key', { key: `whsec_${Buffer.alloc(24, 2).toString('base64')}` }],
+  ['too long ago', { ageSeconds: 3_600 }],
+])('an answer that was signed %s is refused, also where it need not be signed', async (_how, of) => {
+  const refused = { kind: 'failed', error: { name: 'answer_signature_invalid' }, mayStillRun: false };
+  expect(await call(await open(answering(of)))).toMatchObject(refused);
+});
+
+test('an answer without a signature is refused only where all have one', async () => {
+  const url = await open((_request, response) => response.end(answer));
+  expect(await call(url)).toMatchObject({ kind: 'answered' });
+  const refused = await call(url, { signedAnswers: true });
+  expect(refused).toMatchObject({ kind: 'failed', error: { name: 'answer_signature_invalid' } });
 });

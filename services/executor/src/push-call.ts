@@ -2,7 +2,14 @@
 import { Agent, buildConnector, request } from 'undici';
 import type { Dispatcher } from 'undici';
 import { messageOf } from '@ironflow/errors';
-import { formatTraceparent, pushAnswerSchema, sign, signatureHeaders } from '@ironflow/schema';
+import {
+  answerIdOf,
+  formatTraceparent,
+  pushAnswerSchema,
+  sign,
+  signatureHeaders,
+  verifySignature,
+} from '@ironflow/schema';
 import type { Failure, Invocation, PushAnswer, TraceContext } from '@ironflow/schema';
 import { createLookup, RefusedAddress, refusalOfHost } from './outbound-rules.js';
 import type { AddressRange } from './outbound-rules.js';
@@ -13,6 +20,8 @@ export interface PushCall {
   id: string;
   invocation: Invocation;
   signingKeys: string[];
+  /** Whether an answer has to be signed. One that is signed has to be signed well in any case. */
+  signedAnswers: boolean;
   trace: TraceContext | undefined;
   timeoutMs: number;
   signal: AbortSignal;
@@ -110,20 +119,42 @@ async function send(agent: Dispatcher, call: PushCall, signal: AbortSignal): Pro
     },
     body,
   });
-  const text = await readBounded(response.body);
+  const bytes = await readBounded(response.body);
   if (response.statusCode !== 200) {
     const mayStillRun = statusesOfProxies.has(response.statusCode);
     return failed('bad_status', `the endpoint answered ${response.statusCode}`, mayStillRun);
   }
-  if (text === undefined)
+  if (bytes === undefined)
     return failed('bad_answer', `the answer is larger than ${answerBytesMax} bytes`, false);
-  const parsed = pushAnswerSchema.safeParse(parseJson(text));
+  const forged = forgery(call, response.headers, bytes);
+  if (forged !== undefined) return failed('answer_signature_invalid', forged, false);
+  const parsed = pushAnswerSchema.safeParse(parseJson(bytes));
   if (!parsed.success)
     return failed('bad_answer', 'the answer is not one of the protocol: is it an Ironflow endpoint?', false);
   return { kind: 'answered', answer: parsed.data };
 }
 
-async function readBounded(body: AsyncIterable<Buffer>): Promise<string | undefined> {
+/** Why an answer is not taken for one of the app's; `undefined` when it is. */
+function forgery(
+  { id, signingKeys, signedAnswers }: PushCall,
+  headers: Record<string, string | string[] | undefined>,
+  body: Uint8Array,
+): string | undefined {
+  const signature = headers[signatureHeaders.signature];
+  if (signature === undefined) {
+    return signedAnswers ? 'the answer is not signed, and those of the app are' : undefined;
+  }
+  const timestamp = String(headers[signatureHeaders.timestamp]);
+  const check = verifySignature(
+    { id: answerIdOf(id), timestamp, body },
+    String(signature),
+    signingKeys,
+    Date.now(),
+  );
+  return check.valid ? undefined : `the signature of the answer is not valid: ${check.reason}`;
+}
+
+async function readBounded(body: AsyncIterable<Buffer>): Promise<Buffer | undefined> {
   const chunks: Buffer[] = [];
   let size = 0;
   for await (const chunk of body) {
@@ -131,12 +162,12 @@ async function readBounded(body: AsyncIterable<Buffer>): Promise<string | undefi
     if (size > answerBytesMax) return undefined;
     chunks.push(chunk);
   }
-  return Buffer.concat(chunks).toString('utf8');
+  return Buffer.concat(chunks);
 }
 
-function parseJson(text: string): unknown {
+function parseJson(bytes: Buffer): unknown {
   try {
-    return JSON.parse(text);
+    return JSON.parse(bytes.toString('utf8'));
   } catch {
     return undefined;
   }

@@ -117,6 +117,7 @@ async function call(
     id: `${run.runId}.${activation}.${delivery}.${executor}.${calls}`,
     invocation: toInvocation(run, options.deadlineMs),
     signingKeys,
+    signedAnswers: app.signedAnswers,
     trace: run.trace,
     // The SDK answers at the deadline what it has by then: its answer needs a moment to arrive.
     timeoutMs: options.deadlineMs + answerGraceMs,

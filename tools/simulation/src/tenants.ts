@@ -74,8 +74,8 @@ export class Tenants {
       return [id, { appId: appOf[id], config, hash: id, registeredAtMs: 0 }];
     });
     const apps = [
-      { id: appIds.pull, mode: 'pull' as const, url: undefined },
-      { id: appIds.push, mode: 'push' as const, url: 'http://simulated' },
+      { id: appIds.pull, mode: 'pull' as const, url: undefined, signedAnswers: false },
+      { id: appIds.push, mode: 'push' as const, url: 'http://simulated', signedAnswers: false },
     ];
     return {
       environmentId: scope.environmentId,

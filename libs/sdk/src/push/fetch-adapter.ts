@@ -17,7 +17,8 @@ export async function answerFetch(
       return errorReply(thrown.status, 'body_unreadable', thrown.message);
     throw thrown;
   });
-  return new Response(reply.body, { status: reply.status, headers: { 'content-type': 'application/json' } });
+  const headers = { 'content-type': 'application/json', ...reply.headers };
+  return new Response(reply.body, { status: reply.status, headers });
 }
 
 async function readBody(request: Request): Promise<Uint8Array> {

@@ -38,6 +38,7 @@ export async function answerNode(
   response.writeHead(reply.status, {
     'content-type': 'application/json',
     'content-length': Buffer.byteLength(reply.body),
+    ...reply.headers,
   });
   response.end(reply.body);
 }

@@ -1,8 +1,10 @@
 /** One signed call of the platform: replay the memo, run what is new, answer with its records. */
 import {
+  answerIdOf,
   invocationSchema,
   isInvocationVersion,
   protocolVersion,
+  sign,
   signatureHeaders,
   signatureToleranceSeconds,
   verifySignature,
@@ -50,8 +52,22 @@ export function createPushCalls(options: PushCallOptions): (request: EndpointReq
     });
     if (result.kind === 'aborted') return errorReply(499, 'caller_gone', 'the caller went away');
     const answer: PushAnswer = { v: protocolVersion, records: result.records, outcome: result.outcome };
-    return jsonReply(200, answer);
+    return signed(jsonReply(200, answer), request, options);
   };
+}
+
+/** As the call is: whoever answers in its place has no key. */
+function signed(reply: Reply, request: EndpointRequest, { keys }: PushCallOptions): Reply {
+  const callId = request.header(signatureHeaders.id);
+  if (callId === undefined || keys.length === 0) return reply;
+  const id = answerIdOf(callId);
+  const timestamp = String(Math.floor(Date.now() / 1_000));
+  const headers = {
+    [signatureHeaders.id]: id,
+    [signatureHeaders.timestamp]: timestamp,
+    [signatureHeaders.signature]: sign({ id, timestamp, body: reply.body }, keys),
+  };
+  return { ...reply, headers };
 }
 
 async function runCall(of: {

@@ -15,6 +15,7 @@ export interface EndpointRequest {
 export interface Reply {
   status: number;
   body: string;
+  headers?: Readonly<Record<string, string>>;
 }
 
 /** Above this a call is refused: what a run remembers at most, as text within JSON, and an event and keys besides. */

@@ -4,7 +4,7 @@ import type { IncomingMessage, Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { text } from 'node:stream/consumers';
 import { afterEach, describe, expect, test } from '@jest/globals';
-import { pushAnswerSchema, sign } from '@ironflow/schema';
+import { answerIdOf, pushAnswerSchema, sign, verifySignature } from '@ironflow/schema';
 import type { Invocation, MemoizedStep } from '@ironflow/schema';
 import { createFunction } from '../function.js';
 import { callBytesMax } from './reply.js';
@@ -107,6 +107,28 @@ async function drive(
 }
 
 describe('a push endpoint', () => {
+  test('signs its answer with every key it has, for the call that it answers', async () => {
+    const other = `whsec_${Buffer.from('another key of the tests').toString('base64')}`;
+    const response = await build({ signingKey: [key, other] })(
+      new Request('http://app.test/', signed(JSON.stringify(invocation()))),
+    );
+    expect(response.headers.get('webhook-id')).toBe(answerIdOf('msg_1'));
+    const message = {
+      id: answerIdOf('msg_1'),
+      timestamp: response.headers.get('webhook-timestamp')!,
+      body: await response.text(),
+    };
+    for (const known of [key, other]) {
+      const header = response.headers.get('webhook-signature')!;
+      expect(verifySignature(message, header, [known], Date.now())).toEqual({ valid: true });
+    }
+  });
+
+  test('can have unsigned answers refused only if it can sign', () => {
+    const unable = () => build({ signingKey: [], dev: true, signedAnswers: true });
+    expect(unable).toThrow(expect.objectContaining({ field: 'signedAnswers' }));
+  });
+
   test('takes a run from call to call over node:http', async () => {
     const url = await listen(createServer(build().node));
     expect(await drive((init) => fetch(url, init))).toEqual({

@@ -26,6 +26,11 @@ export interface ServeOptions extends AppOptions, PlatformOptions {
   signingKey?: string | readonly string[];
   /** The address at which the platform reaches this endpoint; needed to register. */
   url?: string;
+  /**
+   * Has the platform refuse answers that are not signed. This SDK signs every answer when it has a key, and one with a wrong signature is refused
+   * anyway: set it once nothing answers for this app any more that does not sign.
+   */
+  signedAnswers?: boolean;
   /** Takes unsigned calls, and registers under the address of the request when `url` is absent. Never in production. */
   dev?: boolean;
   /** Where the lines of handlers' loggers go. Default: JSON lines on stderr. */
@@ -48,6 +53,9 @@ export function serve(options: ServeOptions): ServeHandler {
   if (keys.length === 0 && !dev) {
     const message = 'signingKey: give it as an option or in IRONFLOW_SIGNING_KEY, or set dev: true';
     throw new ConfigurationError(message, 'signingKey');
+  }
+  if (keys.length === 0 && options.signedAnswers === true) {
+    throw new ConfigurationError('signedAnswers: takes a signingKey to sign with', 'signedAnswers');
   }
   const definitions = functionsById(options);
   // Checks the app now, not at the first registration; the address does not matter to it.
