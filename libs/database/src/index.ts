@@ -2,6 +2,8 @@ export { createApiStore } from './api.js';
 export { createApprovalStore } from './approvals.js';
 export type { ApprovalState, ApprovalStore, DecisionOutcome, FoundApproval } from './approvals.js';
 export type { ApiStore } from './api.js';
+export { createAuditStore } from './audit.js';
+export type { AuditStore, NewAuditEntry } from './audit.js';
 export { createAuthenticator } from './authentication.js';
 export type { Authenticator, AuthenticatorOptions, Principal } from './authentication.js';
 export type { FoundLetter } from './bulk-replays.js';

@@ -16,6 +16,7 @@ import {
   claimFor,
   createApiStore,
   createApprovalStore,
+  createAuditStore,
   createForcedBreakerStore,
   createCollectorStore,
   createExecutorStore,
@@ -109,6 +110,10 @@ async function fillEveryTable(): Promise<void> {
   const letter = { subject: 's', reason: 'unreadable', detail: 'd', payload: '', occurredAtMs: 1 } as const;
   await collector.storeDeadLetters([{ id: freshId(), environmentId, ...letter }]);
   await fillFlowControl(environmentId, run!);
+  await createAuditStore(platform.tenant).append(environmentId, {
+    ...{ actor: { kind: 'key', id: 'key' }, action: 'run.cancel', target: { kind: 'runs' } },
+    ...{ outcome: 'done', count: 1, details: {} },
+  });
 }
 
 /** As a pass over its queue leaves it. */

@@ -9,6 +9,30 @@ export {
 } from './approval.js';
 export type { ApprovalDecision, Verdict } from './approval.js';
 export {
+  auditActorKinds,
+  auditDetailsText,
+  auditedFields,
+  auditEntrySchema,
+  auditEntryText,
+  auditGenesis,
+  auditHash,
+  auditOutcomes,
+  auditPageSchema,
+  auditQuerySchema,
+  auditVerdictSchema,
+  checkAuditEnd,
+  checkAuditEntries,
+  noAuditEntries,
+} from './audit.js';
+export type {
+  AuditActorKind,
+  AuditEntry,
+  AuditOutcome,
+  AuditPage,
+  AuditQuery,
+  AuditVerdict,
+} from './audit.js';
+export {
   circuitId,
   circuitKey,
   circuitKeysOf,

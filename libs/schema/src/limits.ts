@@ -100,6 +100,8 @@ export const limits = {
   webhookDeliveriesKept: 10_000,
   /** Refused deliveries of one source that go into the log: whoever can send may not fill it. */
   webhookRefusalsPerMinuteMax: 20,
+  /** Names of what was sent, in one entry of the audit log. */
+  auditedFieldsMax: 50,
   /** A preview counts no further. */
   bulkCountMax: 100_000,
 } as const;

@@ -3,6 +3,7 @@
  * answers it (one table, so one file), for whoever puts all of them behind the user's one URL.
  */
 import { z } from 'zod';
+import { auditPageSchema, auditQuerySchema, auditVerdictSchema } from './audit.js';
 import { appManifestSchema } from './function.js';
 import {
   appIdSchema,
@@ -988,6 +989,28 @@ export const routes = {
       200: { description: 'a delivery that was taken before', schema: receivedAnswerSchema },
     },
     errors: ['webhook_not_found', ...webhookRefusals, 'overloaded', 'database_unavailable'],
+  },
+  listAudit: {
+    service: 'api',
+    method: 'GET',
+    path: '/v1/audit',
+    summary: 'The audit log: who did what from where, and what was refused',
+    role: 'admin',
+    scope: 'audit:read',
+    query: auditQuerySchema,
+    answers: ok(auditPageSchema, 'one page'),
+    errors: ['cursor_invalid'],
+  },
+  verifyAudit: {
+    service: 'api',
+    method: 'GET',
+    path: '/v1/audit/verify',
+    summary: 'Whether the audit log is as it was written: each entry, and that it follows the one before',
+    role: 'admin',
+    scope: 'audit:read',
+    query: noQuery,
+    answers: ok(auditVerdictSchema, 'checked up to where the log ended when this began'),
+    errors: ['overloaded'],
   },
   getIdentity: {
     service: 'api',
