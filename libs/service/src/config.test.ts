@@ -41,6 +41,17 @@ test('what is given arrives with its type', () => {
   });
 });
 
+test('proxies are addresses and ranges, and nobody unless they are named', () => {
+  expect(loadConfig(schema, valid).IRONFLOW_TRUSTED_PROXIES).toEqual([]);
+  const given = { ...valid, IRONFLOW_TRUSTED_PROXIES: '10.0.0.0/8, ::1,fd00::/8,,192.0.2.1' };
+  const expected = ['10.0.0.0/8', '::1', 'fd00::/8', '192.0.2.1'];
+  expect(loadConfig(schema, given).IRONFLOW_TRUSTED_PROXIES).toEqual(expected);
+  for (const wrong of ['true', '1', '10.0.0.0/33', '::1/129', '10.0.0.0/8/8', '10.0.0.0/', 'loopback']) {
+    const attempt = () => loadConfig(schema, { ...valid, IRONFLOW_TRUSTED_PROXIES: wrong });
+    expect(messageOfFailure(attempt)).toContain('IRONFLOW_TRUSTED_PROXIES: must be addresses or ranges');
+  }
+});
+
 test('every bad variable is named with its rule, and no value is shown', () => {
   const secrets = {
     DATABASE_URL: 'mysql://u:hunter2@db/x',

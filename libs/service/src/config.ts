@@ -2,6 +2,7 @@
  * Configuration: one Zod object per service, parsed once from the environment variables. What goes wrong is told by the
  * name of the variable and the rule it breaks; a value never appears, since it may be a secret.
  */
+import { isIP } from 'node:net';
 import { IronflowError } from '@ironflow/errors';
 import { z } from 'zod';
 import { logLevels } from './logger.js';
@@ -75,6 +76,19 @@ export const baseConfigShape = {
     .pipe(
       z.array(z.enum(transportRisks, `must be some of ${transportRisks.join(', ')}, separated by commas`)),
     ),
+  /**
+   * Who may say in `X-Forwarded-For` where a request came from: the proxies in front, as addresses or ranges separated by commas. Nobody
+   * by default, and then a request comes from whoever has connected.
+   */
+  IRONFLOW_TRUSTED_PROXIES: z
+    .string()
+    .default('')
+    .transform((text) => text.split(',').map((part) => part.trim()))
+    .transform((parts) => parts.filter((part) => part !== ''))
+    .refine(
+      (parts) => parts.every(isAddressRange),
+      'must be addresses or ranges such as 10.0.0.0/8, separated by commas',
+    ),
   LOG_LEVEL: z.enum(logLevels).default('info'),
   HOST: z.string().default('127.0.0.1'),
   /** 0 takes any free port. */
@@ -97,6 +111,13 @@ export const masterKeyConfigShape = {
     .regex(/^[A-Za-z0-9+/]{43}=$/, masterKeyRule)
     .transform((text) => Buffer.from(text, 'base64')),
 };
+
+function isAddressRange(text: string): boolean {
+  const [address = '', bits, ...more] = text.split('/');
+  const version = isIP(address);
+  if (version === 0 || more.length > 0) return false;
+  return bits === undefined || (/^\d{1,3}$/.test(bits) && Number(bits) <= (version === 4 ? 32 : 128));
+}
 
 function isPort(value: number): boolean {
   return Number.isInteger(value) && value >= 0 && value <= 65_535;

@@ -73,6 +73,21 @@ const errorOf = (code: string, field?: string) => ({
   error: expect.objectContaining(field === undefined ? { code } : { code, field }) as unknown,
 });
 
+test('where a request came from is said by the proxies that are trusted, and by nobody else', async () => {
+  for (const [trustedProxies, expected] of [
+    [[], '127.0.0.1'],
+    [['10.0.0.0/8'], '127.0.0.1'],
+    [['127.0.0.1'], '198.51.100.7'],
+    [['127.0.0.0/8', '198.51.100.0/24'], '203.0.113.9'],
+  ] as const) {
+    const { server } = create({ trustedProxies });
+    server.app.get('/where', (request) => ({ ip: request.ip }));
+    const headers = { 'x-forwarded-for': '203.0.113.9, 198.51.100.7' };
+    const answer = await fetch(`${await listen(server)}/where`, { headers });
+    expect([trustedProxies, await answer.json()]).toEqual([trustedProxies, { ip: expected }]);
+  }
+});
+
 test('a valid request is answered, with a request id of ours or a harmless one of the caller', async () => {
   const url = await listen(create().server);
   const answer = await post(`${url}/echo/7`, '{"name":"ann"}', { 'x-request-id': 'abc-1' });

@@ -49,6 +49,8 @@ export interface HttpServerOptions {
   /** How long requests and upgraded connections may go on after `stop`; default 10 s. */
   drainTimeoutMs?: number;
   clock?: Clock;
+  /** Addresses and ranges that are believed about where a request came from; none by default. */
+  trustedProxies?: readonly string[];
   /** Listens by https, with these in PEM. */
   tls?: { cert: string; key: string } | undefined;
 }
@@ -141,11 +143,12 @@ const keepAliveTimeoutMs = 65_000;
 /** For receiving a whole request; against clients that send a byte now and then. */
 const requestTimeoutMs = 60_000;
 
-function createApp({ logger, tls }: HttpServerOptions, bodyLimitBytes: number): HttpApp {
+function createApp({ logger, tls, trustedProxies = [] }: HttpServerOptions, bodyLimitBytes: number): HttpApp {
   const app = fastify<RawServerDefault, IncomingMessage, ServerResponse, FastifyBaseLogger>({
     // The types know servers of http or of https; nothing here depends on which it is.
     ...({ https: tls ?? null } as object),
     loggerInstance: logger,
+    trustProxy: trustedProxies.length > 0 && [...trustedProxies],
     logController: new LogController({ disableRequestLogging: true, requestIdLogLabel: 'request_id' }),
     bodyLimit: bodyLimitBytes,
     keepAliveTimeout: keepAliveTimeoutMs,

@@ -128,7 +128,9 @@ export async function startService<Shape extends z.ZodRawShape>(
     },
     stopping: lifecycle.stopping,
   });
-  const http = createHttpServer({ logger, metrics, health, tls, drainTimeoutMs: httpDrainTimeoutMs });
+  const { IRONFLOW_TRUSTED_PROXIES: trustedProxies } = common;
+  const bounds = { drainTimeoutMs: httpDrainTimeoutMs };
+  const http = createHttpServer({ logger, metrics, health, tls, trustedProxies, ...bounds });
   const identity = { name, version: platformVersion, description: definition.description };
   lifecycle.onStop(`${name} announcement`, await announceService(jetstream.connection, identity));
   const secrets = createEnvelope(common.IRONFLOW_MASTER_KEY.toString('base64'));

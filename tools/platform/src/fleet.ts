@@ -51,6 +51,8 @@ export interface Fleet {
 }
 
 const ownWorkspace = fileURLToPath(new URL('../../../', import.meta.url));
+/** It says where requests came from. */
+const behindGateway = { IRONFLOW_TRUSTED_PROXIES: '127.0.0.1' };
 const readyWithinMs = 30_000;
 /** A service drains within less; one that is paused or stuck does not end by itself. */
 const stopPatienceMs = 20_000;
@@ -116,7 +118,7 @@ function createMember(options: MemberOptions): FleetMember {
       options.lifecycle.stopping.throwIfAborted();
       const main = join(workspace, 'services', service, 'dist', 'main.js');
       child = spawn(process.execPath, [...serviceNodeArguments, ...endWithParentArguments, main], {
-        env: { ...options.env, HOST: '127.0.0.1', PORT: String(ownPort) },
+        env: { ...options.env, ...behindGateway, HOST: '127.0.0.1', PORT: String(ownPort) },
         stdio: ['ignore', options.log, options.log, 'ipc'],
         // A group of its own: Ctrl-C in a terminal reaches us alone, and we stop the services in order.
         detached: true,

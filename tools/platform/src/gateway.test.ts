@@ -17,10 +17,13 @@ let urls: string[];
 let gateway: string;
 /** What each replica got. */
 let seen: string[];
+/** Where the gateway said it came from. */
+let from: string[];
 
 beforeEach(async () => {
   lifecycle = createLifecycle({ logger: createLogger({ service: 'gateway', level: 'silent' }) });
   seen = [];
+  from = [];
   replicas = [];
   urls = [];
   for (const name of ['first', 'second']) {
@@ -28,6 +31,7 @@ beforeEach(async () => {
       void text(request).then((body) => {
         if (request.url === '/v1/lost') return request.socket.destroy();
         seen.push(`${name} ${request.method} ${request.url} ${body}`);
+        from.push(String(request.headers['x-forwarded-for']));
         response.writeHead(202, { 'x-replica': name }).end(`from ${name}`);
       });
     });
@@ -63,6 +67,12 @@ test('replicas take turns, and get and give what they would without it', async (
   ]);
   expect(await answers[0]!.text()).toBe('from first');
   expect(seen).toEqual(['first POST /v1/events?wait=1s one', 'second POST /v1/events two']);
+});
+
+test('replicas are told where a request came from, whatever the client says of it', async () => {
+  const headers = { 'x-forwarded-for': '203.0.113.9' };
+  await fetch(`${gateway}/v1/events`, { method: 'POST', body: 'one', headers });
+  expect(from).toEqual(['127.0.0.1']);
 });
 
 test('an idle connection is kept for longer than clients do, who would lose the request that is on its way', async () => {

@@ -90,7 +90,7 @@ function send(
   return new Promise((resolve) => {
     const outgoing = sendRequest(
       new URL(message.url ?? '/', replica),
-      { agent, method: message.method, headers: message.headers },
+      { agent, method: message.method, headers: { ...message.headers, ...forwardedFor(message) } },
       (incoming) => {
         // What concerns the replica's connection says nothing of the client's.
         const { connection: _, 'keep-alive': __, ...headers } = incoming.headers;
@@ -111,6 +111,11 @@ function send(
     });
     outgoing.end(body);
   });
+}
+
+/** Nobody is in front of the gateway: what a client says of this itself is not passed on. */
+function forwardedFor(message: IncomingMessage): { 'x-forwarded-for': string } {
+  return { 'x-forwarded-for': message.socket.remoteAddress ?? '' };
 }
 
 /** Undefined when it is too large: then the rest is let go by, so that the client hears the answer. */
