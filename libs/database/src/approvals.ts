@@ -17,10 +17,12 @@ export interface Approval {
 
 export interface FoundApproval extends Approval {
   scope: Scope;
+  linkId: string;
 }
 
 export type LinkOutcome =
-  | { kind: 'created'; token: string }
+  /** `linkId` names the link and opens nothing. */
+  | { kind: 'created'; token: string; linkId: string }
   /** `limits.approvalLinksPerRunMax` of them are there. */
   | { kind: 'too_many' }
   | { kind: 'ended' }
@@ -61,17 +63,16 @@ export function createApprovalStore(database: Database, secrets: Secrets): Appro
         const token = createLinkToken(random);
         const hash = hashLinkToken(token, secrets.approvalPepper);
         await transaction.query(createLinkStatement, [hash, environmentId, runId, name]);
-        return { kind: 'created', token };
+        return { kind: 'created', token, linkId: linkIdOf(hash) };
       }),
     findLink: async (token) => {
       // A mistyped or invented one costs a checksum and does not reach the database.
       if (!isLinkToken(token)) return undefined;
-      const values = [hashLinkToken(token, secrets.approvalPepper)];
-      const [row] = await database.query<ScopeRow & { run_id: string; name: string }>(
-        findLinkStatement,
-        values,
-      );
-      return row && { scope: scopeOf(row), runId: row.run_id, name: row.name };
+      const hash = hashLinkToken(token, secrets.approvalPepper);
+      const [row] = await database.query<ScopeRow & { run_id: string; name: string }>(findLinkStatement, [
+        hash,
+      ]);
+      return row && { scope: scopeOf(row), linkId: linkIdOf(hash), runId: row.run_id, name: row.name };
     },
     stateOf: ({ scope, runId, name }) =>
       database.inEnvironment(scope.environmentId, async (transaction) => {
@@ -86,6 +87,11 @@ export function createApprovalStore(database: Database, secrets: Secrets): Appro
         return rows[0]!.outcome;
       }),
   };
+}
+
+/** Of a keyed hash, so that nobody gets from it to the token. */
+function linkIdOf(hash: Buffer): string {
+  return hash.toString('hex').slice(0, 16);
 }
 
 function stateOf(row: StateRow): ApprovalState['state'] {

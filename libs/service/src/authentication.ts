@@ -18,7 +18,9 @@ export function authenticate(
   needed: NeededAccess,
 ): (request: FastifyRequest) => Promise<void> {
   return async (request) => {
-    request.principal = await requirePrincipal(authenticator, request.headers.authorization, needed);
+    // Known also where it is refused: the audit log says whose key it was.
+    request.principal = await findPrincipal(authenticator, request.headers.authorization);
+    requireAccess(request.principal, needed);
   };
 }
 
@@ -34,12 +36,25 @@ export async function requirePrincipal(
   authorization: string | undefined,
   needed: NeededAccess,
 ): Promise<Principal> {
+  const principal = await findPrincipal(authenticator, authorization);
+  requireAccess(principal, needed);
+  return principal;
+}
+
+async function findPrincipal(
+  authenticator: Authenticator,
+  authorization: string | undefined,
+): Promise<Principal> {
   const key = /^Bearer +(\S+) *$/i.exec(authorization ?? '')?.[1];
   const principal = key === undefined ? undefined : await authenticator.authenticate(key);
   if (principal === undefined) {
     const rule = 'send a valid API key as "Authorization: Bearer ifk_…"';
     throw new IronflowError('unauthenticated', 'api_key_invalid', rule);
   }
+  return principal;
+}
+
+function requireAccess(principal: Principal, needed: NeededAccess): void {
   if (!roleAllows(principal.role, needed.role)) {
     const rule = `a key of role ${principal.role} may not do this: it takes at least ${needed.role}`;
     throw new IronflowError('forbidden', 'role_insufficient', rule);
@@ -48,5 +63,4 @@ export async function requirePrincipal(
     const rule = `this key is narrowed to ${principal.scopes.join(', ')}: this takes ${needed.scope}`;
     throw new IronflowError('forbidden', 'scope_missing', rule);
   }
-  return principal;
 }

@@ -1,3 +1,5 @@
+export { createAuditTrail, enterRoute, tellAudit, watchAudit } from './audit-trail.js';
+export type { AuditTrail, AuditTrailOptions, Told } from './audit-trail.js';
 export { authenticate, principalOf, requirePrincipal } from './authentication.js';
 export { createBatcher } from './batcher.js';
 export type { Batcher, BatcherOptions } from './batcher.js';

@@ -5,6 +5,7 @@
 import {
   createApiStore,
   createApprovalStore,
+  createAuditStore,
   createAuthenticator,
   createScheduleStore,
   createWebhookStore,
@@ -12,6 +13,7 @@ import {
 } from '@ironflow/database';
 import type { Database, Secrets } from '@ironflow/database';
 import type { JetStream } from '@ironflow/jetstream';
+import { createAuditTrail } from '@ironflow/service';
 import type { Clock, HttpServer, Logger, Metrics, Stoppable } from '@ironflow/service';
 import { addHttpRoutes } from './http-routes.js';
 import { createRegistryAnnouncer } from './registry-announcer.js';
@@ -62,17 +64,29 @@ export function createApi(options: ApiOptions): Api {
     ...(options.elapsedMs === undefined ? {} : { elapsedMs: options.elapsedMs }),
   });
   const { notices, topics } = jetstream;
+  const audit = createAuditStore(database);
+  const auditTrail = createAuditTrail({ store: audit, logger, metrics, clock });
   const approvals = createApprovalStore(database, options.secrets);
   const schedules = createScheduleStore(database);
   const webhooks = createWebhookStore(database, options.secrets);
-  const base = { authenticator, database, store, approvals, schedules, webhooks, announcer, version };
+  const base = {
+    authenticator,
+    audit,
+    auditTrail,
+    database,
+    store,
+    approvals,
+    schedules,
+    webhooks,
+    announcer,
+  };
   const now = () => new Date(clock.now());
   const breakers = {
     circuits: jetstream.bucket('SYS_circuit_breakers'),
     forcedBreakers: createForcedBreakerStore(database),
     breakerActions: metrics.counter('api_breaker_actions_total', 'Breakers that operators changed, by how'),
   };
-  addHttpRoutes(http.app, { ...base, ...breakers, streams, topicStreams, notices, topics, now });
+  addHttpRoutes(http.app, { ...base, ...breakers, streams, topicStreams, notices, topics, now, version });
   // The server waits for open answers to end, and streams would go on.
   const stopStreams = () => Promise.all([streams.stop(), topicStreams.stop()]);
   options.stopping?.addEventListener('abort', () => void stopStreams(), { once: true });
@@ -86,6 +100,7 @@ export function createApi(options: ApiOptions): Api {
     stop: async () => {
       await stopStreams();
       await announcer.stop();
+      await auditTrail.stop();
     },
   };
 }

@@ -8,7 +8,7 @@ import type { ApprovalStore, Authenticator, DecisionOutcome } from '@ironflow/da
 import { IronflowError } from '@ironflow/errors';
 import type { Notices } from '@ironflow/jetstream';
 import { createId, limits, routes } from '@ironflow/schema';
-import { principalOf } from '@ironflow/service';
+import { principalOf, tellAudit } from '@ironflow/service';
 import type { HttpApp } from '@ironflow/service';
 import type { FastifyReply } from 'fastify';
 import { approvalPage, pageHeaders } from './approval-page.js';
@@ -35,6 +35,7 @@ export function addApprovals(app: HttpApp, options: ApprovalsOptions): void {
       const message = `the run has asked for approvals ${limits.approvalLinksPerRunMax} times`;
       throw new IronflowError('conflict', 'too_many_approval_links', message);
     }
+    tellAudit(request, { details: { name: approval.name, link: outcome.linkId } });
     return reply
       .code(201)
       .header('cache-control', 'no-store')
@@ -48,6 +49,7 @@ export function addApprovals(app: HttpApp, options: ApprovalsOptions): void {
     const outcome = await approvals.decide(scope.environmentId, { runId, name }, decision);
     if (outcome !== 'decided') throw refusals[outcome]();
     notices.publishWaits({ scope, runId });
+    tellAudit(request, { details: { name, approved: verdict.approved } });
     return reply.code(202).send({ id, approved: verdict.approved, decidedAt: decision.decidedAt });
   });
   addPages(app, options);
@@ -103,6 +105,12 @@ function addPages(app: HttpApp, options: ApprovalsOptions): void {
         if (outcome === 'decided_before') return { kind: 'decided' };
         if (outcome !== 'decided') return { kind: 'closed' };
         notices.publishWaits({ scope: approval.scope, runId: approval.runId });
+        tellAudit(request, {
+          environmentId: approval.scope.environmentId,
+          actor: { kind: 'link', id: approval.linkId },
+          targetId: approval.runId,
+          details: { name: approval.name, approved },
+        });
         return { kind: 'taken', approved };
       }),
     );

@@ -6,11 +6,13 @@ import { IronflowError } from '@ironflow/errors';
 import type { Notices, Topics } from '@ironflow/jetstream';
 import { createId, limits, messageIdSchema, routes } from '@ironflow/schema';
 import type { Identity, NeededAccess } from '@ironflow/schema';
-import { principalOf, requirePrincipal } from '@ironflow/service';
-import type { HttpApp } from '@ironflow/service';
+import { principalOf, requirePrincipal, tellAudit, watchAudit } from '@ironflow/service';
+import type { AuditTrail, HttpApp } from '@ironflow/service';
 import type { FastifyRequest } from 'fastify';
 import { addApprovals } from './approvals.js';
 import type { ApprovalsOptions } from './approvals.js';
+import { addAudit } from './audit.js';
+import type { AuditOptions } from './audit.js';
 import { addBreakers } from './breakers.js';
 import type { BreakersOptions } from './breakers.js';
 import { checkManifest } from './manifest-rules.js';
@@ -27,8 +29,9 @@ import { addWebhooks } from './webhooks.js';
 import type { WebhooksOptions } from './webhooks.js';
 
 export interface HttpRoutesOptions
-  extends ApprovalsOptions, BreakersOptions, SchedulesOptions, WebhooksOptions {
+  extends ApprovalsOptions, AuditOptions, BreakersOptions, SchedulesOptions, WebhooksOptions {
   authenticator: Authenticator;
+  auditTrail: AuditTrail;
   database: Database;
   store: ApiStore;
   announcer: RegistryAnnouncer;
@@ -42,6 +45,7 @@ export interface HttpRoutesOptions
 export function addHttpRoutes(app: HttpApp, options: HttpRoutesOptions): void {
   void app.register(async (routed: HttpApp) => {
     routed.decorateRequest('principal', null);
+    watchAudit(routed, options.auditTrail);
     // What Postgres refuses for its characters is the caller's; anything else goes on to the server's own handler.
     routed.setErrorHandler((error) => {
       if (!isRefusedData(error)) throw error;
@@ -59,6 +63,7 @@ export function addHttpRoutes(app: HttpApp, options: HttpRoutesOptions): void {
     addPauses(routed, options);
     addQueues(routed, options);
     addBreakers(routed, options);
+    addAudit(routed, options);
     addIdentity(routed, options);
     addOpenapi(routed, options);
   });
@@ -112,6 +117,7 @@ function addRuns(app: HttpApp, options: HttpRoutesOptions): void {
     }
     const { runs, isComplete } = await store.requestStops(scope.environmentId, request.body);
     for (const run of runs) options.notices.publishStop({ scope, ...run });
+    tellAudit(request, { details: { count: runs.length } });
     return { count: runs.length, isComplete };
   });
   serve(app, options, routes.signalRun, async (request, reply) => {

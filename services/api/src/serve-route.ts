@@ -1,7 +1,7 @@
 /** One route of the table, served. */
 import type { Authenticator } from '@ironflow/database';
 import type { Route } from '@ironflow/schema';
-import { authenticate } from '@ironflow/service';
+import { authenticate, enterRoute } from '@ironflow/service';
 import type { HttpApp } from '@ironflow/service';
 import type { FastifyReply, FastifyRequest, RouteHandlerMethod } from 'fastify';
 import type { z } from 'zod';
@@ -13,7 +13,7 @@ type RequestOf<Served extends Route> = FastifyRequest<{
   Body: Parsed<Served['body']>;
 }>;
 
-/** The only way in: role, query, parameters and body are those of the table. */
+/** The only way in: role, query, parameters and body are those of the table, and so is what the audit log calls it. */
 export function serve<const Served extends Route>(
   app: HttpApp,
   { authenticator }: { authenticator: Authenticator },
@@ -29,7 +29,10 @@ export function serve<const Served extends Route>(
       ...(query === undefined ? {} : { querystring: query }),
       ...(body === undefined ? {} : { body }),
     },
-    ...(role === 'none' ? {} : { onRequest: authenticate(authenticator, { role, scope }) }),
+    onRequest: [
+      enterRoute(served),
+      ...(role === 'none' ? [] : [authenticate(authenticator, { role, scope })]),
+    ],
     // The schemas above are what makes the request one of this route.
     handler: handle as RouteHandlerMethod,
   });

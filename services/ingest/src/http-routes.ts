@@ -5,9 +5,9 @@
 import type { Authenticator } from '@ironflow/database';
 import { IronflowError } from '@ironflow/errors';
 import { limits, routes, systemEventNames } from '@ironflow/schema';
-import type { EventSource, NeededAccess } from '@ironflow/schema';
-import { authenticate, principalOf } from '@ironflow/service';
-import type { Clock, HttpApp, Metrics } from '@ironflow/service';
+import type { EventSource, NeededAccess, Route } from '@ironflow/schema';
+import { authenticate, enterRoute, principalOf, tellAudit, watchAudit } from '@ironflow/service';
+import type { AuditTrail, Clock, HttpApp, Metrics } from '@ironflow/service';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { Acceptance } from './acceptance.js';
 import type { BulkReruns } from './bulk-reruns.js';
@@ -26,6 +26,7 @@ import type { WebhookRoom } from './webhook-room.js';
 
 export interface HttpRoutesOptions {
   authenticator: Authenticator;
+  auditTrail: AuditTrail;
   acceptance: Pick<Acceptance, 'reserve'>;
   emit: Emit;
   functions: FunctionDirectory;
@@ -51,6 +52,7 @@ export function addHttpRoutes(app: HttpApp, options: HttpRoutesOptions): void {
     addJsonParser(routed);
     countRefusals(routed, options.metrics);
     routed.decorateRequest('principal', null);
+    watchAudit(routed, options.auditTrail);
     routed.decorateRequest('releaseBody', null);
     addEmitEvents(routed, options);
     addInvokeFunction(routed, options);
@@ -114,6 +116,7 @@ function addRerunRun(app: HttpApp, options: HttpRoutesOptions): void {
         runId: request.params.id,
         traceparent: headerOf(request, 'traceparent'),
       });
+      tellAudit(request, { details: { eventId: rerun.eventId } });
       return reply.code(202).send(rerun);
     },
   );
@@ -146,6 +149,7 @@ function addBulkReruns(app: HttpApp, options: HttpRoutesOptions): void {
     },
     async (request, reply) => {
       const answered = await bulk.rerunRuns(principalOf(request).scope, request.body);
+      tellAudit(request, { details: { count: answered.count } });
       return reply.code(request.body.dryRun ? 200 : 202).send(answered);
     },
   );
@@ -158,6 +162,7 @@ function addBulkReruns(app: HttpApp, options: HttpRoutesOptions): void {
     async (request, reply) => {
       const { scope } = principalOf(request);
       const answered = await bulk.replayEvents(scope, request.params.id, request.body);
+      tellAudit(request, { details: { count: answered.count } });
       return reply.code(request.body.dryRun ? 200 : 202).send(answered);
     },
   );
@@ -169,6 +174,7 @@ function addBulkReruns(app: HttpApp, options: HttpRoutesOptions): void {
     },
     async (request, reply) => {
       const answered = await bulk.replayLetters(principalOf(request).scope, request.body);
+      tellAudit(request, { details: { count: answered.count } });
       return reply.code(request.body.dryRun ? 200 : 202).send(answered);
     },
   );
@@ -209,15 +215,17 @@ function addSchedules(app: HttpApp, options: HttpRoutesOptions): void {
     },
     async (request, reply) => {
       const answered = await schedules.backfill(principalOf(request).scope, request.params.id, request.body);
+      tellAudit(request, { details: { count: answered.count } });
       return reply.code(request.body.dryRun ? 200 : 202).send(answered);
     },
   );
 }
 
 /** Whoever may enter gets room for the body, which is about to be read, until it becomes events or the answer is over. */
-function enter({ authenticator, acceptance }: HttpRoutesOptions, needed: NeededAccess) {
+function enter({ authenticator, acceptance }: HttpRoutesOptions, route: Route & NeededAccess) {
   return [
-    authenticate(authenticator, needed),
+    enterRoute(route),
+    authenticate(authenticator, route),
     async (request: FastifyRequest, reply: FastifyReply): Promise<void> =>
       makeRoom((bytes) => acceptance.reserve(bytes), request, reply, limits.requestBodyBytesMax),
   ];

@@ -3,6 +3,7 @@
  * they are routed. Its routes are part of a server that somebody else owns.
  */
 import {
+  createAuditStore,
   createAuthenticator,
   createIngestStore,
   createRegistryReader,
@@ -10,6 +11,7 @@ import {
 } from '@ironflow/database';
 import type { Database, Secrets } from '@ironflow/database';
 import type { JetStream } from '@ironflow/jetstream';
+import { createAuditTrail } from '@ironflow/service';
 import type { Clock, HttpServer, Logger, Metrics, SpanRecorder, Stoppable } from '@ironflow/service';
 import { createAcceptance } from './acceptance.js';
 import type { AcceptanceLimits } from './acceptance.js';
@@ -74,8 +76,10 @@ export function createIngest(options: IngestOptions): Ingest {
   const webhookRoom = createWebhookRoom(metrics);
   const webhookSources = createWebhookSources(database, options.secrets);
   const webhookLog = createWebhookLog({ database, metrics, logger, clock });
+  const auditTrail = createAuditTrail({ store: createAuditStore(database), logger, metrics, clock });
   addHttpRoutes(http.app, {
     authenticator: createAuthenticator(database, options.secrets),
+    auditTrail,
     acceptance,
     functions,
     emit,
@@ -107,6 +111,7 @@ export function createIngest(options: IngestOptions): Ingest {
       await webhookLog.stop();
       await publication.stop();
       await reader.stop();
+      await auditTrail.stop();
     },
   };
 }

@@ -19,6 +19,7 @@ import type { JetStream } from '@ironflow/jetstream';
 import { createId, deriveRunId } from '@ironflow/schema';
 import type { RunNoticeKind, RunStatus, Scope } from '@ironflow/schema';
 import { createHealth, createHttpServer, createLogger, createMetrics, systemClock } from '@ironflow/service';
+import type { Clock } from '@ironflow/service';
 import { startTestServers } from '@ironflow/testing';
 import type { TestServers } from '@ironflow/testing';
 import { createApi } from '../api.js';
@@ -55,7 +56,7 @@ export interface Answer {
 }
 
 export async function startApiUnderTest(
-  options: { heartbeatMs?: number; streamsMax?: number; elapsedMs?: () => number } = {},
+  options: { heartbeatMs?: number; streamsMax?: number; elapsedMs?: () => number; clock?: Clock } = {},
 ): Promise<ApiUnderTest> {
   const servers = await startTestServers();
   const ownerUrl = await servers.createDatabase();
