@@ -54,6 +54,7 @@ export type { NodeRequest, NodeResponse } from './push/node-adapter.js';
 export { createWorker } from './worker/worker.js';
 export type { StopResult, Worker, WorkerOptions } from './worker/worker.js';
 export { createClient } from './client/client.js';
+export type { Audit } from './client/audit.js';
 export type { BreakersList } from './client/breakers.js';
 export type { Client, InvokeArguments, InvokeOptions, RerunOptions, WaitOptions } from './client/client.js';
 export type {
@@ -72,6 +73,10 @@ export type { PlatformOptions } from './environment.js';
 export type {
   App,
   AppManifest,
+  AuditEntry,
+  AuditPage,
+  AuditQuery,
+  AuditVerdict,
   Breaker,
   BreakersQuery,
   DeadLetterDetail,

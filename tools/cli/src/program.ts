@@ -1,6 +1,7 @@
 /** `ironflow`: everything a user does from a terminal. Each command lives in a file of its own under commands/. */
 import { Command, CommanderError } from 'commander';
 import { appCommands } from './commands/apps.js';
+import { auditCommands } from './commands/audit.js';
 import { breakerCommands } from './commands/breakers.js';
 import { deadLetterCommands } from './commands/dead-letters.js';
 import { doctorCommand } from './commands/doctor.js';
@@ -70,6 +71,7 @@ function createProgram(terminal: Terminal, json: boolean): Command {
     environmentCommand(terminal),
     webhookCommands(terminal),
     breakerCommands(terminal),
+    auditCommands(terminal),
     outboxCommands(terminal),
     doctorCommand(terminal),
   ];

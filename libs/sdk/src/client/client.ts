@@ -44,6 +44,8 @@ import type { PlatformOptions } from '../environment.js';
 import { emittedEvent } from '../event-to-emit.js';
 import type { EventToEmit } from '../event-to-emit.js';
 import type { IronflowFunction } from '../function.js';
+import { createAudit } from './audit.js';
+import type { Audit } from './audit.js';
 import { createBreakers } from './breakers.js';
 import type { Breakers } from './breakers.js';
 import { cancelInPages, inPages } from './bulk.js';
@@ -157,6 +159,7 @@ export interface Client {
     /** A one-time page on which it can be decided: whoever has the address can. */
     createLink(runId: string, name: string, options?: { signal?: AbortSignal }): Promise<{ url: string }>;
   };
+  readonly audit: Audit;
   readonly breakers: Breakers;
   readonly events: {
     list(query?: Partial<EventsQuery>): Promise<EventsPage>;
@@ -284,6 +287,7 @@ export function createClient(options: PlatformOptions = {}): Client {
     },
     scheduledEvents: createScheduledEvents(http),
     schedules: createSchedules(http),
+    audit: createAudit(http),
     breakers: createBreakers(http),
     deadLetters: createDeadLetters(http),
     functions: createFunctions(http),
