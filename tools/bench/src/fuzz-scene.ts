@@ -227,6 +227,8 @@ function createRecipes(client: Client, call: Call): Recipes {
     deleteWebhook: async () => within((await webhook()).id),
     listDeliveries: async () => within((await webhook()).id),
     receiveWebhook: delivery,
+    listAudit: () => ({ query: { limit: '5' } }),
+    verifyAudit: () => ({}),
     getIdentity: () => ({}),
     getOpenapi: () => ({}),
   };
