@@ -100,6 +100,16 @@ export const limits = {
   webhookDeliveriesKept: 10_000,
   /** Refused deliveries of one source that go into the log: whoever can send may not fill it. */
   webhookRefusalsPerMinuteMax: 20,
+  /** Live ones of one environment. */
+  apiKeysMax: 100,
+  signingKeysMax: 5,
+  operatorKeysMax: 100,
+  keyNameLengthMax: 100,
+  /** Of a key that was replaced: a month. */
+  keyOverlapSecondsMax: 30 * 86_400,
+  /** Made by one request. */
+  environmentsPerRequestMax: 20,
+  graceDaysMax: 365,
   /** A preview counts no further. */
   bulkCountMax: 100_000,
 } as const;
