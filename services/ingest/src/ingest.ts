@@ -2,14 +2,10 @@
  * The service: accepts events over HTTP and from INGEST, and hands them to the scheduler. Owns the `events` rows until
  * they are routed. Its routes are part of a server that somebody else owns.
  */
-import {
-  createAuthenticator,
-  createIngestStore,
-  createRegistryReader,
-  createScheduleStore,
-} from '@ironflow/database';
+import { createIngestStore, createRegistryReader, createScheduleStore } from '@ironflow/database';
 import type { Database, Secrets } from '@ironflow/database';
 import type { JetStream } from '@ironflow/jetstream';
+import { createKeyAccess } from '@ironflow/service';
 import type { Clock, HttpServer, Logger, Metrics, SpanRecorder, Stoppable } from '@ironflow/service';
 import { createAcceptance } from './acceptance.js';
 import type { AcceptanceLimits } from './acceptance.js';
@@ -71,11 +67,12 @@ export function createIngest(options: IngestOptions): Ingest {
   const rerun = createRerun({ store, functions, emit });
   const replay = createReplay({ store, rerun, publisher: jetstream.publisher });
   const pace = createPace(clock);
+  const keyAccess = createKeyAccess({ database, secrets: options.secrets, notices, logger, clock });
   const webhookRoom = createWebhookRoom(metrics);
   const webhookSources = createWebhookSources(database, options.secrets);
   const webhookLog = createWebhookLog({ database, metrics, logger, clock });
   addHttpRoutes(http.app, {
-    authenticator: createAuthenticator(database, options.secrets),
+    authenticator: keyAccess.authenticator,
     acceptance,
     functions,
     emit,
@@ -94,6 +91,7 @@ export function createIngest(options: IngestOptions): Ingest {
   return {
     start: async () => {
       waiter.start();
+      keyAccess.start();
       streamDoor.start();
       leave.push(await jetstream.bucket('SYS_functions').watch((id) => registry.invalidate(id)));
     },
@@ -103,6 +101,7 @@ export function createIngest(options: IngestOptions): Ingest {
       await waiter.stop();
       await streamDoor.stop();
       await acceptance.stop();
+      await keyAccess.stop();
       await webhookSources.stop();
       await webhookLog.stop();
       await publication.stop();
