@@ -65,15 +65,27 @@ export type {
   RerunFilter,
 } from './client/bulk.js';
 export type { BackfillOptions, BackfillRange, BackfillResult, Schedules } from './client/schedules.js';
+export type { Keys, OverlapOptions, RotateKeyOptions, SigningKeys } from './client/keys.js';
+export { createOperatorClient } from './client/operator-client.js';
+export type {
+  OperatorClient,
+  OperatorOptions,
+  TenantCredentials,
+  TenantPath,
+} from './client/operator-client.js';
 export type { CreatedWebhook, RotateOptions, WebhookSource, Webhooks } from './client/webhooks.js';
 export { IronflowApiError } from './client/api-error.js';
 export type { AppOptions } from './app.js';
 export type { PlatformOptions } from './environment.js';
 export type {
+  ApiKey,
   App,
   AppManifest,
   Breaker,
   BreakersQuery,
+  CreatedKey,
+  CreatedOperatorKey,
+  CreatedSigningKey,
   DeadLetterDetail,
   DeadLettersPage,
   DeadLettersQuery,
@@ -93,7 +105,11 @@ export type {
   FunctionConfig,
   FunctionResource,
   Identity,
+  NewKey,
+  NewTenant,
   NewWebhook,
+  OperatorKey,
+  ProjectResource,
   NotCompensated,
   PublishAnswer,
   Queue,
@@ -116,7 +132,11 @@ export type {
   ScheduledEventsPage,
   SchedulesPage,
   SignalAnswer,
+  SigningKeyResource,
   Step,
+  Tenant,
+  TenantsPage,
+  TenantsQuery,
   TopicMessage,
   WaitingFor,
 } from '@ironflow/schema';
