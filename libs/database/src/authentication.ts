@@ -1,10 +1,10 @@
 /**
  * Who sends an API key. The environment is not known before, so this goes through the one function that may
- * look beyond row-level security (`authenticate_api_key`); what it answers is trusted for ten seconds,
- * revocation included.
+ * look beyond row-level security (`find_api_key`); what it answers is trusted for ten seconds, revocation included, or
+ * until somebody says that the keys of its environment have changed.
  */
 import type { KeyRole, Scope } from '@ironflow/schema';
-import type { Database, Statement } from './database.js';
+import type { Database, Queryable, Statement } from './database.js';
 import { scopeOf } from './environment-scope.js';
 import type { ScopeRow } from './environment-scope.js';
 import type { Secrets } from './envelope.js';
@@ -15,8 +15,10 @@ export interface Principal {
   scope: Scope;
   keyId: string;
   role: KeyRole;
-  /** Always empty: all that the role allows. Nothing checks scopes yet, so a key that has any is not live. */
+  /** Empty: all that the role allows. */
   scopes: string[];
+  /** Its environment is: the key is known, and may do nothing. */
+  archived: boolean;
 }
 
 export interface AuthenticatorOptions {
@@ -29,13 +31,18 @@ export interface Authenticator {
   authenticate(apiKey: string): Promise<Principal | undefined>;
 }
 
+export interface RememberingAuthenticator extends Authenticator {
+  /** The keys of this environment are read again. */
+  forget(environmentId: string): void;
+}
+
 const cached = { entriesMax: 10_000, lifetimeMs: 10_000 };
 
 export function createAuthenticator(
   database: Database,
   secrets: Secrets,
   options: AuthenticatorOptions = {},
-): Authenticator {
+): RememberingAuthenticator {
   const cache = createTimedCache<Principal | undefined>({ ...cached, elapsedMs: options.elapsedMs });
   return {
     authenticate: async (apiKey) => {
@@ -47,19 +54,30 @@ export function createAuthenticator(
         return rows[0] === undefined ? undefined : toPrincipal(rows[0]);
       });
     },
+    // Of what was no key it is not known whose it would be: it may be one by now.
+    forget: (environmentId) =>
+      cache.forget((principal) => (principal?.scope.environmentId ?? environmentId) === environmentId),
   };
+}
+
+/** When keys were used, to the minute: those of one environment or of many. */
+export async function recordKeyUse(database: Queryable, keyIds: readonly string[]): Promise<void> {
+  await database.query(recordUse, [keyIds]);
 }
 
 interface PrincipalRow extends ScopeRow {
   key_id: string;
   role: KeyRole;
   scopes: string[];
+  archived: boolean;
 }
 
 const authenticate: Statement = {
-  name: 'authenticate_api_key',
-  text: 'select key_id, environment_id, project, env, role, scopes from authenticate_api_key($1)',
+  name: 'find_api_key',
+  text: 'select key_id, environment_id, project, env, role, scopes, archived from find_api_key($1)',
 };
+
+const recordUse: Statement = { name: 'record_key_use', text: 'select record_key_use($1::uuid[])' };
 
 function toPrincipal(row: PrincipalRow): Principal {
   return {
@@ -67,5 +85,6 @@ function toPrincipal(row: PrincipalRow): Principal {
     keyId: row.key_id,
     role: row.role,
     scopes: row.scopes,
+    archived: row.archived,
   };
 }

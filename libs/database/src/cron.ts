@@ -124,7 +124,8 @@ interface ScheduleRow extends ScopeRow, TriggerRow {
 const schedulesStatement: Statement = {
   name: 'schedules',
   text: `select s.environment_id, ${scopeColumns}, s.function_id, ${triggerColumns},
-      ${msOf(`greatest(s.registered_at, s.resumed_at - coalesce(s.jitter_ms, 0) * interval '1 millisecond')`)} as begins_at_ms, ${msOf('s.paused_at')} as paused_at_ms,
+      ${msOf(`greatest(s.registered_at, s.resumed_at - coalesce(s.jitter_ms, 0) * interval '1 millisecond')`)} as begins_at_ms,
+      ${msOf('least(s.paused_at, s.archived_at)')} as paused_at_ms,
       ${msOf('s.settled_until')} as settled_until_ms
     from schedules s join environments e on e.id = s.environment_id`,
 };
@@ -142,6 +143,7 @@ const mayFireStatement: Statement = {
     where g.scheduled_ms >= ${msOf('s.registered_at')}
       and (s.resumed_at is null or g.due_ms >= ${msOf('s.resumed_at')})
       and (s.paused_at is null or g.due_ms <= ${msOf('s.paused_at')})
+      and (s.archived_at is null or g.due_ms <= ${msOf('s.archived_at')})
     order by ${scheduleKey} for share of s`,
 };
 

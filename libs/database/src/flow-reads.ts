@@ -106,7 +106,8 @@ export const lockStatement: Statement = {
 };
 export const beginStatement: Statement = {
   name: 'flow_begin',
-  text: `select ${millisecondsOf('clock_timestamp()')} as now_ms, e.registry_version, e.paused_at is not null as is_paused,
+  text: `select ${millisecondsOf('clock_timestamp()')} as now_ms, e.registry_version,
+      e.paused_at is not null or e.archived_at is not null as is_paused,
       array(select id from functions where environment_id = e.id and paused_at is not null) as paused_functions
     from environments e where e.id = $1`,
 };

@@ -1,11 +1,19 @@
+export { createApiKeyStore } from './api-keys.js';
+export type { ApiKeyStore, RevocationOutcome, RotationOutcome } from './api-keys.js';
+export type { RotationRefusal } from './key-rules.js';
 export { createApiStore } from './api.js';
 export { createApprovalStore } from './approvals.js';
 export type { ApprovalState, ApprovalStore, DecisionOutcome, FoundApproval } from './approvals.js';
 export type { ApiStore } from './api.js';
 export { createAuditStore } from './audit.js';
 export type { AuditStore, NewAuditEntry } from './audit.js';
-export { createAuthenticator } from './authentication.js';
-export type { Authenticator, AuthenticatorOptions, Principal } from './authentication.js';
+export { createAuthenticator, recordKeyUse } from './authentication.js';
+export type {
+  Authenticator,
+  AuthenticatorOptions,
+  Principal,
+  RememberingAuthenticator,
+} from './authentication.js';
 export type { FoundLetter } from './bulk-replays.js';
 export type { EventToReplay, FoundRun } from './bulk-reruns.js';
 export { claimFor, runStep } from './claimed-outputs.js';
@@ -19,16 +27,28 @@ export type { Database, DatabaseOptions, Queryable, Statement } from './database
 export type { EndedPause } from './ended-pause.js';
 export { createEnvelope } from './envelope.js';
 export type { SealedDataKey, SecretPlace, Secrets } from './envelope.js';
+export { createErasureStore } from './erasure.js';
+export type { ErasureStore } from './erasure.js';
 export { createExecutorStore } from './executor.js';
 export type { ExecutorStore, RunState } from './executor.js';
 export { createForcedBreakerList, createForcedBreakerStore } from './forced-breakers.js';
 export type { ForcedBreaker, ForcedBreakerList, ForcedBreakerStore } from './forced-breakers.js';
 export { createIngestStore } from './ingest.js';
 export type { EventRuns, IngestStore, NewEvent, StoredEventReceipt } from './ingest.js';
-export { createApiKey, hashApiKey, parseApiKey } from './keys.js';
+export {
+  createApiKey,
+  createOperatorKey,
+  hashApiKey,
+  hashOperatorKey,
+  parseApiKey,
+  parseOperatorKey,
+} from './keys.js';
 export type { ParsedApiKey } from './keys.js';
 export { migrate } from './migrate.js';
 export type { MigrateOptions } from './migrate.js';
+export type { EnvironmentPath } from './onboarding.js';
+export { createOperatorKeyStore } from './operator-keys.js';
+export type { OperatorKeyStore } from './operator-keys.js';
 export { ensurePartitions } from './partitions.js';
 export { createRegistryReader, listEnvironments, registerApp, setPaused } from './registry.js';
 export type { Pause, Registration, RegistryReader } from './registry.js';
@@ -59,7 +79,11 @@ export type { ScheduleRecord, ScheduleStore } from './schedules.js';
 export { checkSchemaVersion } from './schema-version.js';
 export type { RunsToCancelQuery, RunToCancel, StoppedRun, StoppingRun } from './stopping-runs.js';
 export { createTenantStore } from './tenants.js';
-export type { EnvironmentCredentials, EnvironmentPath, TenantStore } from './tenants.js';
+export type { EnvironmentCredentials, TenantStore } from './tenants.js';
+export { createSigningKeyStore } from './signing-keys.js';
+export type { SigningKeyStore } from './signing-keys.js';
+export { createTenantAdmin } from './tenant-admin.js';
+export type { TenantAdmin, TenantChange, TenantOutcome, TenantPlace } from './tenant-admin.js';
 export type { EndedRun, OpenWait } from './open-wait.js';
 export { recordDeliveries } from './webhook-deliveries.js';
 export type { NewDelivery } from './webhook-deliveries.js';

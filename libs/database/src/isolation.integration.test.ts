@@ -19,15 +19,19 @@ import {
   createAuditStore,
   createForcedBreakerStore,
   createCollectorStore,
+  createErasureStore,
   createExecutorStore,
   createIngestStore,
+  createOperatorKeyStore,
   createRegistryReader,
   createSchedulerStore,
+  createTenantAdmin,
   createWebhookStore,
   recordDeliveries,
   registerApp,
   runStep,
 } from './index.js';
+import { tablesOfAudit, tablesOfEnvironments, tablesOfRuns } from './erasure.js';
 import type { NewRun, Queryable } from './index.js';
 
 let platform: Platform;
@@ -114,6 +118,7 @@ async function fillEveryTable(): Promise<void> {
     ...{ actor: { kind: 'key', id: 'key' }, action: 'run.cancel', target: { kind: 'runs' } },
     ...{ outcome: 'done', count: 1, details: {} },
   });
+  await createOperatorKeyStore(platform.service, platform.secrets).create({ name: 'ops' });
 }
 
 /** As a pass over its queue leaves it. */
@@ -175,7 +180,13 @@ test('every tenant row has its environment: the column is there and not null', a
     [tables],
   );
   // Above environments, the environment itself, and letters so broken that nobody knows whose they are.
-  expect(rows.map((row) => row.name)).toEqual(['dead_letters', 'environments', 'organizations', 'projects']);
+  expect(rows.map((row) => row.name)).toEqual([
+    'dead_letters',
+    'environments',
+    'operator_keys',
+    'organizations',
+    'projects',
+  ]);
 });
 
 test('there is something to see in every table', async () => {
@@ -195,7 +206,8 @@ test('with another environment set it sees no row of ours', async () => {
   const { environmentId } = platform.theirs.scope;
   await platform.tenant.inEnvironment(environmentId, async (transaction) => {
     for (const table of tables) {
-      const own = table === 'environments' ? 1 : 0;
+      // Their own, which they began with.
+      const own = ['environments', 'api_keys', 'signing_keys'].includes(table) ? 1 : 0;
       expect([table, await visible(transaction, table)]).toEqual([table, own]);
     }
   });
@@ -207,13 +219,12 @@ test('with its own environment set it sees what it serves, and no credentials be
     for (const table of tables) if ((await visible(transaction, table)) > 0) seen.push(table);
   });
   const hidden = [
-    'api_keys',
     'awaited_events',
     'claimed_outputs',
     'environment_data_keys',
+    'operator_keys',
     'organizations',
     'projects',
-    'signing_keys',
   ];
   expect(seen).toEqual(tables.filter((table) => !hidden.includes(table)));
 });
@@ -306,4 +317,60 @@ test('an event is not routed as another environment’s', async () => {
     [newRun(platform.ours.scope, event.id)],
   );
   expect(outcome).toEqual({ routed: [], awaited: [], stale: [], settled: [event.id] });
+});
+
+test('of keys the tenant role reads neither hashes nor what is sealed, and changes neither role nor scopes', async () => {
+  const tried = [
+    'select key_hash from api_keys',
+    'select sealed from signing_keys',
+    `update api_keys set role = 'admin'`,
+    `update api_keys set scopes = '{}'`,
+    'delete from api_keys',
+    'delete from signing_keys',
+  ];
+  for (const text of tried) {
+    const asking = platform.tenant.inEnvironment(platform.ours.scope.environmentId, (transaction) =>
+      transaction.query({ name: '', text }, []),
+    );
+    await expect(asking).rejects.toMatchObject({ code: '42501' });
+  }
+});
+
+test('every table with an environment is in the lists of what is erased', async () => {
+  const { rows } = await platform.admin.query<{ name: string }>(
+    `select c.relname as name from pg_class c join pg_attribute a on a.attrelid = c.oid
+    where c.relname = any($1) and a.attname = 'environment_id' order by 1`,
+    [tables],
+  );
+  const erased = [...tablesOfRuns, ...tablesOfEnvironments, ...tablesOfAudit, 'runs'].sort();
+  expect(erased).toEqual(rows.map(({ name }) => name));
+});
+
+test('an environment is erased whole once its grace has ended, and nothing of another is', async () => {
+  const { scope } = platform.ours;
+  const erasure = createErasureStore(platform.service);
+  const countOf = async (environmentId: string): Promise<[string, number][]> => {
+    const counts: [string, number][] = [];
+    for (const table of [...tablesOfRuns, ...tablesOfEnvironments, ...tablesOfAudit, 'runs']) {
+      const text = `select count(*)::int as count from ${table} where environment_id = $1`;
+      const { rows } = await platform.admin.query<{ count: number }>(text, [environmentId]);
+      counts.push([table, rows[0]!.count]);
+    }
+    return counts;
+  };
+  await startRuns(platform, scope, 3);
+  const theirs = await countOf(platform.theirs.scope.environmentId);
+  expect((await countOf(scope.environmentId)).filter(([, count]) => count === 0)).toEqual([]);
+  await createTenantAdmin(platform.service, platform.secrets).delete(scope, 0);
+  expect(await erasure.due(10)).toEqual([]);
+  await platform.admin.query('update environments set erase_after = now() where id = $1', [
+    scope.environmentId,
+  ]);
+  expect(await erasure.due(10)).toEqual([scope]);
+  expect(await erasure.erase(scope.environmentId, () => true)).toBe(false);
+  expect(await erasure.erase(scope.environmentId, () => false)).toBe(true);
+  await erasure.markErased(scope.environmentId);
+  expect((await countOf(scope.environmentId)).filter(([, count]) => count > 0)).toEqual([]);
+  expect(await countOf(platform.theirs.scope.environmentId)).toEqual(theirs);
+  expect(await erasure.due(10)).toEqual([]);
 });

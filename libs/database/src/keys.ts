@@ -1,6 +1,6 @@
 /**
- * API keys, the tokens of one-time links, and addresses of webhooks: `ifk_`, `ifa_` or `ifw_`, 256 random bits in base62, and a
- * CRC-32 of them in base62, so that a mistyped one is known without asking anybody. Of keys and tokens only a keyed hash is
+ * API keys, keys of operators, the tokens of one-time links, and addresses of webhooks: `ifk_`, `ifo_`, `ifa_` or `ifw_`, 256
+ * random bits in base62, and a CRC-32 of them in base62, so that a mistyped one is known without asking anybody. Of keys and tokens only a keyed hash is
  * stored. Pure: randomness and pepper are the caller's.
  */
 import { createHmac } from 'node:crypto';
@@ -20,6 +20,20 @@ export function parseApiKey(text: string): ParsedApiKey {
 
 /** What is stored and looked up: useless to whoever reads the table without the pepper. */
 export function hashApiKey(key: string, pepper: Uint8Array): Buffer {
+  return createHmac('sha256', pepper).update(key).digest();
+}
+
+/** `random` is exactly 32 random bytes. */
+export function createOperatorKey(random: Uint8Array): string {
+  return createSecret(operatorKeyPrefix, random);
+}
+
+export function parseOperatorKey(text: string): ParsedApiKey {
+  const rule = brokenRule(text, { prefix: operatorKeyPrefix, what: 'an operator key' });
+  return rule === undefined ? { ok: true, key: text } : { ok: false, reason: rule };
+}
+
+export function hashOperatorKey(key: string, pepper: Uint8Array): Buffer {
   return createHmac('sha256', pepper).update(key).digest();
 }
 
@@ -46,6 +60,7 @@ export function isWebhookAddress(text: string): boolean {
 }
 
 const apiKeyPrefix = 'ifk_';
+const operatorKeyPrefix = 'ifo_';
 const linkTokenPrefix = 'ifa_';
 const webhookAddressPrefix = 'ifw_';
 const digits = '0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz';

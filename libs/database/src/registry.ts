@@ -73,10 +73,12 @@ export async function registerApp(
   manifest: AppManifest,
 ): Promise<Registration> {
   return database.inEnvironment(environmentId, async (transaction) => {
-    const [environment] = await transaction.query<{ registry_version: number }>(lockStatement, [
-      environmentId,
-    ]);
+    const [environment] = await transaction.query<LockRow>(lockStatement, [environmentId]);
     if (environment === undefined) throw unknownEnvironment(environmentId);
+    // By a key that was let in just before: its schedules would fire.
+    if (environment.archived) {
+      throw new IronflowError('forbidden', 'environment_archived', 'the environment is archived');
+    }
     const [known] = await transaction.query<RegisteredApp>(appStatement, [environmentId, manifest.id]);
     const functions = await transaction.query<FunctionState>(functionStatesStatement, [
       environmentId,
@@ -113,9 +115,7 @@ export async function setPaused(
   { environmentId, functionId, paused }: Pause,
 ): Promise<number | undefined> {
   return database.inEnvironment(environmentId, async (transaction) => {
-    const [environment] = await transaction.query<{ registry_version: number }>(lockStatement, [
-      environmentId,
-    ]);
+    const [environment] = await transaction.query<LockRow>(lockStatement, [environmentId]);
     if (environment === undefined) throw unknownEnvironment(environmentId);
     const [row] =
       functionId === undefined
@@ -128,7 +128,7 @@ export async function setPaused(
   });
 }
 
-/** Needs ironflow_service. */
+/** All but those that were erased. Needs ironflow_service. */
 export async function listEnvironments(
   database: Database,
 ): Promise<{ scope: Scope; registryVersion: number }[]> {
@@ -188,6 +188,11 @@ function unknownEnvironment(environmentId: string): IronflowError {
   return new IronflowError('not_found', 'environment_unknown', `there is no environment ${environmentId}`);
 }
 
+interface LockRow {
+  registry_version: number;
+  archived: boolean;
+}
+
 interface PauseRow {
   was_paused: boolean;
 }
@@ -205,7 +210,7 @@ interface RegistryRow {
 // day to be routed.
 const readStatement: Statement = {
   name: 'read_registry',
-  text: `select e.registry_version, e.paused_at is not null as is_paused,
+  text: `select e.registry_version, e.paused_at is not null or e.archived_at is not null as is_paused,
       array(select id from functions where environment_id = e.id and paused_at is not null) as paused_functions,
       coalesce((select json_agg(json_build_array(id, mode, url, signed_answers)) from apps
         where environment_id = e.id), '[]') as apps,
@@ -218,7 +223,7 @@ const readStatement: Statement = {
 };
 const lockStatement: Statement = {
   name: 'lock_registry',
-  text: 'select registry_version from environments where id = $1 for update',
+  text: 'select registry_version, archived_at is not null as archived from environments where id = $1 for update',
 };
 const appStatement: Statement = {
   name: 'registered_app',
@@ -267,5 +272,6 @@ const pauseFunctionStatement: Statement = {
 };
 const environmentsStatement: Statement = {
   name: 'environments',
-  text: `select e.id as environment_id, ${scopeColumns}, e.registry_version from environments e order by e.id`,
+  text: `select e.id as environment_id, ${scopeColumns}, e.registry_version from environments e
+    where e.erased_at is null order by e.id`,
 };

@@ -72,7 +72,7 @@ test('an environment whose signing keys are all revoked gets a new one', async (
   expect(await tenants.signingKeys(first.scope.environmentId)).toEqual([second.signingKey]);
 });
 
-test('keys belong to their environment; unknown, altered, revoked, expired and scoped ones to nobody', async () => {
+test('keys belong to their environment; unknown, altered, revoked, expired and replaced ones to nobody', async () => {
   const authenticator = createAuthenticator(platform.tenant, platform.secrets);
   const { apiKey } = platform.theirs;
   expect(await authenticator.authenticate(apiKey)).toMatchObject({
@@ -88,7 +88,7 @@ test('keys belong to their environment; unknown, altered, revoked, expired and s
   expect(await createAuthenticator(platform.tenant, otherPepper).authenticate(apiKey)).toBeUndefined();
 
   const tenants = createTenantStore(platform.service, platform.secrets);
-  for (const change of ['revoked_at = now()', 'expires_at = now()', `scopes = '{events:write}'`]) {
+  for (const change of ['revoked_at = now()', 'expires_at = now()', 'replaced_until = now()']) {
     const fresh = await tenants.createEnvironment({ organization: 'acme', project: 'shop', env: 'dev' });
     const principal = await createAuthenticator(platform.tenant, platform.secrets).authenticate(fresh.apiKey);
     await platform.admin.query(`update api_keys set ${change} where id = $1`, [principal!.keyId]);

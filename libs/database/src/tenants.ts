@@ -1,24 +1,23 @@
 /**
- * Organizations, projects, environments and their credentials: management, through Prisma and across
- * environments. Owns the tables of that name and the sealed signing keys; who a caller is decides
- * authentication.ts.
+ * The credentials of environments, for whoever makes one or signs for it: through Prisma and across environments. What operators
+ * do with tenants is in tenant-admin.ts; who a caller is decides authentication.ts.
  */
-import { randomBytes } from 'node:crypto';
 import { IronflowError } from '@ironflow/errors';
-import { createId, signingKeyPrefix, slugSchema } from '@ironflow/schema';
+import { slugSchema } from '@ironflow/schema';
 import type { Scope } from '@ironflow/schema';
 import { asDatabaseError } from './database-error.js';
 import type { Database } from './database.js';
-import type { SealedDataKey, Secrets } from './envelope.js';
-import type { Prisma } from './generated/client.js';
-import { createApiKey, hashApiKey } from './keys.js';
+import type { Secrets } from './envelope.js';
+import {
+  addApiKey,
+  ensureEnvironment,
+  ensureSigningKey,
+  onboardingTimes,
+  readSigningKeys,
+  takeOnboardingTurn,
+} from './onboarding.js';
+import type { EnvironmentPath } from './onboarding.js';
 import { createTimedCache } from './timed-cache.js';
-
-export interface EnvironmentPath {
-  organization: string;
-  project: string;
-  env: string;
-}
 
 /** Shown once: of the API key only a hash is kept. */
 export interface EnvironmentCredentials {
@@ -31,8 +30,9 @@ export interface EnvironmentCredentials {
 export interface TenantStore {
   /** What exists of the path is kept; every call makes a new API key. Needs ironflow_service. */
   createEnvironment(path: EnvironmentPath): Promise<EnvironmentCredentials>;
-  /** The newest first; cached for ten seconds. */
+  /** The newest first; cached for ten seconds, or until they are forgotten. */
   signingKeys(environmentId: string): Promise<string[]>;
+  forgetSigningKeys(environmentId: string): void;
 }
 
 const signingKeysCached = { entriesMax: 10_000, lifetimeMs: 10_000 };
@@ -46,13 +46,12 @@ export function createTenantStore(database: Database, secrets: Secrets): TenantS
       for (const field of ['organization', 'project', 'env'] as const) requireSlug(path[field], field);
       try {
         return await prisma.$transaction(async (transaction) => {
-          // Two first calls for one path would both insert it; taken in turn, the second finds it.
-          await transaction.$executeRaw`
-            select pg_advisory_xact_lock(hashtextextended('ironflow.create_environment', 0))`;
-          const scope = await ensureEnvironment(transaction, path);
-          const signingKey = await ensureSigningKey(transaction, secrets, scope.environmentId);
-          return { scope, apiKey: await addApiKey(transaction, secrets, scope.environmentId), signingKey };
-        });
+          await takeOnboardingTurn(transaction);
+          const { id: environmentId } = await ensureEnvironment(transaction, path);
+          const scope = { environmentId, project: path.project, env: path.env };
+          const signingKey = await ensureSigningKey(transaction, secrets, environmentId);
+          return { scope, apiKey: await addApiKey(transaction, secrets, environmentId), signingKey };
+        }, onboardingTimes);
       } catch (error) {
         throw asDatabaseError(error);
       }
@@ -63,6 +62,7 @@ export function createTenantStore(database: Database, secrets: Secrets): TenantS
           throw asDatabaseError(error);
         }),
       ),
+    forgetSigningKeys: (environmentId) => cache.forget((_keys, of) => of === environmentId),
   };
 }
 
@@ -70,107 +70,4 @@ function requireSlug(slug: string, field: keyof EnvironmentPath): void {
   const parsed = slugSchema.safeParse(slug);
   if (parsed.success) return;
   throw new IronflowError('invalid', 'slug_invalid', parsed.error.issues[0]!.message, { field });
-}
-
-type Transaction = Prisma.TransactionClient;
-
-const freshId = (): string => createId(Date.now(), randomBytes(10));
-
-async function ensureEnvironment(transaction: Transaction, path: EnvironmentPath): Promise<Scope> {
-  const organization = await transaction.organization.upsert({
-    where: { slug: path.organization },
-    create: { id: freshId(), slug: path.organization },
-    update: {},
-  });
-  const project = await transaction.project.upsert({
-    where: { slug: path.project },
-    create: { id: freshId(), slug: path.project, organizationId: organization.id },
-    update: {},
-  });
-  if (project.organizationId !== organization.id) {
-    throw new IronflowError(
-      'conflict',
-      'project_taken',
-      `the project "${path.project}" belongs to another organization`,
-      { field: 'project' },
-    );
-  }
-  const environment = await transaction.environment.upsert({
-    where: { projectId_name: { projectId: project.id, name: path.env } },
-    create: { id: freshId(), projectId: project.id, projectSlug: project.slug, name: path.env },
-    update: {},
-  });
-  return { environmentId: environment.id, project: project.slug, env: environment.name };
-}
-
-async function addApiKey(transaction: Transaction, secrets: Secrets, environmentId: string): Promise<string> {
-  const apiKey = createApiKey(randomBytes(32));
-  await transaction.apiKey.create({
-    data: {
-      id: freshId(),
-      environmentId,
-      name: 'created with the environment',
-      keyHash: new Uint8Array(hashApiKey(apiKey, secrets.apiKeyPepper)),
-      role: 'admin',
-    },
-  });
-  return apiKey;
-}
-
-async function ensureSigningKey(
-  transaction: Transaction,
-  secrets: Secrets,
-  environmentId: string,
-): Promise<string> {
-  const [existing] = await readSigningKeys(transaction, secrets, environmentId);
-  if (existing !== undefined) return existing;
-  const dataKey = await ensureDataKey(transaction, secrets, environmentId);
-  // Revoked ones keep their versions.
-  const newest = await transaction.signingKey.aggregate({
-    where: { environmentId },
-    _max: { version: true },
-  });
-  const version = (newest._max.version ?? 0) + 1;
-  const signingKey = `${signingKeyPrefix}${randomBytes(32).toString('base64')}`;
-  const sealed = new Uint8Array(secrets.seal(dataKey, signingKeyPlace(environmentId, version), signingKey));
-  await transaction.signingKey.create({
-    data: { id: freshId(), environmentId, version, dataKeyVersion: dataKey.version, sealed },
-  });
-  return signingKey;
-}
-
-async function ensureDataKey(
-  transaction: Transaction,
-  secrets: Secrets,
-  environmentId: string,
-): Promise<SealedDataKey> {
-  const existing = await transaction.environmentDataKey.findFirst({
-    where: { environmentId },
-    orderBy: { version: 'desc' },
-  });
-  if (existing !== null) return existing;
-  const dataKey = secrets.sealedDataKey({ environmentId, version: 1 });
-  await transaction.environmentDataKey.create({
-    data: { ...dataKey, sealed: new Uint8Array(dataKey.sealed) },
-  });
-  return dataKey;
-}
-
-async function readSigningKeys(
-  from: Transaction,
-  secrets: Secrets,
-  environmentId: string,
-): Promise<string[]> {
-  const rows = await from.signingKey.findMany({
-    where: { environmentId, revokedAt: null },
-    include: { dataKey: true },
-    orderBy: { version: 'desc' },
-  });
-  return rows.map(({ dataKey, version, sealed }) =>
-    secrets.open(dataKey, signingKeyPlace(environmentId, version), sealed),
-  );
-}
-
-function signingKeyPlace(environmentId: string, version: number) {
-  return { environmentId, name: 'signing key', version };
 }

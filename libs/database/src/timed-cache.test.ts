@@ -49,3 +49,15 @@ test('a failure is not remembered', async () => {
   await expect(cache.get('a', () => Promise.reject(new Error('down')))).rejects.toThrow('down');
   expect(await get('a')).toBe(1);
 });
+
+test('what matches is forgotten, and what is being loaded meanwhile is not remembered', async () => {
+  const { cache, get, loads } = counted();
+  await get('a');
+  const loading = get('b');
+  cache.forget((value) => value === 1);
+  expect(await loading).toBe(2);
+  expect([await get('a'), await get('b')]).toEqual([3, 4]);
+  cache.forget((_value, key) => key === 'a');
+  expect([await get('b'), await get('a')]).toEqual([4, 5]);
+  expect(loads).toEqual(['a', 'b', 'a', 'b', 'a']);
+});

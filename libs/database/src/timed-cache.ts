@@ -11,11 +11,14 @@ export interface TimedCacheOptions {
 
 export interface TimedCache<Value> {
   get(key: string, load: () => Promise<Value>): Promise<Value>;
+  /** Of what was loaded, the values that match; what is being loaded may be of before, and is not remembered. */
+  forget(matches: (value: Value, key: string) => boolean): void;
 }
 
 interface Entry<Value> {
   loadedAtMs: number;
   value: Promise<Value>;
+  loaded?: { value: Value };
 }
 
 export function createTimedCache<Value>(options: TimedCacheOptions): TimedCache<Value> {
@@ -35,12 +38,20 @@ export function createTimedCache<Value>(options: TimedCacheOptions): TimedCache<
         remember(key, known);
         return known.value;
       }
-      const entry = { loadedAtMs: elapsedMs(), value: load() };
+      const entry: Entry<Value> = { loadedAtMs: elapsedMs(), value: load() };
       remember(key, entry);
-      entry.value.catch(() => {
-        if (entries.get(key) === entry) entries.delete(key);
-      });
+      entry.value.then(
+        (value) => (entry.loaded = { value }),
+        () => {
+          if (entries.get(key) === entry) entries.delete(key);
+        },
+      );
       return entry.value;
+    },
+    forget: (matches) => {
+      for (const [key, { loaded }] of entries) {
+        if (loaded === undefined || matches(loaded.value, key)) entries.delete(key);
+      }
     },
   };
 }

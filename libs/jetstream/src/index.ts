@@ -4,6 +4,7 @@ export type { PullConsumer } from './consumer.js';
 export type { Delivery } from './delivery.js';
 export { announceService } from './discovery.js';
 export type { ServiceIdentity } from './discovery.js';
+export { purgeEnvironment } from './environment-purge.js';
 export { connectJetStream } from './jetstream.js';
 export type { JetStream, JetStreamOptions } from './jetstream.js';
 export type { AppendRequest, AppendResult, Journal } from './journal.js';

@@ -1,5 +1,6 @@
 /** Notices of what Postgres accepted: published at most once into PUBSUB or CANCEL, heard as plain messages. */
 import {
+  accessNoticeSchema,
   circuitNoticeSchema,
   eventRoutedNoticeSchema,
   eventScheduledNoticeSchema,
@@ -15,6 +16,7 @@ import {
   waitsNoticeSchema,
 } from '@ironflow/schema';
 import type {
+  AccessNotice,
   EventRoutedNotice,
   RunNotice,
   RunNoticeKind,
@@ -37,6 +39,7 @@ export interface Notices {
   publishBulk(notice: BulkNotice): void;
   publishExecutor(): void;
   publishCircuit(notice: CircuitNotice): void;
+  publishAccess(notice: AccessNotice): void;
   /**
    * With a queue, one member of it hears each notice; without, everybody hears all. `wants` is asked by the run's id
    * before anything is parsed.
@@ -62,6 +65,7 @@ export interface Notices {
   /** Everybody hears all. */
   onBulk(listener: (notice: BulkNotice) => void): () => void;
   onExecutor(listener: () => void): () => void;
+  onAccess(listener: (notice: AccessNotice) => void): () => void;
   onEventScheduled(listener: (notice: EventScheduledNotice) => void, queue: string): () => void;
 }
 
@@ -107,6 +111,10 @@ export function createNotices(connection: Connection): Notices {
       connection.publish({ subject, data: JSON.stringify(notice), headers });
     },
     publishExecutor: () => connection.publish({ subject: subjects.executorNotice, data: '', headers }),
+    publishAccess: (notice) =>
+      connection.publish({ subject: subjects.accessNotice, data: JSON.stringify(notice), headers }),
+    onAccess: (listener) =>
+      listen({ filter: subjects.accessNotice }, (body) => accessNoticeSchema.safeParse(body), listener),
     onExecutor: (listener) => connection.listen(subjects.executorNotice, () => listener()),
     publishBulk: (notice) => {
       const subject = subjects.bulkNotice(notice.scope, notice.scope.environmentId);

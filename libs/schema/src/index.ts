@@ -186,14 +186,27 @@ export type {
 export { describeIssue } from './issue.js';
 export { laneToken, parseLane } from './lane.js';
 export type { Lane } from './lane.js';
-export { keyRoles, keyScopes, keyScopeSchema, roleAllows, scopesAllow } from './key-access.js';
-export type { KeyRole, KeyScope, NeededAccess } from './key-access.js';
+export { keyRoles, keyScopes, keyScopeSchema, mayGrant, roleAllows, scopesAllow } from './key-access.js';
+export type {
+  ApiKey,
+  CreatedKey,
+  CreatedOperatorKey,
+  CreatedSigningKey,
+  CreateKeyBody,
+  CreateOperatorKeyBody,
+  NewKey,
+  OperatorKey,
+  RotateKeyBody,
+  SigningKeyResource,
+} from './key-resources.js';
+export type { KeyGrant, KeyRole, KeyScope, NeededAccess } from './key-access.js';
 export { limits } from './limits.js';
 export { matchValueAt } from './match.js';
 export type { MatchValue } from './match.js';
 export { mergeMismatch, mismatchKinds, mismatchSchema } from './mismatch.js';
 export type { Mismatch, MismatchedStep } from './mismatch.js';
 export {
+  accessNoticeSchema,
   circuitNoticeSchema,
   eventRoutedNoticeSchema,
   eventScheduledNoticeSchema,
@@ -204,6 +217,7 @@ export {
   waitsNoticeSchema,
 } from './notice.js';
 export type {
+  AccessNotice,
   CircuitNotice,
   EventRoutedNotice,
   EventScheduledNotice,
@@ -392,6 +406,7 @@ export {
   consumers,
   idleLaneKeptMs,
   bulkConsumer,
+  placesOfEnvironment,
   pullConsumer,
   resultsTrim,
   streams,
@@ -405,6 +420,18 @@ export type {
 } from './streams.js';
 export { circuitChanges, parseSubject, runNoticeKinds, subjectFilters, subjects } from './subjects.js';
 export type { CircuitChange, ParsedSubject, RunMode, RunNoticeKind } from './subjects.js';
+export { tenantStates } from './tenant-resources.js';
+export type {
+  CreatedTenant,
+  CreateTenantBody,
+  DeleteTenantQuery,
+  NewTenant,
+  ProjectResource,
+  Tenant,
+  TenantsPage,
+  TenantsQuery,
+  TenantState,
+} from './tenant-resources.js';
 export { formatTraceparent, parseTraceparent, runSpanId } from './trace.js';
 export type { TraceContext } from './trace.js';
 export {

@@ -44,6 +44,13 @@ export const keyScopes = [
 export const keyScopeSchema = z.enum(keyScopes);
 export type KeyScope = z.infer<typeof keyScopeSchema>;
 
+/** What a key may do. */
+export interface KeyGrant {
+  role: KeyRole;
+  /** Empty: all that the role allows. */
+  scopes: readonly string[];
+}
+
 /** What something asks of a key. */
 export interface NeededAccess {
   role: KeyRole;
@@ -59,4 +66,11 @@ export function roleAllows(held: KeyRole, needed: KeyRole): boolean {
 /** Whether a key of these scopes may do what needs `needed`; one without scopes may all that its role allows. */
 export function scopesAllow(held: readonly string[], needed: KeyScope | undefined): boolean {
   return held.length === 0 || needed === undefined || held.includes(needed);
+}
+
+/** Whether a key may make one that may do `wanted`: nobody gives more than they have. */
+export function mayGrant(held: KeyGrant, wanted: KeyGrant): boolean {
+  if (!roleAllows(held.role, wanted.role)) return false;
+  if (held.scopes.length === 0) return true;
+  return wanted.scopes.length > 0 && wanted.scopes.every((scope) => held.scopes.includes(scope));
 }

@@ -102,6 +102,16 @@ export const limits = {
   webhookRefusalsPerMinuteMax: 20,
   /** Names of what was sent, in one entry of the audit log. */
   auditedFieldsMax: 50,
+  /** Live ones of one environment. */
+  apiKeysMax: 100,
+  signingKeysMax: 5,
+  operatorKeysMax: 100,
+  keyNameLengthMax: 100,
+  /** Of a key that was replaced: a month. */
+  keyOverlapSecondsMax: 30 * 86_400,
+  /** Made by one request. */
+  environmentsPerRequestMax: 20,
+  graceDaysMax: 365,
   /** A preview counts no further. */
   bulkCountMax: 100_000,
 } as const;

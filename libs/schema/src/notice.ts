@@ -50,6 +50,10 @@ export const stopNoticeSchema = runNoticeSchema.pick({
 });
 export type StopNotice = z.infer<typeof stopNoticeSchema>;
 
+/** Keys of an environment were made, replaced or revoked, or it was archived or restored: what is known of them is to be read again. */
+export const accessNoticeSchema = z.object({ environmentId: uuidSchema });
+export type AccessNotice = z.infer<typeof accessNoticeSchema>;
+
 /** Of an environment's lane for push runs of a flood. */
 export const bulkNoticeSchema = z.object({ scope: scopeSchema });
 export type BulkNotice = z.infer<typeof bulkNoticeSchema>;

@@ -15,6 +15,20 @@ import {
 } from './identifiers.js';
 import { keyRoles } from './key-access.js';
 import type { KeyRole, KeyScope } from './key-access.js';
+import {
+  apiKeySchema,
+  createdKeySchema,
+  createdOperatorKeySchema,
+  createdSigningKeySchema,
+  createKeyBodySchema,
+  createOperatorKeyBodySchema,
+  keysListSchema,
+  operatorKeySchema,
+  operatorKeysListSchema,
+  rotateKeyBodySchema,
+  rotateSigningKeyBodySchema,
+  signingKeysListSchema,
+} from './key-resources.js';
 import { limits } from './limits.js';
 import {
   appSchema,
@@ -76,6 +90,15 @@ import {
   triggerScheduleBodySchema,
 } from './resources.js';
 import { scheduleIdSchema } from './schedule.js';
+import {
+  createdTenantSchema,
+  createTenantBodySchema,
+  deleteTenantQuerySchema,
+  projectSchema,
+  tenantSchema,
+  tenantsPageSchema,
+  tenantsQuerySchema,
+} from './tenant-resources.js';
 import { webhookIdSchema, webhookRefusals } from './webhook.js';
 import {
   createWebhookBodySchema,
@@ -95,8 +118,8 @@ export interface Route {
   /** Parameters as `:name`. */
   path: `/v1/${string}`;
   summary: string;
-  /** The least role of the key; `none`: no key is asked for. */
-  role: KeyRole | 'none';
+  /** The least role of the key; `operator`: a key of an operator and no other; `none`: no key is asked for. */
+  role: KeyRole | 'operator' | 'none';
   /** What a key with scopes needs; absent: any key may. */
   scope?: KeyScope;
   /** What the audit log calls it; absent where nothing is managed: reading, and what runs of functions do all day. */
@@ -134,6 +157,9 @@ const topicQuery = z.strictObject({
 const scheduleParams = z.object({ id: scheduleIdSchema });
 const webhookParams = z.object({ id: webhookIdSchema });
 const webhookAddressParams = z.object({ address: z.string() });
+const keyParams = z.object({ id: uuidSchema });
+const projectParams = z.object({ project: slugSchema });
+const tenantParams = z.object({ project: slugSchema, env: slugSchema });
 const approvalParams = z.object({ token: z.string() });
 
 export const emitQuerySchema = z.strictObject({
@@ -1011,6 +1037,188 @@ export const routes = {
     query: noQuery,
     answers: ok(auditVerdictSchema, 'checked up to where the log ended when this began'),
     errors: ['overloaded'],
+  },
+  listKeys: {
+    service: 'api',
+    method: 'GET',
+    path: '/v1/keys',
+    summary: 'API keys of the environment; what they are is not shown',
+    role: 'admin',
+    scope: 'keys:read',
+    query: noQuery,
+    answers: ok(keysListSchema),
+  },
+  createKey: {
+    service: 'api',
+    method: 'POST',
+    path: '/v1/keys',
+    summary: 'Make an API key that may do no more than the one that asks',
+    role: 'admin',
+    scope: 'keys:write',
+    audit: 'key.create',
+    query: noQuery,
+    body: createKeyBodySchema,
+    answers: { 201: { description: 'with the key, which is not shown again', schema: createdKeySchema } },
+    errors: ['grant_exceeds_key', 'too_many_keys', 'expiry_in_the_past'],
+  },
+  rotateKey: {
+    service: 'api',
+    method: 'POST',
+    path: '/v1/keys/:id/rotate',
+    summary: 'Make a key in the place of another, which is good for a while yet',
+    role: 'admin',
+    scope: 'keys:write',
+    audit: 'key.rotate',
+    params: keyParams,
+    query: noQuery,
+    body: rotateKeyBodySchema,
+    answers: { 201: { description: 'the new key, which is not shown again', schema: createdKeySchema } },
+    errors: ['key_not_found', 'key_ended', 'grant_exceeds_key', 'too_many_keys', 'expiry_in_the_past'],
+  },
+  revokeKey: {
+    service: 'api',
+    method: 'DELETE',
+    path: '/v1/keys/:id',
+    summary: 'End a key at once: streams and workers that came with it are let go within a second',
+    role: 'admin',
+    scope: 'keys:write',
+    audit: 'key.revoke',
+    params: keyParams,
+    query: noQuery,
+    answers: ok(apiKeySchema, 'revoked; asking again changes nothing'),
+    errors: ['key_not_found', 'last_admin_key'],
+  },
+  listSigningKeys: {
+    service: 'api',
+    method: 'GET',
+    path: '/v1/signing-keys',
+    summary: 'The keys that calls of push endpoints are signed with; what they are is not shown',
+    role: 'admin',
+    scope: 'keys:read',
+    query: noQuery,
+    answers: ok(signingKeysListSchema),
+  },
+  rotateSigningKey: {
+    service: 'api',
+    method: 'POST',
+    path: '/v1/signing-keys/rotate',
+    summary: 'Make a new signing key; calls are signed with those before as well until the overlap ends',
+    role: 'admin',
+    scope: 'keys:write',
+    audit: 'signing-key.rotate',
+    query: noQuery,
+    body: rotateSigningKeyBodySchema,
+    answers: {
+      201: { description: 'with the key, which is not shown again', schema: createdSigningKeySchema },
+    },
+    errors: ['too_many_signing_keys'],
+  },
+  createTenant: {
+    service: 'api',
+    method: 'POST',
+    path: '/v1/tenants',
+    summary: 'Make a project and its environments, as far as they are not there, and their first keys',
+    role: 'operator',
+    audit: 'tenant.create',
+    query: noQuery,
+    body: createTenantBodySchema,
+    answers: {
+      201: { description: 'with keys, which are not shown again', schema: createdTenantSchema },
+      200: { description: 'all was there, and no key was asked for', schema: createdTenantSchema },
+    },
+    errors: ['project_taken', 'tenant_ended'],
+  },
+  listTenants: {
+    service: 'api',
+    method: 'GET',
+    path: '/v1/tenants',
+    summary: 'Environments of every project, newest first',
+    role: 'operator',
+    query: tenantsQuerySchema,
+    answers: ok(tenantsPageSchema, 'one page'),
+    errors: ['cursor_invalid'],
+  },
+  getTenant: {
+    service: 'api',
+    method: 'GET',
+    path: '/v1/tenants/:project',
+    summary: 'One project with its environments',
+    role: 'operator',
+    params: projectParams,
+    query: noQuery,
+    answers: ok(projectSchema),
+    errors: ['tenant_not_found'],
+  },
+  archiveTenant: {
+    service: 'api',
+    method: 'POST',
+    path: '/v1/tenants/:project/:env/archive',
+    summary: 'Refuse the keys of an environment; no run begins and no schedule fires until it is restored',
+    role: 'operator',
+    audit: 'tenant.archive',
+    params: tenantParams,
+    query: noQuery,
+    answers: ok(tenantSchema, 'archived; asking again changes nothing'),
+    errors: ['tenant_not_found', 'tenant_ended'],
+  },
+  restoreTenant: {
+    service: 'api',
+    method: 'POST',
+    path: '/v1/tenants/:project/:env/restore',
+    summary: 'Bring an environment back that is archived, or deleted and within its grace',
+    role: 'operator',
+    audit: 'tenant.restore',
+    params: tenantParams,
+    query: noQuery,
+    answers: ok(tenantSchema, 'active; asking again changes nothing'),
+    errors: ['tenant_not_found', 'tenant_ended'],
+  },
+  deleteTenant: {
+    service: 'api',
+    method: 'DELETE',
+    path: '/v1/tenants/:project/:env',
+    summary: 'Archive an environment, and erase all of it once its grace has ended',
+    role: 'operator',
+    audit: 'tenant.delete',
+    params: tenantParams,
+    query: deleteTenantQuerySchema,
+    answers: ok(tenantSchema, 'archived; asking again sets the grace anew'),
+    errors: ['tenant_not_found', 'tenant_ended'],
+  },
+  listOperatorKeys: {
+    service: 'api',
+    method: 'GET',
+    path: '/v1/operator-keys',
+    summary: 'Keys of operators; what they are is not shown',
+    role: 'operator',
+    query: noQuery,
+    answers: ok(operatorKeysListSchema),
+  },
+  createOperatorKey: {
+    service: 'api',
+    method: 'POST',
+    path: '/v1/operator-keys',
+    summary: 'Make a key for another operator',
+    role: 'operator',
+    audit: 'operator-key.create',
+    query: noQuery,
+    body: createOperatorKeyBodySchema,
+    answers: {
+      201: { description: 'with the key, which is not shown again', schema: createdOperatorKeySchema },
+    },
+    errors: ['too_many_keys', 'expiry_in_the_past'],
+  },
+  revokeOperatorKey: {
+    service: 'api',
+    method: 'DELETE',
+    path: '/v1/operator-keys/:id',
+    summary: 'End a key of an operator at once',
+    role: 'operator',
+    audit: 'operator-key.revoke',
+    params: keyParams,
+    query: noQuery,
+    answers: ok(operatorKeySchema, 'revoked; asking again changes nothing'),
+    errors: ['key_not_found'],
   },
   getIdentity: {
     service: 'api',

@@ -1,7 +1,8 @@
 /** The one table of streams, durable consumers and buckets. libs/jetstream provisions from it; nothing else declares one. */
+import type { Scope } from './identifiers.js';
 import { laneToken } from './lane.js';
 import type { Lane } from './lane.js';
-import { subjectFilters } from './subjects.js';
+import { subjectFilters, subjects } from './subjects.js';
 
 const mebibyte = 1024 * 1024;
 const hourMs = 3_600_000;
@@ -162,6 +163,22 @@ export function bulkConsumer(of: { environmentId: string; filterSubject: string 
     maxAckPending: 10_000,
     inactiveThresholdMs: idleLaneKeptMs,
   };
+}
+
+/** Where messages of one environment may be: every stream and bucket with the filter of what is that environment's there. */
+export function placesOfEnvironment(scope: Scope): { stream: string; filter: string }[] {
+  const { environmentId } = scope;
+  const messages = Object.keys(streams).map((stream) => ({
+    stream,
+    filter: stream === 'PUBSUB' ? subjects.publicOf(scope) : subjects.messagesOf(scope),
+  }));
+  const entries = Object.keys(buckets).flatMap((bucket) =>
+    [environmentId, `${environmentId}.>`].map((keys) => ({
+      stream: `KV_${bucket}`,
+      filter: `$KV.${bucket}.${keys}`,
+    })),
+  );
+  return [...messages, ...entries];
 }
 
 export type BucketName =

@@ -53,6 +53,12 @@ export const subjects = {
   topicMessage: (place: Place, topic: string) => `public.${place.project}.${place.env}.topic.${topic}`,
   /** In no stream, as it is of use at once or never: an executor of a version that knows of lanes for floods is there. */
   executorNotice: 'system.executors.present',
+  /** The same: who may do what in an environment has changed. */
+  accessNotice: 'system.access.changed',
+  /** All messages of an environment, in whatever stream, but for what is public. */
+  messagesOf: (place: Place) => `${prefix(place)}.>`,
+  /** All notices of an environment and all messages of its topics. */
+  publicOf: (place: Place) => `public.${place.project}.${place.env}.>`,
   /** Every notice of one run. */
   runNoticesOf: (place: Place, runId: string) => `public.${place.project}.${place.env}.system.run.${runId}.*`,
 } as const;

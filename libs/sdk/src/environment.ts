@@ -12,12 +12,16 @@ const signingKeyPattern = /^whsec_[A-Za-z0-9+/]{22,}={0,2}$/;
 const defaultUrl = 'http://127.0.0.1:7400';
 
 export function readPlatform(options: PlatformOptions): { url: string; apiKey: string } {
-  const url = readUrl(options.ironflowUrl ?? process.env.IRONFLOW_URL ?? defaultUrl, 'ironflowUrl');
+  const url = readPlatformUrl(options.ironflowUrl);
   const apiKey = options.apiKey ?? process.env.IRONFLOW_API_KEY;
   if (apiKey === undefined || apiKey === '') {
     throw new ConfigurationError('apiKey: give it as an option or in IRONFLOW_API_KEY', 'apiKey');
   }
   return { url, apiKey };
+}
+
+export function readPlatformUrl(option: string | undefined): string {
+  return readUrl(option ?? process.env.IRONFLOW_URL ?? defaultUrl, 'ironflowUrl');
 }
 
 /** Where workers connect: `option`, then IRONFLOW_WORKER_URL, then where everything else goes. */

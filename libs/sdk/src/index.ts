@@ -66,11 +66,20 @@ export type {
   RerunFilter,
 } from './client/bulk.js';
 export type { BackfillOptions, BackfillRange, BackfillResult, Schedules } from './client/schedules.js';
+export type { Keys, OverlapOptions, RotateKeyOptions, SigningKeys } from './client/keys.js';
+export { createOperatorClient } from './client/operator-client.js';
+export type {
+  OperatorClient,
+  OperatorOptions,
+  TenantCredentials,
+  TenantPath,
+} from './client/operator-client.js';
 export type { CreatedWebhook, RotateOptions, WebhookSource, Webhooks } from './client/webhooks.js';
 export { IronflowApiError } from './client/api-error.js';
 export type { AppOptions } from './app.js';
 export type { PlatformOptions } from './environment.js';
 export type {
+  ApiKey,
   App,
   AppManifest,
   AuditEntry,
@@ -79,6 +88,9 @@ export type {
   AuditVerdict,
   Breaker,
   BreakersQuery,
+  CreatedKey,
+  CreatedOperatorKey,
+  CreatedSigningKey,
   DeadLetterDetail,
   DeadLettersPage,
   DeadLettersQuery,
@@ -98,7 +110,11 @@ export type {
   FunctionConfig,
   FunctionResource,
   Identity,
+  NewKey,
+  NewTenant,
   NewWebhook,
+  OperatorKey,
+  ProjectResource,
   NotCompensated,
   PublishAnswer,
   Queue,
@@ -121,7 +137,11 @@ export type {
   ScheduledEventsPage,
   SchedulesPage,
   SignalAnswer,
+  SigningKeyResource,
   Step,
+  Tenant,
+  TenantsPage,
+  TenantsQuery,
   TopicMessage,
   WaitingFor,
 } from '@ironflow/schema';

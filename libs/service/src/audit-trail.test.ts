@@ -17,6 +17,7 @@ const principal: Principal = {
   keyId: 'the key',
   role: 'admin',
   scopes: [],
+  archived: false,
 };
 let clock: ManualClock;
 let trail: AuditTrail;
@@ -61,7 +62,7 @@ test('of a path that has several parts the target has all, and of one that is a 
   expect(written.map(({ entry }) => entry.target)).toEqual([{ kind: 'buckets', id: 'a/b' }]);
   const actor = { kind: 'link', id: 'the link' } as const;
   const decided = await requestOf(routes.decideByLink, { params: { token: 'ifa_secret' }, by: null });
-  tellAudit(decided, { environmentId, actor, details: { approved: true } });
+  tellAudit(decided, { environmentIds: [environmentId], actor, details: { approved: true } });
   await trail.write(decided);
   expect(written[1]!.entry).toMatchObject({
     actor,

@@ -32,8 +32,8 @@ interface AuditNote extends Told {
 
 /** What only a handler knows. */
 export interface Told {
-  /** Where no key says so. */
-  environmentId?: string;
+  /** Where no key says so; in the log of each. */
+  environmentIds?: readonly string[];
   actor?: NewAuditEntry['actor'];
   targetId?: string;
   /** Counts and ids; never a value that was sent. */
@@ -124,14 +124,16 @@ export function createAuditTrail({ store, logger, metrics, clock }: AuditTrailOp
       request.audit!.isWritten = true;
       const written = entryOf(request);
       if (written === undefined) return;
-      const { environmentId, entry } = written;
-      try {
-        await store.append(environmentId, entry);
-      } catch (error) {
-        unwritten.add();
-        const about = { environment_id: environmentId, action: entry.action, request_id: entry.requestId };
-        logger.error({ ...about, reason: messageOf(error) }, 'what was done is not in the audit log');
-        throw auditUnavailable(error);
+      const { environmentIds, entry } = written;
+      for (const environmentId of environmentIds) {
+        try {
+          await store.append(environmentId, entry);
+        } catch (error) {
+          unwritten.add();
+          const about = { environment_id: environmentId, action: entry.action, request_id: entry.requestId };
+          logger.error({ ...about, reason: messageOf(error) }, 'what was done is not in the audit log');
+          throw auditUnavailable(error);
+        }
       }
     },
     countRefusal: (request, error) => {
@@ -155,12 +157,15 @@ function auditUnavailable(cause: unknown): IronflowError {
 }
 
 /** Undefined where no environment is known: somebody without a key was told that there is nothing. */
-function entryOf(request: FastifyRequest): { environmentId: string; entry: NewAuditEntry } | undefined {
+function entryOf(
+  request: FastifyRequest,
+): { environmentIds: readonly string[]; entry: NewAuditEntry } | undefined {
   const { route, fields, details, ...told } = request.audit!;
-  const environmentId = told.environmentId ?? request.principal?.scope.environmentId;
+  const own = request.principal?.scope.environmentId;
+  const environmentIds = told.environmentIds ?? (own === undefined ? undefined : [own]);
   const actor =
     told.actor ?? (request.principal === null ? undefined : { kind: 'key', id: request.principal.keyId });
-  if (environmentId === undefined || actor === undefined) return undefined;
+  if (environmentIds === undefined || actor === undefined) return undefined;
   const id = told.targetId ?? targetIdOf(route, request.params);
   const entry: NewAuditEntry = {
     actor: actor as NewAuditEntry['actor'],
@@ -172,7 +177,7 @@ function entryOf(request: FastifyRequest): { environmentId: string; entry: NewAu
     count: 1,
     details: { ...(fields.length === 0 ? {} : { fields }), ...details },
   };
-  return { environmentId, entry };
+  return { environmentIds, entry };
 }
 
 function targetKindOf({ path }: Route): string {

@@ -1,4 +1,5 @@
 import { describe, expect, test } from '@jest/globals';
+import { createOperatorKey } from '@ironflow/database';
 import type { Authenticator, Principal } from '@ironflow/database';
 import type { KeyScope } from '@ironflow/schema';
 import { requirePrincipal } from './authentication.js';
@@ -8,6 +9,7 @@ const viewer: Principal = {
   keyId: '01890000-0000-7000-8000-000000000001',
   role: 'viewer',
   scopes: [],
+  archived: false,
 };
 const asked: string[] = [];
 const authenticator: Authenticator = {
@@ -44,6 +46,27 @@ describe('a caller', () => {
       code: 'role_insufficient',
       message: expect.stringContaining('at least developer'),
     });
+  });
+
+  test('of an archived environment is told so, whatever the role', async () => {
+    const archived: Authenticator = { authenticate: () => Promise.resolve({ ...viewer, archived: true }) };
+    await expect(requirePrincipal(archived, 'Bearer ifk_good', { role: 'admin' })).rejects.toMatchObject({
+      category: 'forbidden',
+      code: 'environment_archived',
+    });
+  });
+
+  test('with the key of an operator is told that it takes another kind, and nobody is asked', async () => {
+    asked.length = 0;
+    const entering = requirePrincipal(authenticator, `Bearer ${createOperatorKey(new Uint8Array(32))}`, {
+      role: 'viewer',
+    });
+    await expect(entering).rejects.toMatchObject({
+      category: 'forbidden',
+      code: 'role_insufficient',
+      message: expect.stringContaining('operator'),
+    });
+    expect(asked).toEqual([]);
   });
 
   test('whose key is narrowed to other scopes is told which it takes; without scopes the role alone decides', async () => {

@@ -1,4 +1,5 @@
 /** Who is calling over HTTP, and whether the key may do this: for every service whose routes take API keys. */
+import { parseOperatorKey } from '@ironflow/database';
 import type { Authenticator, Principal } from '@ironflow/database';
 import { IronflowError } from '@ironflow/errors';
 import { roleAllows, scopesAllow } from '@ironflow/schema';
@@ -30,7 +31,7 @@ export function principalOf(request: FastifyRequest): Principal {
   return request.principal;
 }
 
-/** Rejects with `api_key_invalid`, `role_insufficient` or `scope_missing`. */
+/** Rejects with `api_key_invalid`, `environment_archived`, `role_insufficient` or `scope_missing`. */
 export async function requirePrincipal(
   authenticator: Authenticator,
   authorization: string | undefined,
@@ -45,7 +46,11 @@ async function findPrincipal(
   authenticator: Authenticator,
   authorization: string | undefined,
 ): Promise<Principal> {
-  const key = /^Bearer +(\S+) *$/i.exec(authorization ?? '')?.[1];
+  const key = bearerOf(authorization);
+  if (key !== undefined && parseOperatorKey(key).ok) {
+    const rule = 'an operator key manages tenants and reaches nothing in them: this takes an API key of one';
+    throw new IronflowError('forbidden', 'role_insufficient', rule);
+  }
   const principal = key === undefined ? undefined : await authenticator.authenticate(key);
   if (principal === undefined) {
     const rule = 'send a valid API key as "Authorization: Bearer ifk_…"';
@@ -55,6 +60,10 @@ async function findPrincipal(
 }
 
 function requireAccess(principal: Principal, needed: NeededAccess): void {
+  if (principal.archived) {
+    const rule = 'the environment of this key is archived: an operator can restore it';
+    throw new IronflowError('forbidden', 'environment_archived', rule);
+  }
   if (!roleAllows(principal.role, needed.role)) {
     const rule = `a key of role ${principal.role} may not do this: it takes at least ${needed.role}`;
     throw new IronflowError('forbidden', 'role_insufficient', rule);
@@ -63,4 +72,9 @@ function requireAccess(principal: Principal, needed: NeededAccess): void {
     const rule = `this key is narrowed to ${principal.scopes.join(', ')}: this takes ${needed.scope}`;
     throw new IronflowError('forbidden', 'scope_missing', rule);
   }
+}
+
+/** Of an `Authorization` header; `undefined` when it is none of that form. */
+export function bearerOf(authorization: string | undefined): string | undefined {
+  return /^Bearer +(\S+) *$/i.exec(authorization ?? '')?.[1];
 }

@@ -1,6 +1,8 @@
 export { createAuditTrail, enterRoute, tellAudit, watchAudit } from './audit-trail.js';
 export type { AuditTrail, AuditTrailOptions, Told } from './audit-trail.js';
-export { authenticate, principalOf, requirePrincipal } from './authentication.js';
+export { authenticate, bearerOf, principalOf, requirePrincipal } from './authentication.js';
+export { createKeyAccess } from './key-access.js';
+export type { KeyAccess, KeyAccessOptions } from './key-access.js';
 export { createBatcher } from './batcher.js';
 export type { Batcher, BatcherOptions } from './batcher.js';
 export { systemClock } from './clock.js';

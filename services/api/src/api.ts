@@ -6,16 +6,20 @@ import {
   createApiStore,
   createApprovalStore,
   createAuditStore,
-  createAuthenticator,
+  createApiKeyStore,
   createScheduleStore,
   createWebhookStore,
   createForcedBreakerStore,
+  createOperatorKeyStore,
+  createSigningKeyStore,
+  createTenantAdmin,
 } from '@ironflow/database';
-import type { Database, Secrets } from '@ironflow/database';
+import type { Database, RememberingAuthenticator, Secrets } from '@ironflow/database';
 import type { JetStream } from '@ironflow/jetstream';
-import { createAuditTrail } from '@ironflow/service';
+import { createAuditTrail, createKeyAccess } from '@ironflow/service';
 import type { Clock, HttpServer, Logger, Metrics, Stoppable } from '@ironflow/service';
 import { addHttpRoutes } from './http-routes.js';
+import { createOperatorAccess } from './operator-access.js';
 import { createRegistryAnnouncer } from './registry-announcer.js';
 import { createRunStreams } from './run-streams.js';
 import { createTopicStreams } from './topic-streams.js';
@@ -24,9 +28,11 @@ export interface ApiOptions {
   jetstream: JetStream;
   /** As ironflow_tenant: everything that answers a request goes through it. */
   database: Database;
-  /** As ironflow_service: for telling services which registries changed. */
+  /** As ironflow_service: for operators, and for telling services which registries changed. */
   platformDatabase: Database;
   secrets: Secrets;
+  /** The first key of an operator. Without one, only those that were made before are there. */
+  operatorKey?: string | undefined;
   logger: Logger;
   metrics: Metrics;
   clock: Clock;
@@ -60,12 +66,16 @@ export function createApi(options: ApiOptions): Api {
   };
   const streams = createRunStreams({ ...watching, store });
   const topicStreams = createTopicStreams(watching);
-  const authenticator = createAuthenticator(database, options.secrets, {
-    ...(options.elapsedMs === undefined ? {} : { elapsedMs: options.elapsedMs }),
-  });
   const { notices, topics } = jetstream;
   const audit = createAuditStore(database);
   const auditTrail = createAuditTrail({ store: audit, logger, metrics, clock });
+  const { secrets, elapsedMs } = options;
+  const keyAccess = createKeyAccess({ database, secrets, notices, logger, clock, elapsedMs });
+  const { authenticator } = keyAccess;
+  keyAccess.onChange((environmentId) => {
+    streams.recheck(environmentId);
+    topicStreams.recheck(environmentId);
+  });
   const approvals = createApprovalStore(database, options.secrets);
   const schedules = createScheduleStore(database);
   const webhooks = createWebhookStore(database, options.secrets);
@@ -86,21 +96,53 @@ export function createApi(options: ApiOptions): Api {
     forcedBreakers: createForcedBreakerStore(database),
     breakerActions: metrics.counter('api_breaker_actions_total', 'Breakers that operators changed, by how'),
   };
-  addHttpRoutes(http.app, { ...base, ...breakers, streams, topicStreams, notices, topics, now, version });
+  addHttpRoutes(http.app, {
+    ...base,
+    ...breakers,
+    ...managing(options, authenticator),
+    streams,
+    topicStreams,
+    notices,
+    topics,
+    now,
+    version,
+  });
   // The server waits for open answers to end, and streams would go on.
   const stopStreams = () => Promise.all([streams.stop(), topicStreams.stop()]);
   options.stopping?.addEventListener('abort', () => void stopStreams(), { once: true });
 
   return {
     start: async () => {
+      keyAccess.start();
       streams.start();
       topicStreams.start();
       announcer.start();
     },
     stop: async () => {
       await stopStreams();
+      await keyAccess.stop();
       await announcer.stop();
       await auditTrail.stop();
     },
+  };
+}
+
+/** Keys and tenants. */
+function managing(
+  { database, platformDatabase, secrets, operatorKey }: ApiOptions,
+  authenticator: RememberingAuthenticator,
+) {
+  const operatorKeys = createOperatorKeyStore(platformDatabase, secrets);
+  return {
+    apiKeys: createApiKeyStore(database, secrets),
+    signingKeys: createSigningKeyStore(database, secrets),
+    operatorKeys,
+    operatorAccess: createOperatorAccess({
+      operatorKeys,
+      authenticator,
+      secrets,
+      configuredKey: operatorKey,
+    }),
+    tenants: createTenantAdmin(platformDatabase, secrets),
   };
 }

@@ -106,7 +106,7 @@ function addPages(app: HttpApp, options: ApprovalsOptions): void {
         if (outcome !== 'decided') return { kind: 'closed' };
         notices.publishWaits({ scope: approval.scope, runId: approval.runId });
         tellAudit(request, {
-          environmentId: approval.scope.environmentId,
+          environmentIds: [approval.scope.environmentId],
           actor: { kind: 'link', id: approval.linkId },
           targetId: approval.runId,
           details: { name: approval.name, approved },

@@ -1,7 +1,7 @@
 /** The routes: authenticates, validates, asks the store, and says 404 alike for what is absent and what is another's. */
 import { randomBytes } from 'node:crypto';
 import { isRefusedData, registerApp, setPaused } from '@ironflow/database';
-import type { ApiStore, Authenticator, Database, Pause } from '@ironflow/database';
+import type { ApiStore, Authenticator, Database, Pause, RememberingAuthenticator } from '@ironflow/database';
 import { IronflowError } from '@ironflow/errors';
 import type { Notices, Topics } from '@ironflow/jetstream';
 import { createId, limits, messageIdSchema, routes } from '@ironflow/schema';
@@ -15,6 +15,8 @@ import { addAudit } from './audit.js';
 import type { AuditOptions } from './audit.js';
 import { addBreakers } from './breakers.js';
 import type { BreakersOptions } from './breakers.js';
+import { addKeys } from './keys.js';
+import type { KeysOptions } from './keys.js';
 import { checkManifest } from './manifest-rules.js';
 import { describeOpenapi } from './openapi.js';
 import { payloadText } from './payload-text.js';
@@ -24,13 +26,22 @@ import type { RunStreams } from './run-streams.js';
 import { addSchedules } from './schedules.js';
 import type { SchedulesOptions } from './schedules.js';
 import { serve } from './serve-route.js';
+import { addTenants } from './tenants.js';
+import type { TenantsOptions } from './tenants.js';
 import type { TopicStreams } from './topic-streams.js';
 import { addWebhooks } from './webhooks.js';
 import type { WebhooksOptions } from './webhooks.js';
 
 export interface HttpRoutesOptions
-  extends ApprovalsOptions, AuditOptions, BreakersOptions, SchedulesOptions, WebhooksOptions {
-  authenticator: Authenticator;
+  extends
+    ApprovalsOptions,
+    AuditOptions,
+    BreakersOptions,
+    KeysOptions,
+    SchedulesOptions,
+    TenantsOptions,
+    WebhooksOptions {
+  authenticator: RememberingAuthenticator;
   auditTrail: AuditTrail;
   database: Database;
   store: ApiStore;
@@ -38,13 +49,14 @@ export interface HttpRoutesOptions
   streams: RunStreams;
   topicStreams: TopicStreams;
   topics: Pick<Topics, 'publish'>;
-  notices: Pick<Notices, 'publishRun' | 'publishStop' | 'publishWaits' | 'publishCircuit'>;
+  notices: Pick<Notices, 'publishRun' | 'publishStop' | 'publishWaits' | 'publishCircuit' | 'publishAccess'>;
   version: string;
 }
 
 export function addHttpRoutes(app: HttpApp, options: HttpRoutesOptions): void {
   void app.register(async (routed: HttpApp) => {
     routed.decorateRequest('principal', null);
+    routed.decorateRequest('operator', null);
     watchAudit(routed, options.auditTrail);
     // What Postgres refuses for its characters is the caller's; anything else goes on to the server's own handler.
     routed.setErrorHandler((error) => {
@@ -64,6 +76,8 @@ export function addHttpRoutes(app: HttpApp, options: HttpRoutesOptions): void {
     addQueues(routed, options);
     addBreakers(routed, options);
     addAudit(routed, options);
+    addKeys(routed, options);
+    addTenants(routed, options);
     addIdentity(routed, options);
     addOpenapi(routed, options);
   });

@@ -22,6 +22,7 @@ export function describeOpenapi({ version }: { version: string }): Json {
     components: {
       securitySchemes: {
         apiKey: { type: 'http', scheme: 'bearer', description: 'An API key of one environment: `ifk_…`' },
+        operatorKey: { type: 'http', scheme: 'bearer', description: 'A key of an operator: `ifo_…`' },
       },
       schemas: { Error: jsonSchema(errorBodySchema, 'output') },
       responses: describeErrors(),
@@ -34,7 +35,7 @@ function describeRoute(operationId: string, route: Route): Json {
     operationId,
     summary: route.summary,
     tags: [route.path.split('/')[2]],
-    security: route.role === 'none' ? [] : [{ apiKey: [] }],
+    security: securityOf(route),
     ...describeInWords(route),
     parameters: [...describeParameters(route.params, 'path'), ...describeParameters(route.query, 'query')],
     ...(route.body === undefined
@@ -51,13 +52,23 @@ function describeRoute(operationId: string, route: Route): Json {
 
 function describeInWords({ role, scope, errors }: Route): Json {
   const sentences = [
-    ...(role === 'none' ? [] : [`Takes a key of role \`${role}\` or above.`]),
+    ...accessInWords(role),
     ...(scope === undefined ? [] : [`A key with scopes needs \`${scope}\`.`]),
     ...(errors === undefined
       ? []
       : [`Errors of its own: ${errors.map((code) => `\`${code}\``).join(', ')}.`]),
   ];
   return sentences.length === 0 ? {} : { description: sentences.join(' ') };
+}
+
+function securityOf({ role }: Route): Json[] {
+  if (role === 'none') return [];
+  return role === 'operator' ? [{ operatorKey: [] }] : [{ apiKey: [] }];
+}
+
+function accessInWords(role: Route['role']): string[] {
+  if (role === 'none') return [];
+  return [role === 'operator' ? 'Takes a key of an operator.' : `Takes a key of role \`${role}\` or above.`];
 }
 
 function describeParameters(schema: z.ZodObject | undefined, place: 'path' | 'query'): Json[] {
@@ -131,7 +142,13 @@ function describeErrorAnswers(route: Route): Json {
   if (route.body !== undefined) statuses.push(413, 415);
   else if (route.errors?.includes('body_too_large')) statuses.push(413);
   if (route.errors?.some((code) => code.endsWith('_not_found'))) statuses.push(404);
-  if (route.errors?.some((code) => /_(taken|exists|reused|ended|replayable|decided|expired)$/.test(code)))
+  if (
+    route.errors?.some((code) =>
+      /_(taken|exists|reused|ended|replayable|decided|expired)$|^too_many_(signing_)?keys$|^last_admin_key$/.test(
+        code,
+      ),
+    )
+  )
     statuses.push(409);
   if (route.errors?.some((code) => /_rate_exceeded$|^too_many_subscriptions$/.test(code))) statuses.push(429);
   return Object.fromEntries(

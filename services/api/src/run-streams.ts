@@ -38,13 +38,18 @@ export interface RunStreams extends Stoppable {
   start(): void;
   /** Rejects, with nothing sent, when there is no such run or no room; resolves once the stream is on its way. */
   watch(request: RunStreamRequest): Promise<void>;
+  /** Ends what may not be seen any more of this environment's; its keys have changed. */
+  recheck(environmentId: string): void;
   stop(): Promise<void>;
 }
 
 interface Stream {
+  environmentId: string;
   /** To be called once, when the stream can be found by whoever ends it. */
   begin(run: RunUpdate): void;
   look(): void;
+  /** Ends it if whoever asked may not see it any more. */
+  recheck(): void;
   /** Resolves when everything is on its way to the reader. */
   end(): Promise<void>;
 }
@@ -98,6 +103,9 @@ export function createRunStreams(options: RunStreamsOptions): RunStreams {
       stopListening = options.jetstream.connection.onReconnect(() => {
         for (const stream of streams) stream.look();
       });
+    },
+    recheck: (environmentId) => {
+      for (const one of streams) if (one.environmentId === environmentId) one.recheck();
     },
     stop: async () => {
       isStopped = true;
@@ -178,7 +186,11 @@ function createStream(
     if (isEnded) return;
     look();
     heartbeat = clock.setTimeout(beat, heartbeatMs);
-    // Postgres may be away: that is no reason to turn a watcher out.
+    recheck();
+  }
+
+  // Postgres may be away: that is no reason to turn anybody out.
+  function recheck(): void {
     void isAllowed().then(
       (allowed) => (allowed ? undefined : end()),
       () => undefined,
@@ -193,7 +205,7 @@ function createStream(
     show(run);
   }
 
-  return { begin, look, end };
+  return { environmentId: scope.environmentId, begin, look, recheck, end };
 }
 
 /** Resolves when everything is on its way, or nobody is there any more. */

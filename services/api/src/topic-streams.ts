@@ -39,13 +39,18 @@ export interface TopicStreams extends Stoppable {
   start(): void;
   /** Rejects, with nothing sent, when there is no room; resolves once the stream is on its way. */
   subscribe(request: TopicStreamRequest): Promise<void>;
+  /** Ends what may not be seen any more of this environment's; its keys have changed. */
+  recheck(environmentId: string): void;
   stop(): Promise<void>;
 }
 
 interface Subscription {
+  environmentId: string;
   /** Once it is known of: whoever asked may have left by then. */
   begin(): void;
   look(): void;
+  /** Ends it if whoever asked may not see it any more. */
+  recheck(): void;
   end(): Promise<void>;
 }
 
@@ -100,6 +105,9 @@ export function createTopicStreams(options: TopicStreamsOptions): TopicStreams {
       stopListening = connection.onReconnect(() => {
         for (const subscription of subscriptions) subscription.look();
       });
+    },
+    recheck: (environmentId) => {
+      for (const one of subscriptions) if (one.environmentId === environmentId) one.recheck();
     },
     stop: async () => {
       isStopped = true;
@@ -164,6 +172,11 @@ function createSubscription(
     if (!wasFull) response.write(': heartbeat\n\n');
     heartbeat = clock.setTimeout(beat, heartbeatMs);
     look();
+    recheck();
+  }
+
+  // Postgres may be away: that is no reason to turn anybody out.
+  function recheck(): void {
     void isAllowed().then(
       (allowed) => (allowed ? undefined : end()),
       () => undefined,
@@ -181,7 +194,7 @@ function createSubscription(
     response.write(`event: subscribed\ndata: {"after":"${after}"}\n\n`);
   }
 
-  return { begin, look, end };
+  return { environmentId: scope.environmentId, begin, look, recheck, end };
 }
 
 /** The data is put in as it came: it is JSON on one line, since whoever published it wrote it so. */

@@ -3,15 +3,11 @@
  * writer of journals. Any replica may be killed at any time: what it had is delivered again after one ack wait.
  */
 import { randomUUID } from 'node:crypto';
-import {
-  createAuthenticator,
-  createExecutorStore,
-  createRegistryReader,
-  createTenantStore,
-} from '@ironflow/database';
+import { createExecutorStore, createRegistryReader, createTenantStore } from '@ironflow/database';
 import type { Database, Secrets } from '@ironflow/database';
 import type { JetStream } from '@ironflow/jetstream';
 import type { CircuitPolicy } from '@ironflow/schema';
+import { createKeyAccess } from '@ironflow/service';
 import type { Logger, Metrics, SpanRecorder, Stoppable } from '@ironflow/service';
 import { createActivationDriver } from './activation-driver.js';
 import { createCallAdmission } from './call-admission.js';
@@ -67,10 +63,13 @@ export function createExecutor(options: ExecutorOptions): Executor {
   const { intake, leases, circuits, settlement, registry, caller, metrics, executor, stops } = parts;
   const drive = createActivationDriver({ intake, stops, logger });
   const admission = createCallAdmission({ circuits, settlement });
+  const { database, secrets } = options;
+  const tenants = createTenantStore(database, secrets);
+  const keyAccess = createKeyAccess({ database, secrets, notices: jetstream.notices, logger });
   const drivePush = createPushDriver({
     ...parts,
     admission,
-    tenants: createTenantStore(options.database, options.secrets),
+    tenants,
     deadlineMs: options.pushDeadlineMs,
   });
   const drivePull = createPullDriver({ registry, admission, settlement });
@@ -92,13 +91,17 @@ export function createExecutor(options: ExecutorOptions): Executor {
   });
   const gateway = createWorkerGateway({
     executor,
-    authenticator: createAuthenticator(options.database, options.secrets),
+    authenticator: keyAccess.authenticator,
     registry,
     pullLanes,
     settlement,
     metrics,
     logger,
     connectionsMax,
+  });
+  keyAccess.onChange((environmentId) => {
+    tenants.forgetSigningKeys(environmentId);
+    gateway.recheck(environmentId);
   });
 
   options.metrics.gauge('worker_connections', 'Workers connected', () => gateway.connections());
@@ -110,6 +113,7 @@ export function createExecutor(options: ExecutorOptions): Executor {
     await drained(() => leases.count() === 0, options.drainTimeoutMs);
     leases.handBackAll('the executor stops');
     gateway.stop();
+    await keyAccess.stop();
     await intake.stop();
     circuits.stop();
     stops.stop();
@@ -122,6 +126,7 @@ export function createExecutor(options: ExecutorOptions): Executor {
     handleUpgrade: gateway.handleUpgrade,
     start: async () => {
       await circuits.start();
+      keyAccess.start();
       stops.start();
       push.start();
     },

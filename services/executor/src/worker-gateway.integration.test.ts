@@ -1,6 +1,6 @@
 import { connect as connectTcp } from 'node:net';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
-import { createApiKey } from '@ironflow/database';
+import { createApiKey, createApiKeyStore } from '@ironflow/database';
 import { limits } from '@ironflow/schema';
 import { eventually, stopSharedServers } from '@ironflow/testing';
 import { connectRawWorker, end } from './testing/raw-worker.js';
@@ -136,3 +136,35 @@ describe('a worker', () => {
 async function connections(): Promise<number> {
   return Number(/worker_connections\S* (\d+)/.exec(await executor.metrics())?.[1] ?? 0);
 }
+
+test('a worker is let go within a second of the end of its key, and one of another key is not', async () => {
+  const { environmentId } = world.ours.scope;
+  const keys = createApiKeyStore(world.database, world.secrets);
+  const made = await keys.create(environmentId, {
+    name: 'worker',
+    role: 'developer',
+    scopes: ['workers:connect'],
+  });
+  const worker = await connect({ appId: 'fleet' }, made.key);
+  await worker.next('welcome');
+  const other = await connect({ appId: 'fleet' });
+  await other.next('welcome');
+  await keys.revoke(environmentId, made.id);
+  const revokedAtMs = performance.now();
+  world.jetstream.notices.publishAccess({ environmentId });
+  expect(await worker.next('refused')).toMatchObject({ code: 'key_revoked' });
+  expect(await worker.closed()).toEqual({ code: 1008, reason: 'key_revoked' });
+  expect(performance.now() - revokedAtMs).toBeLessThan(1_000);
+  await expect(connect(false, made.key)).rejects.toThrow('401');
+  expect(await connections()).toBe(1);
+});
+
+test('a key that may do all but connect workers connects none', async () => {
+  const keys = createApiKeyStore(world.database, world.secrets);
+  const made = await keys.create(world.ours.scope.environmentId, {
+    name: 'reader',
+    role: 'admin',
+    scopes: ['runs:read'],
+  });
+  await expect(connect(false, made.key)).rejects.toThrow('403');
+});

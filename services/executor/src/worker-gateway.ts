@@ -31,6 +31,8 @@ export interface WorkerGatewayOptions {
 export interface WorkerGateway {
   handleUpgrade: (request: IncomingMessage, socket: Duplex, head: Buffer) => void;
   connections(): number;
+  /** Lets go of the workers of this environment whose keys may connect none any more. */
+  recheck(environmentId: string): void;
   /** Takes no new workers, and lets those it has go to another executor as soon as they have no run. */
   drain(): void;
   /** Closes every socket. */
@@ -38,6 +40,8 @@ export interface WorkerGateway {
 }
 
 const helloTimeoutMs = 5_000;
+/** Also unasked: that a key expires is told by nobody. */
+const keyCheckIntervalMs = 10_000;
 const workerAccess: NeededAccess = { role: 'developer', scope: 'workers:connect' };
 /** RFC 6455: 1012 service restart, 1008 policy violation. */
 const closeRestart = 1012;
@@ -56,12 +60,16 @@ export function createWorkerGateway(options: WorkerGatewayOptions): WorkerGatewa
     server.handleUpgrade(request, socket, head, (webSocket) => {
       const guest = createGuest(options, webSocket, {
         scope: principal.scope,
+        isAllowed: () => isStillAllowed(options.authenticator, authorization),
         onGone: () => guests.delete(guest),
       });
       guests.add(guest);
     });
   };
   return {
+    recheck: (environmentId) => {
+      for (const guest of guests) if (guest.environmentId === environmentId) guest.recheck();
+    },
     connections: () => [...guests].filter((guest) => guest.isJoined()).length,
     handleUpgrade: (request, socket, head) => {
       // A client that is gone before it is known would otherwise take the process with it: nobody else listens now.
@@ -87,7 +95,10 @@ export function createWorkerGateway(options: WorkerGatewayOptions): WorkerGatewa
 
 /** One connection: unknown until its hello has been checked, then a worker of its app. */
 interface Guest {
+  environmentId: string;
   isJoined(): boolean;
+  /** Closes it if its key may connect no worker any more. */
+  recheck(): void;
   drain(): void;
   close(): void;
 }
@@ -95,7 +106,7 @@ interface Guest {
 function createGuest(
   options: WorkerGatewayOptions,
   webSocket: WebSocket,
-  { scope, onGone }: { scope: Scope; onGone: () => void },
+  { scope, isAllowed, onGone }: { scope: Scope; isAllowed: () => Promise<boolean>; onGone: () => void },
 ): Guest {
   const { pullLanes } = options;
   const logger = childLogger(options.logger, { project: scope.project, env: scope.env });
@@ -140,6 +151,19 @@ function createGuest(
     pullLanes.join(lanes, connection);
     logger.info({ appId, ...build }, 'a worker has connected');
   };
+  const recheck = (): void => {
+    void isAllowed().then((allowed) => {
+      if (allowed || state === 'gone') return;
+      logger.info('a worker is let go: its key may connect none any more');
+      socket.send({
+        type: 'refused',
+        code: 'key_revoked',
+        message: 'its API key may connect no worker any more',
+      });
+      socket.close(closePolicy, 'key_revoked');
+    });
+  };
+  const checker = setInterval(recheck, keyCheckIntervalMs).unref();
   const timer = setTimeout(() => {
     if (state !== 'joined') webSocket.close(closePolicy, 'no hello');
   }, helloTimeoutMs);
@@ -153,6 +177,7 @@ function createGuest(
     },
     onClose: () => {
       clearTimeout(timer);
+      clearInterval(checker);
       state = 'gone';
       onGone();
       if (joined === undefined) return;
@@ -162,7 +187,9 @@ function createGuest(
     },
   });
   return {
+    environmentId: scope.environmentId,
     isJoined: () => state === 'joined',
+    recheck,
     close,
     drain: () => {
       draining = true;
@@ -217,6 +244,19 @@ async function check(registry: RegistryReader, scope: Scope, hello: Hello): Prom
     };
   }
   return undefined;
+}
+
+/** Postgres may be away: that is no reason to let a worker go. */
+async function isStillAllowed(
+  authenticator: Authenticator,
+  authorization: string | undefined,
+): Promise<boolean> {
+  try {
+    await requirePrincipal(authenticator, authorization, workerAccess);
+    return true;
+  } catch (error) {
+    return refusalStatus(error) === 503;
+  }
 }
 
 function refusalStatus(error: unknown): keyof typeof statusTexts {

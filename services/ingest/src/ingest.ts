@@ -4,14 +4,13 @@
  */
 import {
   createAuditStore,
-  createAuthenticator,
   createIngestStore,
   createRegistryReader,
   createScheduleStore,
 } from '@ironflow/database';
 import type { Database, Secrets } from '@ironflow/database';
 import type { JetStream } from '@ironflow/jetstream';
-import { createAuditTrail } from '@ironflow/service';
+import { createAuditTrail, createKeyAccess } from '@ironflow/service';
 import type { Clock, HttpServer, Logger, Metrics, SpanRecorder, Stoppable } from '@ironflow/service';
 import { createAcceptance } from './acceptance.js';
 import type { AcceptanceLimits } from './acceptance.js';
@@ -73,12 +72,13 @@ export function createIngest(options: IngestOptions): Ingest {
   const rerun = createRerun({ store, functions, emit });
   const replay = createReplay({ store, rerun, publisher: jetstream.publisher });
   const pace = createPace(clock);
+  const keyAccess = createKeyAccess({ database, secrets: options.secrets, notices, logger, clock });
   const webhookRoom = createWebhookRoom(metrics);
   const webhookSources = createWebhookSources(database, options.secrets);
   const webhookLog = createWebhookLog({ database, metrics, logger, clock });
   const auditTrail = createAuditTrail({ store: createAuditStore(database), logger, metrics, clock });
   addHttpRoutes(http.app, {
-    authenticator: createAuthenticator(database, options.secrets),
+    authenticator: keyAccess.authenticator,
     auditTrail,
     acceptance,
     functions,
@@ -98,6 +98,7 @@ export function createIngest(options: IngestOptions): Ingest {
   return {
     start: async () => {
       waiter.start();
+      keyAccess.start();
       streamDoor.start();
       leave.push(await jetstream.bucket('SYS_functions').watch((id) => registry.invalidate(id)));
     },
@@ -107,6 +108,7 @@ export function createIngest(options: IngestOptions): Ingest {
       await waiter.stop();
       await streamDoor.stop();
       await acceptance.stop();
+      await keyAccess.stop();
       await webhookSources.stop();
       await webhookLog.stop();
       await publication.stop();

@@ -27,7 +27,8 @@ function registryOf(functions: Record<string, Trigger[]>): Registry {
     Object.keys(functions).map((name) => {
       const id = name.split('/')[0]!;
       const mode = id.startsWith('worker') ? ('pull' as const) : ('push' as const);
-      return [id, { id, mode, url: mode === 'push' ? 'http://localhost:3000' : undefined }];
+      const url = mode === 'push' ? 'http://localhost:3000' : undefined;
+      return [id, { id, mode, url, signedAnswers: false }];
     }),
   );
   const retries = { attempts: 4, initialDelayMs: 1_000, factor: 2, maxDelayMs: 60_000 };

@@ -3,12 +3,14 @@
  * the timers. Its parts find each other here and nowhere else.
  */
 import {
+  createErasureStore,
   createFlowStore,
   createRegistryReader,
   createSchedulerStore,
   ensurePartitions,
 } from '@ironflow/database';
 import type { Database, RegistryReader, SchedulerStore } from '@ironflow/database';
+import { purgeEnvironment } from '@ironflow/jetstream';
 import type { JetStream } from '@ironflow/jetstream';
 import { systemClock } from '@ironflow/service';
 import type { Clock, Logger, Metrics, SpanRecorder, Stoppable } from '@ironflow/service';
@@ -37,6 +39,7 @@ import { createSweeps } from './sweeps.js';
 import { createTimers } from './timers.js';
 import type { Timers } from './timers.js';
 import { createUpkeep } from './upkeep.js';
+import { createErasure } from './erasure.js';
 import { createWaits } from './waits.js';
 import { createWorkerPresence } from './worker-presence.js';
 
@@ -174,7 +177,12 @@ function createParts({
     presence,
     ...(sweepIntervalMs === undefined ? {} : { intervalMs: sweepIntervalMs, olderThanMs: sweepIntervalMs }),
   });
-  const upkeep = createUpkeep({ ...base, ensurePartitions: () => ensurePartitions(database) });
+  const erasure = createErasure({
+    store: createErasureStore(database),
+    purge: (scope) => purgeEnvironment(jetstream.connection, scope),
+    logger,
+  });
+  const upkeep = createUpkeep({ ...base, ensurePartitions: () => ensurePartitions(database), erasure });
   metrics.watch({ retries: activator.pendingRetries, inFlight: consumer.inFlight, backlog: backlog.size });
   return {
     activator,

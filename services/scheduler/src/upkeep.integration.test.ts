@@ -1,12 +1,32 @@
 import { afterAll, expect, test } from '@jest/globals';
-import { createIngestStore, createSchedulerStore, recordDeliveries } from '@ironflow/database';
-import { createId } from '@ironflow/schema';
+import {
+  createEnvelope,
+  createErasureStore,
+  createIngestStore,
+  createSchedulerStore,
+  createTenantAdmin,
+  recordDeliveries,
+} from '@ironflow/database';
+import { purgeEnvironment } from '@ironflow/jetstream';
+import { createId, placesOfEnvironment, subjects } from '@ironflow/schema';
+import type { Scope } from '@ironflow/schema';
 import { createLogger } from '@ironflow/service';
 import { createManualClock, eventually, stopSharedServers } from '@ironflow/testing';
+import { createErasure } from './erasure.js';
 import { createWorld } from './testing/world.js';
+import type { World } from './testing/world.js';
 import { createUpkeep } from './upkeep.js';
 
 afterAll(stopSharedServers);
+
+const logger = createLogger({ service: 'test', level: 'silent' });
+
+const erasureOf = ({ database, jetstream }: World) =>
+  createErasure({
+    store: createErasureStore(database),
+    purge: (scope) => purgeEnvironment(jetstream.connection, scope),
+    logger,
+  });
 
 test('a minute after the start, letters and deliveries of 30 days and keys of a day are gone, and others are left', async () => {
   const world = await createWorld();
@@ -14,7 +34,8 @@ test('a minute after the start, letters and deliveries of 30 days and keys of a 
   const upkeep = createUpkeep({
     store: createSchedulerStore(world.database),
     ensurePartitions: () => Promise.reject(new Error('busy')),
-    logger: createLogger({ service: 'test', level: 'silent' }),
+    erasure: erasureOf(world),
+    logger,
     clock,
   });
   try {
@@ -59,6 +80,68 @@ test('a minute after the start, letters and deliveries of 30 days and keys of a 
     await eventually(async () =>
       expect(await left()).toEqual({ letters: ['29', '29'], keys: 0, deliveries: 1 }),
     );
+  } finally {
+    await upkeep.stop();
+    await world.stop();
+  }
+});
+
+test('an environment whose grace has ended is erased from Postgres and from NATS, and its neighbour is not', async () => {
+  const world = await createWorld();
+  const clock = createManualClock();
+  const upkeep = createUpkeep({
+    store: createSchedulerStore(world.database),
+    ensurePartitions: async () => undefined,
+    erasure: erasureOf(world),
+    logger,
+    clock,
+  });
+  const [ours, theirs] = world.scopes;
+  const { publisher, connection } = world.jetstream;
+  const leftOf = async (scope: Scope): Promise<number> => {
+    let left = 0;
+    for (const { stream, filter } of placesOfEnvironment(scope)) {
+      const data = JSON.stringify({ subjects_filter: filter });
+      const reply = await connection.request({ subject: `$JS.API.STREAM.INFO.${stream}`, data });
+      if (reply.kind !== 'message') throw new Error(reply.kind);
+      const { state } = JSON.parse(new TextDecoder().decode(reply.data)) as {
+        state?: { subjects?: Record<string, number> };
+      };
+      left += Object.values(state?.subjects ?? {}).reduce((sum, count) => sum + count, 0);
+    }
+    return left;
+  };
+  try {
+    for (const scope of world.scopes) {
+      await world.publish(await world.store(scope, ['order.placed']));
+      const runId = createId(Date.now(), new Uint8Array(10));
+      const data = JSON.stringify({ scope, runId });
+      await publisher.publish({ subject: subjects.cancellation(scope, runId), data });
+      await world.jetstream.bucket('SYS_functions').put(scope.environmentId, '{"version":1}');
+      await world.jetstream.bucket('SYS_debounce_state').put(`${scope.environmentId}.f.k`, '{}');
+    }
+    const before = await leftOf(theirs);
+    expect([await leftOf(ours), before]).toEqual([4, 4]);
+    const secrets = createEnvelope(Buffer.alloc(32).toString('base64'));
+    await createTenantAdmin(world.database, secrets).delete(ours, 0);
+    upkeep.start();
+    await clock.advance(60_000);
+    await clock.advance(3_600_000);
+    expect(await leftOf(ours)).toBe(4);
+    await world.database.prisma.environment.update({
+      where: { id: ours.environmentId },
+      data: { eraseAfter: new Date() },
+    });
+    await eventually(async () => {
+      await clock.advance(3_600_000);
+      const where = { id: ours.environmentId };
+      const environment = await world.database.prisma.environment.findUniqueOrThrow({ where });
+      expect(environment.erasedAt).not.toBeNull();
+    });
+    expect([await leftOf(ours), await leftOf(theirs)]).toEqual([0, before]);
+    const eventsOf = ({ environmentId }: Scope) =>
+      world.database.prisma.event.count({ where: { environmentId } });
+    expect([await eventsOf(ours), await eventsOf(theirs)]).toEqual([0, 1]);
   } finally {
     await upkeep.stop();
     await world.stop();

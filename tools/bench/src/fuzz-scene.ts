@@ -19,7 +19,11 @@ type Parts = Partial<Pick<FuzzRequest, 'params' | 'query' | 'headers' | 'body'>>
 type Recipes = Record<keyof typeof routes, () => Parts | Promise<Parts>>;
 
 export async function setFuzzScene(stage: Stage, platform: Platform, project: string): Promise<FuzzScene> {
-  const { apiKey } = await platform.createEnvironment(project, 'fuzz');
+  const manage = createCall(platform.url, platform.operatorKey);
+  const { environments } = (await manage('POST', '/v1/tenants', { project, environments: ['fuzz'] })) as {
+    environments: { apiKey: string }[];
+  };
+  const { apiKey } = environments[0]!;
   const client = createClient({ ironflowUrl: platform.url, apiKey });
   const worker = createWorker({
     ...{ ironflowUrl: platform.url, apiKey, app: 'fuzz', slots: 50, functions: functions() },
@@ -28,16 +32,26 @@ export async function setFuzzScene(stage: Stage, platform: Platform, project: st
   stage.lifecycle.onStop('worker', () => worker.stop({ timeoutMs: 0 }));
   await worker.start();
   const call = createCall(platform.url, apiKey);
-  const recipes = createRecipes(client, call);
+  const recipes = createRecipes({ client, call, manage, project });
   const methods = await readMethods(platform.url);
   return {
-    keys: { admin: apiKey, none: '' },
+    keys: {
+      admin: apiKey,
+      developer: await keyOf(call, 'developer'),
+      viewer: await keyOf(call, 'viewer'),
+      operator: platform.operatorKey,
+      none: '',
+    },
     right: async (route) => {
       const { params = {}, query = {}, headers = {}, body } = await recipes[route]();
       const request = { method: methods.get(route)!, params, query, headers };
       return body === undefined ? request : { ...request, body };
     },
   };
+}
+
+async function keyOf(call: Call, role: string): Promise<string> {
+  return String((await call('POST', '/v1/keys', { name: role, role })).key);
 }
 
 function functions() {
@@ -88,7 +102,17 @@ const longAgo = '2020-01-01T00:00:00Z';
 const webhookSecret = 'a secret that only this scene has';
 const sourcesMax = 10;
 
-function createRecipes(client: Client, call: Call): Recipes {
+function createRecipes({
+  client,
+  call,
+  manage,
+  project: ownProject,
+}: {
+  client: Client;
+  call: Call;
+  manage: Call;
+  project: string;
+}): Recipes {
   let made = 0;
   const sources: string[] = [];
   const json = (value: unknown): Parts => ({ body: { json: value } });
@@ -152,6 +176,13 @@ function createRecipes(client: Client, call: Call): Recipes {
       },
       body: { bytes },
     };
+  };
+  const freshKey = async (): Promise<string> =>
+    String((await call('POST', '/v1/keys', { name: 'to end', role: 'viewer' })).id);
+  const tenant = async () => {
+    const project = `${ownProject}-${(made += 1)}`;
+    await manage('POST', '/v1/tenants', { project, environments: ['prod'] });
+    return { project, env: 'prod' };
   };
   const schedule = async (): Promise<string> => {
     const { schedules } = (await call('GET', '/v1/schedules')) as { schedules: { id: string }[] };
@@ -230,6 +261,22 @@ function createRecipes(client: Client, call: Call): Recipes {
     listAudit: () => ({ query: { limit: '5' } }),
     verifyAudit: () => ({}),
     getIdentity: () => ({}),
+    listKeys: () => ({}),
+    createKey: () => json({ name: 'fuzz', role: 'viewer', scopes: ['runs:read'] }),
+    rotateKey: async () => within(await freshKey(), { overlapSeconds: 0 }),
+    revokeKey: async () => within(await freshKey()),
+    listSigningKeys: () => ({}),
+    rotateSigningKey: () => json({ overlapSeconds: 0 }),
+    createTenant: () => json({ project: `${ownProject}-${(made += 1)}`, environments: ['prod'] }),
+    listTenants: () => ({ query: { limit: '5' } }),
+    getTenant: async () => ({ params: { project: (await tenant()).project } }),
+    archiveTenant: async () => ({ params: await tenant() }),
+    restoreTenant: async () => ({ params: await tenant() }),
+    deleteTenant: async () => ({ params: await tenant() }),
+    listOperatorKeys: () => ({}),
+    createOperatorKey: () => json({ name: 'fuzz' }),
+    revokeOperatorKey: async () =>
+      within(String((await manage('POST', '/v1/operator-keys', { name: 'fuzz' })).id)),
     getOpenapi: () => ({}),
   };
 }

@@ -117,7 +117,7 @@ async function askRight(askers: Askers, names: readonly RouteName[], scene: Fuzz
   for (const name of names) {
     try {
       const { status } = await ask(askers, name, await scene.right(name), {
-        key: scene.keys.admin!,
+        key: scene.keys[routes[name].role === 'operator' ? 'operator' : 'admin']!,
         number: 'right',
       });
       if (status >= 300) askers.result.failures.push(`${name} was answered ${status} to what is right`);

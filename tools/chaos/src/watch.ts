@@ -57,7 +57,9 @@ export function watchStage(stage: Stage, injector: Injector, say: (line: string)
   };
 }
 
+/** One that could not be started again has none: to the system 0 means this program. */
 function isAlive(pid: number): boolean {
+  if (pid === 0) return false;
   try {
     return process.kill(pid, 0);
   } catch {

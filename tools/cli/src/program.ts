@@ -6,6 +6,8 @@ import { breakerCommands } from './commands/breakers.js';
 import { deadLetterCommands } from './commands/dead-letters.js';
 import { doctorCommand } from './commands/doctor.js';
 import { eventCommands } from './commands/events.js';
+import { keyCommands, signingKeyCommands } from './commands/keys.js';
+import { operatorKeyCommands } from './commands/operator-keys.js';
 import { functionCommands } from './commands/functions.js';
 import { outboxCommands } from './commands/outbox.js';
 import { platformCommands } from './commands/platform.js';
@@ -13,6 +15,7 @@ import { environmentCommand, queuesCommand } from './commands/queues.js';
 import { runCommands } from './commands/runs.js';
 import { scheduledEventCommands } from './commands/scheduled-events.js';
 import { scheduleCommands } from './commands/schedules.js';
+import { tenantCommands } from './commands/tenants.js';
 import { topicCommands } from './commands/topics.js';
 import { webhookCommands } from './commands/webhooks.js';
 import { printFailure } from './output.js';
@@ -73,6 +76,10 @@ function createProgram(terminal: Terminal, json: boolean): Command {
     breakerCommands(terminal),
     auditCommands(terminal),
     outboxCommands(terminal),
+    keyCommands(terminal),
+    signingKeyCommands(terminal),
+    tenantCommands(terminal),
+    operatorKeyCommands(terminal),
     doctorCommand(terminal),
   ];
   for (const command of commands) program.addCommand(command);

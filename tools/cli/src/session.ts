@@ -2,8 +2,8 @@
 import { readFileSync } from 'node:fs';
 import { resolve } from 'node:path';
 import type { Command } from 'commander';
-import { createClient } from '@ironflow/sdk';
-import type { Client } from '@ironflow/sdk';
+import { createClient, createOperatorClient } from '@ironflow/sdk';
+import type { Client, OperatorClient } from '@ironflow/sdk';
 import type { Terminal } from './terminal.js';
 
 export interface Session {
@@ -33,6 +33,23 @@ export function openSession(command: Command, terminal: Terminal): Session {
   }
   const client = createClient({ ironflowUrl: url.value, apiKey: apiKey.value });
   return { client, json: wantsJson(command) };
+}
+
+/** A key of an operator comes from the environment or the local platform, never from an argument, which others may see. */
+export function openOperatorSession(
+  command: Command,
+  terminal: Terminal,
+): { client: OperatorClient; json: boolean } {
+  const { url } = findTarget(command, terminal);
+  const local = readLocalPlatform(terminal);
+  const isLocal = local?.url !== undefined && isSamePlace(local.url, url.value);
+  const operatorKey = terminal.env['IRONFLOW_OPERATOR_KEY'] || (isLocal ? local.operatorKey : undefined);
+  if (operatorKey === undefined) {
+    throw new Error(
+      'no key of an operator: set IRONFLOW_OPERATOR_KEY (the local platform keeps its own with its data)',
+    );
+  }
+  return { client: createOperatorClient({ ironflowUrl: url.value, operatorKey }), json: wantsJson(command) };
 }
 
 export function wantsJson(command: Command): boolean {
@@ -76,11 +93,18 @@ function isSamePlace(one: string, other: string): boolean {
   return URL.canParse(one) && place(one) === place(other);
 }
 
+interface LocalPlatform {
+  file: string;
+  url?: string;
+  apiKey?: string;
+  operatorKey?: string;
+}
+
 /** What the local platform has written for its user. */
-function readLocalPlatform({ env }: Terminal): { file: string; url?: string; apiKey?: string } | undefined {
+function readLocalPlatform({ env }: Terminal): LocalPlatform | undefined {
   const file = resolve(env['IRONFLOW_DATA'] || '.ironflow', 'credentials.json');
   try {
-    return { ...(JSON.parse(readFileSync(file, 'utf8')) as { url?: string; apiKey?: string }), file };
+    return { ...(JSON.parse(readFileSync(file, 'utf8')) as Omit<LocalPlatform, 'file'>), file };
   } catch {
     return undefined;
   }

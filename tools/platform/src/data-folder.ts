@@ -8,6 +8,8 @@ import { IronflowError, messageOf } from '@ironflow/errors';
 const credentialsSchema = z.object({
   apiKey: z.string(),
   signingKey: z.string(),
+  /** For `ironflow tenants`; absent in what an earlier version has written. */
+  operatorKey: z.string().optional(),
   /** Where the platform was at its last start. */
   url: z.string().optional(),
 });

@@ -4,7 +4,7 @@ export { startFleet } from './fleet.js';
 export type { Fleet, FleetMember } from './fleet.js';
 export { isolatedEnv } from './isolated-env.js';
 export { endWithParentArguments, serviceNodeArguments } from './node-arguments.js';
-export { localEnvironment, startPlatform } from './platform.js';
+export { generateOperatorKey, localEnvironment, startPlatform } from './platform.js';
 export type { Platform, PlatformOptions } from './platform.js';
 export { serviceNames } from './services.js';
 export type { ServiceName } from './services.js';

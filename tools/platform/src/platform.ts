@@ -1,5 +1,12 @@
 /** The local platform: servers, schema, an environment for its user, and every service. */
-import { createAuthenticator, createDatabase, createEnvelope, createTenantStore } from '@ironflow/database';
+import { randomBytes } from 'node:crypto';
+import {
+  createAuthenticator,
+  createDatabase,
+  createEnvelope,
+  createOperatorKey,
+  createTenantStore,
+} from '@ironflow/database';
 import type { Database, Secrets } from '@ironflow/database';
 import type { Lifecycle, Logger } from '@ironflow/service';
 import { isPortFree } from '@ironflow/testing';
@@ -33,6 +40,7 @@ export interface PlatformOptions {
 }
 
 export interface Platform extends Credentials {
+  operatorKey: string;
   url: string;
   dataFolder: string;
   /** What the services were started with. */
@@ -58,12 +66,14 @@ export async function startPlatform(options: PlatformOptions): Promise<Platform>
   if (options.port !== 0 && !(await isPortFree(options.port))) throw portTaken(options.port);
   const scheduling = await scheduleAsBatch(options.env);
   const servers = await startBackingServers({ ...options, data });
+  const operatorKey = await operatorKeyOf(options.env, data);
   const serviceEnv = {
     ...options.env,
     NATS_URL: servers.natsUrl,
     DATABASE_URL: servers.serviceUrl,
     TENANT_DATABASE_URL: servers.tenantUrl,
     IRONFLOW_MASTER_KEY: data.secrets.masterKey,
+    IRONFLOW_OPERATOR_KEY: operatorKey,
     IRONFLOW_OUTBOUND_ALLOW: options.env.IRONFLOW_OUTBOUND_ALLOW || localRanges,
   };
   const createEnvironment: Platform['createEnvironment'] = async (project, env) => {
@@ -72,7 +82,7 @@ export async function startPlatform(options: PlatformOptions): Promise<Platform>
     return { environmentId: scope.environmentId, apiKey, signingKey };
   };
   const { apiKey, signingKey } = await localCredentials(servers, data);
-  const credentials = { apiKey, signingKey };
+  const credentials = { apiKey, signingKey, operatorKey };
   const started =
     options.processes === undefined
       ? {
@@ -110,6 +120,16 @@ async function localCredentials(servers: BackingServers, data: DataFolder): Prom
   if (kept !== undefined && isKnown) return kept;
   const { apiKey, signingKey } = await onboard(servers, data, localEnvironment);
   return { apiKey, signingKey };
+}
+
+/** One that is given goes before that of the first start. */
+async function operatorKeyOf(env: NodeJS.ProcessEnv, data: DataFolder): Promise<string> {
+  if (env.IRONFLOW_OPERATOR_KEY) return env.IRONFLOW_OPERATOR_KEY;
+  return (await data.readCredentials())?.operatorKey ?? generateOperatorKey();
+}
+
+export function generateOperatorKey(): string {
+  return createOperatorKey(randomBytes(32));
 }
 
 function onboard(

@@ -88,5 +88,8 @@ function sayHowToUse(platform: Platform, say: (line: string) => void): void {
   say(`  export IRONFLOW_API_KEY=${platform.apiKey}`);
   say(`  export IRONFLOW_SIGNING_KEY=${platform.signingKey}`);
   say('  npx ironflow runs list');
+  say(
+    `  npx ironflow tenants list      with the operator key in ${join(platform.dataFolder, 'credentials.json')}`,
+  );
   say('Ctrl-C stops it.');
 }

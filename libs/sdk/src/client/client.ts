@@ -59,6 +59,8 @@ import type {
 } from './bulk.js';
 import { createHttp } from './http.js';
 import type { Http } from './http.js';
+import { createKeys, createSigningKeys } from './keys.js';
+import type { Keys, SigningKeys } from './keys.js';
 import { createSchedules } from './schedules.js';
 import type { Schedules } from './schedules.js';
 import { subscribe } from './subscribe.js';
@@ -219,6 +221,10 @@ export interface Client {
   };
   /** Sources of webhooks: addresses to which a provider sends what becomes events. */
   readonly webhooks: Webhooks;
+  /** API keys of the environment, for a key of role admin. */
+  readonly keys: Keys;
+  /** What calls of push endpoints are signed with. */
+  readonly signingKeys: SigningKeys;
   /** The run's state now and after each change; ends with its terminal state. Connects again when it is cut off. */
   watch(runId: string, options?: { signal?: AbortSignal }): AsyncIterableIterator<RunUpdate>;
   /** Whose key this is. */
@@ -308,6 +314,8 @@ export function createClient(options: PlatformOptions = {}): Client {
         }),
     },
     webhooks: createWebhooks(http, platform.url),
+    keys: createKeys(http),
+    signingKeys: createSigningKeys(http),
     watch: (runId, { signal } = {}) => watchRun({ http, runId, signal }),
     identity: () => get('/v1/me'),
   };

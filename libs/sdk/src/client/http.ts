@@ -20,6 +20,8 @@ export interface HttpRequest {
 export interface Http {
   /** Every request is idempotent (emits carry keys): repeated when the platform is busy, restarting or out of reach. */
   json<Answer>(request: HttpRequest): Promise<Answer>;
+  /** One attempt: what it makes is shown once, and a second one would be nobody's. */
+  once<Answer>(request: HttpRequest): Promise<Answer>;
   /** One attempt; the answer's head has come and is a success. */
   open(request: HttpRequest): Promise<Response>;
 }
@@ -62,6 +64,7 @@ export function createHttp(platform: { url: string; apiKey: string }): Http {
     }
   };
   return {
+    once: attempt,
     open: (request) => open(request, []),
     async json<Answer>(request: HttpRequest): Promise<Answer> {
       for (let number = 1; ; number += 1) {

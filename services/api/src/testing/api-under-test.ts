@@ -7,6 +7,7 @@ import {
   createDatabase,
   createEnvelope,
   createIngestStore,
+  createOperatorKey,
   createSchedulerStore,
   createTenantStore,
   hashApiKey,
@@ -34,6 +35,7 @@ export interface ApiUnderTest {
   readonly acme: EnvironmentCredentials;
   readonly globex: EnvironmentCredentials;
   readonly secrets: Secrets;
+  readonly operatorKey: string;
   logged(): string;
   addKey(scope: Scope, role: 'developer' | 'viewer'): Promise<string>;
   revokeKeys(scope: Scope, role: string): Promise<void>;
@@ -65,6 +67,7 @@ export async function startApiUnderTest(
   const secrets = createEnvelope(randomBytes(32).toString('base64'));
   const platform = connect(ownerUrl, 'ironflow_service', passwords.service);
   const tenant = connect(ownerUrl, 'ironflow_tenant', passwords.tenant);
+  const operatorKey = createOperatorKey(randomBytes(32));
   const tenants = createTenantStore(platform, secrets);
   const acme = await tenants.createEnvironment({ organization: 'acme', project: 'shop', env: 'prod' });
   const globex = await tenants.createEnvironment({ organization: 'globex', project: 'bank', env: 'prod' });
@@ -90,6 +93,7 @@ export async function startApiUnderTest(
     database: tenant,
     platformDatabase: platform,
     secrets,
+    operatorKey,
     logger,
     http,
     stopping: stopping.signal,
@@ -109,6 +113,7 @@ export async function startApiUnderTest(
     acme,
     globex,
     secrets,
+    operatorKey,
     logged: () => lines.join(''),
     addKey: (scope, role) => addKey(platform, secrets, { scope, role }),
     revokeKeys: (scope, role) => revokeKeys(platform, scope, role),

@@ -53,6 +53,7 @@ export interface World {
   readonly nats: NatsServer;
   readonly jetstream: JetStream;
   readonly database: Database;
+  readonly secrets: Secrets;
   /** What a service process would find in its environment. */
   readonly serviceEnv: Record<string, string>;
   readonly ours: EnvironmentCredentials;
@@ -112,6 +113,7 @@ export async function createWorld(
     nats,
     jetstream,
     database,
+    secrets,
     serviceEnv: { NATS_URL: nats.url, DATABASE_URL: databaseUrl, IRONFLOW_MASTER_KEY: masterKey },
     ours,
     theirs,

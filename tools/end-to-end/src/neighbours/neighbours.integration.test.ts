@@ -8,7 +8,7 @@ import { protocolVersion, routes, workerMessageSchema, workerPath } from '@ironf
 import { eventually } from '@ironflow/testing';
 import { startPlatformUnderTest } from '../platform-under-test.js';
 import type { PlatformUnderTest, Tenant } from '../platform-under-test.js';
-import { createVictim } from './victim.js';
+import { createVictim, mark } from './victim.js';
 import type { Victim } from './victim.js';
 
 interface Operation {
@@ -16,6 +16,8 @@ interface Operation {
   path: string;
   parameters: { name: string; in: 'path' | 'query'; schema: { type?: string } }[];
   isPublic: boolean;
+  /** It takes a key of an operator. */
+  isOperators: boolean;
 }
 
 /** Of routes that ask for one: as small as they take. */
@@ -52,11 +54,12 @@ afterAll(() => world?.stop(), 30_000);
 async function operations(): Promise<Operation[]> {
   const answer = await fetch(`${world.platform.url}/v1/openapi.json`);
   const { paths } = (await answer.json()) as {
-    paths: Record<string, Record<string, { parameters: Operation['parameters']; security: unknown[] }>>;
+    paths: Record<string, Record<string, { parameters: Operation['parameters']; security: object[] }>>;
   };
   return Object.entries(paths).flatMap(([path, methods]) =>
     Object.entries(methods).map(([method, { parameters, security }]) => ({
       ...{ path, parameters, method: method.toUpperCase(), isPublic: security.length === 0 },
+      isOperators: security.some((scheme) => 'operatorKey' in scheme),
     })),
   );
 }
@@ -100,9 +103,9 @@ describe('by HTTP', () => {
   test('an id or name of the other environment is answered as one that is nobody’s, on every route that takes one', async () => {
     const tried: string[] = [];
     for (const operation of await operations()) {
-      const { method, path, isPublic } = operation;
+      const { method, path, isPublic, isOperators } = operation;
       const name = `${method} ${path}`;
-      if (!path.includes('{') || isPublic || namesOfOnesOwn.has(name)) continue;
+      if (!path.includes('{') || isPublic || isOperators || namesOfOnesOwn.has(name)) continue;
       const place = victim.places[path.split('/')[2]!];
       if (place === undefined) throw new Error(`${name}: a victim has to have one of these (victim.ts)`);
       const body = bodyOf(operation);
@@ -116,8 +119,29 @@ describe('by HTTP', () => {
       expect([name, marksIn(own!.text, place.own)]).toEqual([name, []]);
       tried.push(name);
     }
-    const withId = Object.values(routes).filter(({ path, role }) => path.includes(':') && role !== 'none');
+    const withId = Object.values(routes).filter(
+      ({ path, role }) => path.includes(':') && role !== 'none' && role !== 'operator',
+    );
     expect(tried).toHaveLength(withId.length - namesOfOnesOwn.size);
+    expect(await victim.snapshot()).toEqual(before);
+  });
+
+  test('what is for operators is refused alike, whatever environment is named', async () => {
+    const tried: string[] = [];
+    for (const operation of (await operations()).filter(({ isOperators }) => isOperators)) {
+      const { method, path } = operation;
+      const named = (place: { project: string; env: string }): string =>
+        path
+          .replace('{project}', place.project)
+          .replace('{env}', place.env)
+          .replace('{id}', victim.places.runs!.own);
+      const own = await ask(method, named({ project: mark, env: 'prod' }), bodyOf(operation));
+      const nobodys = await ask(method, named({ project: 'nobodys', env: 'nobodys' }), bodyOf(operation));
+      expect([method, path, own.status]).toEqual([method, path, 403]);
+      expect(comparable(own, ' ')).toBe(comparable(nobodys, ' '));
+      tried.push(`${method} ${path}`);
+    }
+    expect(tried.length).toBeGreaterThan(8);
     expect(await victim.snapshot()).toEqual(before);
   });
 

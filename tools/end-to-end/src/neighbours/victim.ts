@@ -63,6 +63,7 @@ export async function createVictim(world: PlatformUnderTest): Promise<Victim> {
   await call('POST', `/v1/topics/${mark}.topic/messages`, { data: { mark } });
   await call('POST', '/v1/webhooks', { id: `${mark}-hook`, provider: 'github' });
   await call('POST', `/v1/breakers/${mark}-waiting/open`, {});
+  const key = await call('POST', '/v1/keys', { name: mark, role: 'viewer' });
   const link = await call('POST', `/v1/runs/${run.id}/approval-links`, { name: 'second' });
   const { schedules } = (await call('GET', '/v1/schedules')) as { schedules: { id: string }[] };
   const letters = await eventually(async () => {
@@ -80,6 +81,7 @@ export async function createVictim(world: PlatformUnderTest): Promise<Victim> {
     schedules: { own: schedules[0]!.id, nobodys: 'nobodys-function.yearly' },
     webhooks: { own: `${mark}-hook`, nobodys: 'nobodys-hook' },
     apps: { own: mark, nobodys: 'nobodys-app' },
+    keys: { own: String(key.id), nobodys: nobody },
     topics: { own: `${mark}.topic`, nobodys: 'nobodys.topic' },
   };
   const token = String(link.path).split('/').at(-1)!;
@@ -91,6 +93,7 @@ export async function createVictim(world: PlatformUnderTest): Promise<Victim> {
       tenant.environmentId,
       tenant.apiKey,
       tenant.signingKey,
+      String(key.key),
       token,
       ended!.id,
       ...Object.values(places).map(({ own }) => own),
@@ -99,7 +102,7 @@ export async function createVictim(world: PlatformUnderTest): Promise<Victim> {
   };
 }
 
-/** A digest of the rows of every table that has an environment. */
+/** A digest of the rows of every table that has an environment; when keys were used last is written a while later. */
 async function snapshotOf(world: PlatformUnderTest, environmentId: string): Promise<Record<string, string>> {
   const tables = await world.query<{ name: string }>(
     `select c.relname as name from pg_class c join pg_attribute a on a.attrelid = c.oid
@@ -109,7 +112,9 @@ async function snapshotOf(world: PlatformUnderTest, environmentId: string): Prom
   const digests: Record<string, string> = {};
   for (const { name } of tables) {
     const [row] = await world.query<{ count: string; digest: string }>(
-      `select count(*), md5(coalesce(string_agg(t::text, ',' order by t::text), '')) as digest from "${name}" t where environment_id = $1`,
+      `select count(*), md5(coalesce(string_agg(r, ',' order by r), '')) as digest from "${name}" t,
+        lateral (select case '${name}' when 'api_keys' then (to_jsonb(t) - 'last_used_at')::text else t::text end as r) shown
+        where environment_id = $1`,
       [environmentId],
     );
     digests[name] = `${row!.count} rows, ${row!.digest}`;
