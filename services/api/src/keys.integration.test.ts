@@ -104,10 +104,10 @@ test('a key that is revoked ends at once, with what is watched by it, and a neig
   const revoked = await under.request('DELETE', `/v1/keys/${viewer.id}`);
   expect(revoked).toMatchObject({ status: 200, body: { id: viewer.id, status: 'revoked' } });
   expect((await under.request('GET', '/v1/me', { key: viewer.key })).status).toBe(401);
-  await eventually(() => expect([ofRun!.isEnded, ofTopic!.isEnded]).toEqual([true, true]));
-  expect(kept!.isEnded).toBe(false);
+  await eventually(() => expect([ofRun.isEnded, ofTopic.isEnded]).toEqual([true, true]));
+  expect(kept.isEnded).toBe(false);
   await under.request('DELETE', `/v1/keys/${other.id}`);
-  await eventually(() => expect(kept!.isEnded).toBe(true));
+  await eventually(() => expect(kept.isEnded).toBe(true));
 });
 
 test('the last key that can make others stays', async () => {
