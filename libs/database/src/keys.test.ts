@@ -1,6 +1,14 @@
 import { expect, test } from '@jest/globals';
 import * as fc from 'fast-check';
-import { createApiKey, createWebhookAddress, hashApiKey, isWebhookAddress, parseApiKey } from './keys.js';
+import {
+  createApiKey,
+  createOperatorKey,
+  createWebhookAddress,
+  hashApiKey,
+  isWebhookAddress,
+  parseApiKey,
+  parseOperatorKey,
+} from './keys.js';
 
 const random32 = fc.uint8Array({ minLength: 32, maxLength: 32 });
 
@@ -48,4 +56,14 @@ test('an address of webhooks is known by its checksum, and is no key', () => {
   expect(isWebhookAddress(`${address.slice(0, -1)}-`)).toBe(false);
   expect(isWebhookAddress(createApiKey(new Uint8Array(32)))).toBe(false);
   expect(parseApiKey(address).ok).toBe(false);
+});
+
+test('a key of an operator and one of an environment are never taken for each other', () => {
+  fc.assert(
+    fc.property(random32, (bits) => {
+      const key = createOperatorKey(bits);
+      expect([parseOperatorKey(key).ok, parseApiKey(key).ok]).toEqual([true, false]);
+      expect(parseOperatorKey(createApiKey(bits)).ok).toBe(false);
+    }),
+  );
 });

@@ -3,7 +3,6 @@
  * What is deleted is erased by erasure.ts. Archiving holds for schedules by their own rows, since a time is fired under the lock of
  * its schedule; for the rest by the environment's.
  */
-import { IronflowError } from '@ironflow/errors';
 import type {
   CreatedTenant,
   CreateTenantBody,

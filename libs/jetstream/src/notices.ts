@@ -72,6 +72,8 @@ export interface Notices {
 const headers = { [headerNames.schemaVersion]: schemaVersion };
 
 export function createNotices(connection: Connection): Notices {
+  const tell = (subject: string, notice: object): void =>
+    connection.publish({ subject, data: JSON.stringify(notice), headers });
   const listen = <T>(
     { filter, queue, wants }: Hearing,
     parse: (body: unknown) => { success: boolean; data?: T },
@@ -86,40 +88,19 @@ export function createNotices(connection: Connection): Notices {
     return connection.listen(filter, hear, queue);
   };
   return {
-    publishRun: (notice, what) => {
-      const subject = subjects.runNotice(notice.scope, notice.runId, what);
-      connection.publish({ subject, data: JSON.stringify(notice), headers });
-    },
-    publishEventRouted: (notice) => {
-      const subject = subjects.eventRoutedNotice(notice.scope, notice.eventId);
-      connection.publish({ subject, data: JSON.stringify(notice), headers });
-    },
-    publishEventScheduled: (notice) => {
-      const subject = subjects.eventScheduledNotice(notice.scope, notice.eventId);
-      connection.publish({ subject, data: JSON.stringify(notice), headers });
-    },
-    publishStop: (notice) => {
-      const subject = subjects.cancellation(notice.scope, notice.runId);
-      connection.publish({ subject, data: JSON.stringify(notice), headers });
-    },
-    publishWaits: (notice) => {
-      const subject = subjects.waitsNotice(notice.scope, notice.runId);
-      connection.publish({ subject, data: JSON.stringify(notice), headers });
-    },
-    publishSlots: (notice) => {
-      const subject = subjects.slotsNotice(notice.scope, notice.scope.environmentId);
-      connection.publish({ subject, data: JSON.stringify(notice), headers });
-    },
+    publishRun: (notice, what) => tell(subjects.runNotice(notice.scope, notice.runId, what), notice),
+    publishEventRouted: (notice) => tell(subjects.eventRoutedNotice(notice.scope, notice.eventId), notice),
+    publishEventScheduled: (notice) =>
+      tell(subjects.eventScheduledNotice(notice.scope, notice.eventId), notice),
+    publishStop: (notice) => tell(subjects.cancellation(notice.scope, notice.runId), notice),
+    publishWaits: (notice) => tell(subjects.waitsNotice(notice.scope, notice.runId), notice),
+    publishSlots: (notice) => tell(subjects.slotsNotice(notice.scope, notice.scope.environmentId), notice),
     publishExecutor: () => connection.publish({ subject: subjects.executorNotice, data: '', headers }),
-    publishAccess: (notice) =>
-      connection.publish({ subject: subjects.accessNotice, data: JSON.stringify(notice), headers }),
+    publishAccess: (notice) => tell(subjects.accessNotice, notice),
     onAccess: (listener) =>
       listen({ filter: subjects.accessNotice }, (body) => accessNoticeSchema.safeParse(body), listener),
     onExecutor: (listener) => connection.listen(subjects.executorNotice, () => listener()),
-    publishBulk: (notice) => {
-      const subject = subjects.bulkNotice(notice.scope, notice.scope.environmentId);
-      connection.publish({ subject, data: JSON.stringify(notice), headers });
-    },
+    publishBulk: (notice) => tell(subjects.bulkNotice(notice.scope, notice.scope.environmentId), notice),
     onBulk: (listener) =>
       listen(
         { filter: subjectFilters.everyBulkNotice },
@@ -132,10 +113,8 @@ export function createNotices(connection: Connection): Notices {
         (body) => slotsNoticeSchema.safeParse(body),
         listener,
       ),
-    publishCircuit: (notice) => {
-      const subject = subjects.circuitNotice(notice.scope, notice.circuitId, notice.change);
-      connection.publish({ subject, data: JSON.stringify(notice), headers });
-    },
+    publishCircuit: (notice) =>
+      tell(subjects.circuitNotice(notice.scope, notice.circuitId, notice.change), notice),
     onCircuit: (listener, queue) =>
       listen(
         { filter: subjectFilters.everyCircuitNotice, queue },

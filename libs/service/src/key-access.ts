@@ -60,7 +60,7 @@ export function createKeyAccess(options: KeyAccessOptions): KeyAccess {
   const note = (keyId: string): void => {
     if (isStopped || used.size >= keysMax) return;
     used.add(keyId);
-    timer ??= clock.setTimeout(() => (writing = write()), writeIntervalMs);
+    timer ??= clock.setTimeout(() => void (writing = write()), writeIntervalMs);
   };
   return {
     authenticator: {

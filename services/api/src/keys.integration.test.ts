@@ -1,7 +1,9 @@
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
+import { hashApiKey } from '@ironflow/database';
 import { routes } from '@ironflow/schema';
 import type { CreatedKey } from '@ironflow/schema';
-import { eventually } from '@ironflow/testing';
+import { createKeyAccess, createLogger } from '@ironflow/service';
+import { createManualClock, eventually } from '@ironflow/testing';
 import { newId, startApiUnderTest } from './testing/api-under-test.js';
 import type { Answer, ApiUnderTest } from './testing/api-under-test.js';
 
@@ -104,10 +106,10 @@ test('a key that is revoked ends at once, with what is watched by it, and a neig
   const revoked = await under.request('DELETE', `/v1/keys/${viewer.id}`);
   expect(revoked).toMatchObject({ status: 200, body: { id: viewer.id, status: 'revoked' } });
   expect((await under.request('GET', '/v1/me', { key: viewer.key })).status).toBe(401);
-  await eventually(() => expect([ofRun!.isEnded, ofTopic!.isEnded]).toEqual([true, true]));
-  expect(kept!.isEnded).toBe(false);
+  await eventually(() => expect([ofRun.isEnded, ofTopic.isEnded]).toEqual([true, true]));
+  expect(kept.isEnded).toBe(false);
   await under.request('DELETE', `/v1/keys/${other.id}`);
-  await eventually(() => expect(kept!.isEnded).toBe(true));
+  await eventually(() => expect(kept.isEnded).toBe(true));
 });
 
 test('the last key that can make others stays', async () => {
@@ -130,4 +132,32 @@ test('signing keys are rotated, shown once, and listed without what they are', a
   expect(signingKeys).toMatchObject([made, { version: made.version - 1, expiresAt: expect.any(String) }]);
   expect(JSON.stringify(list)).not.toContain('whsec_');
   expect(under.logged()).not.toContain(signingKey);
+});
+
+test('when a key was used is written once a minute, and at the end what is left', async () => {
+  const clock = createManualClock();
+  const access = createKeyAccess({
+    database: under.platform,
+    secrets: under.secrets,
+    notices: under.jetstream.notices,
+    logger: createLogger({ service: 'test', level: 'silent' }),
+    clock,
+  });
+  const [first, second] = [
+    await under.addKey(under.globex.scope, 'viewer'),
+    await under.addKey(under.globex.scope, 'developer'),
+  ];
+  const lastUsed = async (key: string): Promise<Date | null> => {
+    const keyHash = new Uint8Array(hashApiKey(key, under.secrets.apiKeyPepper));
+    return (await under.platform.prisma.apiKey.findUniqueOrThrow({ where: { keyHash } })).lastUsedAt;
+  };
+  await access.authenticator.authenticate(first);
+  await clock.advance(59_999);
+  expect(await lastUsed(first)).toBeNull();
+  await clock.advance(1);
+  await eventually(async () => expect(await lastUsed(first)).not.toBeNull());
+  await access.authenticator.authenticate(second);
+  expect(await lastUsed(second)).toBeNull();
+  await access.stop();
+  expect(await lastUsed(second)).not.toBeNull();
 });

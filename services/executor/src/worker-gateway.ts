@@ -40,7 +40,6 @@ export interface WorkerGateway {
 }
 
 const helloTimeoutMs = 5_000;
-/** Also unasked: that a key expires is told by nobody. */
 const keyCheckIntervalMs = 10_000;
 const workerAccess: NeededAccess = { role: 'developer', scope: 'workers:connect' };
 /** RFC 6455: 1012 service restart, 1008 policy violation. */
@@ -151,19 +150,13 @@ function createGuest(
     pullLanes.join(lanes, connection);
     logger.info({ appId, ...build }, 'a worker has connected');
   };
-  const recheck = (): void => {
-    void isAllowed().then((allowed) => {
-      if (allowed || state === 'gone') return;
-      logger.info('a worker is let go: its key may connect none any more');
-      socket.send({
-        type: 'refused',
-        code: 'key_revoked',
-        message: 'its API key may connect no worker any more',
-      });
-      socket.close(closePolicy, 'key_revoked');
-    });
-  };
-  const checker = setInterval(recheck, keyCheckIntervalMs).unref();
+  const key = watchKey(isAllowed, () => {
+    if (state === 'gone') return;
+    logger.info('a worker is let go: its key may connect none any more');
+    const message = 'its API key may connect no worker any more';
+    socket.send({ type: 'refused', code: 'key_revoked', message });
+    socket.close(closePolicy, 'key_revoked');
+  });
   const timer = setTimeout(() => {
     if (state !== 'joined') webSocket.close(closePolicy, 'no hello');
   }, helloTimeoutMs);
@@ -177,7 +170,7 @@ function createGuest(
     },
     onClose: () => {
       clearTimeout(timer);
-      clearInterval(checker);
+      key.stop();
       state = 'gone';
       onGone();
       if (joined === undefined) return;
@@ -189,7 +182,7 @@ function createGuest(
   return {
     environmentId: scope.environmentId,
     isJoined: () => state === 'joined',
-    recheck,
+    recheck: key.recheck,
     close,
     drain: () => {
       draining = true;
@@ -197,6 +190,15 @@ function createGuest(
       closeWhenIdle();
     },
   };
+}
+
+/** Asks when it is told to, and now and then: that a key has expired is told by nobody. */
+function watchKey(isAllowed: () => Promise<boolean>, onRefused: () => void) {
+  const recheck = (): void => {
+    void isAllowed().then((allowed) => (allowed ? undefined : onRefused()));
+  };
+  const checker = setInterval(recheck, keyCheckIntervalMs).unref();
+  return { recheck, stop: () => clearInterval(checker) };
 }
 
 type Hello = Extract<WorkerMessage, { type: 'hello' }>;

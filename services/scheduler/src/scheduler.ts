@@ -12,6 +12,7 @@ import {
 import type { Database, RegistryReader, SchedulerStore } from '@ironflow/database';
 import { purgeEnvironment } from '@ironflow/jetstream';
 import type { JetStream } from '@ironflow/jetstream';
+import type { Scope } from '@ironflow/schema';
 import { systemClock } from '@ironflow/service';
 import type { Clock, Logger, Metrics, SpanRecorder, Stoppable } from '@ironflow/service';
 import { createActivator } from './activator.js';
@@ -177,12 +178,11 @@ function createParts({
     presence,
     ...(sweepIntervalMs === undefined ? {} : { intervalMs: sweepIntervalMs, olderThanMs: sweepIntervalMs }),
   });
-  const erasure = createErasure({
-    store: createErasureStore(database),
-    purge: (scope) => purgeEnvironment(jetstream.connection, scope),
-    logger,
+  const upkeep = createUpkeep({
+    ...base,
+    ensurePartitions: () => ensurePartitions(database),
+    erasure: createErasureOf({ jetstream, database, logger }),
   });
-  const upkeep = createUpkeep({ ...base, ensurePartitions: () => ensurePartitions(database), erasure });
   metrics.watch({ retries: activator.pendingRetries, inFlight: consumer.inFlight, backlog: backlog.size });
   return {
     activator,
@@ -203,6 +203,15 @@ function createParts({
     upkeep,
     waits,
   };
+}
+
+function createErasureOf({
+  jetstream,
+  database,
+  logger,
+}: Pick<SchedulerOptions, 'jetstream' | 'database' | 'logger'>) {
+  const purge = (scope: Scope): Promise<void> => purgeEnvironment(jetstream.connection, scope);
+  return createErasure({ store: createErasureStore(database), purge, logger });
 }
 
 type IntakeParts = Pick<EventConsumerOptions, 'jetstream' | 'deadLetters' | 'metrics' | 'logger' | 'clock'> &

@@ -166,7 +166,7 @@ test('keys are made narrow, rotated, listed and revoked', async () => {
 
 test('signing keys are rotated and never listed', async () => {
   const { environments } = await made('acme/signed', '--env', 'prod');
-  const [{ apiKey, signingKey }] = environments as [{ apiKey: string; signingKey: string }];
+  const { apiKey, signingKey } = environments[0] as { apiKey: string; signingKey: string };
   const rotated = JSON.parse(
     (await asTenant(['signing-keys', 'rotate', '--json'], apiKey)).out,
   ) as CreatedSigningKey;
