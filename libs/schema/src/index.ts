@@ -250,6 +250,8 @@ export type {
   PushAnswer,
   WorkerMessage,
 } from './protocol.js';
+export { askRate } from './rate.js';
+export type { RateVerdict } from './rate.js';
 export {
   appSchema,
   backfillAnswerSchema,

@@ -8,12 +8,11 @@
  * Q4 A lane says what it waits for; nobody looks at it again before that.
  */
 import type { FlowEntry, FlowLane, FlowState } from '@ironflow/database';
-import { pausedObstacle, workerObstacle } from '@ironflow/schema';
+import { askRate, pausedObstacle, workerObstacle } from '@ironflow/schema';
 import type { FlowControl } from '@ironflow/schema';
 import { nameOf, stateKey } from './flow-arrivals.js';
 import { laneName, slotsOf } from './flow-keys.js';
 import type { SlotRule } from './flow-keys.js';
-import { askRate } from './rate.js';
 
 /** An entry on its way into its lane. */
 export interface Placed {

@@ -273,3 +273,22 @@ test('a run that has begun before, and one whose function has no rules any more,
   queue.pass(10, [entryOf(1, 0, keys), entryOf(2, 0, keys, { resumed: true })]);
   expect(queue.queued.sort()).toEqual(['run-00001', 'run-00002']);
 });
+
+test('what decides of a rate is the time of the event, however late it is routed', () => {
+  const entries = [1_000, 2_000, 2_500].map((receivedAtMs, index) => {
+    const of = {
+      runId: `r${index}`,
+      eventId: `e${index}`,
+      functionId: 'f',
+      appId: 'app',
+      mode: 'push' as const,
+    };
+    const run = { ...of, scope: { environmentId: 'e', project: 'p', env: 'prod' } };
+    const arrival = { state: 'arrived' as const, keys: { rateLimit: '' }, bytes: 1, resumed: false };
+    return { ...of, ...arrival, receivedAtMs, positionMs: receivedAtMs, run };
+  });
+  const configs = new Map([['f', { rateLimit: { limit: 1, periodMs: 1_000, burst: 1 } }]]);
+  const decision = decideArrivals({ nowMs: 90_000, entries, configs, states: [], holders: new Map() });
+  expect(decision.queued.map(({ runId }) => runId)).toEqual(['r0', 'r1']);
+  expect(decision.skipped).toEqual([{ runId: 'r2', reason: 'rate_limit', joinedRunId: undefined }]);
+});

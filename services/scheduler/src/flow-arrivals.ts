@@ -8,11 +8,10 @@
  * A3 A debounce or a batch that is over its time goes on before an event that came after it.
  * A4 A run that has begun before goes straight to the queue.
  */
-import { limits } from '@ironflow/schema';
+import { askRate, limits } from '@ironflow/schema';
 import type { FlowEntry, FlowHolder, FlowState, FlowStateKey } from '@ironflow/database';
 import type { FlowControl, FlowRule } from '@ironflow/schema';
 import { keyHash, singletonModeOf } from './flow-keys.js';
-import { askRate } from './rate.js';
 import type { overlapSkipReason } from './schedule-overlap.js';
 
 export interface ArrivalsInput {

@@ -1,9 +1,10 @@
 /**
  * The generic cell rate algorithm (ITU-T I.371, annex A; ATM Forum Traffic Management 4.0, 4.4.2), as a virtual scheduler: a rate lets
  * one in every `periodMs / limit`, and up to `burst` at once after a pause. In no window of a period, its end not counted, are there more
- * than `limit + burst - 1`, in whatever order the times come. Pure.
+ * than `limit + burst - 1`, in whatever order the times come. Of several that come together each counts, and they come in together or not at
+ * all; more than the burst come in when nothing is owed, so that they are not refused forever. Pure.
  */
-import type { Rate } from '@ironflow/schema';
+import type { Rate } from './flow-control.js';
 
 export type RateVerdict =
   /** `nextAtMs` is what there is to remember. */
@@ -17,11 +18,12 @@ export function askRate(
   { limit, periodMs, burst }: Pick<Rate, 'limit' | 'periodMs' | 'burst'>,
   nextAtMs: number | undefined,
   atMs: number,
+  count = 1,
 ): RateVerdict {
   const spacingMs = periodMs / limit;
   const dueAtMs = Math.max(nextAtMs ?? atMs, atMs);
-  const againAtMs = dueAtMs - (burst - 1) * spacingMs;
+  const againAtMs = dueAtMs - (burst - Math.min(count, burst)) * spacingMs;
   return againAtMs > atMs + roundingMs
     ? { kind: 'out', againAtMs }
-    : { kind: 'in', nextAtMs: dueAtMs + spacingMs };
+    : { kind: 'in', nextAtMs: dueAtMs + count * spacingMs };
 }

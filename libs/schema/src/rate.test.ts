@@ -1,6 +1,5 @@
 import { expect, test } from '@jest/globals';
 import fc from 'fast-check';
-import { decideArrivals } from './flow-arrivals.js';
 import { askRate } from './rate.js';
 
 const rate = fc.record({
@@ -57,21 +56,31 @@ test('after a pause so many come at once as the burst is, and whoever comes when
   );
 });
 
-test('what decides is the time of the event, however late it is routed', () => {
-  const entries = [1_000, 2_000, 2_500].map((receivedAtMs, index) => {
-    const of = {
-      runId: `r${index}`,
-      eventId: `e${index}`,
-      functionId: 'f',
-      appId: 'app',
-      mode: 'push' as const,
-    };
-    const run = { ...of, scope: { environmentId: 'e', project: 'p', env: 'prod' } };
-    const arrival = { state: 'arrived' as const, keys: { rateLimit: '' }, bytes: 1, resumed: false };
-    return { ...of, ...arrival, receivedAtMs, positionMs: receivedAtMs, run };
-  });
-  const configs = new Map([['f', { rateLimit: { limit: 1, periodMs: 1_000, burst: 1 } }]]);
-  const decision = decideArrivals({ nowMs: 90_000, entries, configs, states: [], holders: new Map() });
-  expect(decision.queued.map(({ runId }) => runId)).toEqual(['r0', 'r1']);
-  expect(decision.skipped).toEqual([{ runId: 'r2', reason: 'rate_limit', joinedRunId: undefined }]);
+test('many that come together count as many, and more than the burst come in once nothing is owed', () => {
+  const policy = { limit: 10, periodMs: 1_000, burst: 20 };
+  const first = askRate(policy, undefined, 0, 15);
+  expect(first).toEqual({ kind: 'in', nextAtMs: 1_500 });
+  expect(askRate(policy, 1_500, 0, 5)).toEqual({ kind: 'in', nextAtMs: 2_000 });
+  expect(askRate(policy, 1_500, 0, 6)).toEqual({ kind: 'out', againAtMs: 100 });
+  expect(askRate(policy, undefined, 0, 100)).toEqual({ kind: 'in', nextAtMs: 10_000 });
+  expect(askRate(policy, 10_000, 0, 100)).toEqual({ kind: 'out', againAtMs: 10_000 });
+  expect(askRate(policy, 10_000, 10_000, 100)).toEqual({ kind: 'in', nextAtMs: 20_000 });
+});
+
+test('together or one by one, as many come in', () => {
+  const sizes = fc.array(fc.integer({ min: 1, max: 20 }), { maxLength: 30 });
+  fc.assert(
+    fc.property(rate, sizes, (policy, counts) => {
+      let nextAtMs: number | undefined;
+      let total = 0;
+      for (const count of counts) {
+        const verdict = askRate(policy, nextAtMs, 0, count);
+        if (verdict.kind === 'out') continue;
+        nextAtMs = verdict.nextAtMs;
+        total += count;
+      }
+      // Only the first of all may be larger than the burst.
+      expect(total).toBeLessThanOrEqual(Math.max(policy.burst, ...counts));
+    }),
+  );
 });
