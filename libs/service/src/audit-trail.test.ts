@@ -44,7 +44,7 @@ beforeEach(() => {
 
 async function requestOf(
   route: Route,
-  { params = {}, by = principal as Principal | null } = {},
+  { params = {}, by = principal }: { params?: object; by?: Principal | null } = {},
 ): Promise<FastifyRequest> {
   const request = { id: 'request', ip: '192.0.2.1', params, principal: by, audit: null };
   await enterRoute(route)(request as unknown as FastifyRequest);

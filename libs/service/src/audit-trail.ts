@@ -163,12 +163,11 @@ function entryOf(
   const { route, fields, details, ...told } = request.audit!;
   const own = request.principal?.scope.environmentId;
   const environmentIds = told.environmentIds ?? (own === undefined ? undefined : [own]);
-  const actor =
-    told.actor ?? (request.principal === null ? undefined : { kind: 'key', id: request.principal.keyId });
+  const actor = told.actor ?? keyOf(request);
   if (environmentIds === undefined || actor === undefined) return undefined;
   const id = told.targetId ?? targetIdOf(route, request.params);
   const entry: NewAuditEntry = {
-    actor: actor as NewAuditEntry['actor'],
+    actor,
     action: route.audit!,
     target: { kind: targetKindOf(route), ...(id === undefined ? {} : { id }) },
     address: request.ip,
@@ -178,6 +177,10 @@ function entryOf(
     details: { ...(fields.length === 0 ? {} : { fields }), ...details },
   };
   return { environmentIds, entry };
+}
+
+function keyOf({ principal }: FastifyRequest): NewAuditEntry['actor'] | undefined {
+  return principal === null ? undefined : { kind: 'key', id: principal.keyId };
 }
 
 function targetKindOf({ path }: Route): string {
