@@ -50,6 +50,8 @@ export type { EnvironmentPath } from './onboarding.js';
 export { createOperatorKeyStore } from './operator-keys.js';
 export type { OperatorKeyStore } from './operator-keys.js';
 export { ensurePartitions } from './partitions.js';
+export { createQuotaStore, measureStorage } from './quotas.js';
+export type { QuotaStore, QuotaUse } from './quotas.js';
 export { createRegistryReader, listEnvironments, registerApp, setPaused } from './registry.js';
 export type { Pause, Registration, RegistryReader } from './registry.js';
 export { createCollectorStore } from './result-collector.js';

@@ -23,10 +23,12 @@ import {
   createExecutorStore,
   createIngestStore,
   createOperatorKeyStore,
+  createQuotaStore,
   createRegistryReader,
   createSchedulerStore,
   createTenantAdmin,
   createWebhookStore,
+  measureStorage,
   recordDeliveries,
   registerApp,
   runStep,
@@ -119,6 +121,8 @@ async function fillEveryTable(): Promise<void> {
     ...{ outcome: 'done', count: 1, details: {} },
   });
   await createOperatorKeyStore(platform.service, platform.secrets).create({ name: 'ops' });
+  await createQuotaStore(platform.tenant).set(environmentId, { queuedRuns: 10 });
+  await measureStorage(platform.service, 100);
 }
 
 /** As a pass over its queue leaves it. */

@@ -22,3 +22,14 @@ export async function announceService(
     if (!connection.nats.isClosed()) await service.stop();
   };
 }
+
+/** How long replicas have to answer. */
+const answerWithinMs = 500;
+
+/** How many replicas of a service answer now. */
+export async function countReplicas(connection: Connection, name: string): Promise<number> {
+  const client = new Svcm(connection.nats).client({ strategy: 'timer', maxWait: answerWithinMs });
+  let count = 0;
+  for await (const _replica of await client.ping(`ironflow-${name}`)) count += 1;
+  return count;
+}

@@ -2,7 +2,7 @@ export type { Bucket, BucketEntry } from './bucket.js';
 export type { Connection, ConnectionStatus } from './connection.js';
 export type { PullConsumer } from './consumer.js';
 export type { Delivery } from './delivery.js';
-export { announceService } from './discovery.js';
+export { announceService, countReplicas } from './discovery.js';
 export type { ServiceIdentity } from './discovery.js';
 export { purgeEnvironment } from './environment-purge.js';
 export { connectJetStream } from './jetstream.js';

@@ -8,6 +8,7 @@ import {
   parseSubject,
   runNoticeSchema,
   bulkNoticeSchema,
+  quotasNoticeSchema,
   slotsNoticeSchema,
   schemaVersion,
   stopNoticeSchema,
@@ -21,6 +22,7 @@ import type {
   RunNotice,
   RunNoticeKind,
   BulkNotice,
+  QuotasNotice,
   SlotsNotice,
   EventScheduledNotice,
   CircuitNotice,
@@ -37,6 +39,7 @@ export interface Notices {
   publishWaits(notice: WaitsNotice): void;
   publishSlots(notice: SlotsNotice): void;
   publishBulk(notice: BulkNotice): void;
+  publishQuotas(notice: QuotasNotice): void;
   publishExecutor(): void;
   publishCircuit(notice: CircuitNotice): void;
   publishAccess(notice: AccessNotice): void;
@@ -64,6 +67,8 @@ export interface Notices {
   onCircuit(listener: (notice: CircuitNotice) => void, queue: string): () => void;
   /** Everybody hears all. */
   onBulk(listener: (notice: BulkNotice) => void): () => void;
+  /** Of every environment. */
+  onQuotas(listener: (notice: QuotasNotice) => void): () => void;
   onExecutor(listener: () => void): () => void;
   onAccess(listener: (notice: AccessNotice) => void): () => void;
   onEventScheduled(listener: (notice: EventScheduledNotice) => void, queue: string): () => void;
@@ -87,6 +92,8 @@ export function createNotices(connection: Connection): Notices {
     };
     return connection.listen(filter, hear, queue);
   };
+  const tell = (subject: string, notice: object): void =>
+    connection.publish({ subject, data: JSON.stringify(notice), headers });
   return {
     publishRun: (notice, what) => tell(subjects.runNotice(notice.scope, notice.runId, what), notice),
     publishEventRouted: (notice) => tell(subjects.eventRoutedNotice(notice.scope, notice.eventId), notice),
@@ -101,6 +108,13 @@ export function createNotices(connection: Connection): Notices {
       listen({ filter: subjects.accessNotice }, (body) => accessNoticeSchema.safeParse(body), listener),
     onExecutor: (listener) => connection.listen(subjects.executorNotice, () => listener()),
     publishBulk: (notice) => tell(subjects.bulkNotice(notice.scope, notice.scope.environmentId), notice),
+    publishQuotas: (notice) => tell(subjects.quotasNotice(notice.scope, notice.scope.environmentId), notice),
+    onQuotas: (listener) =>
+      listen(
+        { filter: subjectFilters.everyQuotasNotice },
+        (body) => quotasNoticeSchema.safeParse(body),
+        listener,
+      ),
     onBulk: (listener) =>
       listen(
         { filter: subjectFilters.everyBulkNotice },

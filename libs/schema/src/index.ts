@@ -212,6 +212,7 @@ export {
   eventScheduledNoticeSchema,
   runNoticeSchema,
   bulkNoticeSchema,
+  quotasNoticeSchema,
   slotsNoticeSchema,
   stopNoticeSchema,
   waitsNoticeSchema,
@@ -223,6 +224,7 @@ export type {
   EventScheduledNotice,
   RunNotice,
   BulkNotice,
+  QuotasNotice,
   SlotsNotice,
   StopNotice,
   WaitsNotice,
@@ -250,6 +252,8 @@ export type {
   PushAnswer,
   WorkerMessage,
 } from './protocol.js';
+export { defaultQuotas, quotaBurstSeconds, quotaNames, quotasSchema, setQuotasBodySchema } from './quotas.js';
+export type { QuotaName, Quotas, QuotasResource, SetQuotasBody } from './quotas.js';
 export { askRate } from './rate.js';
 export type { RateVerdict } from './rate.js';
 export {

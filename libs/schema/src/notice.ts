@@ -58,6 +58,10 @@ export type AccessNotice = z.infer<typeof accessNoticeSchema>;
 export const bulkNoticeSchema = z.object({ scope: scopeSchema });
 export type BulkNotice = z.infer<typeof bulkNoticeSchema>;
 
+/** Quotas of an environment were set. */
+export const quotasNoticeSchema = z.object({ scope: scopeSchema });
+export type QuotasNotice = z.infer<typeof quotasNoticeSchema>;
+
 /** What waits of a run wait for may be there: a wait was accepted, a signal sent, an awaited run has ended. */
 export const waitsNoticeSchema = z.object({ scope: scopeSchema, runId: uuidSchema });
 export type WaitsNotice = z.infer<typeof waitsNoticeSchema>;

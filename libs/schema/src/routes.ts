@@ -30,6 +30,7 @@ import {
   signingKeysListSchema,
 } from './key-resources.js';
 import { limits } from './limits.js';
+import { quotasSchema, setQuotasBodySchema } from './quotas.js';
 import {
   appSchema,
   breakerQuerySchema,
@@ -230,6 +231,7 @@ export const routes = {
       'event_data_too_deep',
       'event_refused',
       'idempotency_key_reused',
+      'quota_exceeded',
       'overloaded',
       'database_unavailable',
     ],
@@ -250,6 +252,7 @@ export const routes = {
       'event_data_too_deep',
       'event_refused',
       'idempotency_key_reused',
+      'quota_exceeded',
       'overloaded',
       'database_unavailable',
     ],
@@ -1014,7 +1017,29 @@ export const routes = {
       202: { description: 'stored; the runs are on their way', schema: receivedAnswerSchema },
       200: { description: 'a delivery that was taken before', schema: receivedAnswerSchema },
     },
-    errors: ['webhook_not_found', ...webhookRefusals, 'overloaded', 'database_unavailable'],
+    errors: ['webhook_not_found', ...webhookRefusals, 'quota_exceeded', 'overloaded', 'database_unavailable'],
+  },
+  getQuotas: {
+    service: 'api',
+    method: 'GET',
+    path: '/v1/quotas',
+    summary: 'What the environment may use, and what it uses',
+    role: 'viewer',
+    scope: 'quotas:read',
+    query: noQuery,
+    answers: ok(quotasSchema),
+  },
+  setQuotas: {
+    service: 'api',
+    method: 'PUT',
+    path: '/v1/quotas',
+    summary: 'Set what the environment may use; what is not named stays as it is',
+    role: 'admin',
+    scope: 'environment:write',
+    audit: 'quotas.set',
+    query: noQuery,
+    body: setQuotasBodySchema,
+    answers: ok(quotasSchema, 'set; services go by it within a second'),
   },
   listAudit: {
     service: 'api',

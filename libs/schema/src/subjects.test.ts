@@ -96,6 +96,9 @@ describe('what is built is parsed', () => {
         const bulk = subjects.bulkNotice(where, id);
         expect(parseSubject(bulk)).toEqual({ kind: 'bulkNotice', environmentId: id, ...where });
         expect(matches(subjectFilters.everyBulkNotice, bulk)).toBe(true);
+        const quotas = subjects.quotasNotice(where, id);
+        expect(parseSubject(quotas)).toEqual({ kind: 'quotasNotice', environmentId: id, ...where });
+        expect(matches(subjectFilters.everyQuotasNotice, quotas)).toBe(true);
         expect(matches(subjectFilters.everyWaitsNotice, waits)).toBe(true);
         expect(matches(subjectFilters.everyRunNotice, waits)).toBe(false);
         const breaker = subjects.circuitNotice(where, 'f'.repeat(32), 'forced');

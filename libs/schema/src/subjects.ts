@@ -42,6 +42,9 @@ export const subjects = {
   /** This environment has activations on its lane for runs of a flood. */
   bulkNotice: (place: Place, environmentId: string) =>
     `public.${place.project}.${place.env}.system.bulk.${environmentId}.waiting`,
+  /** Quotas of this environment were set. */
+  quotasNotice: (place: Place, environmentId: string) =>
+    `public.${place.project}.${place.env}.system.quotas.${environmentId}.set`,
   eventRoutedNotice: (place: Place, eventId: string) =>
     `public.${place.project}.${place.env}.system.event.${eventId}.routed`,
   eventScheduledNotice: (place: Place, eventId: string) =>
@@ -81,6 +84,7 @@ export const subjectFilters = {
   everyCircuitNotice: 'public.*.*.system.breaker.*.*',
   everySlotsNotice: 'public.*.*.system.slots.*.freed',
   everyBulkNotice: 'public.*.*.system.bulk.*.waiting',
+  everyQuotasNotice: 'public.*.*.system.quotas.*.set',
   everyEventRoutedNotice: 'public.*.*.system.event.*.routed',
   everyEventScheduledNotice: 'public.*.*.system.event.*.scheduled',
 } as const;
@@ -111,6 +115,7 @@ export type ParsedSubject =
   | ({ kind: 'waitsNotice'; runId: string } & Place)
   | ({ kind: 'slotsNotice'; environmentId: string } & Place)
   | ({ kind: 'bulkNotice'; environmentId: string } & Place)
+  | ({ kind: 'quotasNotice'; environmentId: string } & Place)
   | ({ kind: 'eventRoutedNotice' | 'eventScheduledNotice'; eventId: string } & Place)
   | ({ kind: 'circuitNotice'; circuitId: string; change: CircuitChange } & Place)
   | ({ kind: 'topicMessage'; topic: string } & Place);
@@ -177,6 +182,7 @@ function parseNotice(place: Place, rest: string[]): ParsedSubject | undefined {
   if (noun === 'waits' && what === 'due') return { kind: 'waitsNotice', runId: id, ...place };
   if (noun === 'slots' && what === 'freed') return { kind: 'slotsNotice', environmentId: id, ...place };
   if (noun === 'bulk' && what === 'waiting') return { kind: 'bulkNotice', environmentId: id, ...place };
+  if (noun === 'quotas' && what === 'set') return { kind: 'quotasNotice', environmentId: id, ...place };
   if (noun === 'breaker') {
     const change = circuitChanges.find((candidate) => candidate === what);
     return change === undefined ? undefined : { kind: 'circuitNotice', circuitId: id, change, ...place };

@@ -20,6 +20,8 @@ export type { LogContext, Logger, LoggerOptions, LogLevel } from './logger.js';
 export { createMetrics, durationBucketsSeconds, renderMetrics } from './metrics.js';
 export type { Counter, Histogram, Labels, Metrics, MetricsOptions, Observation, Observe } from './metrics.js';
 export { platformVersion } from './platform-version.js';
+export { createQuotaKeeper, watchQuotas } from './quotas.js';
+export type { QuotaKeeper } from './quotas.js';
 export { runService } from './run-service.js';
 export type { RunServiceOptions, ServiceProcess } from './run-service.js';
 export type { RecordedSpan, SpanAttributes, SpanKind, SpanLink } from './span-encoding.js';

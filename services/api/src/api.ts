@@ -11,12 +11,13 @@ import {
   createWebhookStore,
   createForcedBreakerStore,
   createOperatorKeyStore,
+  createQuotaStore,
   createSigningKeyStore,
   createTenantAdmin,
 } from '@ironflow/database';
 import type { Database, RememberingAuthenticator, Secrets } from '@ironflow/database';
 import type { JetStream } from '@ironflow/jetstream';
-import { createAuditTrail, createKeyAccess } from '@ironflow/service';
+import { createAuditTrail, createKeyAccess, createQuotaKeeper } from '@ironflow/service';
 import type { Clock, HttpServer, Logger, Metrics, Stoppable } from '@ironflow/service';
 import { addHttpRoutes } from './http-routes.js';
 import { createOperatorAccess } from './operator-access.js';
@@ -76,6 +77,8 @@ export function createApi(options: ApiOptions): Api {
     streams.recheck(environmentId);
     topicStreams.recheck(environmentId);
   });
+  const quotaKeeper = createQuotaKeeper({ service: 'api', database, jetstream, metrics, clock });
+  const quotas = { quotas: createQuotaStore(database), quotaKeeper };
   const approvals = createApprovalStore(database, options.secrets);
   const schedules = createScheduleStore(database);
   const webhooks = createWebhookStore(database, options.secrets);
@@ -100,6 +103,7 @@ export function createApi(options: ApiOptions): Api {
     ...base,
     ...breakers,
     ...managing(options, authenticator),
+    ...quotas,
     streams,
     topicStreams,
     notices,
@@ -117,12 +121,14 @@ export function createApi(options: ApiOptions): Api {
       streams.start();
       topicStreams.start();
       announcer.start();
+      quotaKeeper.start();
     },
     stop: async () => {
       await stopStreams();
       await keyAccess.stop();
       await announcer.stop();
       await auditTrail.stop();
+      await quotaKeeper.stop();
     },
   };
 }

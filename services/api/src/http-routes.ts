@@ -6,8 +6,8 @@ import { IronflowError } from '@ironflow/errors';
 import type { Notices, Topics } from '@ironflow/jetstream';
 import { createId, limits, messageIdSchema, routes } from '@ironflow/schema';
 import type { Identity, NeededAccess } from '@ironflow/schema';
-import { principalOf, requirePrincipal, tellAudit, watchAudit } from '@ironflow/service';
-import type { AuditTrail, HttpApp } from '@ironflow/service';
+import { principalOf, requirePrincipal, tellAudit, watchAudit, watchQuotas } from '@ironflow/service';
+import type { AuditTrail, HttpApp, QuotaKeeper } from '@ironflow/service';
 import type { FastifyRequest } from 'fastify';
 import { addApprovals } from './approvals.js';
 import type { ApprovalsOptions } from './approvals.js';
@@ -20,6 +20,8 @@ import type { KeysOptions } from './keys.js';
 import { checkManifest } from './manifest-rules.js';
 import { describeOpenapi } from './openapi.js';
 import { payloadText } from './payload-text.js';
+import { addQuotas } from './quotas.js';
+import type { QuotasOptions } from './quotas.js';
 import type { RegistryAnnouncer } from './registry-announcer.js';
 import { runNotFound } from './run-streams.js';
 import type { RunStreams } from './run-streams.js';
@@ -38,18 +40,28 @@ export interface HttpRoutesOptions
     AuditOptions,
     BreakersOptions,
     KeysOptions,
+    QuotasOptions,
     SchedulesOptions,
     TenantsOptions,
     WebhooksOptions {
   authenticator: RememberingAuthenticator;
   auditTrail: AuditTrail;
+  quotaKeeper: Pick<QuotaKeeper, 'takeRequest'>;
   database: Database;
   store: ApiStore;
   announcer: RegistryAnnouncer;
   streams: RunStreams;
   topicStreams: TopicStreams;
   topics: Pick<Topics, 'publish'>;
-  notices: Pick<Notices, 'publishRun' | 'publishStop' | 'publishWaits' | 'publishCircuit' | 'publishAccess'>;
+  notices: Pick<
+    Notices,
+    | 'publishRun'
+    | 'publishStop'
+    | 'publishWaits'
+    | 'publishCircuit'
+    | 'publishAccess'
+    | 'publishQuotas'
+  >;
   version: string;
 }
 
@@ -58,6 +70,7 @@ export function addHttpRoutes(app: HttpApp, options: HttpRoutesOptions): void {
     routed.decorateRequest('principal', null);
     routed.decorateRequest('operator', null);
     watchAudit(routed, options.auditTrail);
+    watchQuotas(routed, options.quotaKeeper);
     // What Postgres refuses for its characters is the caller's; anything else goes on to the server's own handler.
     routed.setErrorHandler((error) => {
       if (!isRefusedData(error)) throw error;
@@ -75,6 +88,7 @@ export function addHttpRoutes(app: HttpApp, options: HttpRoutesOptions): void {
     addPauses(routed, options);
     addQueues(routed, options);
     addBreakers(routed, options);
+    addQuotas(routed, options);
     addAudit(routed, options);
     addKeys(routed, options);
     addTenants(routed, options);

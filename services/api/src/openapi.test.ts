@@ -65,10 +65,11 @@ test('what a route takes is described as it is sent: defaults need not be, and a
   expect(wait).toMatchObject({ in: 'query', required: false, schema: { type: 'string' } });
 });
 
-test('a rerun needs no body, and what is done at a rate may be refused for it', () => {
+test('a rerun needs no body, and whoever has a key may be refused for asking too often', () => {
   const rerun = description.paths['/v1/runs/{id}/rerun']!['post']!;
   expect(rerun.requestBody!.required).toBe(false);
-  expect(rerun.responses).not.toHaveProperty('429');
+  expect(rerun.responses).toHaveProperty('429');
+  expect(description.paths['/v1/openapi.json']!['get']!.responses).not.toHaveProperty('429');
   const bulk = description.paths['/v1/runs/rerun']!['post']!;
   expect(bulk.requestBody!.required).toBe(true);
   expect(bulk.responses).toHaveProperty('429');
@@ -96,7 +97,7 @@ test('a reused idempotency key is a conflict, and what a double does to numbers 
 
 test('a webhook may be taken before, be forged, collide or be too large, and a source may be there already', () => {
   const receive = description.paths['/v1/hooks/{address}']!['post']!;
-  const statuses = ['200', '202', '400', '401', '404', '409', '413', '503'];
+  const statuses = ['200', '202', '400', '401', '404', '409', '413', '429', '503'];
   expect(Object.keys(receive.responses).sort()).toEqual(statuses);
   expect(description.paths['/v1/webhooks']!['post']!.responses).toHaveProperty('409');
 });

@@ -137,7 +137,7 @@ function describeErrors(): Json {
 
 function describeErrorAnswers(route: Route): Json {
   const statuses: (keyof typeof errorAnswers)[] = [400, 503];
-  if (route.role !== 'none') statuses.push(401, 403);
+  if (route.role !== 'none') statuses.push(401, 403, 429);
   else if (route.errors?.includes('signature_invalid')) statuses.push(401);
   if (route.body !== undefined) statuses.push(413, 415);
   else if (route.errors?.includes('body_too_large')) statuses.push(413);
@@ -150,7 +150,7 @@ function describeErrorAnswers(route: Route): Json {
     )
   )
     statuses.push(409);
-  if (route.errors?.some((code) => /_rate_exceeded$|^too_many_subscriptions$/.test(code))) statuses.push(429);
+  if (route.role === 'none' && route.errors?.includes('quota_exceeded')) statuses.push(429);
   return Object.fromEntries(
     statuses.map((status) => [status, { $ref: `#/components/responses/${errorAnswers[status][0]}` }]),
   );

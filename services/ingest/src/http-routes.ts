@@ -6,8 +6,8 @@ import type { Authenticator } from '@ironflow/database';
 import { IronflowError } from '@ironflow/errors';
 import { limits, routes, systemEventNames } from '@ironflow/schema';
 import type { EventSource, NeededAccess, Route } from '@ironflow/schema';
-import { authenticate, enterRoute, principalOf, tellAudit, watchAudit } from '@ironflow/service';
-import type { AuditTrail, Clock, HttpApp, Metrics } from '@ironflow/service';
+import { authenticate, enterRoute, principalOf, tellAudit, watchAudit, watchQuotas } from '@ironflow/service';
+import type { AuditTrail, Clock, HttpApp, Metrics, QuotaKeeper } from '@ironflow/service';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { Acceptance } from './acceptance.js';
 import type { BulkReruns } from './bulk-reruns.js';
@@ -27,6 +27,7 @@ import type { WebhookRoom } from './webhook-room.js';
 export interface HttpRoutesOptions {
   authenticator: Authenticator;
   auditTrail: AuditTrail;
+  quotas: Pick<QuotaKeeper, 'takeRequest'>;
   acceptance: Pick<Acceptance, 'reserve'>;
   emit: Emit;
   functions: FunctionDirectory;
@@ -53,6 +54,7 @@ export function addHttpRoutes(app: HttpApp, options: HttpRoutesOptions): void {
     countRefusals(routed, options.metrics);
     routed.decorateRequest('principal', null);
     watchAudit(routed, options.auditTrail);
+    watchQuotas(routed, options.quotas);
     routed.decorateRequest('releaseBody', null);
     addEmitEvents(routed, options);
     addInvokeFunction(routed, options);

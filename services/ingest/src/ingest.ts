@@ -10,12 +10,13 @@ import {
 } from '@ironflow/database';
 import type { Database, Secrets } from '@ironflow/database';
 import type { JetStream } from '@ironflow/jetstream';
-import { createAuditTrail, createKeyAccess } from '@ironflow/service';
+import { createAuditTrail, createKeyAccess, createQuotaKeeper } from '@ironflow/service';
 import type { Clock, HttpServer, Logger, Metrics, SpanRecorder, Stoppable } from '@ironflow/service';
 import { createAcceptance } from './acceptance.js';
 import type { AcceptanceLimits } from './acceptance.js';
 import { createBulkReruns } from './bulk-reruns.js';
 import { createEmit } from './emission.js';
+import type { Emit } from './emission.js';
 import { createFunctionDirectory } from './function-directory.js';
 import { addHttpRoutes } from './http-routes.js';
 import { createPace } from './pace.js';
@@ -67,6 +68,12 @@ export function createIngest(options: IngestOptions): Ingest {
     ...(options.awaitedEventsMax === undefined ? {} : { awaitedEventsMax: options.awaitedEventsMax }),
   });
   const emit = createEmit({ acceptance, publication, waiter, notices, spans: options.spans, metrics, clock });
+  const quotas = createQuotaKeeper({ service: 'ingest', database, jetstream, metrics, clock });
+  // What comes by request. What the platform itself starts again has a pace of its own.
+  const emitWithinQuotas: Emit = async (request) => {
+    quotas.takeEvents(request.scope.environmentId, request.events);
+    return emit(request);
+  };
   const streamDoor = createStreamDoor({ jetstream, emit, store, metrics, logger, clock });
   const functions = createFunctionDirectory({ registry, clock });
   const rerun = createRerun({ store, functions, emit });
@@ -80,9 +87,10 @@ export function createIngest(options: IngestOptions): Ingest {
   addHttpRoutes(http.app, {
     authenticator: keyAccess.authenticator,
     auditTrail,
+    quotas,
     acceptance,
     functions,
-    emit,
+    emit: emitWithinQuotas,
     rerun,
     bulk: createBulkReruns({ store, functions, emit, replay, pace }),
     schedules: createScheduleFirings({ store: createScheduleStore(database), emit, pace, clock }),
@@ -99,6 +107,7 @@ export function createIngest(options: IngestOptions): Ingest {
     start: async () => {
       waiter.start();
       keyAccess.start();
+      quotas.start();
       streamDoor.start();
       leave.push(await jetstream.bucket('SYS_functions').watch((id) => registry.invalidate(id)));
     },
@@ -114,6 +123,7 @@ export function createIngest(options: IngestOptions): Ingest {
       await publication.stop();
       await reader.stop();
       await auditTrail.stop();
+      await quotas.stop();
     },
   };
 }
