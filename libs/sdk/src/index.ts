@@ -75,6 +75,7 @@ export type {
   TenantPath,
 } from './client/operator-client.js';
 export type { CreatedWebhook, RotateOptions, WebhookSource, Webhooks } from './client/webhooks.js';
+export type { QuotasClient } from './client/quotas.js';
 export { IronflowApiError } from './client/api-error.js';
 export type { AppOptions } from './app.js';
 export type { PlatformOptions } from './environment.js';
@@ -119,6 +120,7 @@ export type {
   PublishAnswer,
   Queue,
   QueuesList,
+  QuotasResource,
   QueueSummary,
   RegisterAnswer,
   ReplayAnswer,
@@ -130,6 +132,7 @@ export type {
   RunsQuery,
   RunStatus,
   RunUpdate,
+  SetQuotasBody,
   FiringData,
   Overlap,
   Schedule,

@@ -536,6 +536,63 @@ describe('what works', () => {
   });
 });
 
+describe('the audit log and quotas', () => {
+  /** The platform as somebody between it and the terminal shows it. */
+  const seenThrough = (change: (text: string) => string): Promise<string> =>
+    listen((request, response) => {
+      const headers = { authorization: String(request.headers.authorization) };
+      void fetch(platform.url + String(request.url), { headers }).then(async (answer) => {
+        response
+          .writeHead(answer.status, { 'content-type': 'application/json' })
+          .end(change(await answer.text()));
+      });
+    });
+
+  test('what was changed is listed and verified; a head that was kept is found again, and another is not', async () => {
+    const other = await platform.createEnvironment('cli', 'audited');
+    const as = (...args: string[]) => cli([...args, '--key', other.apiKey], { env });
+    expect((await as('audit', 'list')).out).toBe('no entries');
+    await as('environment', 'pause');
+    const { out } = await as('audit', 'verify');
+    const head = /^ok: 1 entries\nhead ([0-9a-f]{64})$/.exec(out)?.[1];
+    await as('environment', 'resume');
+    expect((await as('audit', 'list', '--action', 'environment.pause')).out).toMatch(
+      /^NUMBER .*\n1 +\d{4}\S+ +key \S+ +environment\.pause +environment +127\.0\.0\.1 +done$/,
+    );
+    expect(await as('audit', 'verify', '--head', head!)).toMatchObject({ exitCode: 0, err: '' });
+    const cut = await as('audit', 'verify', '--head', 'f'.repeat(64));
+    expect(cut).toMatchObject({
+      exitCode: 1,
+      out: expect.stringMatching(/^cut short or written anew/) as string,
+    });
+
+    const liar = await seenThrough((text) => text.replace('environment.resume', 'environment.pause'));
+    const altered = await as('audit', 'verify', '--url', liar);
+    expect(altered.exitCode).toBe(1);
+    expect(altered.out).toMatch(/^broken: entry 2 was altered/);
+    const hiding = await seenThrough((text) => {
+      const page = JSON.parse(text) as { entries: unknown[] };
+      return JSON.stringify({ ...page, entries: page.entries.slice(1) });
+    });
+    expect((await as('audit', 'verify', '--url', hiding)).out).toMatch(/^broken: entry 1 is missing/);
+  });
+
+  test('quotas are shown and set, those that are given', async () => {
+    expect((await run('quotas', 'show')).out).toMatch(/\neventsPerSecond +20000 +[\d.]+ +default\n/);
+    const set = await run('quotas', 'set', '--queued-runs', '123456', '--payload-bytes', '5000');
+    expect(set.out).toMatch(/\nqueuedRuns +123456 +\d+(\n|$)/);
+    const shown = await json<Record<string, unknown>>(
+      'quotas',
+      'set',
+      '--queued-runs',
+      'default',
+      '--payload-bytes',
+      'default',
+    );
+    expect(shown).toMatchObject({ queuedRuns: { isDefault: true }, payloadBytes: { isDefault: true } });
+  });
+});
+
 describe('schedules and events that come later', () => {
   test('are listed, shown, paused, resumed, triggered and backfilled', async () => {
     const client = createClient({ ironflowUrl: platform.url, apiKey: platform.apiKey });
@@ -615,6 +672,9 @@ describe('what goes wrong is one line and exit code 1', () => {
       ['webhooks', 'create', 'a', '--provider', 'custom', '--scheme', '{'],
       /--scheme.*must be JSON/,
     ],
+    ['a head that is no hash', ['audit', 'verify', '--head', 'abc'], /--head.*64 hexadecimal digits/],
+    ['a quota that is no number', ['quotas', 'set', '--queued-runs', 'many'], /--queued-runs.*number from 1/],
+    ['no quota', ['quotas', 'set'], /give at least one quota/],
     ['a grace without a unit', ['webhooks', 'rotate', 'a', '--grace', '3'], /--grace.*duration/],
     ['a reason there is not', ['dlq', 'list', '--reason', 'bad'], /--reason.*Allowed choices are run_failed/],
     ['a wrong key', ['runs', 'list', '--key', 'ifk_wrong'], /API key/],

@@ -12,6 +12,7 @@ import { functionCommands } from './commands/functions.js';
 import { outboxCommands } from './commands/outbox.js';
 import { platformCommands } from './commands/platform.js';
 import { environmentCommand, queuesCommand } from './commands/queues.js';
+import { quotasCommands } from './commands/quotas.js';
 import { runCommands } from './commands/runs.js';
 import { scheduledEventCommands } from './commands/scheduled-events.js';
 import { scheduleCommands } from './commands/schedules.js';
@@ -75,6 +76,7 @@ function createProgram(terminal: Terminal, json: boolean): Command {
     webhookCommands(terminal),
     breakerCommands(terminal),
     auditCommands(terminal),
+    quotasCommands(terminal),
     outboxCommands(terminal),
     keyCommands(terminal),
     signingKeyCommands(terminal),

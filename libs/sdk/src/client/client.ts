@@ -61,6 +61,8 @@ import { createHttp } from './http.js';
 import type { Http } from './http.js';
 import { createKeys, createSigningKeys } from './keys.js';
 import type { Keys, SigningKeys } from './keys.js';
+import { createQuotas } from './quotas.js';
+import type { QuotasClient } from './quotas.js';
 import { createSchedules } from './schedules.js';
 import type { Schedules } from './schedules.js';
 import { subscribe } from './subscribe.js';
@@ -163,6 +165,7 @@ export interface Client {
   };
   readonly audit: Audit;
   readonly breakers: Breakers;
+  readonly quotas: QuotasClient;
   readonly events: {
     list(query?: Partial<EventsQuery>): Promise<EventsPage>;
     get(eventId: string): Promise<EventDetail>;
@@ -295,6 +298,7 @@ export function createClient(options: PlatformOptions = {}): Client {
     schedules: createSchedules(http),
     audit: createAudit(http),
     breakers: createBreakers(http),
+    quotas: createQuotas(http),
     deadLetters: createDeadLetters(http),
     functions: createFunctions(http),
     queues: { list: () => get('/v1/queues') },
