@@ -412,10 +412,10 @@ export const mutants = [
   {
     id: 'rate-lets-in-one-too-many',
     invariant: 'no window has more than limit + burst - 1',
-    file: 'services/scheduler/src/rate.ts',
-    search: 'dueAtMs - (burst - 1) * spacingMs',
+    file: 'libs/schema/src/rate.ts',
+    search: 'dueAtMs - (burst - Math.min(count, burst)) * spacingMs',
     replace: 'dueAtMs - burst * spacingMs',
-    suites: ['services/scheduler/src/rate.test.ts'],
+    suites: ['libs/schema/src/rate.test.ts'],
   },
   {
     id: 'rate-by-the-time-of-the-pass',
@@ -423,7 +423,7 @@ export const mutants = [
     file: 'services/scheduler/src/flow-arrivals.ts',
     search: '?.nextAtMs, entry.receivedAtMs);',
     replace: '?.nextAtMs, this.#input.nowMs);',
-    suites: ['services/scheduler/src/rate.test.ts'],
+    suites: ['services/scheduler/src/flow-arrivals.test.ts'],
   },
   {
     id: 'rule-forgets-too-soon',

@@ -26,7 +26,7 @@ export async function announceService(
 /** How long replicas have to answer. */
 const answerWithinMs = 500;
 
-/** How many replicas of a service answer now. */
+/** How many replicas of a service answer now; rejects if there are none. */
 export async function countReplicas(connection: Connection, name: string): Promise<number> {
   const client = new Svcm(connection.nats).client({ strategy: 'timer', maxWait: answerWithinMs });
   let count = 0;

@@ -3,7 +3,7 @@ import { randomBytes } from 'node:crypto';
 import { createId, subjectFilters, subjects } from '@ironflow/schema';
 import type { RunNotice, Scope } from '@ironflow/schema';
 import { eventually, sharedNats, stopSharedServers } from '@ironflow/testing';
-import { announceService } from './discovery.js';
+import { announceService, countReplicas } from './discovery.js';
 import { connectJetStream } from './jetstream.js';
 import type { JetStream } from './jetstream.js';
 
@@ -105,4 +105,28 @@ test('an announced service answers on $SRV until it is withdrawn', async () => {
     expect(JSON.parse(Buffer.from(reply.data).toString())).toMatchObject({ name: 'ironflow-test' });
   }
   await withdraw();
+});
+
+test('replicas of a service are counted while they are there, and those of another are not', async () => {
+  const announce = (name: string) =>
+    announceService(jetstream.connection, { name, version: '1.0.0', description: 'test' });
+  const leave = [await announce('counted'), await announce('counted'), await announce('other')];
+  expect(await countReplicas(jetstream.connection, 'counted')).toBe(2);
+  await leave[0]!();
+  expect(await countReplicas(jetstream.connection, 'counted')).toBe(1);
+  await Promise.all(leave.slice(1).map((withdraw) => withdraw()));
+  await expect(countReplicas(jetstream.connection, 'counted')).rejects.toThrow('no responders');
+});
+
+test('that quotas were set is heard by everybody, of whichever environment', async () => {
+  const heard: string[] = [];
+  const stops = [1, 2].map((listener) =>
+    jetstream.notices.onQuotas((quotas) => heard.push(`${listener} ${quotas.scope.environmentId}`)),
+  );
+  await jetstream.connection.nats.flush();
+  jetstream.notices.publishQuotas({ scope });
+  await eventually(() => {
+    expect(heard.sort()).toEqual([`1 ${scope.environmentId}`, `2 ${scope.environmentId}`]);
+  });
+  for (const stop of stops) stop();
 });
