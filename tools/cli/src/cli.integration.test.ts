@@ -561,10 +561,7 @@ describe('the audit log and quotas', () => {
     );
     expect(await as('audit', 'verify', '--head', head!)).toMatchObject({ exitCode: 0, err: '' });
     const cut = await as('audit', 'verify', '--head', 'f'.repeat(64));
-    expect(cut).toMatchObject({
-      exitCode: 1,
-      out: expect.stringMatching(/^cut short or written anew/) as string,
-    });
+    expect([cut.exitCode, cut.out]).toEqual([1, expect.stringMatching(/^cut short or written anew/)]);
 
     const liar = await seenThrough((text) => text.replace('environment.resume', 'environment.pause'));
     const altered = await as('audit', 'verify', '--url', liar);
