@@ -100,6 +100,16 @@ export const limits = {
   webhookDeliveriesKept: 10_000,
   /** Refused deliveries of one source that go into the log: whoever can send may not fill it. */
   webhookRefusalsPerMinuteMax: 20,
+  /** Of one environment, live ones; revoked ones are remembered until they would have expired, so many in all. */
+  credentialsMax: 100,
+  credentialsKeptMax: 1_000,
+  credentialNameLengthMax: 100,
+  credentialSecondsMax: 365 * 86_400,
+  /** Of all its credentials together, at one server. */
+  directConnectionsMax: 100,
+  directSubscriptionsMax: 1_000,
+  /** Beside the event's data. */
+  directHeaderBytesMax: 16 * 1024,
   /** A preview counts no further. */
   bulkCountMax: 100_000,
 } as const;
