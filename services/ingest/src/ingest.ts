@@ -14,6 +14,7 @@ import type { Clock, HttpServer, Logger, Metrics, SpanRecorder, Stoppable } from
 import { createAcceptance } from './acceptance.js';
 import type { AcceptanceLimits } from './acceptance.js';
 import { createBulkReruns } from './bulk-reruns.js';
+import { createDirectDoor } from './direct-door.js';
 import { createEmit } from './emission.js';
 import { createFunctionDirectory } from './function-directory.js';
 import { addHttpRoutes } from './http-routes.js';
@@ -67,6 +68,7 @@ export function createIngest(options: IngestOptions): Ingest {
   });
   const emit = createEmit({ acceptance, publication, waiter, notices, spans: options.spans, metrics, clock });
   const streamDoor = createStreamDoor({ jetstream, emit, store, metrics, logger, clock });
+  const directDoor = createDirectDoor({ jetstream, metrics });
   const functions = createFunctionDirectory({ registry, clock });
   const rerun = createRerun({ store, functions, emit });
   const replay = createReplay({ store, rerun, publisher: jetstream.publisher });
@@ -95,12 +97,14 @@ export function createIngest(options: IngestOptions): Ingest {
     start: async () => {
       waiter.start();
       streamDoor.start();
+      directDoor.start();
       leave.push(await jetstream.bucket('SYS_functions').watch((id) => registry.invalidate(id)));
     },
     stop: async () => {
       // Without NATS there is nobody to take leave of.
       await Promise.allSettled(leave.splice(0).map(async (step) => step()));
       await waiter.stop();
+      await directDoor.stop();
       await streamDoor.stop();
       await acceptance.stop();
       await webhookSources.stop();
