@@ -6,13 +6,16 @@ import {
   createApiStore,
   createApprovalStore,
   createAuthenticator,
+  createNatsAccountStore,
   createScheduleStore,
   createWebhookStore,
   createForcedBreakerStore,
 } from '@ironflow/database';
 import type { Database, Secrets } from '@ironflow/database';
-import type { JetStream } from '@ironflow/jetstream';
+import type { AccountResolver, JetStream } from '@ironflow/jetstream';
+import type { AccountSigners } from '@ironflow/nats-accounts';
 import type { Clock, HttpServer, Logger, Metrics, Stoppable } from '@ironflow/service';
+import { createDirectNats } from './direct-nats.js';
 import { addHttpRoutes } from './http-routes.js';
 import { createRegistryAnnouncer } from './registry-announcer.js';
 import { createRunStreams } from './run-streams.js';
@@ -25,6 +28,8 @@ export interface ApiOptions {
   /** As ironflow_service: for telling services which registries changed. */
   platformDatabase: Database;
   secrets: Secrets;
+  /** Where tenants may have credentials for NATS. */
+  accounts?: { resolver: AccountResolver; signers: AccountSigners } | undefined;
   logger: Logger;
   metrics: Metrics;
   clock: Clock;
@@ -65,6 +70,12 @@ export function createApi(options: ApiOptions): Api {
   const approvals = createApprovalStore(database, options.secrets);
   const schedules = createScheduleStore(database);
   const webhooks = createWebhookStore(database, options.secrets);
+  const natsAccounts = createNatsAccountStore(database, options.secrets);
+  const directNats =
+    options.accounts &&
+    createDirectNats({
+      ...{ ...options.accounts, accounts: natsAccounts, database: options.platformDatabase, logger, clock },
+    });
   const base = { authenticator, database, store, approvals, schedules, webhooks, announcer, version };
   const now = () => new Date(clock.now());
   const breakers = {
@@ -72,7 +83,17 @@ export function createApi(options: ApiOptions): Api {
     forcedBreakers: createForcedBreakerStore(database),
     breakerActions: metrics.counter('api_breaker_actions_total', 'Breakers that operators changed, by how'),
   };
-  addHttpRoutes(http.app, { ...base, ...breakers, streams, topicStreams, notices, topics, now });
+  addHttpRoutes(http.app, {
+    ...base,
+    ...breakers,
+    natsAccounts,
+    directNats,
+    streams,
+    topicStreams,
+    notices,
+    topics,
+    now,
+  });
   // The server waits for open answers to end, and streams would go on.
   const stopStreams = () => Promise.all([streams.stop(), topicStreams.stop()]);
   options.stopping?.addEventListener('abort', () => void stopStreams(), { once: true });
@@ -82,10 +103,12 @@ export function createApi(options: ApiOptions): Api {
       streams.start();
       topicStreams.start();
       announcer.start();
+      directNats?.start();
     },
     stop: async () => {
       await stopStreams();
       await announcer.stop();
+      await directNats?.stop();
     },
   };
 }

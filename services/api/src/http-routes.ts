@@ -13,6 +13,8 @@ import { addApprovals } from './approvals.js';
 import type { ApprovalsOptions } from './approvals.js';
 import { addBreakers } from './breakers.js';
 import type { BreakersOptions } from './breakers.js';
+import { addCredentials } from './credentials.js';
+import type { CredentialsOptions } from './credentials.js';
 import { checkManifest } from './manifest-rules.js';
 import { describeOpenapi } from './openapi.js';
 import { payloadText } from './payload-text.js';
@@ -27,7 +29,7 @@ import { addWebhooks } from './webhooks.js';
 import type { WebhooksOptions } from './webhooks.js';
 
 export interface HttpRoutesOptions
-  extends ApprovalsOptions, BreakersOptions, SchedulesOptions, WebhooksOptions {
+  extends ApprovalsOptions, BreakersOptions, CredentialsOptions, SchedulesOptions, WebhooksOptions {
   authenticator: Authenticator;
   database: Database;
   store: ApiStore;
@@ -54,6 +56,7 @@ export function addHttpRoutes(app: HttpApp, options: HttpRoutesOptions): void {
     addTopics(routed, options);
     addDeadLetters(routed, options);
     addWebhooks(routed, options);
+    addCredentials(routed, options);
     addRegistry(routed, options);
     addSchedules(routed, options);
     addPauses(routed, options);
