@@ -66,6 +66,7 @@ export type {
 } from './client/bulk.js';
 export type { BackfillOptions, BackfillRange, BackfillResult, Schedules } from './client/schedules.js';
 export type { CreatedWebhook, RotateOptions, WebhookSource, Webhooks } from './client/webhooks.js';
+export type { Credentials, NewCredential } from './client/credentials.js';
 export { IronflowApiError } from './client/api-error.js';
 export type { AppOptions } from './app.js';
 export type { PlatformOptions } from './environment.js';
@@ -74,6 +75,8 @@ export type {
   AppManifest,
   Breaker,
   BreakersQuery,
+  CreatedCredential,
+  Credential,
   DeadLetterDetail,
   DeadLettersPage,
   DeadLettersQuery,

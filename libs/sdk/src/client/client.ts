@@ -61,6 +61,8 @@ import { createSchedules } from './schedules.js';
 import type { Schedules } from './schedules.js';
 import { subscribe } from './subscribe.js';
 import { watchRun } from './watch.js';
+import { createCredentials } from './credentials.js';
+import type { Credentials } from './credentials.js';
 import { createWebhooks } from './webhooks.js';
 import type { Webhooks } from './webhooks.js';
 
@@ -216,6 +218,8 @@ export interface Client {
   };
   /** Sources of webhooks: addresses to which a provider sends what becomes events. */
   readonly webhooks: Webhooks;
+  /** Credentials for NATS: events are emitted by publishing them. */
+  readonly credentials: Credentials;
   /** The run's state now and after each change; ends with its terminal state. Connects again when it is cut off. */
   watch(runId: string, options?: { signal?: AbortSignal }): AsyncIterableIterator<RunUpdate>;
   /** Whose key this is. */
@@ -304,6 +308,7 @@ export function createClient(options: PlatformOptions = {}): Client {
         }),
     },
     webhooks: createWebhooks(http, platform.url),
+    credentials: createCredentials(http),
     watch: (runId, { signal } = {}) => watchRun({ http, runId, signal }),
     identity: () => get('/v1/me'),
   };
