@@ -2,10 +2,12 @@
 import { Command, CommanderError } from 'commander';
 import { appCommands } from './commands/apps.js';
 import { breakerCommands } from './commands/breakers.js';
+import { credentialCommands } from './commands/credentials.js';
 import { deadLetterCommands } from './commands/dead-letters.js';
 import { doctorCommand } from './commands/doctor.js';
 import { eventCommands } from './commands/events.js';
 import { functionCommands } from './commands/functions.js';
+import { natsCommands } from './commands/nats.js';
 import { outboxCommands } from './commands/outbox.js';
 import { platformCommands } from './commands/platform.js';
 import { environmentCommand, queuesCommand } from './commands/queues.js';
@@ -69,6 +71,8 @@ function createProgram(terminal: Terminal, json: boolean): Command {
     queuesCommand(terminal),
     environmentCommand(terminal),
     webhookCommands(terminal),
+    credentialCommands(terminal),
+    natsCommands(terminal),
     breakerCommands(terminal),
     outboxCommands(terminal),
     doctorCommand(terminal),
