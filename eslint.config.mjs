@@ -3,7 +3,7 @@ import nx from '@nx/eslint-plugin';
 import tseslint from 'typescript-eslint';
 
 const onlyIn = (room, patterns) => ({ group: patterns, message: `Only ${room} imports this.` });
-const nats = onlyIn('libs/jetstream', ['@nats-io/*', 'nats']);
+const nats = onlyIn('libs/jetstream, or libs/nats-accounts for keys,', ['@nats-io/*', 'nats']);
 const postgres = onlyIn('libs/database', ['pg', 'pg/*', '@prisma/*']);
 const restrict = (...groups) => ({
   'no-restricted-imports': 'off',
@@ -53,6 +53,10 @@ export default tseslint.config(
     },
   },
   { files: ['libs/jetstream/**/*.ts'], rules: restrict(postgres) },
+  // Tokens and keys, without a connection but in its tests.
+  { files: ['libs/nats-accounts/**/*.ts'], rules: restrict(postgres) },
+  // A tenant's NATS client is none of ours.
+  { files: ['tools/end-to-end/src/direct-nats/**/*.ts'], rules: restrict(postgres) },
   { files: ['libs/database/**/*.ts'], rules: restrict(nats) },
   // The launcher of the local PostgreSQL has to ask it whether it is up; nothing else of libs/testing speaks SQL.
   { files: ['libs/testing/src/postgres.ts'], rules: restrict(nats) },

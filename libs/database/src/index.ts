@@ -100,3 +100,10 @@ export type {
   WaitsForEventQuery,
   WaitStore,
 } from './waits.js';
+export {
+  createNatsAccountStore,
+  findNatsAccount,
+  listNatsAccounts,
+  retellNatsAccount,
+} from './nats-accounts.js';
+export type { NatsAccount, NatsAccountStore, NatsCredentialRequest } from './nats-accounts.js';

@@ -27,6 +27,7 @@ import {
   createRegistryReader,
   createSchedulerStore,
   createTenantAdmin,
+  createNatsAccountStore,
   createWebhookStore,
   measureStorage,
   recordDeliveries,
@@ -106,6 +107,12 @@ async function fillEveryTable(): Promise<void> {
   await recordDeliveries(platform.tenant, environmentId, [
     { id: freshId(), sourceId: 'hub', status: 'accepted' },
   ]);
+  await createNatsAccountStore(platform.tenant, platform.secrets).create(platform.ours.scope, {
+    ...{ name: 'shop', expiresInSeconds: 3_600 },
+    makeAccount: () => ({ publicKey: 'account', seed: 'seed' }),
+    makeUser: async () => ({ publicKey: 'user', text: 'creds' }),
+    tellServers: async () => undefined,
+  });
   const answered = newEvent({ name: 'answered' });
   await createIngestStore(platform.tenant).storeEvents(environmentId, [answered]);
   const registryVersion = (await createRegistryReader(platform.service).get(environmentId)).version;

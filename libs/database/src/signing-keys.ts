@@ -8,7 +8,7 @@ import { createId, limits, signingKeyPrefix } from '@ironflow/schema';
 import type { CreatedSigningKey, SigningKeyResource } from '@ironflow/schema';
 import type { Database, Queryable, Statement } from './database.js';
 import type { SecretPlace, Secrets } from './envelope.js';
-import { readNewestDataKey } from './newest-data-key.js';
+import { newestDataKey } from './data-keys.js';
 
 export interface SigningKeyStore {
   /** Those that calls are signed with, the newest first. */
@@ -53,7 +53,7 @@ async function rotate(
     const rule = `calls are signed with ${limits.signingKeysMax} keys already: wait until some have ended, or rotate with no overlap`;
     throw new IronflowError('conflict', 'too_many_signing_keys', rule);
   }
-  const dataKey = await readNewestDataKey(transaction, environmentId);
+  const dataKey = await newestDataKey(transaction, environmentId);
   const version = known!.newest + 1;
   const signingKey = createSigningKey();
   const sealed = secrets.seal(dataKey, signingKeyPlace(environmentId, version), signingKey);

@@ -26,11 +26,11 @@ import type {
   WebhookWithSecret,
 } from '@ironflow/schema';
 import type { Database, Queryable, Statement } from './database.js';
+import { newestDataKey } from './data-keys.js';
 import { scopeOf } from './environment-scope.js';
 import type { ScopeRow } from './environment-scope.js';
 import type { SealedDataKey, SecretPlace, Secrets } from './envelope.js';
 import { createWebhookAddress, isWebhookAddress } from './keys.js';
-import { readNewestDataKey } from './newest-data-key.js';
 import { listDeliveries } from './webhook-deliveries.js';
 
 export interface WebhookStore {
@@ -194,7 +194,7 @@ async function addSecret(
     const rule = `must be ${encoding}${prefix === '' ? '' : `, with or without "${prefix}" before it`}`;
     throw new IronflowError('invalid', 'webhook_secret_invalid', rule, { field: 'secret' });
   }
-  const dataKey = await readNewestDataKey(transaction, environmentId);
+  const dataKey = await newestDataKey(transaction, environmentId);
   const id = createId(Date.now(), randomBytes(10));
   const sealed = secrets.seal(dataKey, secretPlace(environmentId, id), text);
   await transaction.query(addSecretStatement, [id, environmentId, sourceId, dataKey.version, sealed]);

@@ -5,8 +5,9 @@
  *    here and not in the client's buffer.
  * 2. Requests under way when the connection breaks are unanswered at once; nobody waits for a timeout.
  */
-import { connect } from '@nats-io/transport-node';
-import type { Msg, MsgHdrs, NatsConnection } from '@nats-io/transport-node';
+import { readFileSync } from 'node:fs';
+import { connect, credsAuthenticator } from '@nats-io/transport-node';
+import type { Authenticator, Msg, MsgHdrs, NatsConnection } from '@nats-io/transport-node';
 import { IronflowError, messageOf } from '@ironflow/errors';
 import { withHeaders } from './header-block.js';
 import { describeThrown } from './log.js';
@@ -21,6 +22,10 @@ export interface ConnectionOptions {
   user?: string | undefined;
   password?: string | undefined;
   token?: string | undefined;
+  /** A creds file, read at every connection. */
+  credsFile?: string | undefined;
+  /** What such a file has in it, where there is none. */
+  creds?: string | undefined;
   /** Files in PEM, read at every connection; an empty object trusts the system's authorities. */
   tls?: { caFile?: string; certFile?: string; keyFile?: string } | undefined;
   /** How long a request may stay unanswered. */
@@ -76,6 +81,7 @@ export async function connectNats(options: ConnectionOptions): Promise<Connectio
     name: options.name,
     ...(options.user === undefined ? {} : { user: options.user, pass: options.password }),
     ...(options.token === undefined ? {} : { token: options.token }),
+    ...authenticatorOf(options),
     ...(options.tls === undefined ? {} : { tls: options.tls }),
     maxReconnectAttempts: -1,
     reconnectTimeWait: 100,
@@ -93,6 +99,31 @@ export async function connectNats(options: ConnectionOptions): Promise<Connectio
     );
   });
   return createConnection(nats, options);
+}
+
+function authenticatorOf({ credsFile, creds }: ConnectionOptions): { authenticator?: Authenticator } {
+  if (credsFile === undefined) {
+    return creds === undefined ? {} : { authenticator: credsAuthenticator(new TextEncoder().encode(creds)) };
+  }
+  let known = readCreds(credsFile);
+  const authenticator: Authenticator = (nonce) => {
+    try {
+      known = readCreds(credsFile);
+    } catch {
+      // The client would give up for good: the file may just be replaced, and what was in it may still be valid.
+    }
+    return known(nonce);
+  };
+  return { authenticator };
+}
+
+function readCreds(file: string): Authenticator {
+  try {
+    return credsAuthenticator(readFileSync(file));
+  } catch (error) {
+    const message = `the credentials for NATS cannot be read: ${messageOf(error)}`;
+    throw new IronflowError('invalid', 'config_invalid', message, { cause: error });
+  }
 }
 
 function createConnection(nats: NatsConnection, options: ConnectionOptions): Connection {

@@ -1,3 +1,5 @@
+export { connectAccountResolver } from './account-resolver.js';
+export type { AccountResolver } from './account-resolver.js';
 export type { Bucket, BucketEntry } from './bucket.js';
 export type { Connection, ConnectionStatus } from './connection.js';
 export type { PullConsumer } from './consumer.js';

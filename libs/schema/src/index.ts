@@ -475,3 +475,11 @@ export type {
 } from './webhook-resources.js';
 export { workerPresenceKey, workerPresenceSchema } from './worker-presence.js';
 export type { WorkerPresence } from './worker-presence.js';
+export {
+  createCredentialBodySchema,
+  createdCredentialSchema,
+  credentialSchema,
+  credentialsListSchema,
+  credentialStatuses,
+} from './credential-resources.js';
+export type { CreateCredentialBody, CreatedCredential, Credential } from './credential-resources.js';

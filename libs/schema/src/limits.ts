@@ -112,6 +112,16 @@ export const limits = {
   /** Made by one request. */
   environmentsPerRequestMax: 20,
   graceDaysMax: 365,
+  /** Of one environment, live ones; revoked ones are remembered until they would have expired, so many in all. */
+  credentialsMax: 100,
+  credentialsKeptMax: 1_000,
+  credentialNameLengthMax: 100,
+  credentialSecondsMax: 365 * 86_400,
+  /** Of all its credentials together, at one server. */
+  directConnectionsMax: 100,
+  directSubscriptionsMax: 1_000,
+  /** Beside the event's data. */
+  directHeaderBytesMax: 16 * 1024,
   /** A preview counts no further. */
   bulkCountMax: 100_000,
 } as const;

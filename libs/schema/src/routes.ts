@@ -13,6 +13,12 @@ import {
   slugSchema,
   uuidSchema,
 } from './identifiers.js';
+import {
+  createCredentialBodySchema,
+  createdCredentialSchema,
+  credentialSchema,
+  credentialsListSchema,
+} from './credential-resources.js';
 import { keyRoles } from './key-access.js';
 import type { KeyRole, KeyScope } from './key-access.js';
 import {
@@ -161,6 +167,7 @@ const webhookAddressParams = z.object({ address: z.string() });
 const keyParams = z.object({ id: uuidSchema });
 const projectParams = z.object({ project: slugSchema });
 const tenantParams = z.object({ project: slugSchema, env: slugSchema });
+const credentialParams = z.object({ id: uuidSchema });
 const approvalParams = z.object({ token: z.string() });
 
 export const emitQuerySchema = z.strictObject({
@@ -1003,6 +1010,44 @@ export const routes = {
     query: deliveriesQuerySchema,
     answers: ok(deliveriesPageSchema, 'one page'),
     errors: ['webhook_not_found', 'cursor_invalid'],
+  },
+  createCredential: {
+    service: 'api',
+    method: 'POST',
+    path: '/v1/credentials',
+    summary: 'Create credentials for NATS, with which events are emitted by publishing them',
+    role: 'admin',
+    scope: 'credentials:write',
+    audit: 'credential.create',
+    query: noQuery,
+    body: createCredentialBodySchema,
+    answers: {
+      201: { description: 'with the creds file, which is not shown again', schema: createdCredentialSchema },
+    },
+    errors: ['direct_nats_unavailable', 'too_many_credentials', 'accounts_unavailable'],
+  },
+  listCredentials: {
+    service: 'api',
+    method: 'GET',
+    path: '/v1/credentials',
+    summary: 'Credentials for NATS, newest first, until they have expired',
+    role: 'admin',
+    scope: 'credentials:read',
+    query: noQuery,
+    answers: ok(credentialsListSchema),
+  },
+  revokeCredential: {
+    service: 'api',
+    method: 'DELETE',
+    path: '/v1/credentials/:id',
+    summary: 'Revoke credentials for NATS: servers close their connections at once and take no others',
+    role: 'admin',
+    scope: 'credentials:write',
+    audit: 'credential.revoke',
+    params: credentialParams,
+    query: noQuery,
+    answers: ok(credentialSchema, 'revoked; asking again tells the servers again'),
+    errors: ['direct_nats_unavailable', 'credential_not_found', 'accounts_unavailable'],
   },
   receiveWebhook: {
     service: 'ingest',

@@ -15,6 +15,11 @@ describe('what is built is parsed', () => {
   test('for events on their way in and stored ones', () => {
     fc.assert(
       fc.property(place, anyEventName, (where, eventName) => {
+        expect(parseSubject(subjects.directIngest(where, eventName))).toEqual({
+          kind: 'directIngest',
+          ...where,
+          eventName,
+        });
         expect(parseSubject(subjects.ingest(where, eventName))).toEqual({
           kind: 'ingest',
           eventName,

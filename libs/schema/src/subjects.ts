@@ -17,6 +17,15 @@ const wayOf = ({ mode, bulk }: { mode: RunMode; bulk?: boolean }): string =>
 
 export const subjects = {
   ingest: (place: Place, eventName: string) => `${prefix(place)}.ingest.${eventName}`,
+  /** Where whoever has credentials of the environment publishes its events: all that its account lets it. */
+  ingestOf: (place: Place) => `${prefix(place)}.ingest.>`,
+  /**
+   * What the account of an environment makes of the subject above. In no stream: headers of its messages are a tenant's, and
+   * JetStream would obey them.
+   */
+  directIngest: (place: Place, eventName: string) =>
+    `direct.${place.project}.${place.env}.ingest.${eventName}`,
+  directIngestOf: (place: Place) => `direct.${place.project}.${place.env}.ingest.>`,
   event: (place: Place, eventName: string) => `${prefix(place)}.events.${eventName}`,
   activation: (
     place: Place,
@@ -68,6 +77,7 @@ export const subjects = {
 
 export const subjectFilters = {
   everyIngested: 'ironflow.*.*.ingest.>',
+  everyDirectIngested: 'direct.*.*.ingest.>',
   everyEvent: 'ironflow.*.*.events.>',
   everyActivation: 'ironflow.*.*.steps.>',
   everyPushActivation: 'ironflow.*.*.steps.push.>',
@@ -107,6 +117,7 @@ export type CircuitChange = (typeof circuitChanges)[number];
 
 export type ParsedSubject =
   | ({ kind: 'ingest' | 'event'; eventName: string } & Place)
+  | ({ kind: 'directIngest'; eventName: string } & Place)
   | ({ kind: 'activation'; mode: RunMode; bulk?: true; functionId: string; runId: string } & Lane & Place)
   | ({ kind: 'journal'; runId: string; last: 'step' | 'run' } & Place)
   | ({ kind: 'cancel'; runId: string } & Place)
@@ -133,6 +144,9 @@ export function parseSubject(subject: string): ParsedSubject | undefined {
   if (project === undefined || env === undefined || rest.length === 0) return undefined;
   const place = { project, env };
   if (root === 'public' && kind === 'topic') return { kind: 'topicMessage', topic: rest.join('.'), ...place };
+  if (root === 'direct') {
+    return kind === 'ingest' ? { kind: 'directIngest', eventName: rest.join('.'), ...place } : undefined;
+  }
   if (root === 'public') return kind === 'system' ? parseNotice(place, rest) : undefined;
   if (root !== 'ironflow') return undefined;
   return parseMessage(place, kind, rest);

@@ -76,6 +76,7 @@ export type {
 } from './client/operator-client.js';
 export type { CreatedWebhook, RotateOptions, WebhookSource, Webhooks } from './client/webhooks.js';
 export type { QuotasClient } from './client/quotas.js';
+export type { Credentials, NewCredential } from './client/credentials.js';
 export { IronflowApiError } from './client/api-error.js';
 export type { AppOptions } from './app.js';
 export type { PlatformOptions } from './environment.js';
@@ -92,6 +93,8 @@ export type {
   CreatedKey,
   CreatedOperatorKey,
   CreatedSigningKey,
+  CreatedCredential,
+  Credential,
   DeadLetterDetail,
   DeadLettersPage,
   DeadLettersQuery,

@@ -75,7 +75,7 @@ test.each(['nats://user:hunter2@a:4222', 'nats://a,tls://hunter2@b', 'user:hunte
   (NATS_URL) => {
     const message = messageOfFailure(() => loadConfig(schema, { ...valid, NATS_URL }));
     expect(message).toMatch(
-      /NATS_URL: must not contain credentials: .*NATS_USER and NATS_PASSWORD, or NATS_TOKEN$/,
+      /NATS_URL: must not contain credentials: .*NATS_USER and NATS_PASSWORD, NATS_TOKEN, or NATS_CREDS_FILE$/,
     );
     expect(message).not.toContain('hunter2');
     const own = { NATS_USER: 'service', NATS_PASSWORD: 'hunter2', NATS_TOKEN: 'hunter3' };

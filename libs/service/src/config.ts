@@ -49,7 +49,8 @@ export const baseConfigShape = {
   NATS_URL: z
     .string()
     .refine((text) => !text.includes('@'), {
-      message: 'must not contain credentials: they go into NATS_USER and NATS_PASSWORD, or NATS_TOKEN',
+      message:
+        'must not contain credentials: they go into NATS_USER and NATS_PASSWORD, NATS_TOKEN, or NATS_CREDS_FILE',
       abort: true,
     })
     .refine(everyNatsUrl, 'must be nats:// URLs separated by commas')
@@ -58,6 +59,8 @@ export const baseConfigShape = {
   NATS_USER: z.string().optional(),
   NATS_PASSWORD: z.string().optional(),
   NATS_TOKEN: z.string().optional(),
+  /** A creds file, where the servers are in operator mode. */
+  NATS_CREDS_FILE: z.string().optional(),
   /** The role that sees every environment. */
   DATABASE_URL: postgresUrl,
   /** Whose certificate the servers have, and the own one where they ask for it: files in PEM. */

@@ -28,4 +28,10 @@ export type { RecordedSpan, SpanAttributes, SpanKind, SpanLink } from './span-en
 export { createSpanRecorder } from './telemetry.js';
 export type { SpanRecorder, SpanRecorderOptions } from './telemetry.js';
 export { runServiceProcess, startService } from './service-process.js';
-export type { ServiceDefinition, ServiceRuntime, StartedService, StartOptions } from './service-process.js';
+export type {
+  NatsServers,
+  ServiceDefinition,
+  ServiceRuntime,
+  StartedService,
+  StartOptions,
+} from './service-process.js';

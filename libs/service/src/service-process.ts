@@ -51,6 +51,8 @@ export interface ServiceRuntime {
   metrics: Metrics;
   spans: SpanRecorder;
   jetstream: JetStream;
+  /** For a connection of another login. */
+  natsServers: NatsServers;
   database: Database;
   secrets: Secrets;
   http: HttpServer;
@@ -136,7 +138,10 @@ export async function startService<Shape extends z.ZodRawShape>(
   const secrets = createEnvelope(common.IRONFLOW_MASTER_KEY.toString('base64'));
   const { stopping } = lifecycle;
   const version = platformVersion;
-  const runtime = { version, logger, metrics, spans, jetstream, database, secrets, http, stopping };
+  const natsServers = natsServersOf(common);
+  const runtime = {
+    ...{ version, logger, metrics, spans, jetstream, natsServers, database, secrets, http, stopping },
+  };
   await lifecycle.start(name, () => definition.start(runtime, own));
   // Stopped first, so that what still arrives finds everything behind it running.
   lifecycle.onStop(`${name} http`, () => http.stop());
@@ -153,13 +158,13 @@ function refuseRisks(
   config: CommonConfig,
   { databaseUrls, listen }: { databaseUrls: readonly string[]; listen: boolean },
 ): void {
-  const { HOST: host, NATS_USER: user, NATS_TOKEN: token } = config;
+  const { HOST: host, NATS_USER: user, NATS_TOKEN: token, NATS_CREDS_FILE: credsFile } = config;
   const risks = risksOf({
     http: listen ? { host, isTls: config.TLS_CERT_FILE !== undefined } : undefined,
     nats: {
       urls: config.NATS_URL.split(','),
       isTls: natsTlsOf(config) !== undefined,
-      isAuthenticated: [user, token, config.NATS_TLS_CERT_FILE].some((one) => one !== undefined),
+      isAuthenticated: [user, token, credsFile, config.NATS_TLS_CERT_FILE].some((one) => one !== undefined),
     },
     databaseUrls,
   }).filter((risk) => !config.IRONFLOW_ACCEPT_RISKS.includes(risk));
@@ -197,6 +202,15 @@ function natsTlsOf({ NATS_URL: urls, ...config }: CommonConfig) {
   };
 }
 
+export interface NatsServers {
+  url: string;
+  tls: ReturnType<typeof natsTlsOf>;
+}
+
+function natsServersOf(config: CommonConfig): NatsServers {
+  return { url: config.NATS_URL, tls: natsTlsOf(config) };
+}
+
 interface Part {
   name: string;
   common: CommonConfig;
@@ -230,11 +244,11 @@ async function openDatabase({ name, common, lifecycle }: Part, url: string): Pro
 
 async function openJetStream({ name, common, lifecycle, logger }: Part): Promise<JetStream> {
   const jetstream = await connectJetStream({
-    url: common.NATS_URL,
+    ...natsServersOf(common),
     user: common.NATS_USER,
     password: common.NATS_PASSWORD,
     token: common.NATS_TOKEN,
-    tls: natsTlsOf(common),
+    credsFile: common.NATS_CREDS_FILE,
     name: `ironflow-${name}`,
     replicas: common.IRONFLOW_STREAM_REPLICAS,
     overrides: common.IRONFLOW_STREAMS,

@@ -17,7 +17,7 @@ export interface Transports {
 const remedies: Record<TransportRisk, string> = {
   'plain-http': 'listen with TLS_CERT_FILE and TLS_KEY_FILE, or behind something on this machine that does',
   'plain-nats': 'connect to tls:// addresses, or with NATS_TLS_CA_FILE',
-  'anonymous-nats': 'show NATS_USER and NATS_PASSWORD, NATS_TOKEN, or a certificate',
+  'anonymous-nats': 'show NATS_USER and NATS_PASSWORD, NATS_TOKEN, NATS_CREDS_FILE, or a certificate',
   'plain-postgres': 'add sslmode=verify-full, and sslrootcert for a private authority, to the URL',
 };
 

@@ -8,7 +8,12 @@ export type { NatsCluster, NatsClusterOptions } from './nats-cluster.js';
 export { checkNatsVersion, readNatsGreeting } from './nats-readiness.js';
 export type { NatsGreeting } from './nats-readiness.js';
 export { natsServerEnv, startNatsServer } from './nats-server.js';
-export type { NatsClusterMembership, NatsServer, NatsServerOptions } from './nats-server.js';
+export type {
+  NatsClusterMembership,
+  NatsOperatorSettings,
+  NatsServer,
+  NatsServerOptions,
+} from './nats-server.js';
 export { startPostgres } from './postgres.js';
 export type { PostgresServer, PostgresServerOptions } from './postgres.js';
 export { createScratch } from './scratch.js';

@@ -30,14 +30,32 @@ export interface NatsServerOptions {
   /** Syncs every write to disk before it is acknowledged, as production does. Default: false. */
   syncAlways?: boolean;
   /** What clients have to show. Default: nothing. */
-  authorization?: { user: string; password: string } | { token: string };
+  authorization?: { user: string; password: string } | { token: string } | { users: readonly NatsUser[] };
   /** Clients have to connect by TLS. */
   tls?: { certFile: string; keyFile: string };
+  /** Operator mode, as `ironflow nats init` configures it; accounts that the server is told of are kept beside its streams. */
+  operator?: NatsOperatorSettings;
   /** Default: `ironflow-<port>`. */
   serverName?: string;
   cluster?: NatsClusterMembership;
   /** Receives what the server writes, line by line. */
   log?: (line: string) => void;
+}
+
+/** All of them in one account. */
+export interface NatsUser {
+  user: string;
+  password: string;
+  /** Default: everything. */
+  permissions?: { publish: { allow: readonly string[] }; subscribe: { allow: readonly string[] } };
+}
+
+export interface NatsOperatorSettings {
+  operator: string;
+  system_account: string;
+  resolver: Readonly<Record<string, unknown>>;
+  /** Accounts by their public keys. */
+  resolver_preload: Readonly<Record<string, string>>;
 }
 
 export interface NatsClusterMembership {
@@ -57,7 +75,7 @@ export interface NatsServer {
   stop(): Promise<void>;
   /** As kill -9 does; `restart` brings it back. */
   kill(): Promise<void>;
-  /** Stops it if it runs; `wipe` loses every stream, as a lost disk does. */
+  /** Stops it if it runs; `wipe` loses every stream and account, as a lost disk does. */
   restart(options?: { wipe?: boolean }): Promise<void>;
 }
 
@@ -129,7 +147,8 @@ function natsServer(settings: Settings, started: ServerProcess): NatsServer {
     kill: () => server.kill(),
     restart: async ({ wipe = false } = {}) => {
       await stop();
-      if (wipe) await rm(streamsPathIn(settings.storeDir), { recursive: true, force: true });
+      const lost = wipe ? [streamsPathIn(settings.storeDir), accountsPathIn(settings.storeDir)] : [];
+      for (const folder of lost) await rm(folder, { recursive: true, force: true });
       server = await launch(settings);
     },
   };
@@ -189,7 +208,7 @@ function startFailure(server: ServerProcess, { port }: Settings): IronflowError 
 }
 
 /** nats-server reads JSON as its own notation, so no quoting rules of ours are needed. */
-function renderConfig({ storeDir, cluster, ...settings }: Settings): string {
+function renderConfig({ storeDir, cluster, operator, ...settings }: Settings): string {
   const config = {
     server_name: settings.serverName,
     listen: `127.0.0.1:${settings.port}`,
@@ -203,6 +222,9 @@ function renderConfig({ storeDir, cluster, ...settings }: Settings): string {
       store_dir: streamsPathIn(storeDir),
       ...(settings.syncAlways ? { sync_interval: 'always' } : {}),
     },
+    ...(operator === undefined
+      ? {}
+      : { ...operator, resolver: { ...operator.resolver, dir: accountsPathIn(storeDir) } }),
     ...(cluster === undefined
       ? {}
       : { cluster: { name: cluster.name, listen: `127.0.0.1:${cluster.port}`, routes: cluster.routes } }),
@@ -213,4 +235,5 @@ function renderConfig({ storeDir, cluster, ...settings }: Settings): string {
 const configPathIn = (storeDir: string) => join(storeDir, 'nats-server.conf');
 const launchNoteIn = (storeDir: string) => join(storeDir, 'launch.json');
 const streamsPathIn = (storeDir: string) => join(storeDir, 'streams');
+const accountsPathIn = (storeDir: string) => join(storeDir, 'accounts');
 const monitorUrlOf = ({ monitorPort }: Settings) => `http://127.0.0.1:${monitorPort}`;

@@ -1,12 +1,16 @@
 /** How the api is configured and wired. */
+import { readFile } from 'node:fs/promises';
 import { z } from 'zod';
 import { createDatabase, parseOperatorKey } from '@ironflow/database';
+import { IronflowError, messageOf } from '@ironflow/errors';
+import { connectAccountResolver } from '@ironflow/jetstream';
+import { parseAccountsFile } from '@ironflow/nats-accounts';
 import { baseConfigShape, systemClock } from '@ironflow/service';
-import type { ServiceDefinition } from '@ironflow/service';
+import type { ServiceDefinition, ServiceRuntime } from '@ironflow/service';
 import { createApi } from './api.js';
 
 const configShape = {
-  /** Serves no tenant's request: it is for operators, and for telling services which registries changed. */
+  /** Serves no tenant's request: it is for operators, for telling services which registries changed, and servers of accounts. */
   DATABASE_URL: baseConfigShape.DATABASE_URL,
   /** The first key of an operator, with which tenants and further keys of operators are made. */
   IRONFLOW_OPERATOR_KEY: z
@@ -18,6 +22,8 @@ const configShape = {
     .optional(),
   /** Live views of runs at once, in one process, and as many subscriptions of topics. */
   IRONFLOW_RUN_WATCHERS_MAX: z.coerce.number().int().min(1).max(100_000).default(1_000),
+  /** `accounts.json` of `ironflow nats init`: with it tenants may have credentials for NATS. */
+  NATS_ACCOUNTS_FILE: z.string().optional(),
 };
 
 export const apiService: ServiceDefinition<typeof configShape> = {
@@ -31,8 +37,11 @@ export const apiService: ServiceDefinition<typeof configShape> = {
       applicationName: 'ironflow-api-platform',
       maxConnections: 2,
     });
+    const file = config.NATS_ACCOUNTS_FILE;
+    const accounts = file === undefined ? undefined : await openAccounts(file, runtime);
     const api = createApi({
       ...runtime,
+      accounts,
       platformDatabase,
       operatorKey: config.IRONFLOW_OPERATOR_KEY,
       clock: systemClock,
@@ -47,3 +56,18 @@ export const apiService: ServiceDefinition<typeof configShape> = {
     };
   },
 };
+
+async function openAccounts(file: string, { natsServers, logger }: ServiceRuntime) {
+  const text = await readFile(file, 'utf8').catch((error: unknown) => {
+    const message = `bad configuration: NATS_ACCOUNTS_FILE cannot be read: ${messageOf(error)}`;
+    throw new IronflowError('invalid', 'config_invalid', message, { cause: error });
+  });
+  const { signers, systemCredentials: creds } = parseAccountsFile(text);
+  const resolver = await connectAccountResolver({
+    ...natsServers,
+    name: 'ironflow-api-accounts',
+    creds,
+    log: { info: (message) => logger.info(message), warn: (message) => logger.warn(message) },
+  });
+  return { resolver, signers };
+}

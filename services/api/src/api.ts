@@ -7,6 +7,7 @@ import {
   createApprovalStore,
   createAuditStore,
   createApiKeyStore,
+  createNatsAccountStore,
   createScheduleStore,
   createWebhookStore,
   createForcedBreakerStore,
@@ -16,9 +17,11 @@ import {
   createTenantAdmin,
 } from '@ironflow/database';
 import type { Database, RememberingAuthenticator, Secrets } from '@ironflow/database';
-import type { JetStream } from '@ironflow/jetstream';
+import type { AccountResolver, JetStream } from '@ironflow/jetstream';
+import type { AccountSigners } from '@ironflow/nats-accounts';
 import { createAuditTrail, createKeyAccess, createQuotaKeeper } from '@ironflow/service';
 import type { Clock, HttpServer, Logger, Metrics, Stoppable } from '@ironflow/service';
+import { createDirectNats } from './direct-nats.js';
 import { addHttpRoutes } from './http-routes.js';
 import { createOperatorAccess } from './operator-access.js';
 import { createRegistryAnnouncer } from './registry-announcer.js';
@@ -34,6 +37,8 @@ export interface ApiOptions {
   secrets: Secrets;
   /** The first key of an operator. Without one, only those that were made before are there. */
   operatorKey?: string | undefined;
+  /** Where tenants may have credentials for NATS. */
+  accounts?: { resolver: AccountResolver; signers: AccountSigners } | undefined;
   logger: Logger;
   metrics: Metrics;
   clock: Clock;
@@ -82,6 +87,12 @@ export function createApi(options: ApiOptions): Api {
   const approvals = createApprovalStore(database, options.secrets);
   const schedules = createScheduleStore(database);
   const webhooks = createWebhookStore(database, options.secrets);
+  const natsAccounts = createNatsAccountStore(database, options.secrets);
+  const directNats =
+    options.accounts &&
+    createDirectNats({
+      ...{ ...options.accounts, accounts: natsAccounts, database: options.platformDatabase, logger, clock },
+    });
   const base = {
     authenticator,
     audit,
@@ -92,6 +103,7 @@ export function createApi(options: ApiOptions): Api {
     schedules,
     webhooks,
     announcer,
+    version,
   };
   const now = () => new Date(clock.now());
   const breakers = {
@@ -104,12 +116,13 @@ export function createApi(options: ApiOptions): Api {
     ...breakers,
     ...managing(options, authenticator),
     ...quotas,
+    natsAccounts,
+    directNats,
     streams,
     topicStreams,
     notices,
     topics,
     now,
-    version,
   });
   // The server waits for open answers to end, and streams would go on.
   const stopStreams = () => Promise.all([streams.stop(), topicStreams.stop()]);
@@ -122,6 +135,7 @@ export function createApi(options: ApiOptions): Api {
       topicStreams.start();
       announcer.start();
       quotaKeeper.start();
+      directNats?.start();
     },
     stop: async () => {
       await stopStreams();
@@ -129,6 +143,7 @@ export function createApi(options: ApiOptions): Api {
       await announcer.stop();
       await auditTrail.stop();
       await quotaKeeper.stop();
+      await directNats?.stop();
     },
   };
 }

@@ -17,6 +17,8 @@ import { addBreakers } from './breakers.js';
 import type { BreakersOptions } from './breakers.js';
 import { addKeys } from './keys.js';
 import type { KeysOptions } from './keys.js';
+import { addCredentials } from './credentials.js';
+import type { CredentialsOptions } from './credentials.js';
 import { checkManifest } from './manifest-rules.js';
 import { describeOpenapi } from './openapi.js';
 import { payloadText } from './payload-text.js';
@@ -39,6 +41,7 @@ export interface HttpRoutesOptions
     ApprovalsOptions,
     AuditOptions,
     BreakersOptions,
+    CredentialsOptions,
     KeysOptions,
     QuotasOptions,
     SchedulesOptions,
@@ -83,6 +86,7 @@ export function addHttpRoutes(app: HttpApp, options: HttpRoutesOptions): void {
     addTopics(routed, options);
     addDeadLetters(routed, options);
     addWebhooks(routed, options);
+    addCredentials(routed, options);
     addRegistry(routed, options);
     addSchedules(routed, options);
     addPauses(routed, options);

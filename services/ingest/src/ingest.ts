@@ -15,6 +15,7 @@ import type { Clock, HttpServer, Logger, Metrics, SpanRecorder, Stoppable } from
 import { createAcceptance } from './acceptance.js';
 import type { AcceptanceLimits } from './acceptance.js';
 import { createBulkReruns } from './bulk-reruns.js';
+import { createDirectDoor } from './direct-door.js';
 import { createEmit } from './emission.js';
 import type { Emit } from './emission.js';
 import { createFunctionDirectory } from './function-directory.js';
@@ -75,6 +76,7 @@ export function createIngest(options: IngestOptions): Ingest {
     return emit(request);
   };
   const streamDoor = createStreamDoor({ jetstream, emit, store, metrics, logger, clock });
+  const directDoor = createDirectDoor({ jetstream, metrics });
   const functions = createFunctionDirectory({ registry, clock });
   const rerun = createRerun({ store, functions, emit });
   const replay = createReplay({ store, rerun, publisher: jetstream.publisher });
@@ -109,12 +111,14 @@ export function createIngest(options: IngestOptions): Ingest {
       keyAccess.start();
       quotas.start();
       streamDoor.start();
+      directDoor.start();
       leave.push(await jetstream.bucket('SYS_functions').watch((id) => registry.invalidate(id)));
     },
     stop: async () => {
       // Without NATS there is nobody to take leave of.
       await Promise.allSettled(leave.splice(0).map(async (step) => step()));
       await waiter.stop();
+      await directDoor.stop();
       await streamDoor.stop();
       await acceptance.stop();
       await keyAccess.stop();

@@ -261,6 +261,8 @@ function createRecipes({
     listAudit: () => ({ query: { limit: '5' } }),
     verifyAudit: () => ({}),
     getIdentity: () => ({}),
+    getQuotas: () => ({}),
+    setQuotas: () => json({ queuedRuns: 900_000 }),
     listKeys: () => ({}),
     createKey: () => json({ name: 'fuzz', role: 'viewer', scopes: ['runs:read'] }),
     rotateKey: async () => within(await freshKey(), { overlapSeconds: 0 }),

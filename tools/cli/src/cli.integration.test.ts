@@ -1,7 +1,7 @@
 /** Every command against one platform, which is started once: starting it is most of what these tests cost. */
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { once } from 'node:events';
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import type { RequestListener, Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
@@ -59,9 +59,11 @@ beforeAll(async () => {
   // Loaded late, as the CLI does.
   const { startPlatform } = await import('@ironflow/platform');
   scratch = await createScratch('cli');
+  const made = await cli(['nats', 'init', '--out', scratch.file('nats'), '--json']);
+  expect(made).toMatchObject({ exitCode: 0, err: '' });
   platform = await startPlatform({
     dataFolder: scratch.file('data'),
-    env: {},
+    env: { IRONFLOW_NATS_OPERATOR: (JSON.parse(made.out) as { path: string }).path },
     lifecycle,
     loggerFor: () => logger,
     say: () => undefined,
@@ -477,6 +479,29 @@ describe('what works', () => {
     const custom = await json<object>('webhooks', 'create', 'crm-1', ...flags, '--scheme', scheme);
     expect(custom).toMatchObject({ eventPrefix: 'crm', headers: ['x-a', 'x-b'], secret: expect.any(String) });
     for (const id of ['pay', 'crm-1']) await run('webhooks', 'delete', id);
+  });
+
+  test('credentials for NATS are written for their owner alone, listed, and revoked', async () => {
+    const out = scratch.file('warehouse.creds');
+    const { out: said } = await run('credentials', 'create', 'warehouse', '--out', out, '--expires-in', '1h');
+    expect(said).toContain('ironflow.local.dev.ingest.>');
+    expect(readFileSync(out, 'utf8')).toContain('BEGIN USER NKEY SEED');
+    expect(statSync(out).mode & 0o777).toBe(0o600);
+    expect(said).not.toMatch(/SU[A-Z2-7]{56}/);
+    const { credentials } = await json<{ credentials: { id: string; name: string }[] }>(
+      'credentials',
+      'list',
+    );
+    expect(credentials).toMatchObject([{ name: 'warehouse', status: 'active' }]);
+    expect((await run('credentials', 'revoke', credentials[0]!.id)).out).toBe('revoked');
+    expect((await run('credentials', 'list')).out).toMatch(/warehouse\s+revoked/);
+    const again = await run('credentials', 'create', 'warehouse', '--out', out);
+    expect(again).toMatchObject({ exitCode: 1, err: expect.stringMatching(/exist/i) });
+    expect(readFileSync(out, 'utf8')).not.toBe('');
+    const nameless = await run('credentials', 'create', 'a\nb');
+    expect(nameless.err).toMatch(/printable ASCII/);
+    const known = await cli(['nats', 'init', '--out', scratch.file('nats')]);
+    expect(known).toMatchObject({ exitCode: 1, err: expect.stringMatching(/not empty/) });
   });
 
   test('the local platform is found by its folder, and its key is given to nobody else', async () => {

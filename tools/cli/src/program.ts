@@ -3,12 +3,14 @@ import { Command, CommanderError } from 'commander';
 import { appCommands } from './commands/apps.js';
 import { auditCommands } from './commands/audit.js';
 import { breakerCommands } from './commands/breakers.js';
+import { credentialCommands } from './commands/credentials.js';
 import { deadLetterCommands } from './commands/dead-letters.js';
 import { doctorCommand } from './commands/doctor.js';
 import { eventCommands } from './commands/events.js';
 import { keyCommands, signingKeyCommands } from './commands/keys.js';
 import { operatorKeyCommands } from './commands/operator-keys.js';
 import { functionCommands } from './commands/functions.js';
+import { natsCommands } from './commands/nats.js';
 import { outboxCommands } from './commands/outbox.js';
 import { platformCommands } from './commands/platform.js';
 import { environmentCommand, queuesCommand } from './commands/queues.js';
@@ -74,6 +76,8 @@ function createProgram(terminal: Terminal, json: boolean): Command {
     queuesCommand(terminal),
     environmentCommand(terminal),
     webhookCommands(terminal),
+    credentialCommands(terminal),
+    natsCommands(terminal),
     breakerCommands(terminal),
     auditCommands(terminal),
     quotasCommands(terminal),

@@ -4,6 +4,7 @@ import { startNatsServer, startPostgres } from '@ironflow/testing';
 import type { NatsServer, PostgresServer } from '@ironflow/testing';
 import type { Lifecycle } from '@ironflow/service';
 import type { DataFolder } from './data-folder.js';
+import { natsOperatorFolder, readOperatorServerConfig } from './nats-operator.js';
 import { checkNatsUrl, describeDatabaseError, requireDatabaseUrl } from './external-servers.js';
 
 export interface BackingServersOptions {
@@ -23,6 +24,8 @@ export interface BackingServers {
   ownerUrl: string;
   serviceUrl: string;
   tenantUrl: string;
+  /** What services show our nats-server in operator mode. */
+  natsEnv: NodeJS.ProcessEnv;
   /** Absent when they are somebody else's. */
   nats: NatsServer | undefined;
   postgres: PostgresServer | undefined;
@@ -47,6 +50,7 @@ export async function startBackingServers(options: BackingServersOptions): Promi
     postgres,
     ownerUrl,
     natsUrl: nats?.url ?? natsUrl!,
+    natsEnv: nats === undefined ? {} : natsEnvOf(options.env),
     serviceUrl: serviceUrl(ownerUrl, 'ironflow_service', servicePassword),
     tenantUrl: serviceUrl(ownerUrl, 'ironflow_tenant', tenantPassword),
   };
@@ -79,9 +83,25 @@ async function startLocalPostgres(options: BackingServersOptions): Promise<Postg
 
 async function startLocalNats(options: BackingServersOptions): Promise<NatsServer> {
   const { data, lifecycle, say, syncAlways } = options;
+  const folder = operatorFolderOf(options.env);
+  const operator = folder === undefined ? {} : { operator: await readOperatorServerConfig(folder) };
   const server = await lifecycle.start('nats-server', () =>
-    startNatsServer({ storeDir: data.natsPath, ...(syncAlways === undefined ? {} : { syncAlways }) }),
+    startNatsServer({
+      ...{ storeDir: data.natsPath, ...operator, ...(syncAlways === undefined ? {} : { syncAlways }) },
+    }),
   );
   say(`nats-server on 127.0.0.1:${server.port} with JetStream (NATS_URL chooses another)`);
   return server;
+}
+
+/** Of `ironflow nats init`; without it the server asks nobody who he is, and listens on this machine alone. */
+function operatorFolderOf(env: NodeJS.ProcessEnv): string | undefined {
+  return env['IRONFLOW_NATS_OPERATOR'] || undefined;
+}
+
+function natsEnvOf(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
+  const folder = operatorFolderOf(env);
+  if (folder === undefined) return {};
+  const { platformCreds, accounts } = natsOperatorFolder(folder);
+  return { NATS_CREDS_FILE: platformCreds, NATS_ACCOUNTS_FILE: accounts };
 }

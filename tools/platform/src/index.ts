@@ -3,6 +3,8 @@ export type { Interruption } from './end-on-signal.js';
 export { startFleet } from './fleet.js';
 export type { Fleet, FleetMember } from './fleet.js';
 export { isolatedEnv } from './isolated-env.js';
+export { initNats } from './nats-operator.js';
+export type { InitNatsOptions, NatsOperatorFolder } from './nats-operator.js';
 export { endWithParentArguments, serviceNodeArguments } from './node-arguments.js';
 export { generateOperatorKey, localEnvironment, startPlatform } from './platform.js';
 export type { Platform, PlatformOptions } from './platform.js';

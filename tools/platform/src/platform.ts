@@ -70,6 +70,7 @@ export async function startPlatform(options: PlatformOptions): Promise<Platform>
   const serviceEnv = {
     ...options.env,
     NATS_URL: servers.natsUrl,
+    ...servers.natsEnv,
     DATABASE_URL: servers.serviceUrl,
     TENANT_DATABASE_URL: servers.tenantUrl,
     IRONFLOW_MASTER_KEY: data.secrets.masterKey,

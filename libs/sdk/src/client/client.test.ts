@@ -317,6 +317,23 @@ describe('the client', () => {
     ]);
   });
 
+  test('makes credentials for NATS, lists and revokes them', async () => {
+    const { seen, client } = await platform(
+      answer(201, { id: 'c', credentials: 'text' }),
+      answer(200, { credentials: [{ id: 'c' }] }),
+      answer(200, { id: 'c', status: 'revoked' }),
+    );
+    const created = await client.credentials.create({ name: 'warehouse', expiresIn: '1h' });
+    expect(created).toMatchObject({ credentials: 'text' });
+    expect(await client.credentials.list()).toEqual([{ id: 'c' }]);
+    expect(await client.credentials.revoke('c')).toMatchObject({ status: 'revoked' });
+    expect(seen.map(({ method, url, body }) => [method, url, body])).toEqual([
+      ['POST', '/v1/credentials', { name: 'warehouse', expiresInSeconds: 3_600 }],
+      ['GET', '/v1/credentials', undefined],
+      ['DELETE', '/v1/credentials/c', undefined],
+    ]);
+  });
+
   test('needs a key and a URL that is one', () => {
     expect(() => createClient({ apiKey: '' })).toThrow(/IRONFLOW_API_KEY/);
     expect(() => createClient({ ironflowUrl: 'localhost:7400', apiKey: 'k' })).toThrow(/ironflowUrl/);

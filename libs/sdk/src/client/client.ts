@@ -67,6 +67,8 @@ import { createSchedules } from './schedules.js';
 import type { Schedules } from './schedules.js';
 import { subscribe } from './subscribe.js';
 import { watchRun } from './watch.js';
+import { createCredentials } from './credentials.js';
+import type { Credentials } from './credentials.js';
 import { createWebhooks } from './webhooks.js';
 import type { Webhooks } from './webhooks.js';
 
@@ -228,6 +230,8 @@ export interface Client {
   readonly keys: Keys;
   /** What calls of push endpoints are signed with. */
   readonly signingKeys: SigningKeys;
+  /** Credentials for NATS: events are emitted by publishing them. */
+  readonly credentials: Credentials;
   /** The run's state now and after each change; ends with its terminal state. Connects again when it is cut off. */
   watch(runId: string, options?: { signal?: AbortSignal }): AsyncIterableIterator<RunUpdate>;
   /** Whose key this is. */
@@ -320,6 +324,7 @@ export function createClient(options: PlatformOptions = {}): Client {
     webhooks: createWebhooks(http, platform.url),
     keys: createKeys(http),
     signingKeys: createSigningKeys(http),
+    credentials: createCredentials(http),
     watch: (runId, { signal } = {}) => watchRun({ http, runId, signal }),
     identity: () => get('/v1/me'),
   };

@@ -62,6 +62,7 @@ export async function createVictim(world: PlatformUnderTest): Promise<Victim> {
   });
   await call('POST', `/v1/topics/${mark}.topic/messages`, { data: { mark } });
   await call('POST', '/v1/webhooks', { id: `${mark}-hook`, provider: 'github' });
+  const credential = await addCredential(world, tenant.environmentId);
   await call('POST', `/v1/breakers/${mark}-waiting/open`, {});
   const key = await call('POST', '/v1/keys', { name: mark, role: 'viewer' });
   const link = await call('POST', `/v1/runs/${run.id}/approval-links`, { name: 'second' });
@@ -80,6 +81,7 @@ export async function createVictim(world: PlatformUnderTest): Promise<Victim> {
     'scheduled-events': { own: later.ids[0]!, nobodys: nobody },
     schedules: { own: schedules[0]!.id, nobodys: 'nobodys-function.yearly' },
     webhooks: { own: `${mark}-hook`, nobodys: 'nobodys-hook' },
+    credentials: { own: credential, nobodys: nobody },
     apps: { own: mark, nobodys: 'nobodys-app' },
     keys: { own: String(key.id), nobodys: nobody },
     topics: { own: `${mark}.topic`, nobodys: 'nobodys.topic' },
@@ -100,6 +102,24 @@ export async function createVictim(world: PlatformUnderTest): Promise<Victim> {
     ],
     snapshot: () => snapshotOf(world, tenant.environmentId),
   };
+}
+
+/** As where NATS is in operator mode, which this platform's is not. */
+async function addCredential(world: PlatformUnderTest, environmentId: string): Promise<string> {
+  const [key] = await world.query<{ version: number }>(
+    'select version from environment_data_keys where environment_id = $1',
+    [environmentId],
+  );
+  await world.query(
+    'insert into nats_accounts (environment_id, public_key, data_key_version, sealed) values ($1, $2, $3, $4)',
+    [environmentId, `A${mark}`, key!.version, Buffer.alloc(0)],
+  );
+  const [row] = await world.query<{ id: string }>(
+    `insert into nats_credentials (id, environment_id, name, public_key, expires_at)
+     values (gen_random_uuid(), $1, $2, $3, now() + interval '1 day') returning id`,
+    [environmentId, mark, `U${mark}`],
+  );
+  return row!.id;
 }
 
 /**

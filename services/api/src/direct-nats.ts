@@ -1,0 +1,112 @@
+/**
+ * Accounts and credentials for NATS: signs them, and sees that the servers know of them. What they do not know, because they were
+ * wiped or somebody else's change was lost, they are told again: as the api starts, when a server comes back, and when one misses an
+ * account. Nobody depends on the passes to revoke: that tells the servers itself.
+ */
+import { findNatsAccount, listNatsAccounts, retellNatsAccount } from '@ironflow/database';
+import type { Database, NatsAccount, NatsAccountStore } from '@ironflow/database';
+import { IronflowError } from '@ironflow/errors';
+import type { AccountResolver } from '@ironflow/jetstream';
+import { createAccountKeys, createUserCredentials, encodeTenantAccount } from '@ironflow/nats-accounts';
+import type { AccountSigners } from '@ironflow/nats-accounts';
+import type { CreateCredentialBody, Credential, Scope } from '@ironflow/schema';
+import type { Clock, Logger, Stoppable, TimerHandle } from '@ironflow/service';
+
+export interface DirectNats extends Stoppable {
+  start(): void;
+  create(scope: Scope, body: CreateCredentialBody): Promise<{ credential: Credential; text: string }>;
+  revoke(scope: Scope, id: string): Promise<Credential | undefined>;
+}
+
+export interface DirectNatsOptions {
+  accounts: NatsAccountStore;
+  resolver: AccountResolver;
+  signers: AccountSigners;
+  /** As ironflow_service: it looks for accounts of every environment. */
+  database: Database;
+  logger: Logger;
+  clock: Clock;
+}
+
+/** After a pass that failed. */
+const retryMs = 1_000;
+/** Whoever makes up accounts to look for gets no further. */
+const lookupsMax = 16;
+
+export function createDirectNats(options: DirectNatsOptions): DirectNats {
+  const { accounts, resolver, signers, database, logger, clock } = options;
+  const lookups = new Map<string, Promise<void>>();
+  let passing: Promise<void> | undefined;
+  let isWantedAgain = false;
+  let timer: TimerHandle | undefined;
+  let isStopped = false;
+  let stopListening: (() => void) | undefined;
+
+  async function tellServers({ scope: place, publicKey, revokedUsers }: NatsAccount): Promise<void> {
+    await resolver.push(await encodeTenantAccount({ place, publicKey, revokedUsers }, signers));
+  }
+
+  async function tellAll(): Promise<void> {
+    for (const scope of await listNatsAccounts(database)) {
+      if (isStopped) return;
+      await retellNatsAccount(database, scope, tellServers);
+    }
+  }
+
+  function pass(): void {
+    if (isStopped) return;
+    timer?.cancel();
+    isWantedAgain = passing !== undefined;
+    passing ??= tellAll()
+      .catch((error: unknown) => {
+        logger.warn({ err: error }, 'accounts could not be told to NATS; the next pass will');
+        timer = clock.setTimeout(pass, retryMs);
+      })
+      .finally(() => {
+        passing = undefined;
+        if (isWantedAgain) pass();
+      });
+  }
+
+  async function tell(publicKey: string): Promise<void> {
+    const scope = await findNatsAccount(database, publicKey);
+    if (scope !== undefined) await retellNatsAccount(database, scope, tellServers);
+  }
+
+  function onMissing(publicKey: string): void {
+    if (lookups.has(publicKey) || lookups.size >= lookupsMax || isStopped) return;
+    const lookup = tell(publicKey)
+      .catch((error: unknown) => logger.warn({ err: error }, 'an account that NATS misses could not be told'))
+      .finally(() => lookups.delete(publicKey));
+    lookups.set(publicKey, lookup);
+  }
+
+  return {
+    start: () => {
+      resolver.onMissing(onMissing);
+      stopListening = resolver.onReconnect(pass);
+      pass();
+    },
+    create: (scope, body) =>
+      accounts.create(scope, {
+        ...body,
+        makeAccount: createAccountKeys,
+        makeUser: ({ accountSeed, ...user }) => createUserCredentials(accountSeed, user),
+        tellServers,
+      }),
+    revoke: (scope, id) => accounts.revoke(scope, id, tellServers),
+    stop: async () => {
+      isStopped = true;
+      stopListening?.();
+      timer?.cancel();
+      await Promise.all([passing, ...lookups.values()]);
+      await resolver.close();
+    },
+  };
+}
+
+export function directNatsUnavailable(): IronflowError {
+  const message =
+    'this installation gives no direct access to NATS: its servers are not in operator mode, or the api service has no NATS_ACCOUNTS_FILE';
+  return new IronflowError('conflict', 'direct_nats_unavailable', message);
+}
