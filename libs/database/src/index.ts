@@ -52,6 +52,8 @@ export type {
 } from './flow-control.js';
 export { createSchedulerStore } from './scheduler.js';
 export type { LaneRef, OverdueRun, OverdueRunsQuery, SchedulerStore } from './scheduler.js';
+export { createSecretStore } from './secret-store.js';
+export type { SecretStore } from './secret-store.js';
 export { createScheduleStore } from './schedules.js';
 export type { ScheduleRecord, ScheduleStore } from './schedules.js';
 export { checkSchemaVersion } from './schema-version.js';

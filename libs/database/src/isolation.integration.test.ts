@@ -22,6 +22,7 @@ import {
   createIngestStore,
   createRegistryReader,
   createSchedulerStore,
+  createSecretStore,
   createWebhookStore,
   recordDeliveries,
   registerApp,
@@ -94,6 +95,9 @@ async function fillEveryTable(): Promise<void> {
     { runId: run!.id, name: 'manager' },
     randomBytes(32),
   );
+  const { tenant: database, service: platformDatabase, secrets } = platform;
+  const secretStore = createSecretStore({ database, platformDatabase, secrets });
+  await secretStore.set(environmentId, { name: 'TOKEN', value: 'ours' });
   const webhooks = createWebhookStore(platform.tenant, platform.secrets);
   await webhooks.create(environmentId, { id: 'hub', provider: 'github', headers: [] });
   await recordDeliveries(platform.tenant, environmentId, [

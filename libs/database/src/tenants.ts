@@ -7,9 +7,10 @@ import { randomBytes } from 'node:crypto';
 import { IronflowError } from '@ironflow/errors';
 import { createId, signingKeyPrefix, slugSchema } from '@ironflow/schema';
 import type { Scope } from '@ironflow/schema';
+import { ensureDataKey } from './data-keys.js';
 import { asDatabaseError } from './database-error.js';
 import type { Database } from './database.js';
-import type { SealedDataKey, Secrets } from './envelope.js';
+import type { Secrets } from './envelope.js';
 import type { Prisma } from './generated/client.js';
 import { createApiKey, hashApiKey } from './keys.js';
 import { createTimedCache } from './timed-cache.js';
@@ -137,23 +138,6 @@ async function ensureSigningKey(
     data: { id: freshId(), environmentId, version, dataKeyVersion: dataKey.version, sealed },
   });
   return signingKey;
-}
-
-async function ensureDataKey(
-  transaction: Transaction,
-  secrets: Secrets,
-  environmentId: string,
-): Promise<SealedDataKey> {
-  const existing = await transaction.environmentDataKey.findFirst({
-    where: { environmentId },
-    orderBy: { version: 'desc' },
-  });
-  if (existing !== null) return existing;
-  const dataKey = secrets.sealedDataKey({ environmentId, version: 1 });
-  await transaction.environmentDataKey.create({
-    data: { ...dataKey, sealed: new Uint8Array(dataKey.sealed) },
-  });
-  return dataKey;
 }
 
 async function readSigningKeys(

@@ -25,6 +25,7 @@ import type {
   WebhookStatus,
   WebhookWithSecret,
 } from '@ironflow/schema';
+import { newestDataKey } from './data-keys.js';
 import type { Database, Queryable, Statement } from './database.js';
 import { scopeOf } from './environment-scope.js';
 import type { ScopeRow } from './environment-scope.js';
@@ -193,17 +194,10 @@ async function addSecret(
     const rule = `must be ${encoding}${prefix === '' ? '' : `, with or without "${prefix}" before it`}`;
     throw new IronflowError('invalid', 'webhook_secret_invalid', rule, { field: 'secret' });
   }
-  const [row] = await transaction.query<DataKeyRow>(dataKeyStatement, []);
-  if (row === undefined) throw new Error('an environment has no data key');
-  const dataKey: SealedDataKey = {
-    environmentId,
-    version: row.version,
-    masterKeyId: row.master_key_id,
-    sealed: row.sealed,
-  };
+  const dataKey = await newestDataKey(transaction, environmentId);
   const id = createId(Date.now(), randomBytes(10));
   const sealed = secrets.seal(dataKey, secretPlace(environmentId, id), text);
-  await transaction.query(addSecretStatement, [id, environmentId, sourceId, row.version, sealed]);
+  await transaction.query(addSecretStatement, [id, environmentId, sourceId, dataKey.version, sealed]);
   return given === undefined ? { secret: text } : {};
 }
 
@@ -228,12 +222,6 @@ function sourceExists(): IronflowError {
   const rule =
     'there is a source of webhooks of that id: choose another, or rotate its secret if that is lost';
   return new IronflowError('conflict', 'webhook_exists', rule, { field: 'id' });
-}
-
-interface DataKeyRow {
-  version: number;
-  master_key_id: string;
-  sealed: Buffer;
 }
 
 interface SourceFacts {
@@ -340,10 +328,6 @@ const expireStatement: Statement = {
   text: `update webhook_secrets
     set expires_at = least(coalesce(expires_at, 'infinity'), now() + make_interval(secs => $3::int))
     where environment_id = $1 and source_id = $2`,
-};
-const dataKeyStatement: Statement = {
-  name: 'newest_data_key',
-  text: 'select version, master_key_id, sealed from newest_data_key()',
 };
 const addSecretStatement: Statement = {
   name: 'add_webhook_secret',

@@ -418,3 +418,12 @@ export type {
 } from './webhook-resources.js';
 export { workerPresenceKey, workerPresenceSchema } from './worker-presence.js';
 export type { WorkerPresence } from './worker-presence.js';
+export { secretNameSchema } from './secret-resources.js';
+export type {
+  DeletedSecret,
+  RotatedDataKey,
+  Secret,
+  SecretValues,
+  SecretValuesBody,
+  SetSecretBody,
+} from './secret-resources.js';

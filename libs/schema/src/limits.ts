@@ -100,6 +100,18 @@ export const limits = {
   webhookDeliveriesKept: 10_000,
   /** Refused deliveries of one source that go into the log: whoever can send may not fill it. */
   webhookRefusalsPerMinuteMax: 20,
+  /** Of one environment. */
+  secretsMax: 1_000,
+  secretValueBytesMax: 64 * 1024,
+  /** Of one secret: those before are removed as a newer one is set. */
+  secretVersionsKept: 5,
+  /** Values read by one request. */
+  secretsPerRequestMax: 100,
+  /** Of one environment. */
+  configDocumentsMax: 1_000,
+  configDataBytesMax: 256 * 1024,
+  /** Live views of documents and keys, of one environment at once, in one process of the api. */
+  watchesMax: 100,
   /** A preview counts no further. */
   bulkCountMax: 100_000,
 } as const;

@@ -75,6 +75,16 @@ import {
   triggerScheduleBodySchema,
 } from './resources.js';
 import { scheduleIdSchema } from './schedule.js';
+import {
+  deletedSecretSchema,
+  rotatedDataKeySchema,
+  secretNameSchema,
+  secretSchema,
+  secretsListSchema,
+  secretValuesBodySchema,
+  secretValuesSchema,
+  setSecretBodySchema,
+} from './secret-resources.js';
 import { webhookIdSchema, webhookRefusals } from './webhook.js';
 import {
   createWebhookBodySchema,
@@ -133,6 +143,7 @@ const topicQuery = z.strictObject({
 const scheduleParams = z.object({ id: scheduleIdSchema });
 const webhookParams = z.object({ id: webhookIdSchema });
 const webhookAddressParams = z.object({ address: z.string() });
+const secretParams = z.object({ name: secretNameSchema });
 const approvalParams = z.object({ token: z.string() });
 
 export const emitQuerySchema = z.strictObject({
@@ -988,6 +999,78 @@ export const routes = {
       200: { description: 'a delivery that was taken before', schema: receivedAnswerSchema },
     },
     errors: ['webhook_not_found', ...webhookRefusals, 'overloaded', 'database_unavailable'],
+  },
+  setSecret: {
+    service: 'api',
+    method: 'PUT',
+    path: '/v1/secrets/:name',
+    summary: 'Set a secret: a new version, which functions read within half a minute',
+    role: 'developer',
+    scope: 'secrets:write',
+    audit: 'secret.set',
+    params: secretParams,
+    query: noQuery,
+    body: setSecretBodySchema,
+    answers: ok(secretSchema, 'set; the value is in no answer'),
+    errors: ['too_many_secrets'],
+  },
+  listSecrets: {
+    service: 'api',
+    method: 'GET',
+    path: '/v1/secrets',
+    summary: 'Every secret: names and versions, no values',
+    role: 'viewer',
+    scope: 'secrets:read',
+    query: noQuery,
+    answers: ok(secretsListSchema),
+  },
+  getSecret: {
+    service: 'api',
+    method: 'GET',
+    path: '/v1/secrets/:name',
+    summary: 'One secret: its versions, no value',
+    role: 'viewer',
+    scope: 'secrets:read',
+    params: secretParams,
+    query: noQuery,
+    answers: ok(secretSchema),
+    errors: ['secret_not_found'],
+  },
+  deleteSecret: {
+    service: 'api',
+    method: 'DELETE',
+    path: '/v1/secrets/:name',
+    summary: 'Delete a secret with all its versions',
+    role: 'developer',
+    scope: 'secrets:write',
+    audit: 'secret.delete',
+    params: secretParams,
+    query: noQuery,
+    answers: ok(deletedSecretSchema, 'deleted'),
+    errors: ['secret_not_found'],
+  },
+  readSecrets: {
+    service: 'api',
+    method: 'POST',
+    path: '/v1/secrets/values',
+    summary: 'Values of secrets, for code that runs functions: the newest version of each',
+    role: 'developer',
+    scope: 'secrets:read',
+    query: noQuery,
+    body: secretValuesBodySchema,
+    answers: ok(secretValuesSchema, 'those that there are; not to be kept by anything in between'),
+  },
+  rotateDataKey: {
+    service: 'api',
+    method: 'POST',
+    path: '/v1/secrets/rotate-data-key',
+    summary:
+      'Seal everything of the environment with a new data key: secrets, signing keys, secrets of webhooks',
+    role: 'admin',
+    scope: 'secrets:write',
+    audit: 'data-key.rotate',
+    query: noQuery,
+    answers: ok(rotatedDataKeySchema, 'sealed anew; no value has changed'),
   },
   getIdentity: {
     service: 'api',

@@ -64,6 +64,8 @@ export type {
   ReplayFilter,
   RerunFilter,
 } from './client/bulk.js';
+export type { Secrets } from './client/secrets.js';
+export type { HandlerSecrets } from './settings.js';
 export type { BackfillOptions, BackfillRange, BackfillResult, Schedules } from './client/schedules.js';
 export type { CreatedWebhook, RotateOptions, WebhookSource, Webhooks } from './client/webhooks.js';
 export { IronflowApiError } from './client/api-error.js';
@@ -115,6 +117,7 @@ export type {
   ScheduledEvent,
   ScheduledEventsPage,
   SchedulesPage,
+  Secret,
   SignalAnswer,
   Step,
   TopicMessage,

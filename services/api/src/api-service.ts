@@ -6,7 +6,7 @@ import type { ServiceDefinition } from '@ironflow/service';
 import { createApi } from './api.js';
 
 const configShape = {
-  /** Serves nobody's request: it is for telling services which registries changed. */
+  /** For telling services which registries changed; of requests it serves only rotations of data keys. */
   DATABASE_URL: baseConfigShape.DATABASE_URL,
   /** Live views of runs at once, in one process, and as many subscriptions of topics. */
   IRONFLOW_RUN_WATCHERS_MAX: z.coerce.number().int().min(1).max(100_000).default(1_000),

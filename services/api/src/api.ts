@@ -7,6 +7,7 @@ import {
   createApprovalStore,
   createAuthenticator,
   createScheduleStore,
+  createSecretStore,
   createWebhookStore,
   createForcedBreakerStore,
 } from '@ironflow/database';
@@ -22,7 +23,7 @@ export interface ApiOptions {
   jetstream: JetStream;
   /** As ironflow_tenant: everything that answers a request goes through it. */
   database: Database;
-  /** As ironflow_service: for telling services which registries changed. */
+  /** As ironflow_service: for telling services which registries changed, and for sealing with a new data key. */
   platformDatabase: Database;
   secrets: Secrets;
   logger: Logger;
@@ -65,6 +66,8 @@ export function createApi(options: ApiOptions): Api {
   const approvals = createApprovalStore(database, options.secrets);
   const schedules = createScheduleStore(database);
   const webhooks = createWebhookStore(database, options.secrets);
+  const { platformDatabase, secrets } = options;
+  const secretStore = createSecretStore({ database, platformDatabase, secrets });
   const base = { authenticator, database, store, approvals, schedules, webhooks, announcer, version };
   const now = () => new Date(clock.now());
   const breakers = {
@@ -72,7 +75,7 @@ export function createApi(options: ApiOptions): Api {
     forcedBreakers: createForcedBreakerStore(database),
     breakerActions: metrics.counter('api_breaker_actions_total', 'Breakers that operators changed, by how'),
   };
-  addHttpRoutes(http.app, { ...base, ...breakers, streams, topicStreams, notices, topics, now });
+  addHttpRoutes(http.app, { ...base, ...breakers, secretStore, streams, topicStreams, notices, topics, now });
   // The server waits for open answers to end, and streams would go on.
   const stopStreams = () => Promise.all([streams.stop(), topicStreams.stop()]);
   options.stopping?.addEventListener('abort', () => void stopStreams(), { once: true });

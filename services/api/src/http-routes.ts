@@ -21,13 +21,15 @@ import { runNotFound } from './run-streams.js';
 import type { RunStreams } from './run-streams.js';
 import { addSchedules } from './schedules.js';
 import type { SchedulesOptions } from './schedules.js';
+import { addSecrets } from './secrets.js';
+import type { SecretsOptions } from './secrets.js';
 import { serve } from './serve-route.js';
 import type { TopicStreams } from './topic-streams.js';
 import { addWebhooks } from './webhooks.js';
 import type { WebhooksOptions } from './webhooks.js';
 
 export interface HttpRoutesOptions
-  extends ApprovalsOptions, BreakersOptions, SchedulesOptions, WebhooksOptions {
+  extends ApprovalsOptions, BreakersOptions, SchedulesOptions, SecretsOptions, WebhooksOptions {
   authenticator: Authenticator;
   database: Database;
   store: ApiStore;
@@ -54,6 +56,7 @@ export function addHttpRoutes(app: HttpApp, options: HttpRoutesOptions): void {
     addTopics(routed, options);
     addDeadLetters(routed, options);
     addWebhooks(routed, options);
+    addSecrets(routed, options);
     addRegistry(routed, options);
     addSchedules(routed, options);
     addPauses(routed, options);

@@ -59,6 +59,8 @@ import { createHttp } from './http.js';
 import type { Http } from './http.js';
 import { createSchedules } from './schedules.js';
 import type { Schedules } from './schedules.js';
+import { createSecrets } from './secrets.js';
+import type { Secrets } from './secrets.js';
 import { subscribe } from './subscribe.js';
 import { watchRun } from './watch.js';
 import { createWebhooks } from './webhooks.js';
@@ -214,6 +216,8 @@ export interface Client {
     list(): Promise<App[]>;
     register(manifest: AppManifest, options?: { signal?: AbortSignal }): Promise<RegisterAnswer>;
   };
+  /** Of the environment. In a handler there is a `secrets` of its own, which remembers for a while. */
+  readonly secrets: Secrets;
   /** Sources of webhooks: addresses to which a provider sends what becomes events. */
   readonly webhooks: Webhooks;
   /** The run's state now and after each change; ends with its terminal state. Connects again when it is cut off. */
@@ -303,6 +307,7 @@ export function createClient(options: PlatformOptions = {}): Client {
           signal,
         }),
     },
+    secrets: createSecrets(http),
     webhooks: createWebhooks(http, platform.url),
     watch: (runId, { signal } = {}) => watchRun({ http, runId, signal }),
     identity: () => get('/v1/me'),

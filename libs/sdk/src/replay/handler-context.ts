@@ -82,6 +82,7 @@ export async function createHandlerContext(options: ContextOptions): Promise<Han
       traceparent: invocation.traceparent,
     },
     logger,
+    secrets: options.platform.secrets,
   };
   return withSignal(context, abort);
 }

@@ -26,6 +26,8 @@ export interface TestRunOptions<Data = unknown> {
   crashAfter?: readonly number[];
   /** How the function is called: by a worker (`pull`, the default) or as an endpoint. */
   mode?: 'pull' | 'push';
+  /** What `secrets.get` finds, by name; any other name it does not find. */
+  secrets?: Readonly<Record<string, string>>;
   /** What the run's clock shows at the start; default: the time of this machine. */
   now?: Date;
 }
@@ -37,10 +39,11 @@ export interface ReadOptions {
   mocks: Readonly<Record<string, StepMock>>;
   crashAfter: readonly number[];
   mode: 'pull' | 'push';
+  secrets: Readonly<Record<string, string>>;
   nowMs: number;
 }
 
-const known = ['data', 'event', 'events', 'steps', 'crashAfter', 'mode', 'now'];
+const known = ['data', 'event', 'events', 'steps', 'crashAfter', 'mode', 'secrets', 'now'];
 const eventFields = ['id', 'name', 'data', 'version', 'receivedAt', 'correlationId'];
 /** Of the first event; those after it have their place in the last digits. */
 const eventId = '0192f0c0-0000-7000-8000-000000000000';
@@ -50,8 +53,11 @@ export function readOptions(definition: unknown, options: TestRunOptions): ReadO
     throw new ConfigurationError('createTestRun takes what createFunction returns');
   }
   refuseUnknown(options, known, '');
-  const { steps: mocks = {}, crashAfter = [], mode = 'pull', now = new Date() } = options;
+  const { steps: mocks = {}, crashAfter = [], mode = 'pull', secrets = {}, now = new Date() } = options;
   if (!isRecord(mocks)) throw new ConfigurationError('steps: must be an object of mocks', 'steps');
+  if (!isRecord(secrets) || !Object.values(secrets).every((value) => typeof value === 'string')) {
+    throw new ConfigurationError('secrets: must be an object of texts', 'secrets');
+  }
   if (mode !== 'pull' && mode !== 'push') {
     throw new ConfigurationError('mode: must be "pull" or "push"', 'mode');
   }
@@ -69,6 +75,7 @@ export function readOptions(definition: unknown, options: TestRunOptions): ReadO
     mocks,
     crashAfter: crashAfter as number[],
     mode,
+    secrets: secrets as Readonly<Record<string, string>>,
     nowMs,
   };
 }

@@ -11,6 +11,9 @@ import { readOutput, writeOutput } from '../output.js';
 import type { Jsonified } from '../output.js';
 import type { Activation } from '../replay/activation.js';
 import type { PlatformCalls } from '../replay/platform-calls.js';
+import { secretNotFound } from '../client/secrets.js';
+import { keepSecret } from '../redaction.js';
+import { createSettings } from '../settings.js';
 import { startTimer } from '../timer.js';
 import { StepMocks } from './step-mocks.js';
 import { toFailure } from '../failure.js';
@@ -216,8 +219,16 @@ class VirtualRun {
         return { id: String([...this.published.keys()].indexOf(key) + 1) };
       },
     },
+    secrets: createSettings(() => ({ secrets: { get: async (name) => this.secret(name) } })).secrets,
     approvals: { createLink: async () => ({ url: `${approvalUrl}${(this.links += 1)}` }) },
   };
+
+  private secret(name: string): string {
+    const { [name]: value } = this.options.secrets;
+    if (value === undefined) throw secretNotFound(name);
+    keepSecret(value);
+    return value;
+  }
 
   private resultOf(end: EndOutcome): TestResult {
     const names = new Map(this.stored.records.map(({ id, name }) => [id, name]));

@@ -26,12 +26,14 @@ const bodies: Record<string, unknown> = {
   'POST /v1/runs/{id}/approvals': { name: 'second', approved: true },
   'POST /v1/runs/rerun': { status: 'failed', from: '2020-01-01T00:00:00Z' },
   'POST /v1/functions/{id}/replay': { event: 'victims-own.asked', from: '2020-01-01T00:00:00Z' },
+  'POST /v1/secrets/values': { names: ['VICTIMS_OWN'] },
   'POST /v1/schedules/{id}/backfill': { from: '2020-01-01T00:00:00Z', to: '2021-01-01T00:00:00Z' },
 };
 
 /** What is by design whoever asks: his own is made under that name, or the word in the path is the credential. */
 const namesOfOnesOwn = new Set([
   'PUT /v1/apps/{id}',
+  'PUT /v1/secrets/{name}',
   'POST /v1/topics/{topic}/messages',
   'GET /v1/topics/{topic}/messages',
 ]);
