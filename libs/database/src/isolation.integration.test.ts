@@ -24,6 +24,7 @@ import {
   createSchedulerStore,
   createSecretStore,
   createWebhookStore,
+  openEnvelope,
   recordDeliveries,
   registerApp,
   runStep,
@@ -98,6 +99,7 @@ async function fillEveryTable(): Promise<void> {
   const { tenant: database, service: platformDatabase, secrets } = platform;
   const secretStore = createSecretStore({ database, platformDatabase, secrets });
   await secretStore.set(environmentId, { name: 'TOKEN', value: 'ours' });
+  await openEnvelope(platform.tenant, platform.masterKey);
   const webhooks = createWebhookStore(platform.tenant, platform.secrets);
   await webhooks.create(environmentId, { id: 'hub', provider: 'github', headers: [] });
   await recordDeliveries(platform.tenant, environmentId, [
@@ -174,7 +176,13 @@ test('every tenant row has its environment: the column is there and not null', a
     [tables],
   );
   // Above environments, the environment itself, and letters so broken that nobody knows whose they are.
-  expect(rows.map((row) => row.name)).toEqual(['dead_letters', 'environments', 'organizations', 'projects']);
+  expect(rows.map((row) => row.name)).toEqual([
+    'dead_letters',
+    'environments',
+    'organizations',
+    'platform_keys',
+    'projects',
+  ]);
 });
 
 test('there is something to see in every table', async () => {
@@ -211,6 +219,7 @@ test('with its own environment set it sees what it serves, and no credentials be
     'claimed_outputs',
     'environment_data_keys',
     'organizations',
+    'platform_keys',
     'projects',
     'signing_keys',
   ];

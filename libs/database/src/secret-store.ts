@@ -7,7 +7,8 @@ import { limits } from '@ironflow/schema';
 import type { RotatedDataKey, Secret, SecretValues } from '@ironflow/schema';
 import { newestDataKey, rotateDataKey } from './data-keys.js';
 import type { Database, Queryable, Statement } from './database.js';
-import type { SecretPlace, Secrets } from './envelope.js';
+import type { Secrets } from './envelope.js';
+import type { SecretPlace } from './sealing.js';
 
 export interface SecretStore {
   /** A new version. Rejects with `too_many_secrets`. */
@@ -103,10 +104,7 @@ function openRow(secrets: Secrets, environmentId: string, row: SealedRow): strin
   return secrets.open(dataKey, placeOf(environmentId, row), row.sealed);
 }
 
-function placeOf(
-  environmentId: string,
-  { name, version }: { name: string; version: number },
-): SecretPlace {
+function placeOf(environmentId: string, { name, version }: { name: string; version: number }): SecretPlace {
   return { environmentId, name: `secret ${name}`, version };
 }
 

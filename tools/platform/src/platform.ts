@@ -1,5 +1,5 @@
 /** The local platform: servers, schema, an environment for its user, and every service. */
-import { createAuthenticator, createDatabase, createEnvelope, createTenantStore } from '@ironflow/database';
+import { createAuthenticator, createDatabase, createTenantStore, openEnvelope } from '@ironflow/database';
 import type { Database, Secrets } from '@ironflow/database';
 import type { Lifecycle, Logger } from '@ironflow/service';
 import { isPortFree } from '@ironflow/testing';
@@ -133,7 +133,7 @@ async function withDatabase<T>(
     maxConnections: 2,
   });
   try {
-    return await work(database, createEnvelope(data.secrets.masterKey));
+    return await work(database, await openEnvelope(database, data.secrets.masterKey));
   } finally {
     await database.close();
   }

@@ -128,7 +128,8 @@ function migrateCommand(terminal: Terminal): Command {
     });
 }
 
-async function loadPlatform(): Promise<typeof platformModule> {
+/** Late: it brings much with it that no other command needs. */
+export async function loadPlatform(): Promise<typeof platformModule> {
   return import('@ironflow/platform').catch((error: unknown) => {
     const isMissing =
       (error as NodeJS.ErrnoException).code === 'ERR_MODULE_NOT_FOUND' &&
