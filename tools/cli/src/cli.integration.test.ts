@@ -51,6 +51,13 @@ const limited = createFunction(
   },
   () => 1,
 );
+const charging = createFunction(
+  { id: 'charging', triggers: [{ event: 'charge.it' }], retries: { attempts: 1 } },
+  ({ step, secrets }) =>
+    step.run('charge', async () => {
+      throw new Error(`the bank refuses ${await secrets.get('BANK_KEY')}`);
+    }),
+);
 const napping = createFunction({ id: 'napping', triggers: [{ event: 'nap.long' }] }, ({ step }) =>
   step.sleep('nap', '1h'),
 );
@@ -72,7 +79,7 @@ beforeAll(async () => {
   const connection = { ironflowUrl: platform.url, apiKey: platform.apiKey };
   const worker = createWorker({
     app: 'shop',
-    functions: [orders, broken, napping, asking, spending, limited],
+    functions: [orders, broken, napping, asking, spending, limited, charging],
     handleSignals: false,
     ...connection,
   });
@@ -407,6 +414,38 @@ describe('what works', () => {
     expect((await run('queues')).out).toMatch(/^the environment is paused since \S+\nnothing waits$/);
     expect(await json('environment', 'resume')).not.toHaveProperty('pausedAt');
     expect((await run('environment', 'show')).out).toMatch(/: not paused$/);
+  });
+
+  test('secrets are set from standard input and files, read by functions, and shown nowhere', async () => {
+    const value = 'bk_very-secret-7';
+    const given = (input: string, ...args: string[]) => cli(['secrets', ...args], { env, input });
+    expect(await given(`${value}\n`, 'set', 'BANK_KEY')).toEqual({
+      ...{ exitCode: 0, out: 'BANK_KEY version 1', err: '' },
+    });
+    const file = scratch.file('.env');
+    writeFileSync(file, `# of the shop\nBANK_KEY="${value}"\nSHOP_PIN='12 34'\n`);
+    expect((await run('secrets', 'import', '--from-file', file)).out).toBe(
+      'BANK_KEY version 2\nSHOP_PIN version 1',
+    );
+    // It fails: exit code 1.
+    const { runs } = JSON.parse((await run('emit', 'charge.it', '--wait', '20s', '--json')).out) as Emitted;
+    const failed = await run('runs', 'show', runs[0]!.id, '--json');
+    expect(failed.out).toContain('the bank refuses [secret]');
+    expect(failed.out).not.toContain(value);
+    expect((await run('secrets', 'list')).out).toMatch(/\nBANK_KEY +2 +\d{4}-/);
+    expect((await run('secrets', 'show', 'BANK_KEY')).out.split('\n')).toHaveLength(3);
+    expect((await run('secrets', 'rotate-data-key')).out).toMatch(/^data key 2: \d+ values/);
+    expect((await run('secrets', 'delete', 'SHOP_PIN')).out).toBe('deleted');
+    const odd = await given('x', 'set', 'lower-case-value');
+    expect(odd).toMatchObject({
+      exitCode: 1,
+      err: expect.stringMatching(/^ironflow: the name of a secret must be/),
+    });
+    expect(odd.err).not.toContain('lower-case-value');
+    expect(await given('\n', 'set', 'EMPTY')).toMatchObject({ exitCode: 1 });
+    const extra = await given('', 'set', 'BANK_KEY', 'a-value-as-an-argument');
+    expect(extra.exitCode).not.toBe(0);
+    expect(extra.err).not.toContain('a-value-as-an-argument');
   });
 
   test('a webhook is set up, and what is sent to it starts runs and is listed', async () => {

@@ -12,6 +12,7 @@ import { environmentCommand, queuesCommand } from './commands/queues.js';
 import { runCommands } from './commands/runs.js';
 import { scheduledEventCommands } from './commands/scheduled-events.js';
 import { scheduleCommands } from './commands/schedules.js';
+import { secretCommands } from './commands/secrets.js';
 import { topicCommands } from './commands/topics.js';
 import { webhookCommands } from './commands/webhooks.js';
 import { printFailure } from './output.js';
@@ -70,6 +71,7 @@ function createProgram(terminal: Terminal, json: boolean): Command {
     environmentCommand(terminal),
     webhookCommands(terminal),
     breakerCommands(terminal),
+    secretCommands(terminal),
     outboxCommands(terminal),
     doctorCommand(terminal),
   ];
