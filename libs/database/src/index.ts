@@ -8,6 +8,8 @@ export type { FoundLetter } from './bulk-replays.js';
 export type { EventToReplay, FoundRun } from './bulk-reruns.js';
 export { claimFor, runStep } from './claimed-outputs.js';
 export type { ClaimKey, OutputToClaim } from './claimed-outputs.js';
+export { createConfigStore } from './config-documents.js';
+export type { ConfigStore } from './config-documents.js';
 export { createCronStore } from './cron.js';
 export type { CronStore, DueTime, FiredTime, Schedule, ScheduleKey } from './cron.js';
 export { createDatabase } from './database.js';

@@ -18,6 +18,7 @@ import {
   createApprovalStore,
   createForcedBreakerStore,
   createCollectorStore,
+  createConfigStore,
   createExecutorStore,
   createIngestStore,
   createRegistryReader,
@@ -100,6 +101,8 @@ async function fillEveryTable(): Promise<void> {
   const secretStore = createSecretStore({ database, platformDatabase, secrets });
   await secretStore.set(environmentId, { name: 'TOKEN', value: 'ours' });
   await openEnvelope(platform.tenant, platform.masterKey);
+  const document = { name: 'prices', data: '{}', revision: undefined };
+  await createConfigStore(platform.tenant).put(environmentId, document);
   const webhooks = createWebhookStore(platform.tenant, platform.secrets);
   await webhooks.create(environmentId, { id: 'hub', provider: 'github', headers: [] });
   await recordDeliveries(platform.tenant, environmentId, [

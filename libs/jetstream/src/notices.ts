@@ -1,6 +1,7 @@
 /** Notices of what Postgres accepted: published at most once into PUBSUB or CANCEL, heard as plain messages. */
 import {
   circuitNoticeSchema,
+  configNoticeSchema,
   eventRoutedNoticeSchema,
   eventScheduledNoticeSchema,
   headerNames,
@@ -22,6 +23,7 @@ import type {
   SlotsNotice,
   EventScheduledNotice,
   CircuitNotice,
+  ConfigNotice,
   StopNotice,
   WaitsNotice,
 } from '@ironflow/schema';
@@ -37,6 +39,7 @@ export interface Notices {
   publishBulk(notice: BulkNotice): void;
   publishExecutor(): void;
   publishCircuit(notice: CircuitNotice): void;
+  publishConfig(notice: ConfigNotice): void;
   /**
    * With a queue, one member of it hears each notice; without, everybody hears all. `wants` is asked by the run's id
    * before anything is parsed.
@@ -60,6 +63,7 @@ export interface Notices {
   onSlots(listener: (notice: SlotsNotice) => void, queue: string): () => void;
   onCircuit(listener: (notice: CircuitNotice) => void, queue: string): () => void;
   /** Everybody hears all. */
+  onConfig(listener: (notice: ConfigNotice) => void): () => void;
   onBulk(listener: (notice: BulkNotice) => void): () => void;
   onExecutor(listener: () => void): () => void;
   onEventScheduled(listener: (notice: EventScheduledNotice) => void, queue: string): () => void;
@@ -122,6 +126,16 @@ export function createNotices(connection: Connection): Notices {
       listen(
         { filter: subjectFilters.everySlotsNotice, queue },
         (body) => slotsNoticeSchema.safeParse(body),
+        listener,
+      ),
+    publishConfig: (notice) => {
+      const subject = subjects.configNotice(notice.scope, notice.scope.environmentId);
+      connection.publish({ subject, data: JSON.stringify(notice), headers });
+    },
+    onConfig: (listener) =>
+      listen(
+        { filter: subjectFilters.everyConfigNotice },
+        (body) => configNoticeSchema.safeParse(body),
         listener,
       ),
     publishCircuit: (notice) => {

@@ -171,6 +171,7 @@ export { mergeMismatch, mismatchKinds, mismatchSchema } from './mismatch.js';
 export type { Mismatch, MismatchedStep } from './mismatch.js';
 export {
   circuitNoticeSchema,
+  configNoticeSchema,
   eventRoutedNoticeSchema,
   eventScheduledNoticeSchema,
   runNoticeSchema,
@@ -181,6 +182,7 @@ export {
 } from './notice.js';
 export type {
   CircuitNotice,
+  ConfigNotice,
   EventRoutedNotice,
   EventScheduledNotice,
   RunNotice,
@@ -427,3 +429,11 @@ export type {
   SecretValuesBody,
   SetSecretBody,
 } from './secret-resources.js';
+export { configNameSchema } from './config-resources.js';
+export type {
+  ConfigDocument,
+  ConfigSummary,
+  ConfigUpdate,
+  DeletedConfig,
+  PutConfigBody,
+} from './config-resources.js';

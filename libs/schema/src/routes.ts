@@ -3,6 +3,15 @@
  * answers it (one table, so one file), for whoever puts all of them behind the user's one URL.
  */
 import { z } from 'zod';
+import {
+  configDocumentSchema,
+  configListSchema,
+  configNameSchema,
+  configUpdateSchema,
+  deleteConfigQuerySchema,
+  deletedConfigSchema,
+  putConfigBodySchema,
+} from './config-resources.js';
 import { appManifestSchema } from './function.js';
 import {
   appIdSchema,
@@ -143,6 +152,7 @@ const topicQuery = z.strictObject({
 const scheduleParams = z.object({ id: scheduleIdSchema });
 const webhookParams = z.object({ id: webhookIdSchema });
 const webhookAddressParams = z.object({ address: z.string() });
+const configParams = z.object({ name: configNameSchema });
 const secretParams = z.object({ name: secretNameSchema });
 const approvalParams = z.object({ token: z.string() });
 
@@ -1071,6 +1081,73 @@ export const routes = {
     audit: 'data-key.rotate',
     query: noQuery,
     answers: ok(rotatedDataKeySchema, 'sealed anew; no value has changed'),
+  },
+  putConfig: {
+    service: 'api',
+    method: 'PUT',
+    path: '/v1/config/:name',
+    summary: 'Set a config document: any JSON, if it is at the revision that is expected',
+    role: 'developer',
+    scope: 'config:write',
+    audit: 'config.set',
+    params: configParams,
+    query: noQuery,
+    body: putConfigBodySchema,
+    answers: ok(configDocumentSchema, 'set; whoever watches it is told within a second'),
+    errors: [
+      'revision_mismatch',
+      'too_many_config_documents',
+      'config_data_too_large',
+      'config_data_too_deep',
+    ],
+  },
+  listConfig: {
+    service: 'api',
+    method: 'GET',
+    path: '/v1/config',
+    summary: 'Every config document, without its data',
+    role: 'viewer',
+    scope: 'config:read',
+    query: noQuery,
+    answers: ok(configListSchema),
+  },
+  getConfig: {
+    service: 'api',
+    method: 'GET',
+    path: '/v1/config/:name',
+    summary: 'One config document',
+    role: 'viewer',
+    scope: 'config:read',
+    params: configParams,
+    query: noQuery,
+    answers: ok(configDocumentSchema),
+    errors: ['config_not_found'],
+  },
+  deleteConfig: {
+    service: 'api',
+    method: 'DELETE',
+    path: '/v1/config/:name',
+    summary: 'Delete a config document, if it is at the revision that is expected',
+    role: 'developer',
+    scope: 'config:write',
+    audit: 'config.delete',
+    params: configParams,
+    query: deleteConfigQuerySchema,
+    answers: ok(deletedConfigSchema, 'deleted'),
+    errors: ['config_not_found', 'revision_mismatch'],
+  },
+  watchConfig: {
+    service: 'api',
+    method: 'GET',
+    path: '/v1/config/:name/watch',
+    summary: 'One config document as it changes: first as it is now',
+    role: 'viewer',
+    scope: 'config:read',
+    params: configParams,
+    query: noQuery,
+    answers: {},
+    stream: { event: 'config', schema: configUpdateSchema },
+    errors: ['config_not_found', 'too_many_watches', 'too_many_streams'],
   },
   getIdentity: {
     service: 'api',

@@ -64,8 +64,9 @@ export type {
   ReplayFilter,
   RerunFilter,
 } from './client/bulk.js';
+export type { Config } from './client/config.js';
 export type { Secrets } from './client/secrets.js';
-export type { HandlerSecrets } from './settings.js';
+export type { HandlerConfig, HandlerSecrets } from './settings.js';
 export type { BackfillOptions, BackfillRange, BackfillResult, Schedules } from './client/schedules.js';
 export type { CreatedWebhook, RotateOptions, WebhookSource, Webhooks } from './client/webhooks.js';
 export { IronflowApiError } from './client/api-error.js';
@@ -76,6 +77,9 @@ export type {
   AppManifest,
   Breaker,
   BreakersQuery,
+  ConfigDocument,
+  ConfigSummary,
+  ConfigUpdate,
   DeadLetterDetail,
   DeadLettersPage,
   DeadLettersQuery,

@@ -6,6 +6,7 @@ import {
   createApiStore,
   createApprovalStore,
   createAuthenticator,
+  createConfigStore,
   createScheduleStore,
   createSecretStore,
   createWebhookStore,
@@ -14,10 +15,12 @@ import {
 import type { Database, Secrets } from '@ironflow/database';
 import type { JetStream } from '@ironflow/jetstream';
 import type { Clock, HttpServer, Logger, Metrics, Stoppable } from '@ironflow/service';
+import { createConfigChanges } from './config-documents.js';
 import { addHttpRoutes } from './http-routes.js';
 import { createRegistryAnnouncer } from './registry-announcer.js';
 import { createRunStreams } from './run-streams.js';
 import { createTopicStreams } from './topic-streams.js';
+import { createWatches } from './watches.js';
 
 export interface ApiOptions {
   jetstream: JetStream;
@@ -59,6 +62,8 @@ export function createApi(options: ApiOptions): Api {
   };
   const streams = createRunStreams({ ...watching, store });
   const topicStreams = createTopicStreams(watching);
+  const watches = createWatches(watching);
+  const configChanges = createConfigChanges(jetstream.notices);
   const authenticator = createAuthenticator(database, options.secrets, {
     ...(options.elapsedMs === undefined ? {} : { elapsedMs: options.elapsedMs }),
   });
@@ -68,6 +73,7 @@ export function createApi(options: ApiOptions): Api {
   const webhooks = createWebhookStore(database, options.secrets);
   const { platformDatabase, secrets } = options;
   const secretStore = createSecretStore({ database, platformDatabase, secrets });
+  const settings = { secretStore, configStore: createConfigStore(database), configChanges, watches };
   const base = { authenticator, database, store, approvals, schedules, webhooks, announcer, version };
   const now = () => new Date(clock.now());
   const breakers = {
@@ -75,19 +81,21 @@ export function createApi(options: ApiOptions): Api {
     forcedBreakers: createForcedBreakerStore(database),
     breakerActions: metrics.counter('api_breaker_actions_total', 'Breakers that operators changed, by how'),
   };
-  addHttpRoutes(http.app, { ...base, ...breakers, secretStore, streams, topicStreams, notices, topics, now });
+  addHttpRoutes(http.app, { ...base, ...breakers, ...settings, streams, topicStreams, notices, topics, now });
   // The server waits for open answers to end, and streams would go on.
-  const stopStreams = () => Promise.all([streams.stop(), topicStreams.stop()]);
+  const stopStreams = () => Promise.all([streams.stop(), topicStreams.stop(), watches.stop()]);
   options.stopping?.addEventListener('abort', () => void stopStreams(), { once: true });
 
   return {
     start: async () => {
       streams.start();
       topicStreams.start();
+      configChanges.start();
       announcer.start();
     },
     stop: async () => {
       await stopStreams();
+      configChanges.stop();
       await announcer.stop();
     },
   };

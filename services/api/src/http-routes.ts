@@ -5,15 +5,18 @@ import type { ApiStore, Authenticator, Database, Pause } from '@ironflow/databas
 import { IronflowError } from '@ironflow/errors';
 import type { Notices, Topics } from '@ironflow/jetstream';
 import { createId, limits, messageIdSchema, routes } from '@ironflow/schema';
-import type { Identity, NeededAccess } from '@ironflow/schema';
-import { principalOf, requirePrincipal } from '@ironflow/service';
+import type { Identity } from '@ironflow/schema';
+import { principalOf } from '@ironflow/service';
 import type { HttpApp } from '@ironflow/service';
 import type { FastifyRequest } from 'fastify';
 import { addApprovals } from './approvals.js';
 import type { ApprovalsOptions } from './approvals.js';
 import { addBreakers } from './breakers.js';
 import type { BreakersOptions } from './breakers.js';
+import { addConfig } from './config-documents.js';
+import type { ConfigOptions } from './config-documents.js';
 import { checkManifest } from './manifest-rules.js';
+import { isStillAllowed, openStream } from './open-stream.js';
 import { describeOpenapi } from './openapi.js';
 import { payloadText } from './payload-text.js';
 import type { RegistryAnnouncer } from './registry-announcer.js';
@@ -29,7 +32,13 @@ import { addWebhooks } from './webhooks.js';
 import type { WebhooksOptions } from './webhooks.js';
 
 export interface HttpRoutesOptions
-  extends ApprovalsOptions, BreakersOptions, SchedulesOptions, SecretsOptions, WebhooksOptions {
+  extends
+    ApprovalsOptions,
+    BreakersOptions,
+    ConfigOptions,
+    SchedulesOptions,
+    SecretsOptions,
+    WebhooksOptions {
   authenticator: Authenticator;
   database: Database;
   store: ApiStore;
@@ -37,7 +46,7 @@ export interface HttpRoutesOptions
   streams: RunStreams;
   topicStreams: TopicStreams;
   topics: Pick<Topics, 'publish'>;
-  notices: Pick<Notices, 'publishRun' | 'publishStop' | 'publishWaits' | 'publishCircuit'>;
+  notices: Pick<Notices, 'publishRun' | 'publishStop' | 'publishWaits' | 'publishCircuit' | 'publishConfig'>;
   version: string;
 }
 
@@ -57,6 +66,7 @@ export function addHttpRoutes(app: HttpApp, options: HttpRoutesOptions): void {
     addDeadLetters(routed, options);
     addWebhooks(routed, options);
     addSecrets(routed, options);
+    addConfig(routed, options);
     addRegistry(routed, options);
     addSchedules(routed, options);
     addPauses(routed, options);
@@ -140,10 +150,7 @@ function addRuns(app: HttpApp, options: HttpRoutesOptions): void {
     await streams.watch({
       scope: principalOf(request).scope,
       runId: request.params.id,
-      open: () => {
-        reply.hijack();
-        return reply.raw.writeHead(200, { ...streamHeaders, 'x-request-id': request.id });
-      },
+      open: () => openStream(request, reply),
       isAllowed: () => isStillAllowed(authenticator, request, routes.watchRun),
     });
     return reply;
@@ -151,13 +158,6 @@ function addRuns(app: HttpApp, options: HttpRoutesOptions): void {
 }
 
 const idRandomBytes = 10;
-
-const streamHeaders = {
-  'content-type': 'text/event-stream; charset=utf-8',
-  'cache-control': 'no-store',
-  // Proxies that buffer would hold the events back.
-  'x-accel-buffering': 'no',
-};
 
 function addEvents(app: HttpApp, options: HttpRoutesOptions): void {
   const { store } = options;
@@ -191,10 +191,7 @@ function addTopics(app: HttpApp, options: HttpRoutesOptions): void {
       scope: principalOf(request).scope,
       pattern: request.params.topic,
       after: lastSeenOf(request.query.after, request.headers['last-event-id']),
-      open: () => {
-        reply.hijack();
-        return reply.raw.writeHead(200, { ...streamHeaders, 'x-request-id': request.id });
-      },
+      open: () => openStream(request, reply),
       isAllowed: () => isStillAllowed(options.authenticator, request, routes.watchTopic),
     });
     return reply;
@@ -304,20 +301,6 @@ function addIdentity(app: HttpApp, options: HttpRoutesOptions): void {
 function addOpenapi(app: HttpApp, options: HttpRoutesOptions): void {
   const description = describeOpenapi({ version: options.version });
   serve(app, options, routes.getOpenapi, () => description);
-}
-
-async function isStillAllowed(
-  authenticator: Authenticator,
-  request: FastifyRequest,
-  needed: NeededAccess,
-): Promise<boolean> {
-  try {
-    await requirePrincipal(authenticator, request.headers.authorization, needed);
-    return true;
-  } catch (error) {
-    if (error instanceof IronflowError && error.category === 'unavailable') return true;
-    return false;
-  }
 }
 
 function environmentOf(request: FastifyRequest): string {

@@ -448,6 +448,21 @@ describe('what works', () => {
     expect(extra.err).not.toContain('a-value-as-an-argument');
   });
 
+  test('config documents are set, compared, watched and deleted', async () => {
+    const file = scratch.file('prices.json');
+    writeFileSync(file, '{"eur":7}');
+    expect((await run('config', 'set', 'prices', '--from-file', file)).out).toBe('prices revision 1');
+    expect((await run('config', 'set', 'prices', '{"eur":8}', '--revision', '1')).out).toBe('prices revision 2');
+    const late = await run('config', 'set', 'prices', '{"eur":9}', '--revision', '1');
+    expect(late).toMatchObject({ exitCode: 1, err: expect.stringContaining('at revision 2') });
+    expect(JSON.parse((await run('config', 'get', 'prices')).out)).toEqual({ eur: 8 });
+    expect(await json('config', 'get', 'prices')).toMatchObject({ revision: 2, data: { eur: 8 } });
+    expect((await run('config', 'list')).out).toMatch(/\nprices +2 +\d{4}-/);
+    expect((await run('config', 'set', 'prices', 'no json')).err).toMatch(/data is not JSON/);
+    expect((await run('config', 'delete', 'prices')).out).toBe('deleted');
+    expect((await run('config', 'get', 'prices')).err).toMatch(/no config document/);
+  });
+
   test('a webhook is set up, and what is sent to it starts runs and is listed', async () => {
     const created = await run('webhooks', 'create', 'shop', '--provider', 'standard-webhooks');
     expect(created.exitCode).toBe(0);

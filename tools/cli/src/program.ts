@@ -2,6 +2,7 @@
 import { Command, CommanderError } from 'commander';
 import { appCommands } from './commands/apps.js';
 import { breakerCommands } from './commands/breakers.js';
+import { configCommands } from './commands/config.js';
 import { deadLetterCommands } from './commands/dead-letters.js';
 import { doctorCommand } from './commands/doctor.js';
 import { eventCommands } from './commands/events.js';
@@ -72,6 +73,7 @@ function createProgram(terminal: Terminal, json: boolean): Command {
     webhookCommands(terminal),
     breakerCommands(terminal),
     secretCommands(terminal),
+    configCommands(terminal),
     outboxCommands(terminal),
     doctorCommand(terminal),
   ];

@@ -55,6 +55,8 @@ import type {
   ReplayFilter,
   RerunFilter,
 } from './bulk.js';
+import { createConfig } from './config.js';
+import type { Config } from './config.js';
 import { createHttp } from './http.js';
 import type { Http } from './http.js';
 import { createSchedules } from './schedules.js';
@@ -218,6 +220,8 @@ export interface Client {
   };
   /** Of the environment. In a handler there is a `secrets` of its own, which remembers for a while. */
   readonly secrets: Secrets;
+  /** Config documents of the environment. In a handler there is a `config` of its own, which remembers for a while. */
+  readonly config: Config;
   /** Sources of webhooks: addresses to which a provider sends what becomes events. */
   readonly webhooks: Webhooks;
   /** The run's state now and after each change; ends with its terminal state. Connects again when it is cut off. */
@@ -308,6 +312,7 @@ export function createClient(options: PlatformOptions = {}): Client {
         }),
     },
     secrets: createSecrets(http),
+    config: createConfig(http),
     webhooks: createWebhooks(http, platform.url),
     watch: (runId, { signal } = {}) => watchRun({ http, runId, signal }),
     identity: () => get('/v1/me'),

@@ -83,6 +83,7 @@ export async function createHandlerContext(options: ContextOptions): Promise<Han
     },
     logger,
     secrets: options.platform.secrets,
+    config: options.platform.config,
   };
   return withSignal(context, abort);
 }

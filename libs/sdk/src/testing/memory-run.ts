@@ -71,6 +71,7 @@ export const asksNothing: PlatformCalls = {
   topics: { publish: nothingAsked },
   approvals: { createLink: nothingAsked },
   secrets: { get: nothingAsked },
+  config: { get: nothingAsked },
 };
 /** Patience is over as soon as the event loop has come round. */
 export const impatient: StartTimer = (delayMs, callback) => {
@@ -98,6 +99,7 @@ function platformOf(run: MemoryRun): PlatformCalls {
   return {
     topics: { publish: nothingAsked },
     secrets: { get: nothingAsked },
+    config: { get: nothingAsked },
     emit: async (events) => {
       const sent = Array.isArray(events) ? (events as EmittedEvent[]) : [events as EmittedEvent];
       run.sent.push(...sent);

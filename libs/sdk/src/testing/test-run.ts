@@ -10,10 +10,10 @@ import type { LogLine } from '../logger.js';
 import { readOutput, writeOutput } from '../output.js';
 import type { Jsonified } from '../output.js';
 import type { Activation } from '../replay/activation.js';
+import { unlessRefused } from '../replay/platform-calls.js';
 import type { PlatformCalls } from '../replay/platform-calls.js';
 import { secretNotFound } from '../client/secrets.js';
 import { keepSecret } from '../redaction.js';
-import { createSettings } from '../settings.js';
 import { startTimer } from '../timer.js';
 import { StepMocks } from './step-mocks.js';
 import { toFailure } from '../failure.js';
@@ -219,7 +219,8 @@ class VirtualRun {
         return { id: String([...this.published.keys()].indexOf(key) + 1) };
       },
     },
-    secrets: createSettings(() => ({ secrets: { get: async (name) => this.secret(name) } })).secrets,
+    secrets: { get: (name) => unlessRefused(async () => this.secret(name)) },
+    config: { get: async <Data>(name: string) => structuredClone(this.options.config[name]) as Data | undefined },
     approvals: { createLink: async () => ({ url: `${approvalUrl}${(this.links += 1)}` }) },
   };
 

@@ -34,6 +34,7 @@ const bodies: Record<string, unknown> = {
 const namesOfOnesOwn = new Set([
   'PUT /v1/apps/{id}',
   'PUT /v1/secrets/{name}',
+  'PUT /v1/config/{name}',
   'POST /v1/topics/{topic}/messages',
   'GET /v1/topics/{topic}/messages',
 ]);

@@ -64,6 +64,7 @@ export async function createVictim(world: PlatformUnderTest): Promise<Victim> {
   await call('POST', '/v1/webhooks', { id: `${mark}-hook`, provider: 'github' });
   await call('POST', `/v1/breakers/${mark}-waiting/open`, {});
   await call('PUT', '/v1/secrets/VICTIMS_OWN', { value: `${mark} value` });
+  await call('PUT', `/v1/config/${mark}.config`, { data: { mark } });
   const link = await call('POST', `/v1/runs/${run.id}/approval-links`, { name: 'second' });
   const { schedules } = (await call('GET', '/v1/schedules')) as { schedules: { id: string }[] };
   const letters = await eventually(async () => {
@@ -80,6 +81,7 @@ export async function createVictim(world: PlatformUnderTest): Promise<Victim> {
     'scheduled-events': { own: later.ids[0]!, nobodys: nobody },
     schedules: { own: schedules[0]!.id, nobodys: 'nobodys-function.yearly' },
     webhooks: { own: `${mark}-hook`, nobodys: 'nobodys-hook' },
+    config: { own: `${mark}.config`, nobodys: 'nobodys.config' },
     secrets: { own: 'VICTIMS_OWN', nobodys: 'NOBODYS_OWN' },
     apps: { own: mark, nobodys: 'nobodys-app' },
     topics: { own: `${mark}.topic`, nobodys: 'nobodys.topic' },
