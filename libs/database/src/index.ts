@@ -31,6 +31,8 @@ export { createIngestStore } from './ingest.js';
 export type { EventRuns, IngestStore, NewEvent, StoredEventReceipt } from './ingest.js';
 export { createApiKey, hashApiKey, parseApiKey } from './keys.js';
 export type { ParsedApiKey } from './keys.js';
+export { createKvBucketStore } from './kv-buckets.js';
+export type { KvBucketStore } from './kv-buckets.js';
 export { migrate } from './migrate.js';
 export type { MigrateOptions } from './migrate.js';
 export { ensurePartitions } from './partitions.js';

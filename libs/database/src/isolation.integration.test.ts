@@ -21,6 +21,7 @@ import {
   createConfigStore,
   createExecutorStore,
   createIngestStore,
+  createKvBucketStore,
   createRegistryReader,
   createSchedulerStore,
   createSecretStore,
@@ -101,6 +102,8 @@ async function fillEveryTable(): Promise<void> {
   const secretStore = createSecretStore({ database, platformDatabase, secrets });
   await secretStore.set(environmentId, { name: 'TOKEN', value: 'ours' });
   await openEnvelope(platform.tenant, platform.masterKey);
+  const bucket = { history: 1, maxBytes: 1 };
+  await createKvBucketStore(platform.tenant).put(environmentId, 'carts', bucket);
   const document = { name: 'prices', data: '{}', revision: undefined };
   await createConfigStore(platform.tenant).put(environmentId, document);
   const webhooks = createWebhookStore(platform.tenant, platform.secrets);

@@ -373,6 +373,7 @@ export {
   pullConsumer,
   resultsTrim,
   streams,
+  userBucketName,
 } from './streams.js';
 export type {
   BucketDefinition,
@@ -437,3 +438,15 @@ export type {
   DeletedConfig,
   PutConfigBody,
 } from './config-resources.js';
+export { kvBucketNameSchema, kvKeySchema } from './kv-resources.js';
+export type {
+  DeletedKvBucket,
+  KvBucket,
+  KvChange,
+  KvEntry,
+  KvKeysPage,
+  KvKeysQuery,
+  PutKvBucketBody,
+  PutKvKeyBody,
+  StoredKvKey,
+} from './kv-resources.js';

@@ -65,6 +65,7 @@ export type {
   RerunFilter,
 } from './client/bulk.js';
 export type { Config } from './client/config.js';
+export type { Kv, KvBucketOptions } from './client/kv.js';
 export type { Secrets } from './client/secrets.js';
 export type { HandlerConfig, HandlerSecrets } from './settings.js';
 export type { BackfillOptions, BackfillRange, BackfillResult, Schedules } from './client/schedules.js';
@@ -99,6 +100,10 @@ export type {
   FunctionConfig,
   FunctionResource,
   Identity,
+  KvBucket,
+  KvChange,
+  KvEntry,
+  KvKeysPage,
   NewWebhook,
   NotCompensated,
   PublishAnswer,

@@ -7,6 +7,7 @@ import {
   createApprovalStore,
   createAuthenticator,
   createConfigStore,
+  createKvBucketStore,
   createScheduleStore,
   createSecretStore,
   createWebhookStore,
@@ -67,7 +68,8 @@ export function createApi(options: ApiOptions): Api {
   const authenticator = createAuthenticator(database, options.secrets, {
     ...(options.elapsedMs === undefined ? {} : { elapsedMs: options.elapsedMs }),
   });
-  const { notices, topics } = jetstream;
+  const { notices, topics, userBuckets } = jetstream;
+  const kv = { kvBuckets: createKvBucketStore(database), userBuckets };
   const approvals = createApprovalStore(database, options.secrets);
   const schedules = createScheduleStore(database);
   const webhooks = createWebhookStore(database, options.secrets);
@@ -81,7 +83,17 @@ export function createApi(options: ApiOptions): Api {
     forcedBreakers: createForcedBreakerStore(database),
     breakerActions: metrics.counter('api_breaker_actions_total', 'Breakers that operators changed, by how'),
   };
-  addHttpRoutes(http.app, { ...base, ...breakers, ...settings, streams, topicStreams, notices, topics, now });
+  addHttpRoutes(http.app, {
+    ...base,
+    ...breakers,
+    ...settings,
+    ...kv,
+    streams,
+    topicStreams,
+    notices,
+    topics,
+    now,
+  });
   // The server waits for open answers to end, and streams would go on.
   const stopStreams = () => Promise.all([streams.stop(), topicStreams.stop(), watches.stop()]);
   options.stopping?.addEventListener('abort', () => void stopStreams(), { once: true });

@@ -16,6 +16,8 @@ import type { BreakersOptions } from './breakers.js';
 import { addConfig } from './config-documents.js';
 import type { ConfigOptions } from './config-documents.js';
 import { checkManifest } from './manifest-rules.js';
+import { addKv } from './kv.js';
+import type { KvOptions } from './kv.js';
 import { isStillAllowed, openStream } from './open-stream.js';
 import { describeOpenapi } from './openapi.js';
 import { payloadText } from './payload-text.js';
@@ -36,6 +38,7 @@ export interface HttpRoutesOptions
     ApprovalsOptions,
     BreakersOptions,
     ConfigOptions,
+    KvOptions,
     SchedulesOptions,
     SecretsOptions,
     WebhooksOptions {
@@ -67,6 +70,7 @@ export function addHttpRoutes(app: HttpApp, options: HttpRoutesOptions): void {
     addWebhooks(routed, options);
     addSecrets(routed, options);
     addConfig(routed, options);
+    addKv(routed, options);
     addRegistry(routed, options);
     addSchedules(routed, options);
     addPauses(routed, options);

@@ -452,7 +452,9 @@ describe('what works', () => {
     const file = scratch.file('prices.json');
     writeFileSync(file, '{"eur":7}');
     expect((await run('config', 'set', 'prices', '--from-file', file)).out).toBe('prices revision 1');
-    expect((await run('config', 'set', 'prices', '{"eur":8}', '--revision', '1')).out).toBe('prices revision 2');
+    expect((await run('config', 'set', 'prices', '{"eur":8}', '--revision', '1')).out).toBe(
+      'prices revision 2',
+    );
     const late = await run('config', 'set', 'prices', '{"eur":9}', '--revision', '1');
     expect(late).toMatchObject({ exitCode: 1, err: expect.stringContaining('at revision 2') });
     expect(JSON.parse((await run('config', 'get', 'prices')).out)).toEqual({ eur: 8 });
@@ -461,6 +463,26 @@ describe('what works', () => {
     expect((await run('config', 'set', 'prices', 'no json')).err).toMatch(/data is not JSON/);
     expect((await run('config', 'delete', 'prices')).out).toBe('deleted');
     expect((await run('config', 'get', 'prices')).err).toMatch(/no config document/);
+  });
+
+  test('a bucket is made, its keys are set, compared, listed and deleted', async () => {
+    expect((await run('kv', 'create', 'carts', '--ttl', '1h', '--history', '3')).out).toMatch(
+      /\ncarts +3600s +3 +67108864$/,
+    );
+    expect((await run('kv', 'put', 'carts', 'user.7', '{"items":1}', '--revision', '0')).out).toBe(
+      'revision 1',
+    );
+    expect((await run('kv', 'put', 'carts', 'user.7', '2', '--revision', '0')).exitCode).toBe(1);
+    expect(JSON.parse((await run('kv', 'get', 'carts', 'user.7')).out)).toEqual({ items: 1 });
+    expect((await run('kv', 'keys', 'carts', 'user.*')).out).toBe('user.7');
+    expect((await run('kv', 'delete', 'carts', 'user.7')).out).toBe('deleted');
+    expect((await run('kv', 'history', 'carts', 'user.7')).out).toBe(
+      '1 user.7 {"items":1}\n2 user.7 deleted',
+    );
+    expect((await run('kv', 'get', 'carts', 'user.7')).err).toMatch(/no such key/);
+    expect((await run('kv', 'buckets')).out).toMatch(/\ncarts /);
+    expect((await run('kv', 'delete-bucket', 'carts')).out).toBe('deleted');
+    expect((await run('kv', 'describe', 'carts')).err).toMatch(/no bucket/);
   });
 
   test('a webhook is set up, and what is sent to it starts runs and is listed', async () => {

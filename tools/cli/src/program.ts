@@ -7,6 +7,7 @@ import { deadLetterCommands } from './commands/dead-letters.js';
 import { doctorCommand } from './commands/doctor.js';
 import { eventCommands } from './commands/events.js';
 import { functionCommands } from './commands/functions.js';
+import { kvCommands } from './commands/kv.js';
 import { outboxCommands } from './commands/outbox.js';
 import { platformCommands } from './commands/platform.js';
 import { environmentCommand, queuesCommand } from './commands/queues.js';
@@ -74,6 +75,7 @@ function createProgram(terminal: Terminal, json: boolean): Command {
     breakerCommands(terminal),
     secretCommands(terminal),
     configCommands(terminal),
+    kvCommands(terminal),
     outboxCommands(terminal),
     doctorCommand(terminal),
   ];

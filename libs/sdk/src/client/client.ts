@@ -17,6 +17,7 @@ import type {
   EventsQuery,
   FunctionResource,
   Identity,
+  KvBucket,
   PublishAnswer,
   Queue,
   QueuesList,
@@ -59,6 +60,8 @@ import { createConfig } from './config.js';
 import type { Config } from './config.js';
 import { createHttp } from './http.js';
 import type { Http } from './http.js';
+import { createKv, listKvBuckets } from './kv.js';
+import type { Kv } from './kv.js';
 import { createSchedules } from './schedules.js';
 import type { Schedules } from './schedules.js';
 import { createSecrets } from './secrets.js';
@@ -222,6 +225,9 @@ export interface Client {
   readonly secrets: Secrets;
   /** Config documents of the environment. In a handler there is a `config` of its own, which remembers for a while. */
   readonly config: Config;
+  /** A key-value bucket of the environment; nothing is asked of the platform yet. */
+  kv(bucket: string): Kv;
+  kvBuckets(): Promise<KvBucket[]>;
   /** Sources of webhooks: addresses to which a provider sends what becomes events. */
   readonly webhooks: Webhooks;
   /** The run's state now and after each change; ends with its terminal state. Connects again when it is cut off. */
@@ -313,6 +319,8 @@ export function createClient(options: PlatformOptions = {}): Client {
     },
     secrets: createSecrets(http),
     config: createConfig(http),
+    kv: (bucket) => createKv(http, bucket),
+    kvBuckets: () => listKvBuckets(http),
     webhooks: createWebhooks(http, platform.url),
     watch: (runId, { signal } = {}) => watchRun({ http, runId, signal }),
     identity: () => get('/v1/me'),

@@ -65,6 +65,8 @@ export async function createVictim(world: PlatformUnderTest): Promise<Victim> {
   await call('POST', `/v1/breakers/${mark}-waiting/open`, {});
   await call('PUT', '/v1/secrets/VICTIMS_OWN', { value: `${mark} value` });
   await call('PUT', `/v1/config/${mark}.config`, { data: { mark } });
+  await call('PUT', `/v1/kv/${mark}-bucket`, {});
+  await call('PUT', `/v1/kv/${mark}-bucket/keys/first`, { value: { mark } });
   const link = await call('POST', `/v1/runs/${run.id}/approval-links`, { name: 'second' });
   const { schedules } = (await call('GET', '/v1/schedules')) as { schedules: { id: string }[] };
   const letters = await eventually(async () => {
@@ -81,6 +83,7 @@ export async function createVictim(world: PlatformUnderTest): Promise<Victim> {
     'scheduled-events': { own: later.ids[0]!, nobodys: nobody },
     schedules: { own: schedules[0]!.id, nobodys: 'nobodys-function.yearly' },
     webhooks: { own: `${mark}-hook`, nobodys: 'nobodys-hook' },
+    kv: { own: `${mark}-bucket`, nobodys: 'nobodys-bucket' },
     config: { own: `${mark}.config`, nobodys: 'nobodys.config' },
     secrets: { own: 'VICTIMS_OWN', nobodys: 'NOBODYS_OWN' },
     apps: { own: mark, nobodys: 'nobodys-app' },
