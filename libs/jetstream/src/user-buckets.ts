@@ -5,7 +5,7 @@
 import { Kvm } from '@nats-io/kv';
 import { jetstreamManager } from '@nats-io/jetstream';
 import type { StreamConfig } from '@nats-io/jetstream';
-import { IronflowError } from '@ironflow/errors';
+import { IronflowError, messageOf } from '@ironflow/errors';
 import { userBucketName } from '@ironflow/schema';
 import type { Connection } from './connection.js';
 import type { Publisher } from './publisher.js';
@@ -188,21 +188,7 @@ function openUserBucket(
       if (reply.kind !== 'message') throw unavailable(reply.kind);
       return { kind: 'stored', revision: found.revision };
     },
-    keys: (pattern, max) =>
-      unlessMissing(async () => {
-        try {
-          const found: string[] = [];
-          const kv = await new Kvm(connection.nats).open(bucket);
-          for await (const key of await kv.keys(pattern)) {
-            if (found.length >= max) return undefined;
-            found.push(key);
-          }
-          return found.sort();
-        } catch (error) {
-          if (codeOf(error) === streamNotFound || /not found/i.test(String(error))) return missing;
-          throw error;
-        }
-      }),
+    keys: (pattern, max) => unlessMissing(() => readKeys(connection, { bucket, pattern, max })),
     next: (pattern, from) => read({ seq: from, next_by_subj: prefix + pattern }),
     onChange: (pattern, listener) => {
       let again: NodeJS.Timeout | undefined;
@@ -220,6 +206,24 @@ function openUserBucket(
 }
 
 const missing = Symbol('the stream is missing');
+
+async function readKeys(
+  connection: Connection,
+  { bucket, pattern, max }: { bucket: string; pattern: string; max: number },
+): Promise<string[] | undefined | typeof missing> {
+  try {
+    const found: string[] = [];
+    const kv = await new Kvm(connection.nats).open(bucket);
+    for await (const key of await kv.keys(pattern)) {
+      if (found.length >= max) return undefined;
+      found.push(key);
+    }
+    return found.sort();
+  } catch (error) {
+    if (codeOf(error) === streamNotFound || /not found/i.test(messageOf(error))) return missing;
+    throw error;
+  }
+}
 
 interface GetBody {
   message?: { subject: string; seq: number; data?: string; hdrs?: string; time: string };

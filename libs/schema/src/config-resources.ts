@@ -18,7 +18,9 @@ const expectedRevision = z
   .int()
   .min(0)
   .max(Number.MAX_SAFE_INTEGER)
-  .describe('that it has now, or 0 if there is to be none yet; anything else is refused, and nothing changed');
+  .describe(
+    'that it has now, or 0 if there is to be none yet; anything else is refused, and nothing changed',
+  );
 
 export const putConfigBodySchema = z.strictObject({
   data: json.refine((data) => data !== undefined, 'is required'),

@@ -23,13 +23,13 @@ export interface WatchesOptions {
 export interface WatchRequest {
   environmentId: string;
   /** The text of the next event; `undefined` when nothing is new. Asked one at a time. */
-  next(): Promise<string | undefined>;
+  next: () => Promise<string | undefined>;
   /** Tells whenever something may be new; answers how that is stopped. */
-  listen(onChange: () => void): () => void;
+  listen: (onChange: () => void) => () => void;
   /** Where the stream goes. */
-  open(): ServerResponse;
+  open: () => ServerResponse;
   /** Whether whoever asked may still see it. */
-  isAllowed(): Promise<boolean>;
+  isAllowed: () => Promise<boolean>;
 }
 
 export interface Watches extends Stoppable {
@@ -62,15 +62,13 @@ export function createWatches(options: WatchesOptions): Watches {
       const { environmentId } = request;
       if (isStopped || watches.size >= (options.streamsMax ?? streamsMaxDefault)) throw tooManyStreams();
       if ((ofEnvironment.get(environmentId) ?? 0) >= limits.watchesMax) throw tooManyWatches();
-      count(environmentId, 1);
-      let watch: Watch | undefined;
-      const stopListening = request.listen(() => watch?.look());
-      const release = (): void => {
+      const watch = createWatch(options, request, () => {
         stopListening();
         count(environmentId, -1);
-        if (watch !== undefined) watches.delete(watch);
-      };
-      watch = createWatch(options, request, release);
+        watches.delete(watch);
+      });
+      const stopListening = request.listen(() => watch.look());
+      count(environmentId, 1);
       watches.add(watch);
       watch.look();
     },

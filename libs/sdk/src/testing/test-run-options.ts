@@ -56,7 +56,14 @@ export function readOptions(definition: unknown, options: TestRunOptions): ReadO
     throw new ConfigurationError('createTestRun takes what createFunction returns');
   }
   refuseUnknown(options, known, '');
-  const { steps: mocks = {}, crashAfter = [], mode = 'pull', secrets = {}, config = {}, now = new Date() } = options;
+  const {
+    steps: mocks = {},
+    crashAfter = [],
+    mode = 'pull',
+    secrets = {},
+    config = {},
+    now = new Date(),
+  } = options;
   if (!isRecord(mocks)) throw new ConfigurationError('steps: must be an object of mocks', 'steps');
   if (!isRecord(secrets) || !Object.values(secrets).every((value) => typeof value === 'string')) {
     throw new ConfigurationError('secrets: must be an object of texts', 'secrets');

@@ -220,7 +220,9 @@ class VirtualRun {
       },
     },
     secrets: { get: (name) => unlessRefused(async () => this.secret(name)) },
-    config: { get: async <Data>(name: string) => structuredClone(this.options.config[name]) as Data | undefined },
+    config: {
+      get: async <Data>(name: string) => structuredClone(this.options.config[name]) as Data | undefined,
+    },
     approvals: { createLink: async () => ({ url: `${approvalUrl}${(this.links += 1)}` }) },
   };
 

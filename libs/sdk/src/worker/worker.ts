@@ -111,7 +111,10 @@ class SocketWorker implements Worker {
     this.definitions = functionsById(options);
     this.manifest = manifestOf({ app: options.app, functions: options.functions });
     this.client = createClient({ ironflowUrl: this.platform.url, apiKey: this.platform.apiKey });
-    this.calls = { ...this.client, ...createSettings(() => this.client, { watchUntil: this.stopping.signal }) };
+    this.calls = {
+      ...this.client,
+      ...createSettings(() => this.client, { watchUntil: this.stopping.signal }),
+    };
     this.log = options.log ?? logToStderr;
     this.logger = createLogger({ log: this.log, fields: { app: options.app } });
   }

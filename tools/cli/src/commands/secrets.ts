@@ -141,7 +141,9 @@ function rewrapCommand(terminal: Terminal): Command {
       if (wantsJson(command)) printJson(terminal, { dataKeys, platformKeys, unreadable });
       else terminal.print(`wrapped anew: ${dataKeys} data keys, ${platformKeys} keys of the platform`);
       if (unreadable === 0) return;
-      throw new Error(`${unreadable} data keys are wrapped by a master key that was not given: keep that one`);
+      throw new Error(
+        `${unreadable} data keys are wrapped by a master key that was not given: keep that one`,
+      );
     });
 }
 
