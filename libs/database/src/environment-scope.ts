@@ -46,10 +46,10 @@ const findEnvironment: Statement = {
   text: 'select find_environment($1, $2) as environment_id',
 };
 
+export type TenantPlaceReader = (place: Pick<Scope, 'project' | 'env'>) => Promise<Scope | undefined>;
+
 /** By the slugs in its subjects; what was found is kept. */
-export function createPlaceReader(
-  database: Pick<Database, 'query'>,
-): (place: Pick<Scope, 'project' | 'env'>) => Promise<Scope | undefined> {
+export function createPlaceReader(database: Pick<Database, 'query'>): TenantPlaceReader {
   const known = new Map<string, Scope>();
   return async ({ project, env }) => {
     const place = `${project}.${env}`;

@@ -19,17 +19,21 @@ import {
   createAuditStore,
   createForcedBreakerStore,
   createCollectorStore,
+  createConfigStore,
   createErasureStore,
   createExecutorStore,
   createIngestStore,
+  createKvBucketStore,
   createOperatorKeyStore,
   createQuotaStore,
   createRegistryReader,
   createSchedulerStore,
+  createSecretStore,
   createTenantAdmin,
   createNatsAccountStore,
   createWebhookStore,
   measureStorage,
+  openEnvelope,
   recordDeliveries,
   registerApp,
   runStep,
@@ -102,6 +106,14 @@ async function fillEveryTable(): Promise<void> {
     { runId: run!.id, name: 'manager' },
     randomBytes(32),
   );
+  const { tenant: database, service: platformDatabase, secrets } = platform;
+  const secretStore = createSecretStore({ database, platformDatabase, secrets });
+  await secretStore.set(environmentId, { name: 'TOKEN', value: 'ours' });
+  await openEnvelope(platform.tenant, platform.masterKey);
+  const bucket = { history: 1, maxBytes: 1 };
+  await createKvBucketStore(platform.tenant).put(environmentId, 'carts', bucket);
+  const document = { name: 'prices', data: '{}', revision: undefined };
+  await createConfigStore(platform.tenant).put(environmentId, document);
   const webhooks = createWebhookStore(platform.tenant, platform.secrets);
   await webhooks.create(environmentId, { id: 'hub', provider: 'github', headers: [] });
   await recordDeliveries(platform.tenant, environmentId, [
@@ -196,6 +208,7 @@ test('every tenant row has its environment: the column is there and not null', a
     'environments',
     'operator_keys',
     'organizations',
+    'platform_keys',
     'projects',
   ]);
 });
@@ -235,6 +248,7 @@ test('with its own environment set it sees what it serves, and no credentials be
     'environment_data_keys',
     'operator_keys',
     'organizations',
+    'platform_keys',
     'projects',
   ];
   expect(seen).toEqual(tables.filter((table) => !hidden.includes(table)));

@@ -13,7 +13,8 @@ import { newestDataKey } from './data-keys.js';
 import type { Database, Queryable, Statement } from './database.js';
 import { scopeColumns, scopeOf } from './environment-scope.js';
 import type { ScopeRow } from './environment-scope.js';
-import type { SecretPlace, Secrets } from './envelope.js';
+import type { Secrets } from './envelope.js';
+import type { SecretPlace } from './sealing.js';
 
 /** What servers are to know of an account. */
 export interface NatsAccount {

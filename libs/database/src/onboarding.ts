@@ -5,7 +5,8 @@
 import { randomBytes } from 'node:crypto';
 import { IronflowError } from '@ironflow/errors';
 import { createId } from '@ironflow/schema';
-import type { SealedDataKey, Secrets } from './envelope.js';
+import { ensureDataKey } from './data-keys.js';
+import type { Secrets } from './envelope.js';
 import type { Prisma } from './generated/client.js';
 import { createApiKey, hashApiKey } from './keys.js';
 import { createSigningKey, signingKeyPlace } from './signing-keys.js';
@@ -113,23 +114,6 @@ export async function ensureSigningKey(
     data: { id: freshId(), environmentId, version, dataKeyVersion: dataKey.version, sealed },
   });
   return signingKey;
-}
-
-async function ensureDataKey(
-  transaction: Transaction,
-  secrets: Secrets,
-  environmentId: string,
-): Promise<SealedDataKey> {
-  const existing = await transaction.environmentDataKey.findFirst({
-    where: { environmentId },
-    orderBy: { version: 'desc' },
-  });
-  if (existing !== null) return existing;
-  const dataKey = secrets.sealedDataKey({ environmentId, version: 1 });
-  await transaction.environmentDataKey.create({
-    data: { ...dataKey, sealed: new Uint8Array(dataKey.sealed) },
-  });
-  return dataKey;
 }
 
 /** Those that calls are signed with, the newest first. */

@@ -7,7 +7,8 @@ import { IronflowError } from '@ironflow/errors';
 import { createId, limits, signingKeyPrefix } from '@ironflow/schema';
 import type { CreatedSigningKey, SigningKeyResource } from '@ironflow/schema';
 import type { Database, Queryable, Statement } from './database.js';
-import type { SecretPlace, Secrets } from './envelope.js';
+import type { Secrets } from './envelope.js';
+import type { SecretPlace } from './sealing.js';
 import { newestDataKey } from './data-keys.js';
 
 export interface SigningKeyStore {

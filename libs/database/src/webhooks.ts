@@ -25,11 +25,12 @@ import type {
   WebhookStatus,
   WebhookWithSecret,
 } from '@ironflow/schema';
-import type { Database, Queryable, Statement } from './database.js';
 import { newestDataKey } from './data-keys.js';
+import type { Database, Queryable, Statement } from './database.js';
 import { scopeOf } from './environment-scope.js';
 import type { ScopeRow } from './environment-scope.js';
-import type { SealedDataKey, SecretPlace, Secrets } from './envelope.js';
+import type { SealedDataKey, Secrets } from './envelope.js';
+import type { SecretPlace } from './sealing.js';
 import { createWebhookAddress, isWebhookAddress } from './keys.js';
 import { listDeliveries } from './webhook-deliveries.js';
 

@@ -28,6 +28,7 @@ export interface Platform {
   service: Database;
   tenant: Database;
   secrets: Secrets;
+  masterKey: string;
   ours: EnvironmentCredentials;
   theirs: EnvironmentCredentials;
   close(): Promise<void>;
@@ -48,14 +49,15 @@ export async function createPlatform(): Promise<Platform> {
   const admin = new pg.Pool({ connectionString: ownerUrl, max: 4 });
   // The server is killed when the tests are over, possibly before this notices.
   admin.on('error', () => undefined);
-  const secrets = createEnvelope(randomBytes(32).toString('base64'));
+  const masterKey = randomBytes(32).toString('base64');
+  const secrets = createEnvelope(masterKey);
   const tenants = createTenantStore(service, secrets);
   const ours = await tenants.createEnvironment({ organization: 'acme', project: 'shop', env: 'prod' });
   const theirs = await tenants.createEnvironment({ organization: 'other', project: 'bank', env: 'prod' });
   const close = async (): Promise<void> => {
     await Promise.all([service.close(), tenant.close(), admin.end()]);
   };
-  return { ownerUrl, admin, service, tenant, secrets, ours, theirs, close };
+  return { ownerUrl, admin, service, tenant, secrets, masterKey, ours, theirs, close };
 }
 
 export const freshId = (timeMs = Date.now()): string => createId(timeMs, randomBytes(10));

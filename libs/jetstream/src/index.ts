@@ -18,3 +18,10 @@ export type { Provisioner } from './provisioner.js';
 export type { Publication, Publisher, PublishResult } from './publisher.js';
 export type { StoredTopicMessage, Topics } from './topics.js';
 export type { ConsumerState, StreamState, StreamStates } from './stream-state.js';
+export type {
+  PutOutcome,
+  UserBucket,
+  UserBucketChange,
+  UserBuckets,
+  UserBucketSettings,
+} from './user-buckets.js';

@@ -16,6 +16,8 @@ import { createPublisher } from './publisher.js';
 import type { Publisher } from './publisher.js';
 import { createStreamStates } from './stream-state.js';
 import type { StreamStates } from './stream-state.js';
+import { createUserBuckets } from './user-buckets.js';
+import type { UserBuckets } from './user-buckets.js';
 import { createTopics } from './topics.js';
 import type { Topics } from './topics.js';
 
@@ -29,6 +31,7 @@ export interface JetStream {
   readonly notices: Notices;
   readonly topics: Topics;
   readonly states: StreamStates;
+  readonly userBuckets: UserBuckets;
   bucket(name: BucketName): Bucket;
   consume(
     definition: ConsumerDefinition,
@@ -52,6 +55,12 @@ export async function connectJetStream(options: JetStreamOptions): Promise<JetSt
     notices: createNotices(connection),
     topics: createTopics({ connection, publisher, onNoStream }),
     states: createStreamStates(connection),
+    userBuckets: createUserBuckets({
+      connection,
+      // One that is missing is its owner's to make again.
+      publisher: createPublisher(connection, () => undefined),
+      replicas: options.replicas,
+    }),
     bucket: (name) => openBucket({ connection, provisioner, name, log: options.log }),
     consume: (definition, owner) =>
       createConsumer({

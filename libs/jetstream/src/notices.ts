@@ -2,6 +2,7 @@
 import {
   accessNoticeSchema,
   circuitNoticeSchema,
+  configNoticeSchema,
   eventRoutedNoticeSchema,
   eventScheduledNoticeSchema,
   headerNames,
@@ -26,6 +27,7 @@ import type {
   SlotsNotice,
   EventScheduledNotice,
   CircuitNotice,
+  ConfigNotice,
   StopNotice,
   WaitsNotice,
 } from '@ironflow/schema';
@@ -43,6 +45,7 @@ export interface Notices {
   publishExecutor(): void;
   publishCircuit(notice: CircuitNotice): void;
   publishAccess(notice: AccessNotice): void;
+  publishConfig(notice: ConfigNotice): void;
   /**
    * With a queue, one member of it hears each notice; without, everybody hears all. `wants` is asked by the run's id
    * before anything is parsed.
@@ -66,6 +69,7 @@ export interface Notices {
   onSlots(listener: (notice: SlotsNotice) => void, queue: string): () => void;
   onCircuit(listener: (notice: CircuitNotice) => void, queue: string): () => void;
   /** Everybody hears all. */
+  onConfig(listener: (notice: ConfigNotice) => void): () => void;
   onBulk(listener: (notice: BulkNotice) => void): () => void;
   /** Of every environment. */
   onQuotas(listener: (notice: QuotasNotice) => void): () => void;
@@ -77,8 +81,6 @@ export interface Notices {
 const headers = { [headerNames.schemaVersion]: schemaVersion };
 
 export function createNotices(connection: Connection): Notices {
-  const tell = (subject: string, notice: object): void =>
-    connection.publish({ subject, data: JSON.stringify(notice), headers });
   const listen = <T>(
     { filter, queue, wants }: Hearing,
     parse: (body: unknown) => { success: boolean; data?: T },
@@ -125,6 +127,13 @@ export function createNotices(connection: Connection): Notices {
       listen(
         { filter: subjectFilters.everySlotsNotice, queue },
         (body) => slotsNoticeSchema.safeParse(body),
+        listener,
+      ),
+    publishConfig: (notice) => tell(subjects.configNotice(notice.scope, notice.scope.environmentId), notice),
+    onConfig: (listener) =>
+      listen(
+        { filter: subjectFilters.everyConfigNotice },
+        (body) => configNoticeSchema.safeParse(body),
         listener,
       ),
     publishCircuit: (notice) =>

@@ -5,3 +5,4 @@ export { createNotices } from './notices.js';
 export { createPublisher } from './publisher.js';
 export { createStreamStates } from './stream-state.js';
 export { createTopics } from './topics.js';
+export { createUserBuckets } from './user-buckets.js';

@@ -138,6 +138,9 @@ const notAudited = {
   invokeFunction: 'stored as an event',
   signalRun: 'kept with the run',
   publishMessage: 'a message of the application, kept for days',
+  readSecrets: 'changes nothing, and processes that run functions do it every 30 s',
+  putKvKey: 'functions do it all day; the bucket keeps its history',
+  deleteKvKey: 'functions do it all day; the bucket keeps its history',
   receiveWebhook: 'in the log of deliveries',
 };
 

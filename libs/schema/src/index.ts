@@ -208,6 +208,7 @@ export type { Mismatch, MismatchedStep } from './mismatch.js';
 export {
   accessNoticeSchema,
   circuitNoticeSchema,
+  configNoticeSchema,
   eventRoutedNoticeSchema,
   eventScheduledNoticeSchema,
   runNoticeSchema,
@@ -220,6 +221,7 @@ export {
 export type {
   AccessNotice,
   CircuitNotice,
+  ConfigNotice,
   EventRoutedNotice,
   EventScheduledNotice,
   RunNotice,
@@ -416,6 +418,7 @@ export {
   pullConsumer,
   resultsTrim,
   streams,
+  userBucketName,
 } from './streams.js';
 export type {
   BucketDefinition,
@@ -483,3 +486,32 @@ export {
   credentialStatuses,
 } from './credential-resources.js';
 export type { CreateCredentialBody, CreatedCredential, Credential } from './credential-resources.js';
+export { secretNameSchema } from './secret-resources.js';
+export type {
+  DeletedSecret,
+  RotatedDataKey,
+  Secret,
+  SecretValues,
+  SecretValuesBody,
+  SetSecretBody,
+} from './secret-resources.js';
+export { configNameSchema } from './config-resources.js';
+export type {
+  ConfigDocument,
+  ConfigSummary,
+  ConfigUpdate,
+  DeletedConfig,
+  PutConfigBody,
+} from './config-resources.js';
+export { kvBucketNameSchema, kvKeySchema } from './kv-resources.js';
+export type {
+  DeletedKvBucket,
+  KvBucket,
+  KvChange,
+  KvEntry,
+  KvKeysPage,
+  KvKeysQuery,
+  PutKvBucketBody,
+  PutKvKeyBody,
+  StoredKvKey,
+} from './kv-resources.js';

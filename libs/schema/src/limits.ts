@@ -122,6 +122,29 @@ export const limits = {
   directSubscriptionsMax: 1_000,
   /** Beside the event's data. */
   directHeaderBytesMax: 16 * 1024,
+  /** Of one environment. */
+  secretsMax: 1_000,
+  secretValueBytesMax: 64 * 1024,
+  /** Of one secret: those before are removed as a newer one is set. */
+  secretVersionsKept: 5,
+  /** Values read by one request. */
+  secretsPerRequestMax: 100,
+  /** Of one environment. */
+  configDocumentsMax: 1_000,
+  configDataBytesMax: 256 * 1024,
+  /** Of one environment: each is a stream, in a cluster a Raft group. */
+  kvBucketsMax: 100,
+  kvBucketBytesMin: 1024 * 1024,
+  kvBucketBytesDefault: 64 * 1024 * 1024,
+  kvBucketBytesMax: 1024 * 1024 * 1024,
+  /** A message of NATS has 1 MiB, with its subject and headers. */
+  kvValueBytesMax: 1_000 * 1024,
+  /** A year. */
+  kvTtlSecondsMax: 31_536_000,
+  /** That a pattern names: each page reads them all. */
+  kvKeysListedMax: 100_000,
+  /** Live views of documents and keys, of one environment at once, in one process of the api. */
+  watchesMax: 100,
   /** A preview counts no further. */
   bulkCountMax: 100_000,
 } as const;

@@ -86,6 +86,10 @@ export const eventScheduledNoticeSchema = z.object({
 });
 export type EventScheduledNotice = z.infer<typeof eventScheduledNoticeSchema>;
 
+/** A config document has changed, or is no more; to what says Postgres. */
+export const configNoticeSchema = z.object({ scope: scopeSchema, name: z.string() });
+export type ConfigNotice = z.infer<typeof configNoticeSchema>;
+
 /** A breaker was written anew: of whom it is and how, not at which address. */
 export const circuitNoticeSchema = z.object({
   scope: scopeSchema,

@@ -204,3 +204,8 @@ export const buckets: Record<BucketName, BucketDefinition> = {
   /** `<environment id>.<hash of function and endpoint>` → state of that breaker. */
   SYS_circuit_breakers: { name: 'SYS_circuit_breakers', ttlMs: 7 * dayMs, maxBytes: 64 * mebibyte },
 };
+
+/** Of a tenant; its stream is that of the KV convention. */
+export function userBucketName(of: { environmentId: string; name: string }): string {
+  return `APP_${of.environmentId}_${of.name}`;
+}

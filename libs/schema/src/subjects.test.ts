@@ -100,6 +100,8 @@ describe('what is built is parsed', () => {
         expect(parseSubject(waits)).toEqual({ kind: 'waitsNotice', runId: id, ...where });
         const bulk = subjects.bulkNotice(where, id);
         expect(parseSubject(bulk)).toEqual({ kind: 'bulkNotice', environmentId: id, ...where });
+        const config = subjects.configNotice(where, id);
+        expect(parseSubject(config)).toEqual({ kind: 'configNotice', environmentId: id, ...where });
         expect(matches(subjectFilters.everyBulkNotice, bulk)).toBe(true);
         const quotas = subjects.quotasNotice(where, id);
         expect(parseSubject(quotas)).toEqual({ kind: 'quotasNotice', environmentId: id, ...where });

@@ -61,6 +61,9 @@ export const subjects = {
   /** A breaker has changed; its id is `circuitId`. */
   circuitNotice: (place: Place, circuitId: string, change: CircuitChange) =>
     `public.${place.project}.${place.env}.system.breaker.${circuitId}.${change}`,
+  /** A config document of this environment has changed. */
+  configNotice: (place: Place, environmentId: string) =>
+    `public.${place.project}.${place.env}.system.config.${environmentId}.changed`,
   /** A message of a topic; with a pattern in place of the topic, the filter of its messages. */
   topicMessage: (place: Place, topic: string) => `public.${place.project}.${place.env}.topic.${topic}`,
   /** In no stream, as it is of use at once or never: an executor of a version that knows of lanes for floods is there. */
@@ -93,6 +96,7 @@ export const subjectFilters = {
   everyWaitsNotice: 'public.*.*.system.waits.*.due',
   everyCircuitNotice: 'public.*.*.system.breaker.*.*',
   everySlotsNotice: 'public.*.*.system.slots.*.freed',
+  everyConfigNotice: 'public.*.*.system.config.*.changed',
   everyBulkNotice: 'public.*.*.system.bulk.*.waiting',
   everyQuotasNotice: 'public.*.*.system.quotas.*.set',
   everyEventRoutedNotice: 'public.*.*.system.event.*.routed',
@@ -125,8 +129,7 @@ export type ParsedSubject =
   | ({ kind: 'runNotice'; runId: string; what: RunNoticeKind } & Place)
   | ({ kind: 'waitsNotice'; runId: string } & Place)
   | ({ kind: 'slotsNotice'; environmentId: string } & Place)
-  | ({ kind: 'bulkNotice'; environmentId: string } & Place)
-  | ({ kind: 'quotasNotice'; environmentId: string } & Place)
+  | ({ kind: 'bulkNotice' | 'configNotice' | 'quotasNotice'; environmentId: string } & Place)
   | ({ kind: 'eventRoutedNotice' | 'eventScheduledNotice'; eventId: string } & Place)
   | ({ kind: 'circuitNotice'; circuitId: string; change: CircuitChange } & Place)
   | ({ kind: 'topicMessage'; topic: string } & Place);
@@ -197,6 +200,7 @@ function parseNotice(place: Place, rest: string[]): ParsedSubject | undefined {
   if (noun === 'slots' && what === 'freed') return { kind: 'slotsNotice', environmentId: id, ...place };
   if (noun === 'bulk' && what === 'waiting') return { kind: 'bulkNotice', environmentId: id, ...place };
   if (noun === 'quotas' && what === 'set') return { kind: 'quotasNotice', environmentId: id, ...place };
+  if (noun === 'config' && what === 'changed') return { kind: 'configNotice', environmentId: id, ...place };
   if (noun === 'breaker') {
     const change = circuitChanges.find((candidate) => candidate === what);
     return change === undefined ? undefined : { kind: 'circuitNotice', circuitId: id, change, ...place };

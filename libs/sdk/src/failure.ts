@@ -2,6 +2,7 @@
 import { messageOf } from '@ironflow/errors';
 import { limits } from '@ironflow/schema';
 import type { Failure } from '@ironflow/schema';
+import { redactText } from './redaction.js';
 
 const nameLengthMax = 256;
 
@@ -30,7 +31,8 @@ function describe(thrown: unknown): string {
 }
 
 function fit(text: string): string {
-  const clean = storable(String(text));
+  // Before it is cut: a part of a secret would not be known for one.
+  const clean = storable(redactText(String(text)));
   if (clean.length * 3 <= limits.errorMessageBytesMax) return clean;
   const bytes = Buffer.from(clean);
   if (bytes.length <= limits.errorMessageBytesMax) return clean;

@@ -23,6 +23,7 @@ import type { Duration } from './duration.js';
 import { readFlowControl } from './flow-control.js';
 import type { FlowControlOptions } from './flow-control.js';
 import type { Logger } from './logger.js';
+import type { HandlerConfig, HandlerSecrets } from './settings.js';
 import type { StepTools } from './step-tools.js';
 
 /** The event as a function sees it; with a `schema`, `data` has its type. */
@@ -158,6 +159,9 @@ export interface HandlerContext<Data> {
   readonly signal: AbortSignal;
   /** Says nothing while code runs again that had been passed before. */
   readonly logger: Logger;
+  /** Read best within the step that uses it: what a step returns is recorded, and a secret is not to be. */
+  readonly secrets: HandlerSecrets;
+  readonly config: HandlerConfig;
 }
 
 /** `Data` is what its handler gets, `Input` what an event or an invocation has to bring: they differ by its schema. */

@@ -65,6 +65,10 @@ export type {
   ReplayFilter,
   RerunFilter,
 } from './client/bulk.js';
+export type { Config } from './client/config.js';
+export type { Kv, KvBucketOptions } from './client/kv.js';
+export type { Secrets } from './client/secrets.js';
+export type { HandlerConfig, HandlerSecrets } from './settings.js';
 export type { BackfillOptions, BackfillRange, BackfillResult, Schedules } from './client/schedules.js';
 export type { Keys, OverlapOptions, RotateKeyOptions, SigningKeys } from './client/keys.js';
 export { createOperatorClient } from './client/operator-client.js';
@@ -95,6 +99,9 @@ export type {
   CreatedSigningKey,
   CreatedCredential,
   Credential,
+  ConfigDocument,
+  ConfigSummary,
+  ConfigUpdate,
   DeadLetterDetail,
   DeadLettersPage,
   DeadLettersQuery,
@@ -116,6 +123,10 @@ export type {
   Identity,
   NewKey,
   NewTenant,
+  KvBucket,
+  KvChange,
+  KvEntry,
+  KvKeysPage,
   NewWebhook,
   OperatorKey,
   ProjectResource,
@@ -142,6 +153,7 @@ export type {
   ScheduledEvent,
   ScheduledEventsPage,
   SchedulesPage,
+  Secret,
   SignalAnswer,
   SigningKeyResource,
   Step,

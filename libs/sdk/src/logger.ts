@@ -1,5 +1,7 @@
 /** The `logger` of a handler and the SDK's own lines: structured, to stderr unless the app brings a sink of its own. */
 
+import { redact, redactText } from './redaction.js';
+
 export type LogLevel = 'debug' | 'info' | 'warn' | 'error';
 
 export interface LogLine {
@@ -24,7 +26,8 @@ export function createLogger(options: {
     (level: LogLevel): Write =>
     (message, fields) => {
       if (options.silent?.() === true) return;
-      options.log({ level, message, fields: { ...fields, ...options.fields } });
+      const own = redact({ ...fields }) as Readonly<Record<string, unknown>>;
+      options.log({ level, message: redactText(message), fields: { ...own, ...options.fields } });
     };
   return { debug: at('debug'), info: at('info'), warn: at('warn'), error: at('error') };
 }

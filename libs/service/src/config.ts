@@ -105,14 +105,14 @@ export const baseConfigShape = {
 /** Services that serve tenants (ingest, api): the role bound to one environment by row-level security. */
 export const tenantDatabaseConfigShape = { TENANT_DATABASE_URL: postgresUrl };
 
-const masterKeyRule = 'must be 32 bytes in base64';
+const masterKeyRule = 'must be 32 bytes in base64, or several of those separated by commas';
 
-/** Services that read or make secrets: arrives as the 32 bytes themselves. */
+/** Services that read or make secrets. Of several the first wraps what is new, and all of them open. */
 export const masterKeyConfigShape = {
   IRONFLOW_MASTER_KEY: z
     .string()
-    .regex(/^[A-Za-z0-9+/]{43}=$/, masterKeyRule)
-    .transform((text) => Buffer.from(text, 'base64')),
+    .transform((text) => text.replaceAll(/\s/g, ''))
+    .refine((text) => /^[A-Za-z0-9+/]{43}=(,[A-Za-z0-9+/]{43}=)*$/.test(text), masterKeyRule),
 };
 
 function isAddressRange(text: string): boolean {

@@ -5,7 +5,7 @@
 import { readFile } from 'node:fs/promises';
 import { z } from 'zod';
 import { IronflowError, messageOf } from '@ironflow/errors';
-import { checkSchemaVersion, createDatabase, createEnvelope } from '@ironflow/database';
+import { checkSchemaVersion, createDatabase, openEnvelope } from '@ironflow/database';
 import type { Database, Secrets } from '@ironflow/database';
 import { announceService, connectJetStream } from '@ironflow/jetstream';
 import type { JetStream } from '@ironflow/jetstream';
@@ -135,7 +135,7 @@ export async function startService<Shape extends z.ZodRawShape>(
   const http = createHttpServer({ logger, metrics, health, tls, trustedProxies, ...bounds });
   const identity = { name, version: platformVersion, description: definition.description };
   lifecycle.onStop(`${name} announcement`, await announceService(jetstream.connection, identity));
-  const secrets = createEnvelope(common.IRONFLOW_MASTER_KEY.toString('base64'));
+  const secrets = await openEnvelope(database, common.IRONFLOW_MASTER_KEY);
   const { stopping } = lifecycle;
   const version = platformVersion;
   const natsServers = natsServersOf(common);

@@ -10,7 +10,10 @@ import type { ServiceDefinition, ServiceRuntime } from '@ironflow/service';
 import { createApi } from './api.js';
 
 const configShape = {
-  /** Serves no tenant's request: it is for operators, for telling services which registries changed, and servers of accounts. */
+  /**
+   * For operators, for telling services which registries changed, and servers of accounts. Of tenants' requests it serves only rotations of
+   * data keys.
+   */
   DATABASE_URL: baseConfigShape.DATABASE_URL,
   /** The first key of an operator, with which tenants and further keys of operators are made. */
   IRONFLOW_OPERATOR_KEY: z

@@ -7,8 +7,12 @@ import {
   createApprovalStore,
   createAuditStore,
   createApiKeyStore,
+  createConfigStore,
+  createKvBucketStore,
+  createPlaceReader,
   createNatsAccountStore,
   createScheduleStore,
+  createSecretStore,
   createWebhookStore,
   createForcedBreakerStore,
   createOperatorKeyStore,
@@ -22,17 +26,19 @@ import type { AccountSigners } from '@ironflow/nats-accounts';
 import { createAuditTrail, createKeyAccess, createQuotaKeeper } from '@ironflow/service';
 import type { Clock, HttpServer, Logger, Metrics, Stoppable } from '@ironflow/service';
 import { createDirectNats } from './direct-nats.js';
+import { createConfigChanges } from './config-documents.js';
 import { addHttpRoutes } from './http-routes.js';
 import { createOperatorAccess } from './operator-access.js';
 import { createRegistryAnnouncer } from './registry-announcer.js';
 import { createRunStreams } from './run-streams.js';
 import { createTopicStreams } from './topic-streams.js';
+import { createWatches } from './watches.js';
 
 export interface ApiOptions {
   jetstream: JetStream;
   /** As ironflow_tenant: everything that answers a request goes through it. */
   database: Database;
-  /** As ironflow_service: for operators, and for telling services which registries changed. */
+  /** As ironflow_service: for operators, for telling services which registries changed, and for sealing with a new data key. */
   platformDatabase: Database;
   secrets: Secrets;
   /** The first key of an operator. Without one, only those that were made before are there. */
@@ -72,26 +78,32 @@ export function createApi(options: ApiOptions): Api {
   };
   const streams = createRunStreams({ ...watching, store });
   const topicStreams = createTopicStreams(watching);
-  const { notices, topics } = jetstream;
+  const watches = createWatches(watching);
+  const configChanges = createConfigChanges(jetstream.notices);
+  const { notices, topics, userBuckets } = jetstream;
   const audit = createAuditStore(database);
   const auditTrail = createAuditTrail({ store: audit, logger, metrics, clock });
-  const { secrets, elapsedMs } = options;
+  const { platformDatabase, secrets, elapsedMs } = options;
   const keyAccess = createKeyAccess({ database, secrets, notices, logger, clock, elapsedMs });
   const { authenticator } = keyAccess;
   keyAccess.onChange((environmentId) => {
     streams.recheck(environmentId);
     topicStreams.recheck(environmentId);
+    watches.recheck(environmentId);
   });
   const quotaKeeper = createQuotaKeeper({ service: 'api', database, jetstream, metrics, clock });
-  const quotas = { quotas: createQuotaStore(database), quotaKeeper };
-  const approvals = createApprovalStore(database, options.secrets);
+  const quotas = { quotas: createQuotaStore(database), quotaKeeper, tenantAt: createPlaceReader(database) };
+  const kv = { kvBuckets: createKvBucketStore(database), userBuckets };
+  const approvals = createApprovalStore(database, secrets);
   const schedules = createScheduleStore(database);
-  const webhooks = createWebhookStore(database, options.secrets);
-  const natsAccounts = createNatsAccountStore(database, options.secrets);
+  const webhooks = createWebhookStore(database, secrets);
+  const secretStore = createSecretStore({ database, platformDatabase, secrets });
+  const settings = { secretStore, configStore: createConfigStore(database), configChanges, watches };
+  const natsAccounts = createNatsAccountStore(database, secrets);
   const directNats =
     options.accounts &&
     createDirectNats({
-      ...{ ...options.accounts, accounts: natsAccounts, database: options.platformDatabase, logger, clock },
+      ...{ ...options.accounts, accounts: natsAccounts, database: platformDatabase, logger, clock },
     });
   const base = {
     authenticator,
@@ -118,6 +130,8 @@ export function createApi(options: ApiOptions): Api {
     ...quotas,
     natsAccounts,
     directNats,
+    ...settings,
+    ...kv,
     streams,
     topicStreams,
     notices,
@@ -125,7 +139,7 @@ export function createApi(options: ApiOptions): Api {
     now,
   });
   // The server waits for open answers to end, and streams would go on.
-  const stopStreams = () => Promise.all([streams.stop(), topicStreams.stop()]);
+  const stopStreams = () => Promise.all([streams.stop(), topicStreams.stop(), watches.stop()]);
   options.stopping?.addEventListener('abort', () => void stopStreams(), { once: true });
 
   return {
@@ -133,6 +147,7 @@ export function createApi(options: ApiOptions): Api {
       keyAccess.start();
       streams.start();
       topicStreams.start();
+      configChanges.start();
       announcer.start();
       quotaKeeper.start();
       directNats?.start();
@@ -140,6 +155,7 @@ export function createApi(options: ApiOptions): Api {
     stop: async () => {
       await stopStreams();
       await keyAccess.stop();
+      configChanges.stop();
       await announcer.stop();
       await auditTrail.stop();
       await quotaKeeper.stop();

@@ -5,8 +5,8 @@ import type { ApiStore, Authenticator, Database, Pause, RememberingAuthenticator
 import { IronflowError } from '@ironflow/errors';
 import type { Notices, Topics } from '@ironflow/jetstream';
 import { createId, limits, messageIdSchema, routes } from '@ironflow/schema';
-import type { Identity, NeededAccess } from '@ironflow/schema';
-import { principalOf, requirePrincipal, tellAudit, watchAudit, watchQuotas } from '@ironflow/service';
+import type { Identity } from '@ironflow/schema';
+import { principalOf, tellAudit, watchAudit, watchQuotas } from '@ironflow/service';
 import type { AuditTrail, HttpApp, QuotaKeeper } from '@ironflow/service';
 import type { FastifyRequest } from 'fastify';
 import { addApprovals } from './approvals.js';
@@ -19,7 +19,12 @@ import { addKeys } from './keys.js';
 import type { KeysOptions } from './keys.js';
 import { addCredentials } from './credentials.js';
 import type { CredentialsOptions } from './credentials.js';
+import { addConfig } from './config-documents.js';
+import type { ConfigOptions } from './config-documents.js';
 import { checkManifest } from './manifest-rules.js';
+import { addKv } from './kv.js';
+import type { KvOptions } from './kv.js';
+import { isStillAllowed, openStream } from './open-stream.js';
 import { describeOpenapi } from './openapi.js';
 import { payloadText } from './payload-text.js';
 import { addQuotas } from './quotas.js';
@@ -29,6 +34,8 @@ import { runNotFound } from './run-streams.js';
 import type { RunStreams } from './run-streams.js';
 import { addSchedules } from './schedules.js';
 import type { SchedulesOptions } from './schedules.js';
+import { addSecrets } from './secrets.js';
+import type { SecretsOptions } from './secrets.js';
 import { serve } from './serve-route.js';
 import { addTenants } from './tenants.js';
 import type { TenantsOptions } from './tenants.js';
@@ -41,10 +48,13 @@ export interface HttpRoutesOptions
     ApprovalsOptions,
     AuditOptions,
     BreakersOptions,
+    ConfigOptions,
     CredentialsOptions,
     KeysOptions,
+    KvOptions,
     QuotasOptions,
     SchedulesOptions,
+    SecretsOptions,
     TenantsOptions,
     WebhooksOptions {
   authenticator: RememberingAuthenticator;
@@ -64,6 +74,7 @@ export interface HttpRoutesOptions
     | 'publishCircuit'
     | 'publishAccess'
     | 'publishQuotas'
+    | 'publishConfig'
   >;
   version: string;
 }
@@ -87,6 +98,9 @@ export function addHttpRoutes(app: HttpApp, options: HttpRoutesOptions): void {
     addDeadLetters(routed, options);
     addWebhooks(routed, options);
     addCredentials(routed, options);
+    addSecrets(routed, options);
+    addConfig(routed, options);
+    addKv(routed, options);
     addRegistry(routed, options);
     addSchedules(routed, options);
     addPauses(routed, options);
@@ -175,10 +189,7 @@ function addRuns(app: HttpApp, options: HttpRoutesOptions): void {
     await streams.watch({
       scope: principalOf(request).scope,
       runId: request.params.id,
-      open: () => {
-        reply.hijack();
-        return reply.raw.writeHead(200, { ...streamHeaders, 'x-request-id': request.id });
-      },
+      open: () => openStream(request, reply),
       isAllowed: () => isStillAllowed(authenticator, request, routes.watchRun),
     });
     return reply;
@@ -186,13 +197,6 @@ function addRuns(app: HttpApp, options: HttpRoutesOptions): void {
 }
 
 const idRandomBytes = 10;
-
-const streamHeaders = {
-  'content-type': 'text/event-stream; charset=utf-8',
-  'cache-control': 'no-store',
-  // Proxies that buffer would hold the events back.
-  'x-accel-buffering': 'no',
-};
 
 function addEvents(app: HttpApp, options: HttpRoutesOptions): void {
   const { store } = options;
@@ -226,10 +230,7 @@ function addTopics(app: HttpApp, options: HttpRoutesOptions): void {
       scope: principalOf(request).scope,
       pattern: request.params.topic,
       after: lastSeenOf(request.query.after, request.headers['last-event-id']),
-      open: () => {
-        reply.hijack();
-        return reply.raw.writeHead(200, { ...streamHeaders, 'x-request-id': request.id });
-      },
+      open: () => openStream(request, reply),
       isAllowed: () => isStillAllowed(options.authenticator, request, routes.watchTopic),
     });
     return reply;
@@ -339,20 +340,6 @@ function addIdentity(app: HttpApp, options: HttpRoutesOptions): void {
 function addOpenapi(app: HttpApp, options: HttpRoutesOptions): void {
   const description = describeOpenapi({ version: options.version });
   serve(app, options, routes.getOpenapi, () => description);
-}
-
-async function isStillAllowed(
-  authenticator: Authenticator,
-  request: FastifyRequest,
-  needed: NeededAccess,
-): Promise<boolean> {
-  try {
-    await requirePrincipal(authenticator, request.headers.authorization, needed);
-    return true;
-  } catch (error) {
-    if (error instanceof IronflowError && error.category === 'unavailable') return true;
-    return false;
-  }
 }
 
 function environmentOf(request: FastifyRequest): string {

@@ -1,8 +1,13 @@
-/** The data of a signal or of a topic's message as JSON text on one line, within its limit. Pure. */
+/** The data of a signal, a topic's message, a config document or a key as JSON text on one line, within its limit. Pure. */
 import { IronflowError } from '@ironflow/errors';
 import { limits } from '@ironflow/schema';
 
-const bytesMax = { signal: limits.eventDataBytesMax, topic: limits.topicDataBytesMax };
+const bytesMax = {
+  signal: limits.eventDataBytesMax,
+  topic: limits.topicDataBytesMax,
+  config: limits.configDataBytesMax,
+  kv: limits.kvValueBytesMax,
+};
 
 export function payloadText(of: keyof typeof bytesMax, data: unknown): string | undefined {
   if (data === undefined) return undefined;

@@ -28,14 +28,14 @@ export function addTenants(app: HttpApp, options: TenantsOptions): void {
     if (outcome.kind === 'ended') {
       throw new IronflowError('conflict', 'tenant_ended', 'it was deleted, and its grace has ended');
     }
-    tellOf(request, [outcome.environmentId]);
+    tellOfOperator(request, [outcome.environmentId]);
     options.notices.publishAccess({ environmentId: outcome.environmentId });
     void options.announcer.announce(outcome.environmentId, outcome.registryVersion);
     return outcome.tenant;
   };
   serveOperators(app, options, routes.createTenant, async (request, reply) => {
     const { environmentIds, ...created } = await tenants.create(request.body);
-    tellOf(request, environmentIds);
+    tellOfOperator(request, environmentIds);
     for (const environmentId of environmentIds) options.notices.publishAccess({ environmentId });
     const isNew = created.environments.some(({ apiKey }) => apiKey !== undefined);
     return reply
@@ -62,7 +62,7 @@ export function addTenants(app: HttpApp, options: TenantsOptions): void {
 }
 
 /** In the log of each environment that it is about, by the operator's key. */
-function tellOf(request: FastifyRequest, environmentIds: readonly string[]): void {
+export function tellOfOperator(request: FastifyRequest, environmentIds: readonly string[]): void {
   const { keyId, name } = operatorOf(request);
   tellAudit(request, { environmentIds, actor: { kind: 'operator', id: keyId ?? name } });
 }
@@ -84,7 +84,7 @@ function addOperatorKeys(app: HttpApp, { operatorKeys, ...options }: TenantsOpti
   });
 }
 
-function tenantNotFound(): IronflowError {
+export function tenantNotFound(): IronflowError {
   const message = 'there is no such project, or no such environment of it';
   return new IronflowError('not_found', 'tenant_not_found', message);
 }

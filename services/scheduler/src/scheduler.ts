@@ -4,6 +4,7 @@
  */
 import {
   createErasureStore,
+  createKvBucketStore,
   createFlowStore,
   createRegistryReader,
   createSchedulerStore,
@@ -210,7 +211,13 @@ function createErasureOf({
   database,
   logger,
 }: Pick<SchedulerOptions, 'jetstream' | 'database' | 'logger'>) {
-  const purge = (scope: Scope): Promise<void> => purgeEnvironment(jetstream.connection, scope);
+  const buckets = createKvBucketStore(database);
+  const purge = async (scope: Scope): Promise<void> => {
+    const { environmentId } = scope;
+    for (const { name } of await buckets.list(environmentId))
+      await jetstream.userBuckets.remove({ environmentId, name });
+    await purgeEnvironment(jetstream.connection, scope);
+  };
   return createErasure({ store: createErasureStore(database), purge, logger });
 }
 

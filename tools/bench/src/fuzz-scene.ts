@@ -184,6 +184,19 @@ function createRecipes({
     await manage('POST', '/v1/tenants', { project, environments: ['prod'] });
     return { project, env: 'prod' };
   };
+  const secret = async (): Promise<string> => {
+    await call('PUT', '/v1/secrets/A_SECRET', { value: 'hidden' });
+    return 'A_SECRET';
+  };
+  const config = async (): Promise<string> => {
+    await call('PUT', '/v1/config/settings', { data: { amount: 1 } });
+    return 'settings';
+  };
+  const kvKey = async () => {
+    await call('PUT', '/v1/kv/bucket', {});
+    await call('PUT', '/v1/kv/bucket/keys/key', { value: 1 });
+    return { bucket: 'bucket', key: 'key' };
+  };
   const schedule = async (): Promise<string> => {
     const { schedules } = (await call('GET', '/v1/schedules')) as { schedules: { id: string }[] };
     return schedules[0]!.id;
@@ -262,7 +275,35 @@ function createRecipes({
     verifyAudit: () => ({}),
     getIdentity: () => ({}),
     getQuotas: () => ({}),
-    setQuotas: () => json({ queuedRuns: 900_000 }),
+    setQuotas: async () => ({ params: await tenant(), ...json({ queuedRuns: 900_000 }) }),
+    createCredential: () => json({ name: 'fuzz' }),
+    listCredentials: () => ({}),
+    revokeCredential: async () =>
+      within(String((await call('POST', '/v1/credentials', { name: 'fuzz' })).id)),
+    setSecret: () => ({ params: { name: 'A_SECRET' }, ...json({ value: 'hidden' }) }),
+    listSecrets: () => ({}),
+    getSecret: async () => ({ params: { name: await secret() } }),
+    deleteSecret: async () => ({ params: { name: await secret() } }),
+    readSecrets: async () => json({ names: [await secret()] }),
+    rotateDataKey: () => ({}),
+    putConfig: () => ({ params: { name: 'settings' }, ...json({ data: { amount: 1 } }) }),
+    listConfig: () => ({}),
+    getConfig: async () => ({ params: { name: await config() } }),
+    deleteConfig: async () => ({ params: { name: await config() } }),
+    watchConfig: async () => ({ params: { name: await config() } }),
+    putKvBucket: () => ({ params: { bucket: 'bucket' }, ...json({ history: 2 }) }),
+    listKvBuckets: () => ({}),
+    getKvBucket: async () => ({ params: { bucket: (await kvKey()).bucket } }),
+    deleteKvBucket: async () => {
+      await call('PUT', '/v1/kv/to-delete', {});
+      return { params: { bucket: 'to-delete' } };
+    },
+    listKvKeys: async () => ({ params: { bucket: (await kvKey()).bucket } }),
+    getKvKey: async () => ({ params: await kvKey() }),
+    putKvKey: async () => ({ params: await kvKey(), ...json({ value: { amount: 1 } }) }),
+    deleteKvKey: async () => ({ params: await kvKey() }),
+    getKvHistory: async () => ({ params: await kvKey() }),
+    watchKv: async () => ({ params: { bucket: (await kvKey()).bucket } }),
     listKeys: () => ({}),
     createKey: () => json({ name: 'fuzz', role: 'viewer', scopes: ['runs:read'] }),
     rotateKey: async () => within(await freshKey(), { overlapSeconds: 0 }),

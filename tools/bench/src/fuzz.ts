@@ -2,10 +2,12 @@
  * Every route of the platform's own description, asked tens of thousands of times with what is nearly right, with a key of each role: it never
  * answers 5xx, always as it is described, no process ends, and what is right is still taken afterwards. The same seed asks the same.
  */
+import { join } from 'node:path';
 import fc from 'fast-check';
 import { Command } from 'commander';
 import { Pool } from 'undici';
 import { messageOf } from '@ironflow/errors';
+import { initNats } from '@ironflow/platform';
 import { routes } from '@ironflow/schema';
 import type { Route } from '@ironflow/schema';
 import { classOf, faultOf, noCounts } from './fuzz-answers.js';
@@ -73,7 +75,10 @@ function readOptions(): Options {
 function main(): Promise<boolean> {
   return program.onStage(async (stage) => {
     stage.isKept = true;
-    const platform = await startSilentPlatform(stage, { processes: { replicas: 1 } });
+    const operatorFolder = join(stage.folder, 'nats-operator');
+    await initNats({ folder: operatorFolder, name: 'fuzz', accountsFolder: './accounts' });
+    const env = { IRONFLOW_NATS_OPERATOR: operatorFolder };
+    const platform = await startSilentPlatform(stage, { processes: { replicas: 1 }, env });
     const pids = platform.fleet!.members.map(({ pid }) => pid);
     const pool = new Pool(platform.url, { connections: atOnce });
     stage.lifecycle.onStop('requests', () => pool.destroy());

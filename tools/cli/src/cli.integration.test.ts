@@ -51,6 +51,13 @@ const limited = createFunction(
   },
   () => 1,
 );
+const charging = createFunction(
+  { id: 'charging', triggers: [{ event: 'charge.it' }], retries: { attempts: 1 } },
+  ({ step, secrets }) =>
+    step.run('charge', async () => {
+      throw new Error(`the bank refuses ${await secrets.get('BANK_KEY')}`);
+    }),
+);
 const napping = createFunction({ id: 'napping', triggers: [{ event: 'nap.long' }] }, ({ step }) =>
   step.sleep('nap', '1h'),
 );
@@ -74,7 +81,7 @@ beforeAll(async () => {
   const connection = { ironflowUrl: platform.url, apiKey: platform.apiKey };
   const worker = createWorker({
     app: 'shop',
-    functions: [orders, broken, napping, asking, spending, limited],
+    functions: [orders, broken, napping, asking, spending, limited, charging],
     handleSignals: false,
     ...connection,
   });
@@ -411,6 +418,75 @@ describe('what works', () => {
     expect((await run('environment', 'show')).out).toMatch(/: not paused$/);
   });
 
+  test('secrets are set from standard input and files, read by functions, and shown nowhere', async () => {
+    const value = 'bk_very-secret-7';
+    const given = (input: string, ...args: string[]) => cli(['secrets', ...args], { env, input });
+    expect(await given(`${value}\n`, 'set', 'BANK_KEY')).toEqual({
+      ...{ exitCode: 0, out: 'BANK_KEY version 1', err: '' },
+    });
+    const file = scratch.file('.env');
+    writeFileSync(file, `# of the shop\nBANK_KEY="${value}"\nSHOP_PIN='12 34'\n`);
+    expect((await run('secrets', 'import', '--from-file', file)).out).toBe(
+      'BANK_KEY version 2\nSHOP_PIN version 1',
+    );
+    // It fails: exit code 1.
+    const { runs } = JSON.parse((await run('emit', 'charge.it', '--wait', '20s', '--json')).out) as Emitted;
+    const failed = await run('runs', 'show', runs[0]!.id, '--json');
+    expect(failed.out).toContain('the bank refuses [secret]');
+    expect(failed.out).not.toContain(value);
+    expect((await run('secrets', 'list')).out).toMatch(/\nBANK_KEY +2 +\d{4}-/);
+    expect((await run('secrets', 'show', 'BANK_KEY')).out.split('\n')).toHaveLength(3);
+    expect((await run('secrets', 'rotate-data-key')).out).toMatch(/^data key 2: \d+ values/);
+    expect((await run('secrets', 'delete', 'SHOP_PIN')).out).toBe('deleted');
+    const odd = await given('x', 'set', 'lower-case-value');
+    expect(odd).toMatchObject({
+      exitCode: 1,
+      err: expect.stringMatching(/^ironflow: the name of a secret must be/),
+    });
+    expect(odd.err).not.toContain('lower-case-value');
+    expect(await given('\n', 'set', 'EMPTY')).toMatchObject({ exitCode: 1 });
+    const extra = await given('', 'set', 'BANK_KEY', 'a-value-as-an-argument');
+    expect(extra.exitCode).not.toBe(0);
+    expect(extra.err).not.toContain('a-value-as-an-argument');
+  });
+
+  test('config documents are set, compared, watched and deleted', async () => {
+    const file = scratch.file('prices.json');
+    writeFileSync(file, '{"eur":7}');
+    expect((await run('config', 'set', 'prices', '--from-file', file)).out).toBe('prices revision 1');
+    expect((await run('config', 'set', 'prices', '{"eur":8}', '--revision', '1')).out).toBe(
+      'prices revision 2',
+    );
+    const late = await run('config', 'set', 'prices', '{"eur":9}', '--revision', '1');
+    expect(late).toMatchObject({ exitCode: 1, err: expect.stringContaining('at revision 2') });
+    expect(JSON.parse((await run('config', 'get', 'prices')).out)).toEqual({ eur: 8 });
+    expect(await json('config', 'get', 'prices')).toMatchObject({ revision: 2, data: { eur: 8 } });
+    expect((await run('config', 'list')).out).toMatch(/\nprices +2 +\d{4}-/);
+    expect((await run('config', 'set', 'prices', 'no json')).err).toMatch(/data is not JSON/);
+    expect((await run('config', 'delete', 'prices')).out).toBe('deleted');
+    expect((await run('config', 'get', 'prices')).err).toMatch(/no config document/);
+  });
+
+  test('a bucket is made, its keys are set, compared, listed and deleted', async () => {
+    expect((await run('kv', 'create', 'carts', '--ttl', '1h', '--history', '3')).out).toMatch(
+      /\ncarts +3600s +3 +67108864$/,
+    );
+    expect((await run('kv', 'put', 'carts', 'user.7', '{"items":1}', '--revision', '0')).out).toBe(
+      'revision 1',
+    );
+    expect((await run('kv', 'put', 'carts', 'user.7', '2', '--revision', '0')).exitCode).toBe(1);
+    expect(JSON.parse((await run('kv', 'get', 'carts', 'user.7')).out)).toEqual({ items: 1 });
+    expect((await run('kv', 'keys', 'carts', 'user.*')).out).toBe('user.7');
+    expect((await run('kv', 'delete', 'carts', 'user.7')).out).toBe('deleted');
+    expect((await run('kv', 'history', 'carts', 'user.7')).out).toBe(
+      '1 user.7 {"items":1}\n2 user.7 deleted',
+    );
+    expect((await run('kv', 'get', 'carts', 'user.7')).err).toMatch(/no such key/);
+    expect((await run('kv', 'buckets')).out).toMatch(/\ncarts /);
+    expect((await run('kv', 'delete-bucket', 'carts')).out).toBe('deleted');
+    expect((await run('kv', 'describe', 'carts')).err).toMatch(/no bucket/);
+  });
+
   test('a webhook is set up, and what is sent to it starts runs and is listed', async () => {
     const created = await run('webhooks', 'create', 'shop', '--provider', 'standard-webhooks');
     expect(created.exitCode).toBe(0);
@@ -599,13 +675,15 @@ describe('the audit log and quotas', () => {
     expect((await as('audit', 'verify', '--url', hiding)).out).toMatch(/^broken: entry 1 is missing/);
   });
 
-  test('quotas are shown and set, those that are given', async () => {
+  test('quotas are shown, and set by operators, those that are given', async () => {
+    const place = 'local/dev';
     expect((await run('quotas', 'show')).out).toMatch(/\neventsPerSecond +20000 +[\d.]+ +default\n/);
-    const set = await run('quotas', 'set', '--queued-runs', '123456', '--payload-bytes', '5000');
+    const set = await run('quotas', 'set', place, '--queued-runs', '123456', '--payload-bytes', '5000');
     expect(set.out).toMatch(/\nqueuedRuns +123456 +\d+(\n|$)/);
     const shown = await json<Record<string, unknown>>(
       'quotas',
       'set',
+      place,
       '--queued-runs',
       'default',
       '--payload-bytes',
@@ -695,8 +773,12 @@ describe('what goes wrong is one line and exit code 1', () => {
       /--scheme.*must be JSON/,
     ],
     ['a head that is no hash', ['audit', 'verify', '--head', 'abc'], /--head.*64 hexadecimal digits/],
-    ['a quota that is no number', ['quotas', 'set', '--queued-runs', 'many'], /--queued-runs.*number from 1/],
-    ['no quota', ['quotas', 'set'], /give at least one quota/],
+    [
+      'a quota that is no number',
+      ['quotas', 'set', 'local/dev', '--queued-runs', 'many'],
+      /--queued-runs.*number from 1/,
+    ],
+    ['no quota', ['quotas', 'set', 'local/dev'], /give at least one quota/],
     ['a grace without a unit', ['webhooks', 'rotate', 'a', '--grace', '3'], /--grace.*duration/],
     ['a reason there is not', ['dlq', 'list', '--reason', 'bad'], /--reason.*Allowed choices are run_failed/],
     ['a wrong key', ['runs', 'list', '--key', 'ifk_wrong'], /API key/],

@@ -4,6 +4,7 @@ import { appCommands } from './commands/apps.js';
 import { auditCommands } from './commands/audit.js';
 import { breakerCommands } from './commands/breakers.js';
 import { credentialCommands } from './commands/credentials.js';
+import { configCommands } from './commands/config.js';
 import { deadLetterCommands } from './commands/dead-letters.js';
 import { doctorCommand } from './commands/doctor.js';
 import { eventCommands } from './commands/events.js';
@@ -11,6 +12,7 @@ import { keyCommands, signingKeyCommands } from './commands/keys.js';
 import { operatorKeyCommands } from './commands/operator-keys.js';
 import { functionCommands } from './commands/functions.js';
 import { natsCommands } from './commands/nats.js';
+import { kvCommands } from './commands/kv.js';
 import { outboxCommands } from './commands/outbox.js';
 import { platformCommands } from './commands/platform.js';
 import { environmentCommand, queuesCommand } from './commands/queues.js';
@@ -19,6 +21,7 @@ import { runCommands } from './commands/runs.js';
 import { scheduledEventCommands } from './commands/scheduled-events.js';
 import { scheduleCommands } from './commands/schedules.js';
 import { tenantCommands } from './commands/tenants.js';
+import { secretCommands } from './commands/secrets.js';
 import { topicCommands } from './commands/topics.js';
 import { webhookCommands } from './commands/webhooks.js';
 import { printFailure } from './output.js';
@@ -81,6 +84,9 @@ function createProgram(terminal: Terminal, json: boolean): Command {
     breakerCommands(terminal),
     auditCommands(terminal),
     quotasCommands(terminal),
+    secretCommands(terminal),
+    configCommands(terminal),
+    kvCommands(terminal),
     outboxCommands(terminal),
     keyCommands(terminal),
     signingKeyCommands(terminal),

@@ -10,6 +10,8 @@ export { generateOperatorKey, localEnvironment, startPlatform } from './platform
 export type { Platform, PlatformOptions } from './platform.js';
 export { serviceNames } from './services.js';
 export type { ServiceName } from './services.js';
+export { runRewrap } from './run-rewrap.js';
+export type { RunRewrapOptions } from './run-rewrap.js';
 export { runMigrations } from './run-migrations.js';
 export type { RunMigrationsOptions } from './run-migrations.js';
 export { runPlatform } from './run-platform.js';

@@ -3,9 +3,9 @@ import { randomBytes } from 'node:crypto';
 import {
   createAuthenticator,
   createDatabase,
-  createEnvelope,
   createOperatorKey,
   createTenantStore,
+  openEnvelope,
 } from '@ironflow/database';
 import type { Database, Secrets } from '@ironflow/database';
 import type { Lifecycle, Logger } from '@ironflow/service';
@@ -154,7 +154,7 @@ async function withDatabase<T>(
     maxConnections: 2,
   });
   try {
-    return await work(database, createEnvelope(data.secrets.masterKey));
+    return await work(database, await openEnvelope(database, data.secrets.masterKey));
   } finally {
     await database.close();
   }

@@ -9,6 +9,7 @@ import {
   createPublisher,
   createStreamStates,
   createTopics,
+  createUserBuckets,
 } from '@ironflow/jetstream/parts';
 import type { Connection, OutgoingMessage, Reply } from '@ironflow/jetstream/parts';
 import type { ConsumerDefinition, StreamName } from '@ironflow/schema';
@@ -96,6 +97,7 @@ export class NatsModel {
       notices: createNotices(connection),
       topics: createTopics({ connection, publisher, onNoStream }),
       states: createStreamStates(connection),
+      userBuckets: createUserBuckets({ connection, publisher, replicas: 1 }),
       bucket: () => bucket,
       consume: (definition, owner) => this.consume(process, definition, owner),
       isConnected: () => process.isConnected,

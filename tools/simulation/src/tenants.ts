@@ -54,6 +54,8 @@ export class Tenants {
       emit: notAsked,
       topics: { publish: notAsked },
       approvals: { createLink: notAsked },
+      secrets: { get: notAsked },
+      config: { get: notAsked },
       invoke: async (target, ...[data, given]) => {
         const functionId = typeof target === 'string' ? target : target.id;
         const name = systemEventNames.invoke(functionId);

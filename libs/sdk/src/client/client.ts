@@ -17,6 +17,7 @@ import type {
   EventsQuery,
   FunctionResource,
   Identity,
+  KvBucket,
   PublishAnswer,
   Queue,
   QueuesList,
@@ -57,14 +58,20 @@ import type {
   ReplayFilter,
   RerunFilter,
 } from './bulk.js';
+import { createConfig } from './config.js';
+import type { Config } from './config.js';
 import { createHttp } from './http.js';
 import type { Http } from './http.js';
 import { createKeys, createSigningKeys } from './keys.js';
 import type { Keys, SigningKeys } from './keys.js';
 import { createQuotas } from './quotas.js';
 import type { QuotasClient } from './quotas.js';
+import { createKv, listKvBuckets } from './kv.js';
+import type { Kv } from './kv.js';
 import { createSchedules } from './schedules.js';
 import type { Schedules } from './schedules.js';
+import { createSecrets } from './secrets.js';
+import type { Secrets } from './secrets.js';
 import { subscribe } from './subscribe.js';
 import { watchRun } from './watch.js';
 import { createCredentials } from './credentials.js';
@@ -224,6 +231,13 @@ export interface Client {
     list(): Promise<App[]>;
     register(manifest: AppManifest, options?: { signal?: AbortSignal }): Promise<RegisterAnswer>;
   };
+  /** Of the environment. In a handler there is a `secrets` of its own, which remembers for a while. */
+  readonly secrets: Secrets;
+  /** Config documents of the environment. In a handler there is a `config` of its own, which remembers for a while. */
+  readonly config: Config;
+  /** A key-value bucket of the environment; nothing is asked of the platform yet. */
+  kv(bucket: string): Kv;
+  kvBuckets(): Promise<KvBucket[]>;
   /** Sources of webhooks: addresses to which a provider sends what becomes events. */
   readonly webhooks: Webhooks;
   /** API keys of the environment, for a key of role admin. */
@@ -321,6 +335,10 @@ export function createClient(options: PlatformOptions = {}): Client {
           signal,
         }),
     },
+    secrets: createSecrets(http),
+    config: createConfig(http),
+    kv: (bucket) => createKv(http, bucket),
+    kvBuckets: () => listKvBuckets(http),
     webhooks: createWebhooks(http, platform.url),
     keys: createKeys(http),
     signingKeys: createSigningKeys(http),

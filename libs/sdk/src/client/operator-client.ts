@@ -6,6 +6,8 @@ import type {
   NewTenant,
   OperatorKey,
   ProjectResource,
+  QuotasResource,
+  SetQuotasBody,
   Tenant,
   TenantsPage,
   TenantsQuery,
@@ -42,6 +44,8 @@ export interface OperatorClient {
     restore(path: TenantPath): Promise<Tenant>;
     /** Archived at once, and erased after so many days; 30 by default, with 0 after an hour. */
     delete(path: TenantPath, options?: { graceDays?: number }): Promise<Tenant>;
+    /** What is not named stays as it is; null is the platform's default. */
+    setQuotas(path: TenantPath, quotas: SetQuotasBody): Promise<QuotasResource>;
   };
   readonly operatorKeys: {
     /** That of the configuration is not among them. */
@@ -73,6 +77,8 @@ export function createOperatorClient(options: OperatorOptions = {}): OperatorCli
       archive: (path) => http.json({ method: 'POST', path: pathOf(path, '/archive') }),
       restore: (path) => http.json({ method: 'POST', path: pathOf(path, '/restore') }),
       delete: (path, query = {}) => http.json({ method: 'DELETE', path: pathOf(path), query }),
+      setQuotas: (path, quotas) =>
+        http.json({ method: 'PUT', path: pathOf(path, '/quotas'), body: JSON.stringify(quotas) }),
     },
     operatorKeys: {
       list: async () => {

@@ -5,6 +5,7 @@
 import { functionsById, manifestOf } from '../app.js';
 import type { AppOptions } from '../app.js';
 import { createClient } from '../client/client.js';
+import type { Client } from '../client/client.js';
 import { IronflowApiError } from '../client/api-error.js';
 import { ConfigurationError } from '../configuration-error.js';
 import { readSigningKeys } from '../environment.js';
@@ -17,6 +18,7 @@ import { answerFetch } from './fetch-adapter.js';
 import { answerNode } from './node-adapter.js';
 import type { NodeRequest, NodeResponse } from './node-adapter.js';
 import type { PlatformCalls } from '../replay/platform-calls.js';
+import { createSettings } from '../settings.js';
 import { createPushCalls } from './push-call.js';
 import { errorReply, jsonReply } from './reply.js';
 import type { EndpointRequest, Reply } from './reply.js';
@@ -61,11 +63,14 @@ export function serve(options: ServeOptions): ServeHandler {
   // Checks the app now, not at the first registration; the address does not matter to it.
   manifestOf({ ...options, url: options.url ?? 'http://localhost' });
   // Its key is asked for when the first event is sent: an endpoint that sends none needs none.
+  let made: Client | undefined;
+  const client = (): Client => (made ??= createClient(options));
   const platform: PlatformCalls = {
-    emit: async (...sent) => createClient(options).emit(...sent),
-    invoke: async (...called) => createClient(options).invoke(...called),
-    topics: { publish: async (...published) => createClient(options).topics.publish(...published) },
-    approvals: { createLink: async (...asked) => createClient(options).approvals.createLink(...asked) },
+    ...createSettings(client),
+    emit: async (...sent) => client().emit(...sent),
+    invoke: async (...called) => client().invoke(...called),
+    topics: { publish: async (...published) => client().topics.publish(...published) },
+    approvals: { createLink: async (...asked) => client().approvals.createLink(...asked) },
   };
   const call = createPushCalls({ definitions, keys, dev, platform, log: options.log ?? logToStderr });
   const register = sharedRegistration(options);

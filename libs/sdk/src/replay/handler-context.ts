@@ -82,6 +82,8 @@ export async function createHandlerContext(options: ContextOptions): Promise<Han
       traceparent: invocation.traceparent,
     },
     logger,
+    secrets: options.platform.secrets,
+    config: options.platform.config,
   };
   return withSignal(context, abort);
 }

@@ -3,11 +3,13 @@ import { createHash } from 'node:crypto';
 import { IronflowApiError, isRefusal } from '../client/api-error.js';
 import type { Client } from '../client/client.js';
 import { NonRetryableError } from '../function-errors.js';
+import type { Settings } from '../settings.js';
 
-export type PlatformCalls = Pick<Client, 'emit' | 'invoke'> & {
-  topics: Pick<Client['topics'], 'publish'>;
-  approvals: Pick<Client['approvals'], 'createLink'>;
-};
+export type PlatformCalls = Pick<Client, 'emit' | 'invoke'> &
+  Settings & {
+    topics: Pick<Client['topics'], 'publish'>;
+    approvals: Pick<Client['approvals'], 'createLink'>;
+  };
 
 /** Of one step of one run. A step's name may be longer than a key, and hold what a key may not. */
 export function keyOf(runId: string, stepId: string): string {

@@ -70,6 +70,8 @@ export const asksNothing: PlatformCalls = {
   invoke: nothingAsked,
   topics: { publish: nothingAsked },
   approvals: { createLink: nothingAsked },
+  secrets: { get: nothingAsked },
+  config: { get: nothingAsked },
 };
 /** Patience is over as soon as the event loop has come round. */
 export const impatient: StartTimer = (delayMs, callback) => {
@@ -96,6 +98,8 @@ export function activate(options: Activate): Promise<Outcome | 'crashed'> {
 function platformOf(run: MemoryRun): PlatformCalls {
   return {
     topics: { publish: nothingAsked },
+    secrets: { get: nothingAsked },
+    config: { get: nothingAsked },
     emit: async (events) => {
       const sent = Array.isArray(events) ? (events as EmittedEvent[]) : [events as EmittedEvent];
       run.sent.push(...sent);

@@ -26,6 +26,10 @@ export interface TestRunOptions<Data = unknown> {
   crashAfter?: readonly number[];
   /** How the function is called: by a worker (`pull`, the default) or as an endpoint. */
   mode?: 'pull' | 'push';
+  /** What `secrets.get` finds, by name; any other name it does not find. */
+  secrets?: Readonly<Record<string, string>>;
+  /** What `config.get` finds, by name: JSON. */
+  config?: Readonly<Record<string, unknown>>;
   /** What the run's clock shows at the start; default: the time of this machine. */
   now?: Date;
 }
@@ -37,10 +41,12 @@ export interface ReadOptions {
   mocks: Readonly<Record<string, StepMock>>;
   crashAfter: readonly number[];
   mode: 'pull' | 'push';
+  secrets: Readonly<Record<string, string>>;
+  config: Readonly<Record<string, unknown>>;
   nowMs: number;
 }
 
-const known = ['data', 'event', 'events', 'steps', 'crashAfter', 'mode', 'now'];
+const known = ['data', 'event', 'events', 'steps', 'crashAfter', 'mode', 'secrets', 'config', 'now'];
 const eventFields = ['id', 'name', 'data', 'version', 'receivedAt', 'correlationId'];
 /** Of the first event; those after it have their place in the last digits. */
 const eventId = '0192f0c0-0000-7000-8000-000000000000';
@@ -50,8 +56,19 @@ export function readOptions(definition: unknown, options: TestRunOptions): ReadO
     throw new ConfigurationError('createTestRun takes what createFunction returns');
   }
   refuseUnknown(options, known, '');
-  const { steps: mocks = {}, crashAfter = [], mode = 'pull', now = new Date() } = options;
+  const {
+    steps: mocks = {},
+    crashAfter = [],
+    mode = 'pull',
+    secrets = {},
+    config = {},
+    now = new Date(),
+  } = options;
   if (!isRecord(mocks)) throw new ConfigurationError('steps: must be an object of mocks', 'steps');
+  if (!isRecord(secrets) || !Object.values(secrets).every((value) => typeof value === 'string')) {
+    throw new ConfigurationError('secrets: must be an object of texts', 'secrets');
+  }
+  if (!isRecord(config)) throw new ConfigurationError('config: must be an object of documents', 'config');
   if (mode !== 'pull' && mode !== 'push') {
     throw new ConfigurationError('mode: must be "pull" or "push"', 'mode');
   }
@@ -69,6 +86,9 @@ export function readOptions(definition: unknown, options: TestRunOptions): ReadO
     mocks,
     crashAfter: crashAfter as number[],
     mode,
+    secrets: secrets as Readonly<Record<string, string>>,
+    // As it comes from the platform.
+    config: (JSON.parse(textOf(config, 'config')) ?? {}) as Readonly<Record<string, unknown>>,
     nowMs,
   };
 }
@@ -123,7 +143,7 @@ function nameOf(triggers: FunctionOptions<unknown>['triggers']): string {
   return names.find((name) => !/[*>]/.test(name)) ?? 'test.event';
 }
 
-function textOf(data: unknown): string {
+function textOf(data: unknown, field: 'data' | 'config' = 'data'): string {
   if (data === undefined) return '';
   try {
     const text = JSON.stringify(data) as string | undefined;
@@ -131,7 +151,8 @@ function textOf(data: unknown): string {
   } catch {
     // A circle, or a BigInt: refused as what JSON has no text for.
   }
-  throw new ConfigurationError("data: the event's data must be JSON", 'data');
+  const what = field === 'data' ? "the event's data" : 'a document';
+  throw new ConfigurationError(`${field}: ${what} must be JSON`, field);
 }
 
 function isAboveTheOneBefore(count: unknown, index: number, counts: readonly unknown[]): boolean {

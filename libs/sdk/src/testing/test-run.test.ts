@@ -486,3 +486,44 @@ describe('what a function has registered to be undone', () => {
     expect(await run.execute()).toMatchObject({ status: 'cancelled', steps: [], notCompensated: [] });
   });
 });
+
+describe('secrets of a run', () => {
+  const reading = define(({ step, secrets, logger }) =>
+    step.run('use', async () => {
+      const key = await secrets.get('API_KEY');
+      logger.info('using', { key });
+      if (key.startsWith('bad')) throw new NonRetryableError(`refused: ${key}`);
+      return key.length;
+    }),
+  );
+
+  test('are those of the options, and stand neither in lines of the log nor in errors', async () => {
+    const secrets = { API_KEY: 'bad-key-of-the-test' };
+    const result = await createTestRun(reading, { secrets }).execute();
+    expect(result).toMatchObject({
+      status: 'failed',
+      logs: [{ message: 'using', fields: { key: '[secret]' } }],
+    });
+    expect(result.steps[0]!.error?.message).toBe('refused: [secret]');
+    expect(JSON.stringify(result)).not.toContain(secrets.API_KEY);
+  });
+
+  test('fail for good when there is none of that name', async () => {
+    const result = await createTestRun(reading, { secrets: {} }).execute();
+    expect(result.steps).toMatchObject([{ attempts: 1, status: 'failed' }]);
+    expect(result.steps[0]!.error?.message).toContain('no secret "API_KEY"');
+  });
+
+  test.each([[{ API_KEY: 7 }], [['API_KEY']], ['API_KEY']])('are texts by their names, not %j', (secrets) => {
+    expect(() => createTestRun(reading, { secrets } as unknown as TestRunOptions)).toThrow(
+      /^secrets: must be/,
+    );
+  });
+});
+
+test('config of a run is that of the options, as it would come from the platform', async () => {
+  const reading = define(async ({ config }) => [await config.get('prices'), await config.get('absent')]);
+  const result = await createTestRun(reading, { config: { prices: { at: start } } }).execute();
+  expect(result.output).toEqual([{ at: start.toISOString() }, null]);
+  expect(() => createTestRun(reading, { config: 7 as never })).toThrow(/^config: must be/);
+});

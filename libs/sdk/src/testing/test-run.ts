@@ -10,7 +10,10 @@ import type { LogLine } from '../logger.js';
 import { readOutput, writeOutput } from '../output.js';
 import type { Jsonified } from '../output.js';
 import type { Activation } from '../replay/activation.js';
+import { unlessRefused } from '../replay/platform-calls.js';
 import type { PlatformCalls } from '../replay/platform-calls.js';
+import { secretNotFound } from '../client/secrets.js';
+import { keepSecret } from '../redaction.js';
 import { startTimer } from '../timer.js';
 import { StepMocks } from './step-mocks.js';
 import { toFailure } from '../failure.js';
@@ -216,8 +219,19 @@ class VirtualRun {
         return { id: String([...this.published.keys()].indexOf(key) + 1) };
       },
     },
+    secrets: { get: (name) => unlessRefused(async () => this.secret(name)) },
+    config: {
+      get: async <Data>(name: string) => structuredClone(this.options.config[name]) as Data | undefined,
+    },
     approvals: { createLink: async () => ({ url: `${approvalUrl}${(this.links += 1)}` }) },
   };
+
+  private secret(name: string): string {
+    const { [name]: value } = this.options.secrets;
+    if (value === undefined) throw secretNotFound(name);
+    keepSecret(value);
+    return value;
+  }
 
   private resultOf(end: EndOutcome): TestResult {
     const names = new Map(this.stored.records.map(({ id, name }) => [id, name]));

@@ -15,6 +15,8 @@ import { readPlatform, readWorkerUrl } from '../environment.js';
 import type { PlatformOptions } from '../environment.js';
 import { createLogger, logToStderr } from '../logger.js';
 import type { Log, Logger } from '../logger.js';
+import type { PlatformCalls } from '../replay/platform-calls.js';
+import { createSettings } from '../settings.js';
 import { sdkName } from '../version.js';
 import { createActiveRuns } from './active-runs.js';
 import type { ActiveRuns } from './active-runs.js';
@@ -86,6 +88,7 @@ class SocketWorker implements Worker {
   private readonly definitions;
   private readonly manifest;
   private readonly client;
+  private readonly calls: PlatformCalls;
   private readonly log: Log;
   private readonly logger: Logger;
   private readonly stopping = new AbortController();
@@ -108,6 +111,10 @@ class SocketWorker implements Worker {
     this.definitions = functionsById(options);
     this.manifest = manifestOf({ app: options.app, functions: options.functions });
     this.client = createClient({ ironflowUrl: this.platform.url, apiKey: this.platform.apiKey });
+    this.calls = {
+      ...this.client,
+      ...createSettings(() => this.client, { watchUntil: this.stopping.signal }),
+    };
     this.log = options.log ?? logToStderr;
     this.logger = createLogger({ log: this.log, fields: { app: options.app } });
   }
@@ -208,7 +215,7 @@ class SocketWorker implements Worker {
     const runs = createActiveRuns({
       definitions: this.definitions,
       send: connection.send,
-      platform: this.client,
+      platform: this.calls,
       log: this.log,
     });
     const current: CurrentConnection = { connection, runs, drained, open: false };

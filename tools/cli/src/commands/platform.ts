@@ -128,6 +128,7 @@ function migrateCommand(terminal: Terminal): Command {
     });
 }
 
+/** Late: it brings much with it that no other command needs. */
 export async function loadPlatform(): Promise<typeof platformModule> {
   return import('@ironflow/platform').catch((error: unknown) => {
     const isMissing =

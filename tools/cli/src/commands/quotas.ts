@@ -2,10 +2,10 @@
 import { Command, InvalidArgumentError } from 'commander';
 import { quotaNames } from '@ironflow/schema';
 import type { QuotaName } from '@ironflow/schema';
-import type { QuotasResource, SetQuotasBody } from '@ironflow/sdk';
+import type { QuotasResource, SetQuotasBody, TenantPath } from '@ironflow/sdk';
 import { printJson, printTable } from '../output.js';
-import { openSession } from '../session.js';
-import type { Session } from '../session.js';
+import { openOperatorSession, openSession } from '../session.js';
+import { parseTenantPath } from './tenants.js';
 import type { Terminal } from '../terminal.js';
 
 export function quotasCommands(terminal: Terminal): Command {
@@ -40,18 +40,22 @@ const meanings: Record<QuotaName, string> = {
 };
 
 function setCommand(terminal: Terminal): Command {
-  const command = new Command('set').description(
-    'change those that are given, each a number or `default`; takes a key of role admin',
-  );
+  const command = new Command('set')
+    .description(
+      'change those that are given, each a number or `default`; for operators: IRONFLOW_OPERATOR_KEY',
+    )
+    .argument('<path>', 'organization/project/environment, or without the organization', parseTenantPath);
   for (const name of quotaNames) command.option(flags[name], meanings[name], parseQuota);
-  return command.action(async (given: Partial<Record<QuotaName, GivenQuota>>, of: Command) => {
-    const quotas: SetQuotasBody = Object.fromEntries(
-      Object.entries(given).map(([name, quota]) => [name, quota === 'default' ? null : quota]),
-    );
-    if (Object.keys(quotas).length === 0) throw new Error('give at least one quota (--help tells which)');
-    const session = openSession(of, terminal);
-    printQuotas(terminal, session, await session.client.quotas.set(quotas));
-  });
+  return command.action(
+    async (path: TenantPath, given: Partial<Record<QuotaName, GivenQuota>>, of: Command) => {
+      const quotas: SetQuotasBody = Object.fromEntries(
+        Object.entries(given).map(([name, quota]) => [name, quota === 'default' ? null : quota]),
+      );
+      if (Object.keys(quotas).length === 0) throw new Error('give at least one quota (--help tells which)');
+      const session = openOperatorSession(of, terminal);
+      printQuotas(terminal, session, await session.client.tenants.setQuotas(path, quotas));
+    },
+  );
 }
 
 type GivenQuota = number | 'default';
@@ -63,7 +67,7 @@ function parseQuota(text: string): GivenQuota {
   throw new InvalidArgumentError('It must be a number from 1, or "default".');
 }
 
-function printQuotas(terminal: Terminal, { json }: Session, quotas: QuotasResource): void {
+function printQuotas(terminal: Terminal, { json }: { json: boolean }, quotas: QuotasResource): void {
   if (json) return printJson(terminal, quotas);
   printTable(
     terminal,

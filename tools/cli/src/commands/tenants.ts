@@ -187,7 +187,7 @@ function parseProjectPath(text: string): ProjectPath {
   return { ...(organization === undefined ? {} : { organization }), project: project! };
 }
 
-function parseTenantPath(text: string): TenantPath & { text: string } {
+export function parseTenantPath(text: string): TenantPath & { text: string } {
   const parts = text.split('/').map(parseSlug);
   if (parts.length !== 2 && parts.length !== 3) {
     throw new InvalidArgumentError('It must be organization/project/environment or project/environment.');

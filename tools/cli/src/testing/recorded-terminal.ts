@@ -19,6 +19,7 @@ export async function cli(
     print: (line = '') => void out.push(line),
     printError: (line) => void err.push(line),
     readInput: async () => input,
+    readHidden: async () => input,
   });
   return { exitCode, out: out.join('\n'), err: err.join('\n') };
 }

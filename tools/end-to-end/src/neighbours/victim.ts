@@ -65,6 +65,10 @@ export async function createVictim(world: PlatformUnderTest): Promise<Victim> {
   const credential = await addCredential(world, tenant.environmentId);
   await call('POST', `/v1/breakers/${mark}-waiting/open`, {});
   const key = await call('POST', '/v1/keys', { name: mark, role: 'viewer' });
+  await call('PUT', '/v1/secrets/VICTIMS_OWN', { value: `${mark} value` });
+  await call('PUT', `/v1/config/${mark}.config`, { data: { mark } });
+  await call('PUT', `/v1/kv/${mark}-bucket`, {});
+  await call('PUT', `/v1/kv/${mark}-bucket/keys/first`, { value: { mark } });
   const link = await call('POST', `/v1/runs/${run.id}/approval-links`, { name: 'second' });
   const { schedules } = (await call('GET', '/v1/schedules')) as { schedules: { id: string }[] };
   const letters = await eventually(async () => {
@@ -82,6 +86,9 @@ export async function createVictim(world: PlatformUnderTest): Promise<Victim> {
     schedules: { own: schedules[0]!.id, nobodys: 'nobodys-function.yearly' },
     webhooks: { own: `${mark}-hook`, nobodys: 'nobodys-hook' },
     credentials: { own: credential, nobodys: nobody },
+    kv: { own: `${mark}-bucket`, nobodys: 'nobodys-bucket' },
+    config: { own: `${mark}.config`, nobodys: 'nobodys.config' },
+    secrets: { own: 'VICTIMS_OWN', nobodys: 'NOBODYS_OWN' },
     apps: { own: mark, nobodys: 'nobodys-app' },
     keys: { own: String(key.id), nobodys: nobody },
     topics: { own: `${mark}.topic`, nobodys: 'nobodys.topic' },
