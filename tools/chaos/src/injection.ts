@@ -171,14 +171,13 @@ async function strikePostgres(scene: Scene, { act, forMs }: Blow): Promise<strin
   const { postgres, database } = scene.stage;
   const { pid } = postgres;
   if (act === 'disconnect') {
-    await database.query(
-      {
-        name: 'chaos_disconnect',
-        text: `select pg_terminate_backend(pid) from pg_stat_activity
-               where backend_type = 'client backend' and pid <> pg_backend_pid()`,
-      },
-      [],
-    );
+    const text = `select pg_terminate_backend(pid) from pg_stat_activity
+      where backend_type = 'client backend' and pid <> pg_backend_pid()`;
+    // Another fault may hold it up.
+    await eventually(() => database.query({ name: 'chaos_disconnect', text }, []), {
+      timeoutMs: acceptedWithinMs,
+      intervalMs: 100,
+    });
   } else if (act === 'pause') {
     await pausing(scene, [pid, ...childrenOf(pid)], forMs);
   } else {

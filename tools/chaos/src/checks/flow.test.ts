@@ -114,6 +114,14 @@ test('a debounce whose last event did not run, or another beside it', () => {
   ).toEqual([]);
   const late = { ...last, receivedAtMs: 40, createdAtMs: 900 };
   expect(rulesOf([first, last, late])).toEqual([]);
+  // It is followed within the period all the same, by one that was routed late.
+  const next = { ...last, receivedAtMs: 2_000 };
+  expect(rulesOf([first, { ...last, receivedAtMs: 40, createdAtMs: 900 }, next])).toEqual([]);
+  expect(
+    rulesOf(
+      [skipped('debounced', 'r1'), next].map((one, index) => ({ ...one, receivedAtMs: index * 2_000 })),
+    ),
+  ).toEqual([rule]);
 });
 
 test('an event that is in no batch, or in two', () => {

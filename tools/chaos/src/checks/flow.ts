@@ -128,16 +128,16 @@ function checkJoined(grouped: readonly GroupedRun[]): Violation[] {
 
 /**
  * The last event of each burst runs, and none that another follows within the period. What a fault kept from being routed until its own
- * time was over, or that of the one before it, may run by itself.
+ * time was over, or that of the one before it, may run by itself, and the one before it beside it or not.
  */
 function checkDebounced(grouped: readonly GroupedRun[]): Violation[] {
   const dueAtMs = ({ event }: GroupedRun): number => event.receivedAtMs + debounceMs;
-  const inTime = grouped.filter((one) => one.run.createdAtMs < dueAtMs(one));
-  return [...groupBy(inTime, ({ group }) => group).values()].flatMap((of) => {
+  return [...groupBy(grouped, ({ group }) => group).values()].flatMap((of) => {
     const inOrder = [...of].sort(
       (a, b) => a.event.receivedAtMs - b.event.receivedAtMs || (a.event.id < b.event.id ? -1 : 1),
     );
     return inOrder.flatMap((one, index) => {
+      if (one.run.createdAtMs >= dueAtMs(one)) return [];
       const next = inOrder[index + 1];
       const isLast = next === undefined || next.event.receivedAtMs >= dueAtMs(one);
       if (!isLast && next.run.createdAtMs + storedWithinMs >= dueAtMs(one)) return [];
