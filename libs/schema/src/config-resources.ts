@@ -1,6 +1,5 @@
 /** Config documents: JSON by name, as the HTTP API takes and answers it. */
 import { z } from 'zod';
-import { limits } from './limits.js';
 
 const timestamp = z.iso.datetime();
 const json = z.unknown().describe('any JSON');

@@ -325,16 +325,7 @@ export function createClient(options: PlatformOptions = {}): Client {
       pause: () => http.json({ method: 'POST', path: '/v1/environment/pause' }),
       resume: () => http.json({ method: 'POST', path: '/v1/environment/resume' }),
     },
-    apps: {
-      list: async () => (await get<{ apps: App[] }>('/v1/apps')).apps,
-      register: (manifest, { signal } = {}) =>
-        http.json({
-          method: 'PUT',
-          path: `/v1/apps/${encodeURIComponent(manifest.id)}`,
-          body: JSON.stringify(manifest),
-          signal,
-        }),
-    },
+    apps: createApps(http),
     secrets: createSecrets(http),
     config: createConfig(http),
     kv: (bucket) => createKv(http, bucket),
@@ -345,6 +336,19 @@ export function createClient(options: PlatformOptions = {}): Client {
     credentials: createCredentials(http),
     watch: (runId, { signal } = {}) => watchRun({ http, runId, signal }),
     identity: () => get('/v1/me'),
+  };
+}
+
+function createApps(http: Http): Client['apps'] {
+  return {
+    list: async () => (await getFrom(http)<{ apps: App[] }>('/v1/apps')).apps,
+    register: (manifest, { signal } = {}) =>
+      http.json({
+        method: 'PUT',
+        path: `/v1/apps/${encodeURIComponent(manifest.id)}`,
+        body: JSON.stringify(manifest),
+        signal,
+      }),
   };
 }
 

@@ -86,7 +86,7 @@ export function readOptions(definition: unknown, options: TestRunOptions): ReadO
     mocks,
     crashAfter: crashAfter as number[],
     mode,
-    secrets: secrets as Readonly<Record<string, string>>,
+    secrets,
     // As it comes from the platform.
     config: (JSON.parse(textOf(config, 'config')) ?? {}) as Readonly<Record<string, unknown>>,
     nowMs,
