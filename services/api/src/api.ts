@@ -80,7 +80,7 @@ export function createApi(options: ApiOptions): Api {
   const topicStreams = createTopicStreams(watching);
   const watches = createWatches(watching);
   const configChanges = createConfigChanges(jetstream.notices);
-  const { notices, topics, userBuckets } = jetstream;
+  const { notices, topics } = jetstream;
   const audit = createAuditStore(database);
   const auditTrail = createAuditTrail({ store: audit, logger, metrics, clock });
   const { platformDatabase, secrets, elapsedMs } = options;
@@ -92,31 +92,13 @@ export function createApi(options: ApiOptions): Api {
     watches.recheck(environmentId);
   });
   const quotaKeeper = createQuotaKeeper({ service: 'api', database, jetstream, metrics, clock });
-  const quotas = { quotas: createQuotaStore(database), quotaKeeper, tenantAt: createPlaceReader(database) };
-  const kv = { kvBuckets: createKvBucketStore(database), userBuckets };
-  const approvals = createApprovalStore(database, secrets);
-  const schedules = createScheduleStore(database);
-  const webhooks = createWebhookStore(database, secrets);
-  const secretStore = createSecretStore({ database, platformDatabase, secrets });
-  const settings = { secretStore, configStore: createConfigStore(database), configChanges, watches };
   const natsAccounts = createNatsAccountStore(database, secrets);
   const directNats =
     options.accounts &&
     createDirectNats({
       ...{ ...options.accounts, accounts: natsAccounts, database: platformDatabase, logger, clock },
     });
-  const base = {
-    authenticator,
-    audit,
-    auditTrail,
-    database,
-    store,
-    approvals,
-    schedules,
-    webhooks,
-    announcer,
-    version,
-  };
+  const base = { authenticator, audit, auditTrail, database, store, announcer, version };
   const now = () => new Date(clock.now());
   const breakers = {
     circuits: jetstream.bucket('SYS_circuit_breakers'),
@@ -127,16 +109,12 @@ export function createApi(options: ApiOptions): Api {
     ...base,
     ...breakers,
     ...managing(options, authenticator),
-    ...quotas,
-    natsAccounts,
-    directNats,
-    ...settings,
-    ...kv,
-    streams,
-    topicStreams,
-    notices,
-    topics,
-    now,
+    ...settingsOf(options),
+    approvals: createApprovalStore(database, secrets),
+    schedules: createScheduleStore(database),
+    webhooks: createWebhookStore(database, secrets),
+    ...{ quotaKeeper, natsAccounts, directNats, configChanges, watches },
+    ...{ streams, topicStreams, notices, topics, now },
   });
   // The server waits for open answers to end, and streams would go on.
   const stopStreams = () => Promise.all([streams.stop(), topicStreams.stop(), watches.stop()]);
@@ -164,13 +142,25 @@ export function createApi(options: ApiOptions): Api {
   };
 }
 
-/** Keys and tenants. */
+/** Secrets, config documents and key-value buckets. */
+function settingsOf({ jetstream, database, platformDatabase, secrets }: ApiOptions) {
+  return {
+    secretStore: createSecretStore({ database, platformDatabase, secrets }),
+    configStore: createConfigStore(database),
+    kvBuckets: createKvBucketStore(database),
+    userBuckets: jetstream.userBuckets,
+  };
+}
+
+/** Keys, tenants and their quotas. */
 function managing(
   { database, platformDatabase, secrets, operatorKey }: ApiOptions,
   authenticator: RememberingAuthenticator,
 ) {
   const operatorKeys = createOperatorKeyStore(platformDatabase, secrets);
   return {
+    quotas: createQuotaStore(database),
+    tenantAt: createPlaceReader(database),
     apiKeys: createApiKeyStore(database, secrets),
     signingKeys: createSigningKeyStore(database, secrets),
     operatorKeys,

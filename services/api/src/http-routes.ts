@@ -1,7 +1,7 @@
 /** The routes: authenticates, validates, asks the store, and says 404 alike for what is absent and what is another's. */
 import { randomBytes } from 'node:crypto';
 import { isRefusedData, registerApp, setPaused } from '@ironflow/database';
-import type { ApiStore, Authenticator, Database, Pause, RememberingAuthenticator } from '@ironflow/database';
+import type { ApiStore, Database, Pause, RememberingAuthenticator } from '@ironflow/database';
 import { IronflowError } from '@ironflow/errors';
 import type { Notices, Topics } from '@ironflow/jetstream';
 import { createId, limits, messageIdSchema, routes } from '@ironflow/schema';

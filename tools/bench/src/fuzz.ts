@@ -9,7 +9,6 @@ import { Pool } from 'undici';
 import { messageOf } from '@ironflow/errors';
 import { initNats } from '@ironflow/platform';
 import { routes } from '@ironflow/schema';
-import type { Route } from '@ironflow/schema';
 import { classOf, faultOf, noCounts } from './fuzz-answers.js';
 import type { Answer, Counts } from './fuzz-answers.js';
 import { setFuzzScene } from './fuzz-scene.js';
@@ -196,7 +195,7 @@ async function send(pool: Pool, operation: Operation, request: FuzzRequest, key:
   const body = bytesOf(request);
   const leave = AbortSignal.timeout(answeredWithinMs);
   const answer = await pool.request({
-    method: request.method as 'GET',
+    method: request.method,
     path: query.length === 0 ? path : `${path}?${query.join('&')}`,
     headers: {
       ...(key === '' ? {} : { authorization: `Bearer ${key}` }),

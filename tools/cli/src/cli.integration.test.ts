@@ -678,17 +678,12 @@ describe('the audit log and quotas', () => {
   test('quotas are shown, and set by operators, those that are given', async () => {
     const place = 'local/dev';
     expect((await run('quotas', 'show')).out).toMatch(/\neventsPerSecond +20000 +[\d.]+ +default\n/);
-    const set = await run('quotas', 'set', place, '--queued-runs', '123456', '--payload-bytes', '5000');
+    const asOperator = { env: { ...env, IRONFLOW_OPERATOR_KEY: platform.operatorKey } };
+    const given = ['--queued-runs', '123456', '--payload-bytes', '5000'];
+    const set = await cli(['quotas', 'set', place, ...given], asOperator);
     expect(set.out).toMatch(/\nqueuedRuns +123456 +\d+(\n|$)/);
-    const shown = await json<Record<string, unknown>>(
-      'quotas',
-      'set',
-      place,
-      '--queued-runs',
-      'default',
-      '--payload-bytes',
-      'default',
-    );
+    const defaults = ['--queued-runs', 'default', '--payload-bytes', 'default', '--json'];
+    const shown = JSON.parse((await cli(['quotas', 'set', place, ...defaults], asOperator)).out) as object;
     expect(shown).toMatchObject({ queuedRuns: { isDefault: true }, payloadBytes: { isDefault: true } });
   });
 });
