@@ -135,6 +135,10 @@ function describeErrors(): Json {
   );
 }
 
+/** Codes of errors that are answered 409. */
+const conflicts =
+  /_(taken|exists|reused|ended|active|replayable|decided|expired|mismatch|full)$|^too_many_(?!streams|subscriptions|watches)|^last_admin_key$|^direct_nats_unavailable$/;
+
 function describeErrorAnswers(route: Route): Json {
   const statuses: (keyof typeof errorAnswers)[] = [400, 503];
   if (route.role !== 'none') statuses.push(401, 403, 429);
@@ -142,14 +146,7 @@ function describeErrorAnswers(route: Route): Json {
   if (route.body !== undefined) statuses.push(413, 415);
   else if (route.errors?.includes('body_too_large')) statuses.push(413);
   if (route.errors?.some((code) => code.endsWith('_not_found'))) statuses.push(404);
-  if (
-    route.errors?.some((code) =>
-      /_(taken|exists|reused|ended|replayable|decided|expired)$|^too_many_(signing_)?keys$|^last_admin_key$/.test(
-        code,
-      ),
-    )
-  )
-    statuses.push(409);
+  if (route.errors?.some((code) => conflicts.test(code))) statuses.push(409);
   if (route.role === 'none' && route.errors?.includes('quota_exceeded')) statuses.push(429);
   return Object.fromEntries(
     statuses.map((status) => [status, { $ref: `#/components/responses/${errorAnswers[status][0]}` }]),
