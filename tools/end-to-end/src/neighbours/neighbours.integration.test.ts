@@ -169,11 +169,10 @@ describe('by HTTP', () => {
       const { method, path, isPublic } = operation;
       if (!path.includes('{') || isPublic || namesOfOnesOwn.has(`${method} ${path}`)) continue;
       for (const word of words) {
-        const answer = await ask(
-          method,
-          path.replace(/\{\w+\}/, encodeURIComponent(word)),
-          bodyOf(operation),
-        );
+        const asked = path.replace(/\{\w+\}/, encodeURIComponent(word));
+        // Of two dots within a path clients make another path themselves: that is another route.
+        if (new URL(asked, world.platform.url).pathname !== asked) continue;
+        const answer = await ask(method, asked, bodyOf(operation));
         expect([method, path, word, answer.status >= 400 && answer.status < 500]).toEqual([
           method,
           path,
