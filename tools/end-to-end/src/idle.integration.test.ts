@@ -5,13 +5,14 @@ import { createFunction } from '@ironflow/sdk';
 import { startPlatformUnderTest } from './platform-under-test.js';
 import type { PlatformUnderTest } from './platform-under-test.js';
 
-const settleMs = 5_000;
-const measureMs = 5_000;
+/** A backend of Postgres may keep the count of its transactions to itself for 10 s before `pg_stat_database` has them. */
+const settleMs = 11_000;
+const measureMs = 10_000;
 /**
  * Of all seven services, a second: sweeps, timers, presence and signs of life. Counted and not timed, since a share of a
  * core says as much of the machine; it is printed beside them.
  */
-const transactionsMax = 12;
+const transactionsMax = 8;
 const messagesMax = 10;
 
 let world: PlatformUnderTest;
@@ -52,7 +53,7 @@ test('an idle platform, with a worker and an endpoint connected, asks next to no
   );
   expect(transactions).toBeLessThan(transactionsMax);
   expect(messages).toBeLessThan(messagesMax);
-}, 30_000);
+}, 60_000);
 
 /** What PostgreSQL has committed and NATS has been sent, so far. */
 async function workOf(): Promise<{ transactions: number; messages: number }> {
