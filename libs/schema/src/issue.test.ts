@@ -31,3 +31,9 @@ describe('of the alternatives of a union', () => {
 test('a path is shortened, however long a name the input makes up', () => {
   expect(told({ event: 'a', ['x'.repeat(100_000)]: 1 })!.field).toMatch(/^one\.x{196}…$/);
 });
+
+test('of a name that is none its rule is told', () => {
+  const named = z.record(z.string().regex(/^[a-z]+$/, 'must be of a-z'), z.number());
+  const [issue] = z.object({ kv: named }).safeParse({ kv: { 'a b': 1 } }).error!.issues;
+  expect(describeIssue(issue!)).toEqual({ field: 'kv.a b', message: 'must be of a-z' });
+});

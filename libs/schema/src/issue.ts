@@ -23,6 +23,8 @@ export function describeIssue(issue: Issue): { field: string; message: string } 
  * another type altogether are not what was meant.
  */
 function narrow(issue: Issue): Issue {
+  // What is wrong with the name of a field.
+  if (issue.code === 'invalid_key') return { ...issue, ...issue.issues[0], path: issue.path } as Issue;
   if (issue.code !== 'invalid_union') return issue;
   const [best, second] = issue.errors.filter(isOfType).sort((a, b) => a.length - b.length);
   const inner = best?.[0];
