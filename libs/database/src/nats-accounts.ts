@@ -20,7 +20,7 @@ import type { SecretPlace } from './sealing.js';
 export interface NatsAccount {
   scope: Scope;
   publicKey: string;
-  /** Public keys of users, as long as their tokens would be valid. */
+  /** Public keys of users that are not let in, as long as their tokens would be valid. */
   revokedUsers: string[];
 }
 
@@ -224,13 +224,13 @@ const revokeStatement: Statement = {
   text: `update nats_credentials set revoked_at = coalesce(revoked_at, now())
     where environment_id = $1 and id = $2 returning ${columns}`,
 };
-/** A day beyond their end: the clocks of servers are their own. */
+/** A day beyond their end: the clocks of servers are their own. While an environment is archived, all of its users. */
 const readStatement: Statement = {
   name: 'read_nats_account',
   text: `select a.public_key, coalesce((select array_agg(c.public_key order by c.id) from nats_credentials c
-      where c.environment_id = a.environment_id and c.revoked_at is not null
+      where c.environment_id = a.environment_id and (c.revoked_at is not null or e.archived_at is not null)
         and c.expires_at > now() - interval '1 day'), '{}') as revoked_users
-    from nats_accounts a where a.environment_id = $1`,
+    from nats_accounts a join environments e on e.id = a.environment_id where a.environment_id = $1`,
 };
 const ownAccountStatement: Statement = {
   name: 'own_nats_account',

@@ -12,7 +12,7 @@ export interface CredentialsOptions {
   authenticator: Authenticator;
   natsAccounts: NatsAccountStore;
   /** Absent where tenants have no direct access to NATS. */
-  directNats: Pick<DirectNats, 'create' | 'revoke'> | undefined;
+  directNats: Omit<DirectNats, 'start' | 'stop'> | undefined;
 }
 
 export function addCredentials(app: HttpApp, options: CredentialsOptions): void {

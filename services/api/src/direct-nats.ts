@@ -16,6 +16,8 @@ export interface DirectNats extends Stoppable {
   start(): void;
   create(scope: Scope, body: CreateCredentialBody): Promise<{ credential: Credential; text: string }>;
   revoke(scope: Scope, id: string): Promise<Credential | undefined>;
+  /** The environment was archived, which cuts its users off, or restored. Not told in vain: what fails is tried again. */
+  retell(scope: Scope): void;
 }
 
 export interface DirectNatsOptions {
@@ -95,6 +97,12 @@ export function createDirectNats(options: DirectNatsOptions): DirectNats {
         tellServers,
       }),
     revoke: (scope, id) => accounts.revoke(scope, id, tellServers),
+    retell: (scope) => {
+      retellNatsAccount(database, scope, tellServers).catch((error: unknown) => {
+        logger.warn({ err: error }, 'an account could not be told to NATS; the next pass will');
+        pass();
+      });
+    },
     stop: async () => {
       isStopped = true;
       stopListening?.();

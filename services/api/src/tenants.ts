@@ -9,6 +9,7 @@ import type { HttpApp } from '@ironflow/service';
 import type { FastifyRequest } from 'fastify';
 import { operatorOf } from './operator-access.js';
 import type { OperatorAccess } from './operator-access.js';
+import type { DirectNats } from './direct-nats.js';
 import type { RegistryAnnouncer } from './registry-announcer.js';
 import { serveOperators } from './serve-route.js';
 
@@ -18,6 +19,7 @@ export interface TenantsOptions {
   tenants: TenantAdmin;
   announcer: Pick<RegistryAnnouncer, 'announce'>;
   notices: Pick<Notices, 'publishAccess'>;
+  directNats: Omit<DirectNats, 'start' | 'stop'> | undefined;
 }
 
 export function addTenants(app: HttpApp, options: TenantsOptions): void {
@@ -31,6 +33,8 @@ export function addTenants(app: HttpApp, options: TenantsOptions): void {
     tellOfOperator(request, [outcome.environmentId]);
     options.notices.publishAccess({ environmentId: outcome.environmentId });
     void options.announcer.announce(outcome.environmentId, outcome.registryVersion);
+    const { project, env } = outcome.tenant;
+    options.directNats?.retell({ environmentId: outcome.environmentId, project, env });
     return outcome.tenant;
   };
   serveOperators(app, options, routes.createTenant, async (request, reply) => {

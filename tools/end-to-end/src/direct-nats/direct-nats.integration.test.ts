@@ -7,7 +7,7 @@ import type { NatsConnection } from '@nats-io/transport-node';
 import { connectJetStream } from '@ironflow/jetstream';
 import { initNats } from '@ironflow/platform';
 import { headerNames, subjects } from '@ironflow/schema';
-import { createFunction, IronflowApiError } from '@ironflow/sdk';
+import { createFunction, createOperatorClient, IronflowApiError } from '@ironflow/sdk';
 import { createScratch, eventually, startNatsServer } from '@ironflow/testing';
 import { startPlatformUnderTest } from '../platform-under-test.js';
 import type { PlatformUnderTest, Tenant } from '../platform-under-test.js';
@@ -232,6 +232,27 @@ test('revoked credentials are cut off within a second and let in no more; others
   expect(JSON.stringify(await acme.client.credentials.list())).not.toMatch(/SU[A-Z2-7]{56}/);
   expect(world.logs()).not.toMatch(/SU[A-Z2-7]{56}|SA[A-Z2-7]{56}|eyJ0eXAiOiJKV1Qi/);
 }, 30_000);
+
+test('an archive cuts credentials off, and a restoration lets them in again', async () => {
+  const place = { project: 'archived-with-nats', env: 'prod' };
+  const tenant = await world.createTenant(place.project, place.env);
+  const { credentials } = await tenant.client.credentials.create({ name: 'test' });
+  const connection = await open(credentials);
+  const operator = createOperatorClient({
+    ironflowUrl: world.platform.url,
+    operatorKey: world.platform.operatorKey,
+  });
+  await operator.tenants.archive(place);
+  await connection.closed();
+  await expect(open(credentials)).rejects.toThrow(/authorization/i);
+  await operator.tenants.restore(place);
+  await eventually(async () => {
+    const again = await open(credentials);
+    const subject = subjects.ingest(place, 'restored');
+    await jetstream(again).publish(subject, '1', { msgID: 'once' });
+  });
+  await eventually(async () => expect(await eventsOf(tenant)).toEqual(['restored']));
+});
 
 test('after NATS was wiped its servers know accounts, and what they revoke, again', async () => {
   const kept = await openTenant(acme, true);
