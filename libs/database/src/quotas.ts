@@ -12,8 +12,11 @@ export interface QuotaUse {
 
 export interface QuotaStore {
   read(environmentId: string): Promise<{ quotas: Quotas; use: QuotaUse }>;
-  /** What is not named stays as it is; null is the default again. */
-  set(environmentId: string, quotas: SetQuotasBody): Promise<void>;
+  /**
+   * What is not named stays as it is; null is the default again. Answers the version of the registry that says so, if it is one of
+   * those that the registry has.
+   */
+  set(environmentId: string, quotas: SetQuotasBody): Promise<number | undefined>;
   describe(environmentId: string): Promise<QuotasResource>;
 }
 
@@ -30,6 +33,9 @@ export function createQuotaStore(database: Pick<Database, 'inEnvironment'>): Quo
       database.inEnvironment(environmentId, async (transaction) => {
         await transaction.query(ensureStatement, [environmentId]);
         await transaction.query(setStatement, [environmentId, JSON.stringify(quotas)]);
+        if (quotas.concurrency === undefined) return undefined;
+        const [raised] = await transaction.query<{ version: number }>(raiseVersionStatement, [environmentId]);
+        return raised!.version;
       }),
     describe: (environmentId) =>
       database.inEnvironment(environmentId, async (transaction) => {
@@ -61,6 +67,7 @@ interface QuotasRow {
   payload_bytes: number | null;
   queued_runs: number | null;
   storage_bytes: number | null;
+  concurrency: number | null;
   used_queued_runs: number;
   used_storage_bytes: number;
 }
@@ -72,6 +79,7 @@ function setQuotasOf(row: QuotasRow): Partial<Quotas> {
     payloadBytes: row.payload_bytes,
     queuedRuns: row.queued_runs,
     storageBytes: row.storage_bytes,
+    concurrency: row.concurrency,
   };
   return Object.fromEntries(Object.entries(columns).filter(([, limit]) => limit !== null));
 }
@@ -91,7 +99,7 @@ function describe(set: Partial<Quotas>, used: Partial<Quotas>): QuotasResource {
 const readStatement: Statement = {
   name: 'read_quotas',
   text: `select q.events_per_second, q.requests_per_second, q.payload_bytes, q.queued_runs,
-      q.storage_bytes::float8, coalesce(u.storage_bytes, 0)::float8 as used_storage_bytes,
+      q.storage_bytes::float8, q.concurrency, coalesce(u.storage_bytes, 0)::float8 as used_storage_bytes,
       (select count(*)::int from (select from runs where environment_id = $1 and status = 'queued'
         limit coalesce(q.queued_runs, $2::int)) as queued) as used_queued_runs
     from (select) as one
@@ -113,6 +121,7 @@ const columnOf: Record<QuotaName, string> = {
   payloadBytes: 'payload_bytes',
   queuedRuns: 'queued_runs',
   storageBytes: 'storage_bytes',
+  concurrency: 'concurrency',
 };
 const setStatement: Statement = {
   name: 'set_quotas',
@@ -122,5 +131,9 @@ const setStatement: Statement = {
       return `${column} = case when $2::jsonb ? '${name}' then ($2::jsonb ->> '${name}')::bigint else ${column} end`;
     })
     .join(', ')} where environment_id = $1`,
+};
+const raiseVersionStatement: Statement = {
+  name: 'quotas_raise_version',
+  text: 'update environments set registry_version = registry_version + 1 where id = $1 returning registry_version as version',
 };
 const measureStatement: Statement = { name: 'measure_storage', text: 'select measure_storage($1)' };

@@ -5,6 +5,7 @@
  */
 import type { z } from 'zod';
 import { IronflowError } from '@ironflow/errors';
+import { quotaConcurrencyKey } from '@ironflow/schema';
 import type {
   AppManifest,
   FunctionConfig,
@@ -175,13 +176,20 @@ async function readRegistry(database: Database, environmentId: string): Promise<
     functions: new Map(
       row.functions.map(([appId, config, hash, registeredAtMs]) => [
         config.id,
-        { appId, config, hash, registeredAtMs },
+        { appId, config: withQuota(config, row.concurrency), hash, registeredAtMs },
       ]),
     ),
     archived: new Map(row.archived.map(([id, appId, hash]) => [id, { appId, hash }])),
     paused: row.is_paused,
     pausedFunctions: new Set(row.paused_functions),
   };
+}
+
+/** A rule of every function beside its own. Runs that were routed before it are not counted by it. */
+function withQuota(config: FunctionConfig, limit: number | null): FunctionConfig {
+  if (limit === null) return config;
+  const quota = { limit, scope: 'env' as const, key: quotaConcurrencyKey };
+  return { ...config, concurrency: [...(config.concurrency ?? []), quota] };
 }
 
 function unknownEnvironment(environmentId: string): IronflowError {
@@ -204,6 +212,7 @@ interface RegistryRow {
   archived: [string, string, string][];
   is_paused: boolean;
   paused_functions: string[];
+  concurrency: number | null;
 }
 
 // One statement, hence one snapshot: version and content belong together. Nothing that was accepted for a function waits for a
@@ -212,6 +221,7 @@ const readStatement: Statement = {
   name: 'read_registry',
   text: `select e.registry_version, e.paused_at is not null or e.archived_at is not null as is_paused,
       array(select id from functions where environment_id = e.id and paused_at is not null) as paused_functions,
+      (select concurrency from environment_quotas where environment_id = e.id) as concurrency,
       coalesce((select json_agg(json_build_array(id, mode, url, signed_answers)) from apps
         where environment_id = e.id), '[]') as apps,
       coalesce((select json_agg(json_build_array(app_id, config, hash,

@@ -254,7 +254,14 @@ export type {
   PushAnswer,
   WorkerMessage,
 } from './protocol.js';
-export { defaultQuotas, quotaBurstSeconds, quotaNames, quotasSchema, setQuotasBodySchema } from './quotas.js';
+export {
+  defaultQuotas,
+  quotaBurstSeconds,
+  quotaConcurrencyKey,
+  quotaNames,
+  quotasSchema,
+  setQuotasBodySchema,
+} from './quotas.js';
 export type { QuotaName, Quotas, QuotasResource, SetQuotasBody } from './quotas.js';
 export { askRate } from './rate.js';
 export type { RateVerdict } from './rate.js';

@@ -11,11 +11,16 @@ export const defaultQuotas = {
   payloadBytes: limits.eventDataBytesMax,
   queuedRuns: 1_000_000,
   storageBytes: 100 * 1024 ** 3,
+  /** As good as none: runs of an environment that has no quota of its own are not counted. */
+  concurrency: 1_000_000,
 } as const;
 
 export type QuotaName = keyof typeof defaultQuotas;
 export type Quotas = Record<QuotaName, number>;
 export const quotaNames = Object.keys(defaultQuotas) as QuotaName[];
+
+/** CEL to a key that is no function's own: what activations are counted under by the quota `concurrency`. */
+export const quotaConcurrencyKey = '"quota of the environment"';
 
 /** So many seconds of a rate may come at once. */
 export const quotaBurstSeconds = 10;
@@ -35,6 +40,10 @@ export const setQuotasBodySchema = z.strictObject({
     'of stored payloads, about: no events are taken while there are so many',
     Number.MAX_SAFE_INTEGER,
   ),
+  concurrency: quota(
+    'activations at once, of all functions together: further runs wait their turn',
+    1_000_000,
+  ),
 });
 export type SetQuotasBody = z.infer<typeof setQuotasBodySchema>;
 
@@ -50,5 +59,6 @@ export const quotasSchema = z.object({
   payloadBytes: quotaSchema,
   queuedRuns: quotaSchema,
   storageBytes: quotaSchema,
+  concurrency: quotaSchema,
 });
 export type QuotasResource = z.infer<typeof quotasSchema>;

@@ -5,6 +5,7 @@ import { routes } from '@ironflow/schema';
 import { principalOf } from '@ironflow/service';
 import type { HttpApp } from '@ironflow/service';
 import type { OperatorAccess } from './operator-access.js';
+import type { RegistryAnnouncer } from './registry-announcer.js';
 import { serve, serveOperators } from './serve-route.js';
 import { tellOfOperator, tenantNotFound } from './tenants.js';
 
@@ -14,10 +15,11 @@ export interface QuotasOptions {
   tenantAt: TenantPlaceReader;
   quotas: QuotaStore;
   notices: Pick<Notices, 'publishQuotas'>;
+  announcer: Pick<RegistryAnnouncer, 'announce'>;
 }
 
 export function addQuotas(app: HttpApp, options: QuotasOptions): void {
-  const { quotas, notices } = options;
+  const { quotas, notices, announcer } = options;
   serve(app, options, routes.getQuotas, (request) =>
     quotas.describe(principalOf(request).scope.environmentId),
   );
@@ -25,7 +27,8 @@ export function addQuotas(app: HttpApp, options: QuotasOptions): void {
     const scope = await options.tenantAt(request.params);
     if (scope === undefined) throw tenantNotFound();
     tellOfOperator(request, [scope.environmentId]);
-    await quotas.set(scope.environmentId, request.body);
+    const version = await quotas.set(scope.environmentId, request.body);
+    if (version !== undefined) void announcer.announce(scope.environmentId, version);
     notices.publishQuotas({ scope });
     return quotas.describe(scope.environmentId);
   });

@@ -1,6 +1,6 @@
 /** Flow control as its user sees it: events that become one run, runs that wait and say for what, and pauses. */
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
-import { createFunction } from '@ironflow/sdk';
+import { createFunction, createOperatorClient } from '@ironflow/sdk';
 import type { Run } from '@ironflow/sdk';
 import { eventually } from '@ironflow/testing';
 import { startPlatformUnderTest } from './platform-under-test.js';
@@ -14,6 +14,12 @@ beforeAll(async () => {
   tenant = world.tenant;
 }, 60_000);
 afterAll(() => world?.stop(), 30_000);
+
+function createGate(): { open: () => void; opened: Promise<void> } {
+  let open = (): void => undefined;
+  const opened = new Promise<void>((resolve) => (open = resolve));
+  return { open: () => open(), opened };
+}
 
 /** Its first run, once it is as it should be. */
 async function runOf(eventId: string, expected: object): Promise<Run> {
@@ -141,4 +147,64 @@ describe('a pause', () => {
     expect(await tenant.endedRunsOf(ids[0]!)).toMatchObject([{ status: 'completed', output: 'awake' }]);
     await tenant.client.environment.resume();
   });
+});
+
+describe('the quota of concurrency', () => {
+  test('bounds the activations of all functions together; runs that sleep hold none; without it they go on', async () => {
+    const limited = await world.createTenant('quota-of-concurrency', 'prod');
+    const operator = createOperatorClient({
+      ironflowUrl: world.platform.url,
+      operatorKey: world.platform.operatorKey,
+    });
+    const path = { project: 'quota-of-concurrency', env: 'prod' };
+    await operator.tenants.setQuotas(path, { concurrency: 2 });
+    let running = 0;
+    let most = 0;
+    const gate = createGate();
+    const define = (id: string) =>
+      createFunction({ id, triggers: [{ event: 'work' }] }, async ({ step }) => {
+        await step.sleep('a moment', 1);
+        return step.run('held', async () => {
+          running += 1;
+          most = Math.max(most, running);
+          await gate.opened;
+          running -= 1;
+        });
+      });
+    await limited.startWorker('pull', [define('one')]);
+    await limited.startPushApp('push', [define('two')]);
+    const { ids } = await limited.client.emit([{ name: 'work' }, { name: 'work' }, { name: 'work' }]);
+    await eventually(async () => {
+      const { runs } = await limited.client.runs.list();
+      expect(runs).toHaveLength(6);
+      const waiting = runs.filter(({ waitingFor }) => waitingFor?.rule === 'concurrency');
+      expect(waiting).toHaveLength(4);
+      expect(waiting[0]!.waitingFor).toMatchObject({ key: 'quota of the environment' });
+    });
+    expect(await limited.client.quotas.get()).toMatchObject({ concurrency: { limit: 2, isDefault: false } });
+    await eventually(async () => expect(running).toBe(2));
+    gate.open();
+    for (const id of ids) await limited.endedRunsOf(id, 2);
+    expect(most).toBe(2);
+  }, 60_000);
+
+  test('taken back, it lets go on what waited for it', async () => {
+    const limited = await world.createTenant('quota-taken-back', 'prod');
+    const operator = createOperatorClient({
+      ironflowUrl: world.platform.url,
+      operatorKey: world.platform.operatorKey,
+    });
+    const path = { project: 'quota-taken-back', env: 'prod' };
+    await operator.tenants.setQuotas(path, { concurrency: 1 });
+    const gate = createGate();
+    const hold = createFunction({ id: 'hold', triggers: [{ event: 'work' }] }, () => gate.opened);
+    await limited.startWorker('pull', [hold]);
+    await limited.client.emit([{ name: 'work' }, { name: 'work' }]);
+    const count = async (status: 'queued' | 'running') =>
+      (await limited.client.runs.list({ status })).runs.length;
+    await eventually(async () => expect([await count('running'), await count('queued')]).toEqual([1, 1]));
+    await operator.tenants.setQuotas(path, { concurrency: null });
+    await eventually(async () => expect([await count('running'), await count('queued')]).toEqual([2, 0]));
+    gate.open();
+  }, 60_000);
 });

@@ -30,6 +30,7 @@ const flags: Record<QuotaName, string> = {
   payloadBytes: '--payload-bytes <n>',
   queuedRuns: '--queued-runs <n>',
   storageBytes: '--storage-bytes <n>',
+  concurrency: '--concurrency <n>',
 };
 const meanings: Record<QuotaName, string> = {
   eventsPerSecond: 'events that are taken; ten seconds of them at once',
@@ -37,6 +38,7 @@ const meanings: Record<QuotaName, string> = {
   payloadBytes: 'data of one event',
   queuedRuns: 'runs that have not begun',
   storageBytes: 'stored payloads, about',
+  concurrency: 'activations at once, of all functions',
 };
 
 function setCommand(terminal: Terminal): Command {
