@@ -35,7 +35,7 @@ async function bundle() {
     platform: 'node',
     target: 'node20',
     conditions: ['@ironflow/source'],
-    external: ['@ironflow/platform', 'commander', 'ws', 'zod'],
+    external: ['@ironflow/platform', 'commander', 'ws', 'yaml', 'zod'],
     plugins: [withoutSideEffects()],
     legalComments: 'none',
     metafile: true,

@@ -22,6 +22,7 @@ import { scheduledEventCommands } from './commands/scheduled-events.js';
 import { scheduleCommands } from './commands/schedules.js';
 import { tenantCommands } from './commands/tenants.js';
 import { secretCommands } from './commands/secrets.js';
+import { settingsCommands } from './commands/settings.js';
 import { topicCommands } from './commands/topics.js';
 import { webhookCommands } from './commands/webhooks.js';
 import { printFailure } from './output.js';
@@ -87,6 +88,7 @@ function createProgram(terminal: Terminal, json: boolean): Command {
     secretCommands(terminal),
     configCommands(terminal),
     kvCommands(terminal),
+    settingsCommands(terminal),
     outboxCommands(terminal),
     keyCommands(terminal),
     signingKeyCommands(terminal),
