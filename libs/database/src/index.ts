@@ -32,6 +32,8 @@ export type { Peppers, SealedDataKey, Secrets } from './envelope.js';
 export { createPlaceReader } from './environment-scope.js';
 export type { TenantPlaceReader } from './environment-scope.js';
 export { createErasureStore } from './erasure.js';
+export { createExportStore } from './export.js';
+export type { ExportStore } from './export.js';
 export type { ErasureStore } from './erasure.js';
 export { openEnvelope } from './platform-keys.js';
 export { rewrapKeys } from './rewrap.js';

@@ -21,6 +21,7 @@ import {
   createCollectorStore,
   createConfigStore,
   createErasureStore,
+  createExportStore,
   createExecutorStore,
   createIngestStore,
   createKvBucketStore,
@@ -40,6 +41,8 @@ import {
 } from './index.js';
 import { tablesOfAudit, tablesOfEnvironments, tablesOfRuns } from './erasure.js';
 import type { NewRun, Queryable } from './index.js';
+import { exportedTables } from '@ironflow/schema';
+import type { ExportedTable } from '@ironflow/schema';
 
 let platform: Platform;
 let tables: string[];
@@ -369,6 +372,59 @@ test('every table with an environment is in the lists of what is erased', async 
   );
   const erased = [...tablesOfRuns, ...tablesOfEnvironments, ...tablesOfAudit, 'runs'].sort();
   expect(erased).toEqual(rows.map(({ name }) => name));
+});
+
+test('an export has every row of its environment, in whatever pages, and nothing that is another’s or sealed', async () => {
+  const { environmentId } = platform.ours.scope;
+  const theirs = platform.theirs.scope.environmentId;
+  await startRuns(platform, platform.theirs.scope, 2);
+  await startRuns(platform, platform.ours.scope, 3);
+  const store = createExportStore(platform.tenant);
+  const read = async (table: ExportedTable, limit: number): Promise<string[]> => {
+    const rows: string[] = [];
+    let cursor: string | undefined;
+    do {
+      const page = await store.page(environmentId, table, { limit, cursor });
+      expect(page.rows.length).toBeLessThanOrEqual(limit);
+      rows.push(...page.rows);
+      cursor = page.nextCursor;
+    } while (cursor !== undefined);
+    return rows;
+  };
+  for (const table of exportedTables) {
+    const { rows: stored } = await platform.admin.query<{ count: number }>(
+      `select count(*)::int as count from ${table} where environment_id = $1`,
+      [environmentId],
+    );
+    const rows = await read(table, 1_000);
+    expect([table, rows.length]).toEqual([table, stored[0]!.count]);
+    expect([table, rows.length > 0]).toEqual([table, true]);
+    expect(await read(table, 1)).toEqual(rows);
+    for (const row of rows) {
+      expect(JSON.parse(row)).toMatchObject({ environment_id: environmentId });
+      expect(row).not.toContain(theirs);
+      expect(row).not.toMatch(/"(sealed|key_hash)"/);
+    }
+  }
+});
+
+test('pages of runs go on where none of their runs has a row, and a cursor that is none is refused', async () => {
+  const { scope } = platform.ours;
+  const store = createExportStore(platform.tenant);
+  await startRuns(platform, scope, 600);
+  const first = await store.page(scope.environmentId, 'signals', { limit: 1_000 });
+  expect(first).toMatchObject({ nextCursor: expect.any(String) });
+  const second = await store.page(scope.environmentId, 'signals', {
+    ...{ limit: 1_000, cursor: first.nextCursor },
+  });
+  expect(second).toEqual({ rows: [] });
+  const place = (...values: unknown[]) => Buffer.from(JSON.stringify(values)).toString('base64url');
+  const id = freshId();
+  for (const cursor of ['', '{', place(), place('x'), place(1), place(id, 2, 3), place(id, '\0'), 'null']) {
+    await expect(
+      Promise.resolve().then(() => store.page(scope.environmentId, 'timers', { limit: 1, cursor })),
+    ).rejects.toMatchObject({ code: 'cursor_invalid' });
+  }
 });
 
 test('an environment is erased whole once its grace has ended, and nothing of another is', async () => {

@@ -493,6 +493,8 @@ export {
   credentialStatuses,
 } from './credential-resources.js';
 export type { CreateCredentialBody, CreatedCredential, Credential } from './credential-resources.js';
+export { exportedTables, exportedTableSchema, exportPageSchema, exportQuerySchema } from './export.js';
+export type { ExportedTable, ExportPage, ExportQuery } from './export.js';
 export { settingsSchema } from './settings.js';
 export type { Settings, WebhookSettings, WrittenSettings } from './settings.js';
 export { secretNameSchema } from './secret-resources.js';

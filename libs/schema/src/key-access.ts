@@ -22,6 +22,7 @@ export const keyScopes = [
   'environment:write',
   'events:read',
   'events:write',
+  'export:read',
   'functions:read',
   'functions:write',
   'keys:read',

@@ -3,6 +3,7 @@
  * answers it (one table, so one file), for whoever puts all of them behind the user's one URL.
  */
 import { z } from 'zod';
+import { exportedTableSchema, exportPageSchema, exportQuerySchema } from './export.js';
 import { auditPageSchema, auditQuerySchema, auditVerdictSchema } from './audit.js';
 import { appManifestSchema } from './function.js';
 import {
@@ -197,6 +198,7 @@ const topicQuery = z.strictObject({
       'begin behind the message of this id, as far as it is kept; as the header `Last-Event-ID` does',
     ),
 });
+const exportParams = z.object({ table: exportedTableSchema });
 const scheduleParams = z.object({ id: scheduleIdSchema });
 const webhookParams = z.object({ id: webhookIdSchema });
 const webhookAddressParams = z.object({ address: z.string() });
@@ -1395,6 +1397,20 @@ export const routes = {
     body: setQuotasBodySchema,
     answers: ok(quotasSchema, 'set; services go by it within a second'),
     errors: ['tenant_not_found'],
+  },
+  exportTable: {
+    service: 'api',
+    method: 'GET',
+    path: '/v1/export/:table',
+    summary:
+      'All that the environment has in a table, page by page; nothing that is sealed, and no values of key-value buckets',
+    role: 'admin',
+    scope: 'export:read',
+    audit: 'environment.export',
+    params: exportParams,
+    query: exportQuerySchema,
+    answers: ok(exportPageSchema, 'one page, in the order of the table’s key'),
+    errors: ['cursor_invalid'],
   },
   listAudit: {
     service: 'api',

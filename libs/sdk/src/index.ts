@@ -66,6 +66,7 @@ export type {
   RerunFilter,
 } from './client/bulk.js';
 export type { Config } from './client/config.js';
+export type { Exports } from './client/export.js';
 export type { Kv, KvBucketOptions } from './client/kv.js';
 export type { Secrets } from './client/secrets.js';
 export type { HandlerConfig, HandlerSecrets } from './settings.js';
@@ -117,6 +118,9 @@ export type {
   EventDetail,
   EventsPage,
   EventsQuery,
+  ExportedTable,
+  ExportPage,
+  ExportQuery,
   Failure,
   FunctionConfig,
   FunctionResource,

@@ -27,6 +27,8 @@ import type { KvOptions } from './kv.js';
 import { isStillAllowed, openStream } from './open-stream.js';
 import { describeOpenapi } from './openapi.js';
 import { payloadText } from './payload-text.js';
+import { addExport } from './export.js';
+import type { ExportOptions } from './export.js';
 import { addQuotas } from './quotas.js';
 import type { QuotasOptions } from './quotas.js';
 import type { RegistryAnnouncer } from './registry-announcer.js';
@@ -50,6 +52,7 @@ export interface HttpRoutesOptions
     BreakersOptions,
     ConfigOptions,
     CredentialsOptions,
+    ExportOptions,
     KeysOptions,
     KvOptions,
     QuotasOptions,
@@ -108,6 +111,7 @@ export function addHttpRoutes(app: HttpApp, options: HttpRoutesOptions): void {
     addBreakers(routed, options);
     addQuotas(routed, options);
     addAudit(routed, options);
+    addExport(routed, options);
     addKeys(routed, options);
     addTenants(routed, options);
     addIdentity(routed, options);

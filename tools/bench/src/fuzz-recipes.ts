@@ -220,6 +220,7 @@ function recipesOfSettings(of: FuzzTenant, targets: Targets) {
     deleteWebhook: async () => within((await webhook()).id),
     listDeliveries: async () => within((await webhook()).id),
     receiveWebhook: delivery,
+    exportTable: () => ({ params: { table: 'runs' }, query: { limit: '5' } }),
     listAudit: () => ({ query: { limit: '5' } }),
     verifyAudit: () => ({}),
     getIdentity: () => ({}),

@@ -1,8 +1,10 @@
 /** Tenants and keys from the terminal, against one platform. */
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
-import { readFileSync, statSync } from 'node:fs';
+import { createHash } from 'node:crypto';
+import { existsSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Platform } from '@ironflow/platform';
+import { createClient } from '@ironflow/sdk';
 import type { CreatedKey, CreatedSigningKey, TenantCredentials } from '@ironflow/sdk';
 import { createLifecycle, createLogger } from '@ironflow/service';
 import { createScratch, eventually } from '@ironflow/testing';
@@ -175,4 +177,49 @@ test('signing keys are rotated and never listed', async () => {
   const list = await asTenant(['signing-keys', 'list'], apiKey);
   expect(list.out).toMatch(/^VERSION.*\n2 .*\n1 .*20\d\d/);
   expect(list.out).not.toContain('whsec_');
+});
+
+test('all of an environment is written into a folder, its manifest last, and nothing that is secret', async () => {
+  const { environments } = await made('acme/exported', '--env', 'prod');
+  const { apiKey, signingKey } = environments[0] as { apiKey: string; signingKey: string };
+  const client = createClient({ ironflowUrl: platform.url, apiKey });
+  await client.emit([
+    { name: 'order.placed', data: { number: 1 } },
+    { name: 'order.placed', data: { number: 2 } },
+  ]);
+  await client.secrets.set('STRIPE_KEY', 'sk_live_do_not_show');
+  await client.kv('carts').create();
+  await client.kv('carts').put('ada', { items: [7] });
+  const folder = scratch.file('exported');
+  const result = await asTenant(['environment', 'export', folder], apiKey);
+  expect(result).toMatchObject({ exitCode: 0, err: '' });
+  expect(result.out).toMatch(/events\.jsonl\s+2 /);
+  const { files, ...manifest } = JSON.parse(readFileSync(join(folder, 'manifest.json'), 'utf8')) as {
+    files: { file: string; rows: number; bytes: number; sha256: string }[];
+  };
+  expect(manifest).toMatchObject({ project: 'exported', env: 'prod' });
+  for (const { file, rows, bytes, sha256 } of files) {
+    const text = readFileSync(join(folder, file), 'utf8');
+    expect([file, text.split('\n').length - 1, Buffer.byteLength(text)]).toEqual([file, rows, bytes]);
+    expect(createHash('sha256').update(text).digest('hex')).toBe(sha256);
+    for (const hidden of ['sk_live', apiKey, signingKey]) expect(text).not.toContain(hidden);
+  }
+  const rowsOf = (file: string) =>
+    readFileSync(join(folder, file), 'utf8')
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line) as object);
+  expect(rowsOf('events.jsonl')).toMatchObject([{ data: { number: 1 } }, { data: { number: 2 } }]);
+  expect(rowsOf('secrets.jsonl')).toMatchObject([{ name: 'STRIPE_KEY', version: 1 }]);
+  expect(rowsOf('kv/carts.jsonl')).toMatchObject([{ key: 'ada', value: { items: [7] } }]);
+  expect(rowsOf('audit_entries.jsonl')).toContainEqual(
+    expect.objectContaining({ action: 'environment.export', target_id: 'runs' }),
+  );
+  expect((await asTenant(['environment', 'export', folder], apiKey)).err).toContain('EEXIST');
+  const viewer = JSON.parse(
+    (await asTenant(['keys', 'create', 'v', '--role', 'viewer', '--json'], apiKey)).out,
+  ) as CreatedKey;
+  const refused = await asTenant(['environment', 'export', scratch.file('refused')], viewer.key);
+  expect(refused).toMatchObject({ exitCode: 1, err: expect.stringContaining('admin') });
+  expect(existsSync(scratch.file('refused'))).toBe(false);
 });

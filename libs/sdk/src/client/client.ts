@@ -60,6 +60,8 @@ import type {
 } from './bulk.js';
 import { createConfig } from './config.js';
 import type { Config } from './config.js';
+import { createExports } from './export.js';
+import type { Exports } from './export.js';
 import { createHttp } from './http.js';
 import type { Http } from './http.js';
 import { createKeys, createSigningKeys } from './keys.js';
@@ -173,6 +175,7 @@ export interface Client {
     createLink(runId: string, name: string, options?: { signal?: AbortSignal }): Promise<{ url: string }>;
   };
   readonly audit: Audit;
+  readonly exports: Exports;
   readonly breakers: Breakers;
   readonly quotas: QuotasClient;
   readonly events: {
@@ -315,6 +318,7 @@ export function createClient(options: PlatformOptions = {}): Client {
     scheduledEvents: createScheduledEvents(http),
     schedules: createSchedules(http),
     audit: createAudit(http),
+    exports: createExports(http),
     breakers: createBreakers(http),
     quotas: createQuotas(http),
     deadLetters: createDeadLetters(http),

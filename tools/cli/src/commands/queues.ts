@@ -1,6 +1,6 @@
-/** `ironflow queues`, `ironflow environment show|pause|resume`. */
+/** `ironflow queues`. */
 import { Command } from 'commander';
-import type { EnvironmentResource, Queue, QueuesList } from '@ironflow/sdk';
+import type { Queue, QueuesList } from '@ironflow/sdk';
 import { describeCount, describeCounts, describeSlot } from '../flow-control.js';
 import { plain, printJson, printTable } from '../output.js';
 import { openSession } from '../session.js';
@@ -60,39 +60,4 @@ function printQueue(terminal: Terminal, queue: Queue): void {
     terminal.print(plain(describeSlot(slot)));
     for (const { id, since } of slot.runs) terminal.print(`  ${id} since ${since}`);
   }
-}
-
-export function environmentCommand(terminal: Terminal): Command {
-  return new Command('environment')
-    .description('that of the key')
-    .addCommand(
-      new Command('show')
-        .description('whose the key is, and whether it is paused')
-        .action(doing(terminal, 'get')),
-    )
-    .addCommand(
-      new Command('pause')
-        .description(
-          'begin no more runs of any function: they queue; those that have begun go on to their end',
-        )
-        .action(doing(terminal, 'pause')),
-    )
-    .addCommand(
-      new Command('resume')
-        .description('begin runs again, those that have queued first; functions paused by themselves stay so')
-        .action(doing(terminal, 'resume')),
-    );
-}
-
-function doing(terminal: Terminal, what: 'get' | 'pause' | 'resume') {
-  return async (_flags: unknown, command: Command) => {
-    const { client, json } = openSession(command, terminal);
-    const environment = await client.environment[what]();
-    if (json) printJson(terminal, environment);
-    else terminal.print(describe(environment));
-  };
-}
-
-function describe({ project, env, pausedAt }: EnvironmentResource): string {
-  return `${project}/${env}: ${pausedAt === undefined ? 'not paused' : `paused since ${pausedAt}`}`;
 }

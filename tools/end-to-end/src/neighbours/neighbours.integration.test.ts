@@ -4,7 +4,7 @@
  */
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { WebSocket } from 'ws';
-import { protocolVersion, routes, workerMessageSchema, workerPath } from '@ironflow/schema';
+import { exportedTables, protocolVersion, routes, workerMessageSchema, workerPath } from '@ironflow/schema';
 import { eventually } from '@ironflow/testing';
 import { startPlatformUnderTest } from '../platform-under-test.js';
 import type { PlatformUnderTest, Tenant } from '../platform-under-test.js';
@@ -41,6 +41,7 @@ const namesOfOnesOwn = new Set([
   'PUT /v1/kv/{bucket}',
   'POST /v1/topics/{topic}/messages',
   'GET /v1/topics/{topic}/messages',
+  'GET /v1/export/{table}',
 ]);
 
 let world: PlatformUnderTest;
@@ -129,6 +130,23 @@ describe('by HTTP', () => {
       ({ path, role }) => path.includes(':') && role !== 'none' && role !== 'operator',
     );
     expect(tried).toHaveLength(withId.length - namesOfOnesOwn.size);
+    expect(await victim.snapshot()).toEqual(before);
+  });
+
+  test('an export has nothing of the other environment, wherever it is asked to begin', async () => {
+    const place = (...values: unknown[]) => Buffer.from(JSON.stringify(values)).toString('base64url');
+    const run = victim.places['runs']!.own;
+    for (const table of exportedTables) {
+      for (const query of ['', `?cursor=${place(run)}`, `?cursor=${place(run, '')}`]) {
+        const { status, text } = await ask('GET', `/v1/export/${table}${query}`, undefined);
+        // Where the place is none of this table it is refused.
+        expect([table, query === '' ? status : [200, 400].includes(status)]).toEqual([
+          table,
+          query === '' ? 200 : true,
+        ]);
+        expect([table, marksIn(text, run)]).toEqual([table, []]);
+      }
+    }
     expect(await victim.snapshot()).toEqual(before);
   });
 
