@@ -129,12 +129,14 @@ test('a worker that is killed, again and again', async () => {
   const runId = await start('pull-function-failing');
   for (let lost = 0; lost < 2; lost += 1) {
     await killed.isHolding(runId, 'handler');
+    // Progress that is recorded by the second one only would give the run its attempts anew.
+    await eventually(async () => expect((await tenant.client.runs.get(runId)).steps).toHaveLength(1));
     await killed.kill();
     killed.hold('handler');
     await killed.start();
   }
   await shows('worker-lost', runId);
-});
+}, 90_000);
 
 test('code that no longer fits what a run has recorded', async () => {
   const runId = await start('changed');
