@@ -52,7 +52,8 @@ export async function createInstallation(options: {
     server: {
       operator: operatorToken,
       system_account: system.getPublicKey(),
-      resolver: { type: 'full', dir: options.accountsFolder, allow_delete: false, interval: '2m' },
+      // A server that was away still lets in whom others were told to revoke, until it has asked one of them.
+      resolver: { type: 'full', dir: options.accountsFolder, allow_delete: false, interval: '5s' },
       resolver_preload: {
         [system.getPublicKey()]: systemToken,
         [platform.getPublicKey()]: platformToken,

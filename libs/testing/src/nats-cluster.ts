@@ -14,7 +14,7 @@ export interface NatsClusterOptions {
   nodes?: number;
   /** Default: `ironflow`. */
   name?: string;
-  server?: Pick<NatsServerOptions, 'maxPayloadBytes' | 'syncAlways' | 'log'>;
+  server?: Pick<NatsServerOptions, 'maxPayloadBytes' | 'syncAlways' | 'operator' | 'log'>;
 }
 
 export interface NatsCluster {
