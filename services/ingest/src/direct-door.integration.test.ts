@@ -50,7 +50,11 @@ test('an environment has so many in hand and no more, and its neighbour is serve
   const server = await sharedNats();
   const jetstream = await connectJetStream({ url: server.url, name: 'test', replicas: 1 });
   const metrics = createMetrics({ service: 'test' });
-  const door = createDirectDoor({ jetstream, metrics, inHandMax: 1 });
+  const store = { scopeAt: async () => undefined };
+  const door = createDirectDoor({
+    ...{ jetstream, store, metrics, inHandMax: 1 },
+    quotas: { takeEvents: () => undefined },
+  });
   door.start();
   await jetstream.connection.nats.flush();
   const codeOf = async (project: string): Promise<number | undefined> => {

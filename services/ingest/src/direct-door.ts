@@ -4,14 +4,20 @@
  * 1. No header of a tenant reaches JetStream unread: it would obey them, and a message id counts for all tenants of a stream. Only
  *    those of an event pass, and the id becomes the environment's own idempotency key.
  * 2. The subject is what the account of an environment is allowed: whose an event is says nothing else.
- * 3. An environment has a bounded number of messages in hand, so that a flood of one is refused and delays nobody.
+ * 3. An environment has a bounded number of messages in hand, so that a flood of one is refused and delays nobody; its quotas of events
+ *    are asked as they are by HTTP.
  */
+import type { IngestStore } from '@ironflow/database';
+import { IronflowError } from '@ironflow/errors';
 import type { JetStream, PublishResult } from '@ironflow/jetstream';
 import { headerNames, parseSubject, reservedEventPrefix, subjectFilters, subjects } from '@ironflow/schema';
-import type { Metrics, Stoppable } from '@ironflow/service';
+import type { Scope } from '@ironflow/schema';
+import type { Metrics, QuotaKeeper, Stoppable } from '@ironflow/service';
 
 export interface DirectDoorOptions {
   jetstream: Pick<JetStream, 'connection' | 'publisher'>;
+  store: Pick<IngestStore, 'scopeAt'>;
+  quotas: Pick<QuotaKeeper, 'takeEvents'>;
   metrics: Metrics;
   /** Of one environment, in this process. */
   inHandMax?: number;
@@ -27,6 +33,8 @@ interface DirectMessage {
   headers?: { get(name: string): string } | undefined;
   reply?: string | undefined;
 }
+
+type Place = Pick<Scope, 'project' | 'env'>;
 
 /** As JetStream answers a publisher; its clients know what to make of it. */
 type Acknowledgement =
@@ -58,7 +66,24 @@ export function createDirectDoor(options: DirectDoorOptions): DirectDoor {
     if (message.reply) connection.publish({ subject: message.reply, data: JSON.stringify(acknowledgement) });
   }
 
-  async function pass(message: DirectMessage, subject: string): Promise<void> {
+  /** Why it is not taken now. */
+  async function beyondQuota(message: DirectMessage, place: Place): Promise<string | undefined> {
+    // While Postgres is away whose it is may be unknown, and it is taken: events of nobody's are dead letters later.
+    const scope = await options.store.scopeAt(place).catch(() => undefined);
+    if (scope === undefined) return undefined;
+    try {
+      options.quotas.takeEvents(scope.environmentId, [textOf(message)]);
+      return undefined;
+    } catch (error) {
+      if (error instanceof IronflowError && error.code === 'quota_exceeded') return error.message;
+      throw error;
+    }
+  }
+
+  async function pass(message: DirectMessage, place: Place, eventName: string): Promise<void> {
+    const refused = await beyondQuota(message, place);
+    if (refused !== undefined) return answer(message, refusal(429, refused));
+    const subject = subjects.ingest(place, eventName);
     const result = await publisher
       .publish({ subject, data: message.data, headers: headersOf(message) })
       // What can never be sent, such as a header with a line break in it.
@@ -77,7 +102,7 @@ export function createDirectDoor(options: DirectDoorOptions): DirectDoor {
     const count = inHand.get(environment) ?? 0;
     if (count >= inHandMax) return answer(message, refusal(503, 'too many at once: publish again later'));
     inHand.set(environment, count + 1);
-    const work = pass(message, subjects.ingest(place, place.eventName)).finally(() => {
+    const work = pass(message, place, place.eventName).finally(() => {
       under.delete(work);
       const left = inHand.get(environment)! - 1;
       if (left === 0) inHand.delete(environment);
@@ -94,6 +119,15 @@ export function createDirectDoor(options: DirectDoorOptions): DirectDoor {
       // What was on its way to this process is nobody else's any more.
       stopListening?.(onMessage);
       await Promise.all(under);
+    },
+  };
+}
+
+/** Read where there is a quota of its length. */
+function textOf({ data }: DirectMessage): { readonly data: string } {
+  return {
+    get data() {
+      return Buffer.from(data).toString();
     },
   };
 }

@@ -76,7 +76,7 @@ export function createIngest(options: IngestOptions): Ingest {
     return emit(request);
   };
   const streamDoor = createStreamDoor({ jetstream, emit, store, metrics, logger, clock });
-  const directDoor = createDirectDoor({ jetstream, metrics });
+  const directDoor = createDirectDoor({ jetstream, store, quotas, metrics });
   const functions = createFunctionDirectory({ registry, clock });
   const rerun = createRerun({ store, functions, emit });
   const replay = createReplay({ store, rerun, publisher: jetstream.publisher });

@@ -1,7 +1,7 @@
 /** Quotas of events, over real PostgreSQL and NATS; and what of ingest is in the audit log. */
 import { afterAll, beforeAll, beforeEach, expect, test } from '@jest/globals';
 import { createAuditStore, createQuotaStore } from '@ironflow/database';
-import { auditQuerySchema, quotaNames } from '@ironflow/schema';
+import { auditQuerySchema, quotaNames, subjects } from '@ironflow/schema';
 import type { AuditEntry, Scope, SetQuotasBody } from '@ironflow/schema';
 import { createManualClock, eventually } from '@ironflow/testing';
 import { newId, registerHello, startIngestUnderTest } from './testing/ingest-under-test.js';
@@ -112,4 +112,21 @@ test('what is repeated, replayed or fired by hand is in the audit log, and what 
       details: { fields: ['from', 'status'], count: 0 },
     },
   ]);
+});
+
+test('what comes over NATS with credentials of an environment counts as well', async () => {
+  const send = async (scope: Scope): Promise<unknown> => {
+    const subject = subjects.directIngest(scope, 'some.thing');
+    const reply = await under.jetstream.connection.request({ subject, data: '"longer than ten"' });
+    return reply.kind === 'message' ? JSON.parse(Buffer.from(reply.data).toString()) : reply.kind;
+  };
+  const taken = { stream: 'INGEST', seq: expect.any(Number) };
+  expect(await send(under.acme.scope)).toEqual(taken);
+  await setQuotas(under.acme.scope, { payloadBytes: 10 });
+  await eventually(async () =>
+    expect(await send(under.acme.scope)).toMatchObject({
+      ...{ seq: 0, error: { code: 429, description: expect.stringContaining('payloadBytes') } },
+    }),
+  );
+  expect(await send(under.globex.scope)).toEqual(taken);
 });
