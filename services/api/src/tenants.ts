@@ -77,6 +77,7 @@ function addOperatorKeys(app: HttpApp, { operatorKeys, ...options }: TenantsOpti
   }));
   serveOperators(app, options, routes.createOperatorKey, async (request, reply) => {
     const created = await operatorKeys.create(request.body);
+    logOperator(request, 'created', created.id);
     return reply.code(201).header('cache-control', 'no-store').send(created);
   });
   serveOperators(app, options, routes.revokeOperatorKey, async (request) => {
@@ -84,8 +85,15 @@ function addOperatorKeys(app: HttpApp, { operatorKeys, ...options }: TenantsOpti
     if (key === undefined) {
       throw new IronflowError('not_found', 'key_not_found', 'there is no key of an operator of that id');
     }
+    logOperator(request, 'revoked', key.id);
     return key;
   });
+}
+
+/** No environment's log is the place of it. */
+function logOperator(request: FastifyRequest, outcome: 'created' | 'revoked', operatorKeyId: string): void {
+  const { keyId, name } = operatorOf(request);
+  request.log.info({ actor: keyId ?? name, operator_key_id: operatorKeyId, outcome }, 'a key of an operator');
 }
 
 export function tenantNotFound(): IronflowError {
