@@ -822,8 +822,8 @@ export const mutants = [
     id: 'quota-of-concurrency-ignored',
     invariant: 'an environment has no more activations at once than its quota',
     file: 'libs/database/src/registry.ts',
-    search: '  if (limit === null) return config;',
-    replace: '  if (limit !== undefined) return config;',
+    search: '  if (limits.environment !== null) {',
+    replace: '  if (limits.environment === undefined) {',
     suites: ['tools/end-to-end/src/queues-and-batches.integration.test.ts'],
   },
   {

@@ -281,7 +281,7 @@ const environmentStatement: Statement = {
   name: 'environment',
   text: `select ${scopeColumns}, e.paused_at from environments e where e.id = $1`,
 };
-const functionsFrom = `select f.config, f.app_id, a.mode, f.hash, f.status, f.registered_at, f.paused_at
+const functionsFrom = `select f.config, f.app_id, a.mode, f.hash, f.status, f.registered_at, f.paused_at, f.concurrency_limit
     from functions f join apps a on a.environment_id = f.environment_id and a.id = f.app_id
     where f.environment_id = $1`;
 const functionsStatement: Statement = { name: 'list_functions', text: `${functionsFrom} order by f.id` };

@@ -64,8 +64,14 @@ export type { OperatorKeyStore } from './operator-keys.js';
 export { ensurePartitions } from './partitions.js';
 export { createQuotaStore, measureStorage } from './quotas.js';
 export type { QuotaStore, QuotaUse } from './quotas.js';
-export { createRegistryReader, listEnvironments, registerApp, setPaused } from './registry.js';
-export type { Pause, Registration, RegistryReader } from './registry.js';
+export {
+  createRegistryReader,
+  listEnvironments,
+  registerApp,
+  setFunctionLimits,
+  setPaused,
+} from './registry.js';
+export type { FunctionLimits, Pause, Registration, RegistryReader } from './registry.js';
 export { createCollectorStore } from './result-collector.js';
 export type { AcceptedRun, CollectorStore, RunProgress } from './result-collector.js';
 export type { RunToRepeat } from './reruns.js';

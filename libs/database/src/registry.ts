@@ -5,9 +5,10 @@
  */
 import type { z } from 'zod';
 import { IronflowError } from '@ironflow/errors';
-import { quotaConcurrencyKey } from '@ironflow/schema';
+import { limitKeys } from '@ironflow/schema';
 import type {
   AppManifest,
+  Concurrency,
   FunctionConfig,
   RegisteredApp,
   Registry,
@@ -129,6 +130,27 @@ export async function setPaused(
   });
 }
 
+export interface FunctionLimits {
+  environmentId: string;
+  functionId: string;
+  concurrency: number | null;
+}
+
+/** Answers the version that says so; `undefined` when there is no such function. */
+export async function setFunctionLimits(
+  database: Database,
+  { environmentId, functionId, concurrency }: FunctionLimits,
+): Promise<number | undefined> {
+  return database.inEnvironment(environmentId, async (transaction) => {
+    const [environment] = await transaction.query<LockRow>(lockStatement, [environmentId]);
+    if (environment === undefined) throw unknownEnvironment(environmentId);
+    const set = await transaction.query(limitFunctionStatement, [environmentId, functionId, concurrency]);
+    if (set.length === 0) return undefined;
+    await transaction.query(raiseVersionStatement, [environmentId]);
+    return environment.registry_version + 1;
+  });
+}
+
 /** All but those that were erased. Needs ironflow_service. */
 export async function listEnvironments(
   database: Database,
@@ -174,9 +196,14 @@ async function readRegistry(database: Database, environmentId: string): Promise<
       ]),
     ),
     functions: new Map(
-      row.functions.map(([appId, config, hash, registeredAtMs]) => [
+      row.functions.map(([appId, config, hash, registeredAtMs, limit]) => [
         config.id,
-        { appId, config: withQuota(config, row.concurrency), hash, registeredAtMs },
+        {
+          appId,
+          config: withLimits(config, { environment: row.concurrency, function: limit }),
+          hash,
+          registeredAtMs,
+        },
       ]),
     ),
     archived: new Map(row.archived.map(([id, appId, hash]) => [id, { appId, hash }])),
@@ -185,11 +212,19 @@ async function readRegistry(database: Database, environmentId: string): Promise<
   };
 }
 
-/** A rule of every function beside its own. Runs that were routed before it are not counted by it. */
-function withQuota(config: FunctionConfig, limit: number | null): FunctionConfig {
-  if (limit === null) return config;
-  const quota = { limit, scope: 'env' as const, key: quotaConcurrencyKey };
-  return { ...config, concurrency: [...(config.concurrency ?? []), quota] };
+/** Rules beside those of the code. Runs that were routed before one is set are not counted by it. */
+function withLimits(
+  config: FunctionConfig,
+  limits: { environment: number | null; function: number | null },
+): FunctionConfig {
+  const rules: Concurrency[] = [];
+  if (limits.environment !== null) {
+    rules.push({ limit: limits.environment, scope: 'env', key: limitKeys.environment });
+  }
+  if (limits.function !== null) {
+    rules.push({ limit: limits.function, scope: 'function', key: limitKeys.function });
+  }
+  return rules.length === 0 ? config : { ...config, concurrency: [...(config.concurrency ?? []), ...rules] };
 }
 
 function unknownEnvironment(environmentId: string): IronflowError {
@@ -208,7 +243,7 @@ interface PauseRow {
 interface RegistryRow {
   registry_version: number;
   apps: [string, RegisteredApp['mode'], string | null, boolean][];
-  functions: [string, FunctionConfig, string, number][];
+  functions: [string, FunctionConfig, string, number, number | null][];
   archived: [string, string, string][];
   is_paused: boolean;
   paused_functions: string[];
@@ -225,7 +260,7 @@ const readStatement: Statement = {
       coalesce((select json_agg(json_build_array(id, mode, url, signed_answers)) from apps
         where environment_id = e.id), '[]') as apps,
       coalesce((select json_agg(json_build_array(app_id, config, hash,
-        floor(extract(epoch from registered_at) * 1000)))
+        floor(extract(epoch from registered_at) * 1000), concurrency_limit))
         from functions where environment_id = e.id and status = 'active'), '[]') as functions,
       coalesce((select json_agg(json_build_array(id, app_id, hash))
         from functions where environment_id = e.id and archived_at > now() - interval '1 day'), '[]') as archived
@@ -279,6 +314,10 @@ const pauseFunctionStatement: Statement = {
   text: `with before as (select id, paused_at from functions where environment_id = $1 and id = $2)
     update functions f set paused_at = case when $3 then coalesce(f.paused_at, now()) end
     from before where f.environment_id = $1 and f.id = before.id returning before.paused_at is not null as was_paused`,
+};
+const limitFunctionStatement: Statement = {
+  name: 'limit_function',
+  text: 'update functions set concurrency_limit = $3 where environment_id = $1 and id = $2 returning 1',
 };
 const environmentsStatement: Statement = {
   name: 'environments',

@@ -181,6 +181,7 @@ export interface FunctionRow {
   status: FunctionResource['status'];
   registered_at: Date;
   paused_at: Date | null;
+  concurrency_limit: number | null;
 }
 
 export function toFunction(row: FunctionRow): FunctionResource {
@@ -192,6 +193,7 @@ export function toFunction(row: FunctionRow): FunctionResource {
     status: row.status,
     registeredAt: row.registered_at.toISOString(),
     ...(row.paused_at === null ? {} : { pausedAt: row.paused_at.toISOString() }),
+    ...(row.concurrency_limit === null ? {} : { concurrencyLimit: row.concurrency_limit }),
   };
 }
 

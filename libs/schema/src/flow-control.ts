@@ -55,6 +55,12 @@ export const concurrencySchema = z.strictObject({
 });
 export type Concurrency = z.infer<typeof concurrencySchema>;
 
+/** CEL to keys that are nobody's own: what activations are counted under by limits that are set beside the code. */
+export const limitKeys = {
+  environment: '"quota of the environment"',
+  function: '"limit of the function"',
+} as const;
+
 export const flowControlFields = {
   /** CEL to a key: of events with the same one, the first within 24 hours starts a run. */
   idempotency: expressionSchema.optional(),

@@ -90,6 +90,7 @@ export {
   flowKeysSchema,
   flowRules,
   flowRuleSchema,
+  limitKeys,
   rateSchema,
 } from './flow-control.js';
 export type {
@@ -254,14 +255,7 @@ export type {
   PushAnswer,
   WorkerMessage,
 } from './protocol.js';
-export {
-  defaultQuotas,
-  quotaBurstSeconds,
-  quotaConcurrencyKey,
-  quotaNames,
-  quotasSchema,
-  setQuotasBodySchema,
-} from './quotas.js';
+export { defaultQuotas, quotaBurstSeconds, quotaNames, quotasSchema, setQuotasBodySchema } from './quotas.js';
 export type { QuotaName, Quotas, QuotasResource, SetQuotasBody } from './quotas.js';
 export { askRate } from './rate.js';
 export type { RateVerdict } from './rate.js';
@@ -341,6 +335,7 @@ export type {
   EventDetail,
   EventsPage,
   EventsQuery,
+  SetFunctionLimitsBody,
   FunctionResource,
   RegisterAnswer,
   ReplayAnswer,
@@ -496,7 +491,7 @@ export type { CreateCredentialBody, CreatedCredential, Credential } from './cred
 export { exportedTables, exportedTableSchema, exportPageSchema, exportQuerySchema } from './export.js';
 export type { ExportedTable, ExportPage, ExportQuery } from './export.js';
 export { settingsSchema } from './settings.js';
-export type { Settings, WebhookSettings, WrittenSettings } from './settings.js';
+export type { FunctionSettings, Settings, WebhookSettings, WrittenSettings } from './settings.js';
 export { secretNameSchema } from './secret-resources.js';
 export type {
   DeletedSecret,

@@ -19,9 +19,6 @@ export type QuotaName = keyof typeof defaultQuotas;
 export type Quotas = Record<QuotaName, number>;
 export const quotaNames = Object.keys(defaultQuotas) as QuotaName[];
 
-/** CEL to a key that is no function's own: what activations are counted under by the quota `concurrency`. */
-export const quotaConcurrencyKey = '"quota of the environment"';
-
 /** So many seconds of a rate may come at once. */
 export const quotaBurstSeconds = 10;
 

@@ -8,7 +8,7 @@ import { workerEndpoint } from './circuit-breaker.js';
 import { storedLetterReasons } from './dead-letter.js';
 import { emittedEventSchema, eventDataSchema, eventSources } from './event.js';
 import { failureSchema } from './failure.js';
-import { flowRules } from './flow-control.js';
+import { concurrencySchema, flowRules } from './flow-control.js';
 import {
   appIdSchema,
   emittedEventNameSchema,
@@ -269,8 +269,18 @@ export const functionSchema = functionFieldsSchema.extend({
   status: z.enum(['active', 'archived']),
   registeredAt: timestamp,
   pausedAt: timestamp.optional().describe('since when no run of it begins'),
+  concurrencyLimit: concurrencySchema.shape.limit
+    .optional()
+    .describe('activations at once, as it was set beside the code and its own rules'),
 });
 export type FunctionResource = z.infer<typeof functionSchema>;
+
+export const setFunctionLimitsBodySchema = z.strictObject({
+  concurrency: concurrencySchema.shape.limit
+    .nullable()
+    .describe('activations at once, whatever the code says beside it; null: as the code says'),
+});
+export type SetFunctionLimitsBody = z.infer<typeof setFunctionLimitsBodySchema>;
 
 export const environmentSchema = z.object({
   project: slugSchema,

@@ -3,6 +3,7 @@ import { z } from 'zod';
 import { configNameSchema } from './config-resources.js';
 import { functionIdSchema } from './identifiers.js';
 import { kvBucketNameSchema, putKvBucketBodySchema } from './kv-resources.js';
+import { setFunctionLimitsBodySchema } from './resources.js';
 import { setQuotasBodySchema } from './quotas.js';
 import { scheduleIdSchema } from './schedule.js';
 import { secretNameSchema } from './secret-resources.js';
@@ -10,6 +11,12 @@ import { createWebhookBodySchema } from './webhook-resources.js';
 import { eventPrefixOf, webhookIdSchema } from './webhook.js';
 
 const pauseSchema = z.strictObject({ paused: z.boolean() });
+/** What is not named stays as it is. */
+const functionSettingsSchema = z.strictObject({
+  paused: z.boolean().optional(),
+  concurrency: setFunctionLimitsBodySchema.shape.concurrency.optional(),
+});
+export type FunctionSettings = z.infer<typeof functionSettingsSchema>;
 
 const { provider, scheme, eventPrefix, headers } = createWebhookBodySchema.shape;
 const webhookSettingsSchema = z.strictObject({
@@ -27,7 +34,7 @@ export const settingsSchema = z
     kv: z.record(kvBucketNameSchema, putKvBucketBodySchema),
     /** Without their secrets. */
     webhooks: z.record(webhookIdSchema, webhookSettingsSchema),
-    functions: z.record(functionIdSchema, pauseSchema),
+    functions: z.record(functionIdSchema, functionSettingsSchema),
     schedules: z.record(scheduleIdSchema, pauseSchema),
     /** Names of those that have to be there. */
     secrets: z.array(secretNameSchema),

@@ -150,6 +150,7 @@ export type {
   RunsQuery,
   RunStatus,
   RunUpdate,
+  SetFunctionLimitsBody,
   SetQuotasBody,
   FiringData,
   Overlap,

@@ -1,7 +1,7 @@
 /** The routes: authenticates, validates, asks the store, and says 404 alike for what is absent and what is another's. */
 import { randomBytes } from 'node:crypto';
-import { isRefusedData, registerApp, setPaused } from '@ironflow/database';
-import type { ApiStore, Database, Pause, RememberingAuthenticator } from '@ironflow/database';
+import { isRefusedData, registerApp, setFunctionLimits, setPaused } from '@ironflow/database';
+import type { ApiStore, Database, FunctionLimits, Pause, RememberingAuthenticator } from '@ironflow/database';
 import { IronflowError } from '@ironflow/errors';
 import type { Notices, Topics } from '@ironflow/jetstream';
 import { createId, limits, messageIdSchema, routes } from '@ironflow/schema';
@@ -292,13 +292,16 @@ function addRegistry(app: HttpApp, options: HttpRoutesOptions): void {
 }
 
 function addPauses(app: HttpApp, { store, database, announcer, ...options }: HttpRoutesOptions): void {
-  const putFunction = async (pause: Required<Pause>) => {
-    const version = await setPaused(database, pause);
-    if (version !== undefined) void announcer.announce(pause.environmentId, version);
-    const found = await store.getFunction(pause.environmentId, pause.functionId);
+  const changed = async (
+    { environmentId, functionId }: Pick<FunctionLimits, 'environmentId' | 'functionId'>,
+    version: number | undefined,
+  ) => {
+    if (version !== undefined) void announcer.announce(environmentId, version);
+    const found = await store.getFunction(environmentId, functionId);
     if (found === undefined) throw notFound('function');
     return found;
   };
+  const putFunction = async (pause: Required<Pause>) => changed(pause, await setPaused(database, pause));
   const putEnvironment = async (pause: Omit<Pause, 'functionId'>) => {
     const version = await setPaused(database, pause);
     if (version !== undefined) void announcer.announce(pause.environmentId, version);
@@ -311,6 +314,11 @@ function addPauses(app: HttpApp, { store, database, announcer, ...options }: Htt
   serve(app, options, routes.resumeFunction, (request) =>
     putFunction({ environmentId: environmentOf(request), functionId: request.params.id, paused: false }),
   );
+  serve(app, options, routes.setFunctionLimits, async (request) => {
+    const { concurrency } = request.body;
+    const limits = { environmentId: environmentOf(request), functionId: request.params.id, concurrency };
+    return changed(limits, await setFunctionLimits(database, limits));
+  });
   serve(app, options, routes.pauseEnvironment, (request) =>
     putEnvironment({ environmentId: environmentOf(request), paused: true }),
   );

@@ -178,6 +178,7 @@ function recipesOfFunctions(_of: FuzzTenant, targets: Targets) {
     getFunction: () => within('quick'),
     pauseFunction: () => within('yearly'),
     resumeFunction: () => within('quick'),
+    setFunctionLimits: () => within('quick', { concurrency: 1_000 }),
     getQueue: () => within('quick'),
     listQueues: () => ({}),
     getEnvironment: () => ({}),

@@ -77,7 +77,7 @@ test('a file is compared, asked about, applied, and then nothing is left to chan
 config: { pricing: { currency: EUR }, limits: { perDay: 3, perUser: 2 } }
 kv: { sessions: { ttlSeconds: 60, maxBytes: 1048576 } }
 webhooks: { hub: { provider: github, paused: true } }
-functions: { send: { paused: true } }
+functions: { send: { paused: true, concurrency: 3 } }
 schedules: { send.yearly: { paused: true } }
 quotas: { queuedRuns: 5 }
 `,
@@ -91,6 +91,7 @@ quotas: { queuedRuns: 5 }
     '+ config pricing: {"currency":"EUR"}',
     expect.stringMatching(/^\+ webhooks hub: \{"provider":"github"/),
     '~ functions send paused: false → true',
+    '~ functions send concurrency: none → 3',
     '~ schedules send.yearly paused: false → true',
   ]);
   expect((await run(['diff', path, '--exit-code'])).exitCode).toBe(1);
@@ -110,7 +111,9 @@ quotas: { queuedRuns: 5 }
   expect(await run(['diff', path, '--exit-code'])).toMatchObject({ exitCode: 0, out: 'nothing to change' });
   expect((await client.config.get('limits')).data).toEqual({ perDay: 3, perUser: 2 });
   expect((await client.webhooks.get('hub')).status).toBe('paused');
-  expect((await client.functions.get('send')).pausedAt).toBeDefined();
+  expect(await client.functions.get('send')).toMatchObject({
+    ...{ pausedAt: expect.any(String), concurrencyLimit: 3 },
+  });
   expect((await client.quotas.get()).queuedRuns).toMatchObject({ limit: 5, isDefault: false });
   expect((await client.config.get('old')).data).toBe(true);
 

@@ -208,3 +208,26 @@ describe('the quota of concurrency', () => {
     gate.open();
   }, 60_000);
 });
+
+test('a limit that is set beside the code holds for runs that come from then on, and outlives a registration', async () => {
+  const limited = await world.createTenant('limit-beside-the-code', 'prod');
+  const gate = createGate();
+  const hold = createFunction({ id: 'hold', triggers: [{ event: 'work' }] }, () => gate.opened);
+  await limited.startWorker('pull', [hold]);
+  await limited.client.functions.setLimits('hold', { concurrency: 1 });
+  const other = createFunction({ id: 'other', triggers: [{ event: 'never' }] }, () => undefined);
+  await limited.startWorker('pull', [hold, other]);
+  expect(await limited.client.functions.get('hold')).toMatchObject({ concurrencyLimit: 1 });
+  const { ids } = await limited.client.emit([{ name: 'work' }, { name: 'work' }]);
+  await eventually(async () => {
+    const { runs } = await limited.client.runs.list();
+    const waiting = { rule: 'concurrency', key: 'limit of the function' };
+    expect(runs.map(({ waitingFor }) => waitingFor)).toContainEqual(expect.objectContaining(waiting));
+    expect(runs.filter(({ status }) => status === 'running')).toHaveLength(1);
+  });
+  await expect(limited.client.functions.setLimits('nobody', { concurrency: 1 })).rejects.toMatchObject({
+    code: 'function_not_found',
+  });
+  gate.open();
+  for (const id of ids) await limited.endedRunsOf(id);
+}, 60_000);

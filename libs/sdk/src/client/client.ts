@@ -32,6 +32,7 @@ import type {
   CancelScheduledEventAnswer,
   ScheduledEventsPage,
   ScheduledEventsQuery,
+  SetFunctionLimitsBody,
   SignalAnswer,
   TopicMessage,
   Verdict,
@@ -212,6 +213,8 @@ export interface Client {
     /** No run of it begins any more: they queue until it goes on. Those that have begun go on to their end. */
     pause(functionId: string): Promise<FunctionResource>;
     resume(functionId: string): Promise<FunctionResource>;
+    /** Bounds its activations at once beside what its code says; `null`: as the code says. Runs that come from now on go by it. */
+    setLimits(functionId: string, limits: SetFunctionLimitsBody): Promise<FunctionResource>;
     /** What waits by its flow control, for what, and which runs hold the slots. */
     queue(functionId: string): Promise<Queue>;
     /** Gives stored events to one function, whatever its triggers say, at the rate that the platform allows. */
@@ -392,6 +395,8 @@ function createFunctions(http: Http): Client['functions'] {
     get: (functionId) => get(pathOf(functionId)),
     pause: (functionId) => http.json({ method: 'POST', path: `${pathOf(functionId)}/pause` }),
     resume: (functionId) => http.json({ method: 'POST', path: `${pathOf(functionId)}/resume` }),
+    setLimits: (functionId, limits) =>
+      http.json({ method: 'PUT', path: `${pathOf(functionId)}/limits`, body: JSON.stringify(limits) }),
     queue: (functionId) => get(`${pathOf(functionId)}/queue`),
     replay: (functionId, filter, { idempotencyKey = randomUUID(), ...options } = {}) =>
       inPages({ ...options, idempotencyKey, http, path: `${pathOf(functionId)}/replay`, filter }),

@@ -1,5 +1,5 @@
-/** `ironflow functions list|show|pause|resume|replay`. */
-import { Command } from 'commander';
+/** `ironflow functions list|show|pause|resume|limit|replay`. */
+import { Command, InvalidArgumentError } from 'commander';
 import type { FunctionResource, ReplayFilter } from '@ironflow/sdk';
 import { describeFlowControl, describeStatus } from '../flow-control.js';
 import { parseTime } from '../input.js';
@@ -38,6 +38,7 @@ export function functionCommands(terminal: Terminal): Command {
     .addCommand(showCommand(terminal))
     .addCommand(pauseCommand(terminal, 'pause'))
     .addCommand(pauseCommand(terminal, 'resume'))
+    .addCommand(limitCommand(terminal))
     .addCommand(replayCommand(terminal));
 }
 
@@ -54,7 +55,7 @@ function showCommand(terminal: Terminal): Command {
 }
 
 function describeFunction(definition: FunctionResource): string[] {
-  const { retries, timeoutMs, startDeadlineMs } = definition;
+  const { retries, timeoutMs, startDeadlineMs, concurrencyLimit } = definition;
   const fields: [string, string | undefined][] = [
     ['function', definition.id],
     ['app', `${definition.appId}, ${definition.mode}`],
@@ -65,6 +66,10 @@ function describeFunction(definition: FunctionResource): string[] {
     ['begins in', startDeadlineMs === undefined ? undefined : formatDuration(startDeadlineMs)],
     ...definition.triggers.map((trigger): [string, string] => ['trigger', describeTrigger(trigger)]),
     ...describeFlowControl(definition).map((rule): [string, string] => ['limit', rule]),
+    [
+      'limit',
+      concurrencyLimit === undefined ? undefined : `concurrency ${concurrencyLimit}, set beside the code`,
+    ],
   ];
   return fields.flatMap(([name, value]) =>
     value === undefined ? [] : [`${name.padEnd(9)} ${plain(value)}`],
@@ -85,6 +90,26 @@ function pauseCommand(terminal: Terminal, what: 'pause' | 'resume'): Command {
       if (json) printJson(terminal, definition);
       else terminal.print(describeStatus(definition));
     });
+}
+
+function limitCommand(terminal: Terminal): Command {
+  return new Command('limit')
+    .description('bound a function beside what its code says; runs that come from now on go by it')
+    .argument('<function>', 'its id')
+    .requiredOption('--concurrency <n>', 'activations at once, or `none`', parseLimit)
+    .action(async (functionId: string, limits: { concurrency: number | null }, command: Command) => {
+      const { client, json } = openSession(command, terminal);
+      const definition = await client.functions.setLimits(functionId, limits);
+      if (json) printJson(terminal, definition);
+      else for (const line of describeFunction(definition)) terminal.print(line);
+    });
+}
+
+function parseLimit(text: string): number | null {
+  if (text === 'none') return null;
+  const limit = /^\d{1,6}$/.test(text) ? Number(text) : 0;
+  if (limit > 0) return limit;
+  throw new InvalidArgumentError('It must be a number from 1, or "none".');
 }
 
 interface ReplayFlags extends ReplayFilter {

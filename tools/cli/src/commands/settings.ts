@@ -21,7 +21,7 @@ ironflow.yaml:
   config: { pricing: { currency: EUR } }
   kv: { sessions: { ttlSeconds: 3600 } }
   webhooks: { github: { provider: github } }
-  functions: { send-invoice: { paused: true } }
+  functions: { send-invoice: { paused: true, concurrency: 5 } }
   schedules: { report.nightly: { paused: true } }
   secrets: [STRIPE_KEY]               names that have to be set
   quotas: { eventsPerSecond: 500 }    for operators: IRONFLOW_OPERATOR_KEY`;

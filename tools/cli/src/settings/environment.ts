@@ -1,6 +1,6 @@
 /** The settings of an environment, read and changed over the API. */
 import { quotaNames } from '@ironflow/schema';
-import type { SetQuotasBody, WebhookSettings } from '@ironflow/schema';
+import type { FunctionSettings, SetQuotasBody, WebhookSettings } from '@ironflow/schema';
 import type { Client, CreatedWebhook, OperatorClient, Schedule, WebhookSource } from '@ironflow/sdk';
 import type { Change, ChangingSection, CurrentSettings } from './plan.js';
 
@@ -36,7 +36,10 @@ export async function readSettings(client: Client): Promise<ReadSettings> {
       ),
       webhooks: Object.fromEntries(webhooks.map((webhook) => [webhook.id, settingsOf(webhook)])),
       functions: Object.fromEntries(
-        active.map(({ id, pausedAt }) => [id, { paused: pausedAt !== undefined }]),
+        active.map(({ id, pausedAt, concurrencyLimit: concurrency }) => [
+          id,
+          { paused: pausedAt !== undefined, ...(concurrency === undefined ? {} : { concurrency }) },
+        ]),
       ),
       schedules: Object.fromEntries(schedules.map(({ id, status }) => [id, { paused: status === 'paused' }])),
       secrets: secrets.map(({ name }) => name),
@@ -102,7 +105,13 @@ const appliers: Record<ChangingSection, Apply> = {
     if (kind === 'create') onWebhook(await client.webhooks.create({ id: name, ...webhook }));
     if (paused || kind === 'update') await client.webhooks[pauseOf(after)](name);
   },
-  functions: ({ client }, { name, after }) => client.functions[pauseOf(after)](name),
+  functions: async ({ client: { functions } }, { name, before, after }) => {
+    const [was, is] = [before as FunctionSettings, after as FunctionSettings];
+    if (was.concurrency !== is.concurrency) {
+      await functions.setLimits(name, { concurrency: is.concurrency ?? null });
+    }
+    if (was.paused !== is.paused) await functions[pauseOf(is)](name);
+  },
   schedules: ({ client }, { name, after }) => client.schedules[pauseOf(after)](name),
   quotas: async ({ client, operator }, { name, after = null }) => {
     const { project, env } = await client.environment.get();

@@ -66,6 +66,21 @@ quotas: { queuedRuns: null }`;
   ]);
 });
 
+test('of a function only what is named changes, and a limit that is null is none', () => {
+  const current = { functions: { send: { paused: true, concurrency: 5 }, free: { paused: false } } };
+  expect(
+    plan('functions: { send: { concurrency: 7 }, free: { concurrency: null } }', current).changes,
+  ).toEqual([
+    {
+      ...{ section: 'functions', name: 'send', kind: 'update' },
+      before: { paused: true, concurrency: 5 },
+      after: { paused: true, concurrency: 7 },
+    },
+  ]);
+  const [freed] = plan('functions: { send: { concurrency: null } }', current).changes;
+  expect(freed?.after).toEqual({ paused: true });
+});
+
 test('what is not named stays; pruned it goes, of the sections that are there and no others', () => {
   const current = {
     config: { a: 1, old: 2 },

@@ -4,7 +4,7 @@
  * What the wanted settings do not name stays as it is. With `prune` it goes, in the sections that they have; of functions, schedules
  * and secrets it stays nevertheless, as those are not made by settings.
  */
-import type { Settings } from '@ironflow/schema';
+import type { FunctionSettings, Settings } from '@ironflow/schema';
 
 /** Every section, as it is. */
 export type CurrentSettings = Required<Settings>;
@@ -65,11 +65,19 @@ function changesOf(
     value !== undefined && (section !== 'quotas' || value !== null);
   const names = [...new Set([...Object.keys(after), ...(prune ? Object.keys(before) : [])])].sort();
   return names.flatMap((name): Change[] => {
-    const [was, is] = [before[name], after[name]];
+    const was = before[name];
+    const is = section === 'functions' ? merged(was, after[name]) : after[name];
     if (!isThere(was)) return isThere(is) ? [{ section, name, kind: 'create', after: is }] : [];
     if (!isThere(is)) return [{ section, name, kind: 'delete', before: was }];
     return isSame(was, is) ? [] : [{ section, name, kind: 'update', before: was, after: is }];
   });
+}
+
+/** What a function's settings do not name stays as it is; null is the same as none. */
+function merged(was: unknown, is: unknown): unknown {
+  if (was === undefined || is === undefined) return is;
+  const fields = Object.entries({ ...(was as FunctionSettings), ...(is as FunctionSettings) });
+  return Object.fromEntries(fields.filter(([, value]) => value !== null));
 }
 
 function obstacleTo({ section, name, kind, before, after }: Change): Obstacle | undefined {

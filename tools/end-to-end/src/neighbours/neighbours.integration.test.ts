@@ -29,6 +29,7 @@ const bodies: Record<string, unknown> = {
   'POST /v1/runs/rerun': { status: 'failed', from: '2020-01-01T00:00:00Z' },
   'POST /v1/functions/{id}/replay': { event: 'victims-own.asked', from: '2020-01-01T00:00:00Z' },
   'POST /v1/secrets/values': { names: ['VICTIMS_OWN'] },
+  'PUT /v1/functions/{id}/limits': { concurrency: 1 },
   'PUT /v1/kv/{bucket}/keys/{key}': { value: 1 },
   'POST /v1/schedules/{id}/backfill': { from: '2020-01-01T00:00:00Z', to: '2021-01-01T00:00:00Z' },
 };
