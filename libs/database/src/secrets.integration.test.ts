@@ -4,7 +4,13 @@ import { stopSharedServers } from '@ironflow/testing';
 import { createPlatform } from '../test/platform.js';
 import type { Platform } from '../test/platform.js';
 import { sealedTables } from './data-keys.js';
-import { createSecretStore, createTenantStore, createWebhookStore, findWebhookSources } from './index.js';
+import {
+  createSecretStore,
+  createSigningKeyStore,
+  createTenantStore,
+  createWebhookStore,
+  findWebhookSources,
+} from './index.js';
 import type { SecretStore } from './index.js';
 
 let platform: Platform;
@@ -166,3 +172,23 @@ async function sealedCount(environmentId: string): Promise<number> {
   );
   return counts.reduce((sum, { rows }) => sum + rows[0]!.count, 0);
 }
+
+test('keys and secrets are rotated while the data key is, and neither waits for the other for ever', async () => {
+  const { tenant, service, secrets } = platform;
+  const webhooks = createWebhookStore(tenant, secrets);
+  const signingKeys = createSigningKeyStore(tenant, secrets);
+  await webhooks.create(ours, { id: 'rotated', provider: 'github', headers: [] });
+  for (let round = 0; round < 40; round += 1) {
+    await Promise.all([
+      store.rotateDataKey(ours),
+      webhooks.rotate(ours, 'rotated', { graceSeconds: 0 }),
+      signingKeys.rotate(ours, 0),
+      store.set(ours, { name: 'ROTATED', value: String(round) }),
+    ]);
+  }
+  expect(await valueOf(ours, 'ROTATED')).toBe('39');
+  const [source] = await webhooks.list(ours).then((list) => list.filter(({ id }) => id === 'rotated'));
+  expect(source!.secrets).toHaveLength(1);
+  const [signingKey] = await createTenantStore(service, secrets).signingKeys(ours);
+  expect(signingKey).toMatch(/^whsec_/);
+});

@@ -48,13 +48,14 @@ async function rotate(
   { environmentId, overlapSeconds }: { environmentId: string; overlapSeconds: number },
 ): Promise<CreatedSigningKey> {
   await transaction.query(lockStatement, [environmentId]);
+  // Before any row of it is locked: a rotation of the data key holds that, and then waits for rows.
+  const dataKey = await newestDataKey(transaction, environmentId);
   await transaction.query(expireStatement, [environmentId, overlapSeconds]);
   const [known] = await transaction.query<{ live: number; newest: number }>(knownStatement, [environmentId]);
   if (known!.live >= limits.signingKeysMax) {
     const rule = `calls are signed with ${limits.signingKeysMax} keys already: wait until some have ended, or rotate with no overlap`;
     throw new IronflowError('conflict', 'too_many_signing_keys', rule);
   }
-  const dataKey = await newestDataKey(transaction, environmentId);
   const version = known!.newest + 1;
   const signingKey = createSigningKey();
   const sealed = secrets.seal(dataKey, signingKeyPlace(environmentId, version), signingKey);

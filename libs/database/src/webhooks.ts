@@ -149,6 +149,7 @@ async function createSource(
   const made = isAwaited
     ? {}
     : await addSecret(transaction, secrets, {
+        dataKey: await newestDataKey(transaction, environmentId),
         environmentId,
         sourceId: id,
         scheme: schemeOf(provider, scheme),
@@ -162,6 +163,8 @@ async function rotateSecret(
   secrets: Secrets,
   { environmentId, id, body }: { environmentId: string; id: string; body: RotateWebhookBody },
 ): Promise<WebhookWithSecret | undefined> {
+  // Before any row is locked: a rotation of the data key holds that, and then waits for rows.
+  const dataKey = await newestDataKey(transaction, environmentId);
   // Of two rotations at once the second begins where the first has ended.
   const [locked] = await transaction.query(lockStatement, [environmentId, id]);
   const source = await readSource(transaction, environmentId, id);
@@ -174,6 +177,7 @@ async function rotateSecret(
   ]);
   await transaction.query(expireStatement, [environmentId, id, body.graceSeconds]);
   const made = await addSecret(transaction, secrets, {
+    dataKey,
     environmentId,
     sourceId: id,
     scheme: source.scheme,
@@ -186,16 +190,21 @@ async function rotateSecret(
 async function addSecret(
   transaction: Queryable,
   secrets: Secrets,
-  secret: { environmentId: string; sourceId: string; scheme: WebhookScheme; given: string | undefined },
+  secret: {
+    dataKey: SealedDataKey;
+    environmentId: string;
+    sourceId: string;
+    scheme: WebhookScheme;
+    given: string | undefined;
+  },
 ): Promise<{ secret?: string }> {
-  const { environmentId, sourceId, scheme, given } = secret;
+  const { dataKey, environmentId, sourceId, scheme, given } = secret;
   const text = given ?? formatWebhookSecret(scheme, randomBytes(32));
   if (webhookKey(scheme, text) === undefined) {
     const { encoding, prefix } = scheme.secret;
     const rule = `must be ${encoding}${prefix === '' ? '' : `, with or without "${prefix}" before it`}`;
     throw new IronflowError('invalid', 'webhook_secret_invalid', rule, { field: 'secret' });
   }
-  const dataKey = await newestDataKey(transaction, environmentId);
   const id = createId(Date.now(), randomBytes(10));
   const sealed = secrets.seal(dataKey, secretPlace(environmentId, id), text);
   await transaction.query(addSecretStatement, [id, environmentId, sourceId, dataKey.version, sealed]);
