@@ -1,38 +1,31 @@
 /**
- * Messages of topics as server-sent events. What is heard says that there is something; what is sent is read from the stream.
+ * Messages of topics (live-stream.ts). What is heard says that there is something; what is sent is read from the stream.
  * 1. Messages are listened to before the place to begin at is read, so nothing falls in between.
  * 2. The first event says where the subscription begins: who connects again, goes on from there or from the last message.
- * 3. Nothing is read for a reader that does not read, and one that has read nothing for a whole heartbeat is let go.
- * 4. What was not heard costs at most one heartbeat. The key is checked again with each.
- * 5. Subscriptions are bounded, those of one environment among them.
+ * 3. Subscriptions are bounded, those of one environment among them.
  */
-import type { ServerResponse } from 'node:http';
 import { IronflowError } from '@ironflow/errors';
 import type { JetStream, StoredTopicMessage } from '@ironflow/jetstream';
 import { limits } from '@ironflow/schema';
 import type { Scope } from '@ironflow/schema';
-import type { Clock, Logger, Metrics, Stoppable, TimerHandle } from '@ironflow/service';
-import { finish, tooManyStreams } from './run-streams.js';
+import type { Metrics, Stoppable } from '@ironflow/service';
+import { createLiveStream } from './live-stream.js';
+import type { LiveStream, LiveStreamOptions, LiveStreamRequest } from './live-stream.js';
+import { tooManyStreams } from './run-streams.js';
 
-export interface TopicStreamsOptions {
+export interface TopicStreamsOptions extends LiveStreamOptions {
   jetstream: Pick<JetStream, 'topics' | 'connection'>;
-  logger: Logger;
   metrics: Metrics;
-  clock: Clock;
   streamsMax?: number;
   perEnvironmentMax?: number;
-  heartbeatMs?: number;
 }
 
-export interface TopicStreamRequest {
+/** It is opened once it is known where it begins. */
+export interface TopicStreamRequest extends Pick<LiveStreamRequest, 'open' | 'isAllowed'> {
   scope: Scope;
   pattern: string;
   /** The sequence of the last message that the reader has. */
   after: number | undefined;
-  /** Where the stream goes once it is known where it begins. */
-  open: () => ServerResponse;
-  /** Whether whoever asked may still see it. */
-  isAllowed: () => Promise<boolean>;
 }
 
 export interface TopicStreams extends Stoppable {
@@ -44,18 +37,11 @@ export interface TopicStreams extends Stoppable {
   stop(): Promise<void>;
 }
 
-interface Subscription {
+interface Subscription extends LiveStream {
   environmentId: string;
-  /** Once it is known of: whoever asked may have left by then. */
-  begin(): void;
-  look(): void;
-  /** Ends it if whoever asked may not see it any more. */
-  recheck(): void;
-  end(): Promise<void>;
 }
 
 const streamsMaxDefault = 1_000;
-const heartbeatMsDefault = 15_000;
 
 export function createTopicStreams(options: TopicStreamsOptions): TopicStreams {
   const { topics, connection } = options.jetstream;
@@ -88,9 +74,9 @@ export function createTopicStreams(options: TopicStreamsOptions): TopicStreams {
     };
     try {
       const after = request.after ?? (await topics.lastSequence());
-      subscription = createSubscription(options, { ...request, after }, release);
+      const stream = createLiveStream(options, messagesOf(topics, { ...request, after }), release);
+      subscription = { environmentId, ...stream };
       subscriptions.add(subscription);
-      subscription.begin();
     } catch (error) {
       release();
       throw error;
@@ -117,84 +103,21 @@ export function createTopicStreams(options: TopicStreamsOptions): TopicStreams {
   };
 }
 
-function createSubscription(
-  { jetstream, clock, logger, heartbeatMs = heartbeatMsDefault }: TopicStreamsOptions,
+function messagesOf(
+  topics: Pick<JetStream['topics'], 'next'>,
   { scope, pattern, after, open, isAllowed }: TopicStreamRequest & { after: number },
-  release: () => void,
-): Subscription {
-  const response = open();
+): LiveStreamRequest {
   let last = after;
-  let isReading = false;
-  let isDue = false;
-  let isEnded = false;
-  let wasFull = false;
-  let heartbeat: TimerHandle | undefined;
-
-  async function end(): Promise<void> {
-    if (isEnded) return;
-    isEnded = true;
-    heartbeat?.cancel();
-    release();
-    await finish(response);
-  }
-
-  function look(): void {
-    isDue = true;
-    // One that is full looks again when it has been drained.
-    if (isReading || isEnded || response.writableNeedDrain) return;
-    isReading = true;
-    void readOn()
-      .catch((error: unknown) => logger.debug({ err: error }, 'a topic could not be read'))
-      .finally(() => {
-        isReading = false;
-      });
-  }
-
-  async function readOn(): Promise<void> {
-    while (isDue && !isEnded) {
-      isDue = false;
-      const message = await jetstream.topics.next(scope, pattern, last + 1);
-      if (message === undefined || isEnded) continue;
+  return {
+    ...{ open, isAllowed },
+    head: `event: subscribed\ndata: {"after":"${after}"}\n\n`,
+    next: async () => {
+      const message = await topics.next(scope, pattern, last + 1);
+      if (message === undefined) return undefined;
       last = message.sequence;
-      // There may be more behind it.
-      isDue = true;
-      if (!response.write(textOf(message))) return;
-    }
-  }
-
-  function beat(): void {
-    if (response.writableNeedDrain && wasFull) {
-      response.destroy();
-      void end();
-      return;
-    }
-    wasFull = response.writableNeedDrain;
-    if (!wasFull) response.write(': heartbeat\n\n');
-    heartbeat = clock.setTimeout(beat, heartbeatMs);
-    look();
-    recheck();
-  }
-
-  // Postgres may be away: that is no reason to turn anybody out.
-  function recheck(): void {
-    void isAllowed().then(
-      (allowed) => (allowed ? undefined : end()),
-      () => undefined,
-    );
-  }
-
-  function begin(): void {
-    response.once('close', () => void end());
-    response.on('drain', () => {
-      wasFull = false;
-      look();
-    });
-    if (response.closed || response.destroyed) return void end();
-    heartbeat = clock.setTimeout(beat, heartbeatMs);
-    response.write(`event: subscribed\ndata: {"after":"${after}"}\n\n`);
-  }
-
-  return { environmentId: scope.environmentId, begin, look, recheck, end };
+      return textOf(message);
+    },
+  };
 }
 
 /** The data is put in as it came: it is JSON on one line, since whoever published it wrote it so. */
