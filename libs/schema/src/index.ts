@@ -491,7 +491,7 @@ export type { CreateCredentialBody, CreatedCredential, Credential } from './cred
 export { exportedTables, exportedTableSchema, exportPageSchema, exportQuerySchema } from './export.js';
 export type { ExportedTable, ExportPage, ExportQuery } from './export.js';
 export { settingsSchema } from './settings.js';
-export type { FunctionSettings, Settings, WebhookSettings, WrittenSettings } from './settings.js';
+export type { FunctionSettings, Settings, WebhookSettings } from './settings.js';
 export { secretNameSchema } from './secret-resources.js';
 export type {
   DeletedSecret,

@@ -56,8 +56,6 @@ export const settingsSchema = z
     ...(webhooks === undefined ? {} : { webhooks: withPrefixes(webhooks) }),
   }));
 export type Settings = z.infer<typeof settingsSchema>;
-/** As it is written: what has a default may be left out. */
-export type WrittenSettings = z.input<typeof settingsSchema>;
 
 /** As the API answers them. */
 function withPrefixes(webhooks: Record<string, WebhookSettings>): Record<string, WebhookSettings> {
