@@ -64,6 +64,14 @@ const keepAliveAfterMs = 10_000;
  */
 const sessionSettings = ['plan_cache_mode=force_generic_plan', 'enable_seqscan=off', 'jit=off'];
 
+/**
+ * PostgreSQL 18 (seen in 18.4) breaks down, and may overlook rows, where one part of a statement locks rows that somebody else
+ * has just changed and a later part leaves out partitions as it runs: to look at the changed rows it makes its plan's state
+ * anew, and forgets that the old one is still in use. There all partitions are looked at instead.
+ */
+const avoidFreedPlans = `select set_config('enable_partition_pruning', 'off', false)
+  where current_setting('server_version_num')::integer >= 180000`;
+
 export function createDatabase(options: DatabaseOptions): Database {
   const statementTimeoutMs = options.statementTimeoutMs ?? statementTimeoutMsDefault;
   const pool = new pg.Pool({
@@ -77,6 +85,8 @@ export function createDatabase(options: DatabaseOptions): Database {
     keepAlive: true,
     keepAliveInitialDelayMillis: keepAliveAfterMs,
     options: sessionSettings.map((setting) => `-c ${setting}`).join(' '),
+    // The pool waits for it, which its types do not say.
+    onConnect: ((client) => client.query(avoidFreedPlans)) as (client: pg.ClientBase) => void,
   });
   // A connection that breaks while idle is replaced by the next query; unheard, the event would end the
   // process.

@@ -145,6 +145,12 @@ async function setScene(old: Build, stage: Stage): Promise<Scene> {
   );
   const nats = await lifecycle.start('nats', () => startNatsServer({ storeDir: join(folder, 'nats') }));
   const ownerUrl = postgres.url;
+  const database = openDatabase(stage, ownerUrl);
+  // An older build does not know of ADR 17, and the defect of the server would end this now and then.
+  await database.query(
+    { name: 'no_pruning', text: 'alter database ironflow set enable_partition_pruning = off' },
+    [],
+  );
   await old.database.migrate({ ownerUrl, log: say, servicePasswords: passwords });
   const urls = {
     serviceUrl: serviceUrl(ownerUrl, 'ironflow_service', passwords.service),
@@ -172,7 +178,6 @@ async function setScene(old: Build, stage: Stage): Promise<Scene> {
     logFolder: folder,
     workspace: old.folder,
   });
-  const database = openDatabase(stage, ownerUrl);
   const ledgerFile = join(folder, 'ledger.jsonl');
   const { url } = fleet;
   return { url, ownerUrl, ...urls, natsUrl: nats.url, apiKey, signingKey, ledgerFile, fleet, database };
