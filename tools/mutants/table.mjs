@@ -923,6 +923,14 @@ export const mutants = [
     replace: '...Object.keys(before)',
     suites: ['tools/cli/src/settings/plan.test.ts'],
   },
+  {
+    id: 'pruning-on-postgresql-18',
+    invariant: 'the server stays up whoever changed the rows that a statement locks (ADR 17)',
+    file: 'libs/database/src/database.ts',
+    search: "set_config('enable_partition_pruning', 'off', false)",
+    replace: "set_config('enable_partition_pruning', 'on', false)",
+    suites: ['libs/database/src/pruning.integration.test.ts'],
+  },
 ];
 
 /** Quick ones, that need no server. */
