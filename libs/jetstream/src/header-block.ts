@@ -1,8 +1,8 @@
 /**
- * Headers of an outgoing message, written as text at once: the client's own header map canonicalizes and searches for every
- * field it is given, which costs more than the rest of a publish.
+ * Headers as the bytes that they are. Those of an outgoing message are written as text at once: the client's own header map
+ * canonicalizes and searches for every field it is given, which costs more than the rest of a publish.
  */
-import type { MsgHdrs } from '@nats-io/transport-node';
+import type { Msg, MsgHdrs } from '@nats-io/transport-node';
 import { IronflowError } from '@ironflow/errors';
 
 export function withHeaders({ headers }: { headers?: Record<string, string> }): { headers?: MsgHdrs } {
@@ -22,4 +22,12 @@ function encodeHeaders(fields: Readonly<Record<string, string>>): MsgHdrs {
   const block = Buffer.from(`${text}\r\n`);
   // All that the client asks of the headers it sends is their encoding.
   return { encode: () => block } as unknown as MsgHdrs;
+}
+
+const noBlock = new Uint8Array();
+
+/** The block as it was published: the client reads names and values from it and keeps its bytes to itself. */
+export function headerBlockOf(message: Msg): Uint8Array {
+  const { _rdata: bytes, _msg: parsed } = message as unknown as { _rdata: Uint8Array; _msg: { hdr: number } };
+  return parsed.hdr > 0 ? bytes.subarray(0, parsed.hdr) : noBlock;
 }

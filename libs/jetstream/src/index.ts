@@ -1,7 +1,8 @@
 export { connectAccountResolver } from './account-resolver.js';
 export type { AccountResolver } from './account-resolver.js';
 export type { Bucket, BucketEntry } from './bucket.js';
-export type { Connection, ConnectionStatus } from './connection.js';
+export { connectNats } from './connection.js';
+export type { Connection, ConnectionOptions, ConnectionStatus } from './connection.js';
 export type { PullConsumer } from './consumer.js';
 export type { Delivery } from './delivery.js';
 export { announceService, countReplicas } from './discovery.js';
@@ -13,10 +14,17 @@ export type { AppendRequest, AppendResult, Journal } from './journal.js';
 export { JournalTooNewError, JournalUnreadableError } from './journal-reader.js';
 export type { StoredJournalMessage } from './journal-reader.js';
 export type { JetStreamLog } from './log.js';
+export { archiveEnd, decodeMessages, encodeMessage } from './message-archive.js';
+export type { StoredMessage } from './message-archive.js';
 export type { Notices } from './notices.js';
 export type { Provisioner } from './provisioner.js';
 export type { Publication, Publisher, PublishResult } from './publisher.js';
 export type { StoredTopicMessage, Topics } from './topics.js';
+export { findStream, listStreams, removeStream } from './stream-catalog.js';
+export type { StreamSummary } from './stream-catalog.js';
+export { readStream } from './stream-reader.js';
+export { isHalfRestored, loadStream, requireRestoringServer, settleStream } from './stream-restore.js';
+export type { RestoreRequest } from './stream-restore.js';
 export type { ConsumerState, StreamState, StreamStates } from './stream-state.js';
 export type {
   PutOutcome,

@@ -33,6 +33,14 @@ export type {
   AuditVerdict,
 } from './audit.js';
 export {
+  backupManifestFile,
+  backupManifestSchema,
+  isBucket,
+  isTransport,
+  streamConfigurationSchema,
+} from './backup.js';
+export type { BackupManifest, StreamBackup, StreamConfiguration } from './backup.js';
+export {
   circuitId,
   circuitKey,
   circuitKeysOf,

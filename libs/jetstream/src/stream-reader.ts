@@ -1,0 +1,213 @@
+/**
+ * All messages of a stream, in the order of their sequences, with no more of them in memory than one request brings.
+ *
+ * The server's own snapshots are not used: from 2.15 on they walk through the stream while it changes, up to the sequence that it had
+ * at the beginning. What is overwritten meanwhile is in one neither as it was nor as it is, so a key that is set all the time is
+ * in no snapshot of its bucket. Here
+ *
+ * 1. reading ends with a message behind which there is none, as the server says that delivers it. What was overwritten before has come
+ *    with its newer value: together it is the stream as it was at that moment.
+ * 2. a queue is read message by message, since it lets nobody but its one consumer consume; up to where it ended at the beginning.
+ *    What is acknowledged meanwhile is done with and may be missing.
+ */
+import { randomBytes } from 'node:crypto';
+import { setTimeout as delay } from 'node:timers/promises';
+import { createInbox } from '@nats-io/transport-node';
+import type { Msg } from '@nats-io/transport-node';
+import { IronflowError } from '@ironflow/errors';
+import type { Connection } from './connection.js';
+import { headerBlockOf } from './header-block.js';
+import { askApi, noMessageFoundCode, refusalOf, requireApi } from './jetstream-api.js';
+import type { StoredMessage } from './message-archive.js';
+import type { StreamSummary } from './stream-catalog.js';
+
+export type ReadingConnection = Pick<Connection, 'nats' | 'request' | 'publish' | 'listen'>;
+
+const batchMax = 500;
+const batchBytes = 8 * 1024 * 1024;
+const expiresMs = 5_000;
+/** Longer than a request may stay open: it is lost. */
+const silenceMs = 8_000;
+const inactiveThresholdMs = 60_000;
+/** One after the other, without a message in between. */
+const interruptionsMax = 5;
+const retryDelayMs = 300;
+/** Beyond what the stream had at the beginning: something writes faster than this reads. */
+const surplusMax = 1_000_000;
+
+/** Rejects with `stream_not_found` when it is removed meanwhile. */
+export function readStream(
+  connection: ReadingConnection,
+  stream: StreamSummary,
+): AsyncGenerator<StoredMessage> {
+  return stream.configuration.retention === 'limits'
+    ? readThrough(connection, stream)
+    : readOneByOne(connection, stream);
+}
+
+async function* readThrough(
+  connection: ReadingConnection,
+  { name, messages }: StreamSummary,
+): AsyncGenerator<StoredMessage> {
+  let next = 1;
+  let read = 0;
+  for (let interruptions = 0; interruptions < interruptionsMax; interruptions += 1) {
+    if (interruptions > 0) await delay(retryDelayMs * interruptions);
+    const reader = await openReader(connection, { name, from: next });
+    if (reader === 'unanswered') continue;
+    let pending = reader.pending;
+    try {
+      while (pending > 0) {
+        const batch = await reader.fetch();
+        if (batch.length === 0) break;
+        interruptions = 0;
+        for (const delivered of batch) {
+          yield delivered.message;
+          next = delivered.message.sequence + 1;
+          pending = delivered.pending;
+        }
+        read += batch.length;
+        if (read > 2 * messages + surplusMax) throw tooFast(name);
+      }
+    } finally {
+      reader.close();
+    }
+    if (pending === 0) return;
+  }
+  throw new IronflowError(
+    'unavailable',
+    'stream_unavailable',
+    `${name} cannot be read now: no messages come`,
+  );
+}
+
+interface Delivered {
+  message: StoredMessage;
+  /** What is behind it. */
+  pending: number;
+}
+
+interface Reader {
+  pending: number;
+  /** Nothing when the consumer or the connection is lost. */
+  fetch(): Promise<Delivered[]>;
+  close(): void;
+}
+
+async function openReader(
+  connection: ReadingConnection,
+  { name, from }: { name: string; from: number },
+): Promise<Reader | 'unanswered'> {
+  const consumer = `backup_${randomBytes(8).toString('hex')}`;
+  const config = {
+    name: consumer,
+    deliver_policy: 'by_start_sequence',
+    opt_start_seq: from,
+    ack_policy: 'none',
+    replay_policy: 'instant',
+    mem_storage: true,
+    num_replicas: 1,
+    inactive_threshold: inactiveThresholdMs * 1e6,
+  };
+  const call = `CONSUMER.CREATE.${name}.${consumer}`;
+  const asked = requireApi<{ num_pending: number }>(connection, call, { stream_name: name, config });
+  const created = await asked.catch((error: unknown) => {
+    if (error instanceof IronflowError && error.category === 'unavailable') return undefined;
+    throw error;
+  });
+  if (created === undefined) return 'unanswered';
+  let delivered = 0;
+  return {
+    pending: created.num_pending,
+    fetch: async () => {
+      const batch = await fetchBatch(connection, { name, consumer, after: delivered });
+      delivered += batch.length;
+      return batch;
+    },
+    close: () => connection.publish({ subject: `$JS.API.CONSUMER.DELETE.${name}.${consumer}`, data: '' }),
+  };
+}
+
+/** Up to where one is missing, if one is: the reader goes on from there. */
+function fetchBatch(
+  connection: ReadingConnection,
+  of: { name: string; consumer: string; after: number },
+): Promise<Delivered[]> {
+  const inbox = createInbox();
+  // The largest message has to fit, or none would come.
+  const bytes = Math.max(batchBytes, 2 * (connection.nats.info?.max_payload ?? 0));
+  const request = { batch: batchMax, max_bytes: bytes, expires: expiresMs * 1e6 };
+  const batch: Delivered[] = [];
+  return new Promise((resolve) => {
+    const end = (): void => {
+      clearTimeout(silence);
+      stop();
+      resolve(batch);
+    };
+    const stop = connection.listen(inbox, (message) => {
+      const delivered = readDelivery(message);
+      if (delivered === undefined || delivered.place !== of.after + batch.length + 1) return end();
+      batch.push(delivered);
+      silence.refresh();
+      if (batch.length === batchMax || delivered.pending === 0) end();
+    });
+    const silence = setTimeout(end, silenceMs);
+    const subject = `$JS.API.CONSUMER.MSG.NEXT.${of.name}.${of.consumer}`;
+    connection.publish({ subject, data: JSON.stringify(request), reply: inbox });
+  });
+}
+
+/** `undefined` for what is no message but ends the request. The tokens are told in delivery.ts. */
+function readDelivery(message: Msg): (Delivered & { place: number }) | undefined {
+  const tokens = (message.reply ?? '').split('.');
+  if (tokens[0] !== '$JS' || tokens[1] !== 'ACK') return undefined;
+  const [sequence, place, time, pending] = tokens.slice(tokens.length >= 11 ? 7 : 5);
+  return {
+    place: Number(place),
+    pending: Number(pending),
+    message: {
+      sequence: Number(sequence),
+      storedAtNs: BigInt(time ?? ''),
+      subject: message.subject,
+      headers: headerBlockOf(message),
+      data: message.data,
+    },
+  };
+}
+
+async function* readOneByOne(
+  connection: ReadingConnection,
+  { name, lastSequence }: StreamSummary,
+): AsyncGenerator<StoredMessage> {
+  const call = `STREAM.MSG.GET.${name}`;
+  let next = 1;
+  while (next <= lastSequence) {
+    const { message, error } = await askApi<GetAnswer>(connection, call, { seq: next, next_by_subj: '>' });
+    if (error?.err_code === noMessageFoundCode) return;
+    if (error !== undefined || message === undefined) throw refusalOf(call, error ?? {});
+    if (message.seq > lastSequence) return;
+    yield {
+      sequence: message.seq,
+      storedAtNs: nanosecondsOf(message.time),
+      subject: message.subject,
+      headers: Buffer.from(message.hdrs ?? '', 'base64'),
+      data: Buffer.from(message.data ?? '', 'base64'),
+    };
+    next = message.seq + 1;
+  }
+}
+
+interface GetAnswer {
+  message?: { subject: string; seq: number; time: string; hdrs?: string; data?: string };
+}
+
+/** Of a time in RFC 3339, whose fraction may have nine digits. */
+function nanosecondsOf(time: string): bigint {
+  const [, seconds, fraction = '', zone] = /^([^.Z+]+)(?:\.(\d+))?(.*)$/.exec(time) ?? [];
+  return BigInt(Date.parse(`${seconds}${zone}`)) * 1_000_000n + BigInt(fraction.padEnd(9, '0'));
+}
+
+function tooFast(name: string): IronflowError {
+  const message = `${name} is written faster than it can be read: back it up when less is going on`;
+  return new IronflowError('unavailable', 'stream_too_fast', message);
+}
