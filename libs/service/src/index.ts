@@ -19,6 +19,8 @@ export { childLogger, createLogger, logLevels } from './logger.js';
 export type { LogContext, Logger, LoggerOptions, LogLevel } from './logger.js';
 export { createMetrics, durationBucketsSeconds, renderMetrics } from './metrics.js';
 export type { Counter, Histogram, Labels, Metrics, MetricsOptions, Observation, Observe } from './metrics.js';
+export { natsLoginOf } from './nats-login.js';
+export type { NatsServers } from './nats-login.js';
 export { platformVersion } from './platform-version.js';
 export { createQuotaKeeper, watchQuotas } from './quotas.js';
 export type { QuotaKeeper } from './quotas.js';
@@ -28,10 +30,4 @@ export type { RecordedSpan, SpanAttributes, SpanKind, SpanLink } from './span-en
 export { createSpanRecorder } from './telemetry.js';
 export type { SpanRecorder, SpanRecorderOptions } from './telemetry.js';
 export { runServiceProcess, startService } from './service-process.js';
-export type {
-  NatsServers,
-  ServiceDefinition,
-  ServiceRuntime,
-  StartedService,
-  StartOptions,
-} from './service-process.js';
+export type { ServiceDefinition, ServiceRuntime, StartedService, StartOptions } from './service-process.js';

@@ -20,12 +20,14 @@ import { createLogger } from './logger.js';
 import type { Logger } from './logger.js';
 import { createMetrics } from './metrics.js';
 import type { Metrics } from './metrics.js';
+import { natsServersOf, natsTransportOf } from './nats-login.js';
+import type { NatsServers } from './nats-login.js';
 import { platformVersion } from './platform-version.js';
 import { runService } from './run-service.js';
 import { stopTimes } from './stop-times.js';
 import { createSpanRecorder } from './telemetry.js';
 import type { SpanRecorder } from './telemetry.js';
-import { describeRisks, isTlsUrl, risksOf } from './transport-risks.js';
+import { describeRisks, risksOf } from './transport-risks.js';
 
 export interface ServiceDefinition<Shape extends z.ZodRawShape> {
   /** As in `services/<name>`. */
@@ -158,14 +160,9 @@ function refuseRisks(
   config: CommonConfig,
   { databaseUrls, listen }: { databaseUrls: readonly string[]; listen: boolean },
 ): void {
-  const { HOST: host, NATS_USER: user, NATS_TOKEN: token, NATS_CREDS_FILE: credsFile } = config;
   const risks = risksOf({
-    http: listen ? { host, isTls: config.TLS_CERT_FILE !== undefined } : undefined,
-    nats: {
-      urls: config.NATS_URL.split(','),
-      isTls: natsTlsOf(config) !== undefined,
-      isAuthenticated: [user, token, credsFile, config.NATS_TLS_CERT_FILE].some((one) => one !== undefined),
-    },
+    http: listen ? { host: config.HOST, isTls: config.TLS_CERT_FILE !== undefined } : undefined,
+    nats: natsTransportOf(config),
     databaseUrls,
   }).filter((risk) => !config.IRONFLOW_ACCEPT_RISKS.includes(risk));
   if (risks.length > 0) throw new IronflowError('invalid', 'config_unsafe', describeRisks(risks));
@@ -184,31 +181,6 @@ async function readCertificate({ TLS_CERT_FILE: certFile, TLS_KEY_FILE: keyFile 
     const message = `bad configuration: TLS_CERT_FILE or TLS_KEY_FILE cannot be read: ${messageOf(error)}`;
     throw new IronflowError('invalid', 'config_invalid', message, { cause: error });
   }
-}
-
-/** With any address that asks for it, or a file of it, all connections are encrypted. */
-function natsTlsOf({ NATS_URL: urls, ...config }: CommonConfig) {
-  const [caFile, certFile, keyFile] = [
-    config.NATS_TLS_CA_FILE,
-    config.NATS_TLS_CERT_FILE,
-    config.NATS_TLS_KEY_FILE,
-  ];
-  const isTls = urls.split(',').some(isTlsUrl) || caFile !== undefined || certFile !== undefined;
-  if (!isTls) return undefined;
-  return {
-    ...(caFile === undefined ? {} : { caFile }),
-    ...(certFile === undefined ? {} : { certFile }),
-    ...(keyFile === undefined ? {} : { keyFile }),
-  };
-}
-
-export interface NatsServers {
-  url: string;
-  tls: ReturnType<typeof natsTlsOf>;
-}
-
-function natsServersOf(config: CommonConfig): NatsServers {
-  return { url: config.NATS_URL, tls: natsTlsOf(config) };
 }
 
 interface Part {
