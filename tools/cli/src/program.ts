@@ -2,6 +2,7 @@
 import { Command, CommanderError } from 'commander';
 import { appCommands } from './commands/apps.js';
 import { auditCommands } from './commands/audit.js';
+import { backupCommands } from './commands/backup.js';
 import { breakerCommands } from './commands/breakers.js';
 import { credentialCommands } from './commands/credentials.js';
 import { configCommands } from './commands/config.js';
@@ -85,6 +86,7 @@ function createProgram(terminal: Terminal, json: boolean): Command {
     natsCommands(terminal),
     breakerCommands(terminal),
     auditCommands(terminal),
+    backupCommands(terminal),
     quotasCommands(terminal),
     secretCommands(terminal),
     configCommands(terminal),

@@ -7,6 +7,8 @@ export interface Terminal {
   env: NodeJS.ProcessEnv;
   print(line?: string): void;
   printError(line: string): void;
+  /** In place of the one before, where a person looks on; nothing with an empty line. */
+  showProgress(line: string): void;
   /** All of standard input. */
   readInput(): Promise<string>;
   /** The same, but a person is asked, for one line, and what is typed is not shown. */
@@ -19,6 +21,9 @@ export const processTerminal: Terminal = {
   env: process.env,
   print: (line = '') => void process.stdout.write(`${line}\n`),
   printError: (line) => void process.stderr.write(`${line}\n`),
+  showProgress: (line) => {
+    if (process.stderr.isTTY) process.stderr.write(`\r\u001b[2K${line}`);
+  },
   readInput,
   readHidden: (prompt) => (process.stdin.isTTY ? askHidden(prompt) : readInput()),
 };

@@ -18,6 +18,7 @@ export async function cli(
     env: { IRONFLOW_DATA: '/nonexistent', ...env },
     print: (line = '') => void out.push(line),
     printError: (line) => void err.push(line),
+    showProgress: () => undefined,
     readInput: async () => input,
     readHidden: async () => input,
   });
