@@ -12,6 +12,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import pg from 'pg';
 import { eventually } from './eventually.js';
 import { launchPrefix } from './launch-prefix.js';
+import { backUpPostgres } from './postgres-backup.js';
 import { postgresProgram, type PostgresProgram } from './postgres-program.js';
 import { preparePostgresFolder, superuser, type PostgresFolder } from './postgres-folder.js';
 import { writeLaunchNote } from './predecessor.js';
@@ -40,6 +41,8 @@ export interface PostgresServer {
   readonly pid: number;
   /** Creates an empty database and gives its URL. */
   createDatabase(name: string): Promise<string>;
+  /** While it runs, into a folder that another server can be started on. */
+  backUp(target: string): Promise<void>;
   stop(): Promise<void>;
   /** As kill -9 of the server and all of its processes does; `restart` brings it back. */
   kill(): Promise<void>;
@@ -93,6 +96,14 @@ function postgresServer(settings: Settings, started: ServerProcess): PostgresSer
       );
       return urlOf(settings, name);
     },
+    backUp: (target) =>
+      withClient(settings, (client) =>
+        backUpPostgres({
+          dataDir: settings.dataDir,
+          target,
+          query: async (sql) => (await client.query<Record<string, string>>(sql)).rows,
+        }),
+      ),
     stop,
     kill: () => killWithChildren(server),
     restart: async () => {
