@@ -22,6 +22,11 @@ export interface OperatorKeyStore {
   revoke(id: string): Promise<OperatorKey | undefined>;
 }
 
+/** A fresh one, which nobody knows yet: for IRONFLOW_OPERATOR_KEY, or to be stored. */
+export function generateOperatorKey(): string {
+  return createOperatorKey(randomBytes(32));
+}
+
 export function createOperatorKeyStore(database: Database, secrets: Secrets): OperatorKeyStore {
   return {
     authenticate: async (key) => {
@@ -39,7 +44,7 @@ export function createOperatorKeyStore(database: Database, secrets: Secrets): Op
         const rule = `there are at most ${limits.operatorKeysMax} live keys of operators: revoke some`;
         throw new IronflowError('conflict', 'too_many_keys', rule);
       }
-      const key = createOperatorKey(randomBytes(32));
+      const key = generateOperatorKey();
       const [row] = await database.query<OperatorKeyRow>(createStatement, [
         createId(Date.now(), randomBytes(10)),
         name,

@@ -2,6 +2,8 @@ export { parseAccountsFile } from './accounts-file.js';
 export type { AccountsFile, AccountSigners } from './accounts-file.js';
 export { createInstallation } from './installation.js';
 export type { Installation, OperatorServerConfig } from './installation.js';
+export { initNats, natsOperatorFolder, readOperatorServerConfig } from './operator-folder.js';
+export type { InitNatsOptions, NatsOperatorFolder } from './operator-folder.js';
 export { createAccountKeys, encodeTenantAccount } from './tenant-account.js';
 export type { AccountKeys, TenantAccount } from './tenant-account.js';
 export { createUserCredentials } from './user-credentials.js';

@@ -7,7 +7,7 @@ import fc from 'fast-check';
 import { Command } from 'commander';
 import { Pool } from 'undici';
 import { messageOf } from '@ironflow/errors';
-import { initNats } from '@ironflow/platform';
+import { initNats } from '@ironflow/nats-accounts';
 import { routes } from '@ironflow/schema';
 import { classOf, faultOf, noCounts } from './fuzz-answers.js';
 import type { Answer, Counts } from './fuzz-answers.js';

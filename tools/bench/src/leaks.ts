@@ -6,7 +6,7 @@ import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
 import { Command } from 'commander';
 import type { Database } from '@ironflow/database';
-import { initNats } from '@ironflow/platform';
+import { initNats } from '@ironflow/nats-accounts';
 import type { Platform } from '@ironflow/platform';
 import {
   createClient,

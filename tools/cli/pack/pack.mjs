@@ -1,6 +1,6 @@
 /**
  * Makes the tarball that users install: one bundled program, and a package.json generated for it (the one in this folder
- * belongs to the workspace). Only the platform stays outside: it is loaded when a command needs it, and is no dependency.
+ * belongs to the workspace). What few commands load when they need it stays outside, and is no dependency.
  * Writes to `dist/pack/`; prints the path.
  */
 import { execFileSync } from 'node:child_process';
@@ -13,6 +13,8 @@ const cli = fileURLToPath(new URL('..', import.meta.url));
 const target = join(cli, 'dist', 'pack');
 const stage = join(target, 'package');
 const program = 'ironflow.js';
+/** As in src/installed-parts.ts. */
+const loadedLate = ['@ironflow/database', '@ironflow/nats-accounts', '@ironflow/platform'];
 
 await rm(target, { recursive: true, force: true });
 await mkdir(stage, { recursive: true });
@@ -35,7 +37,7 @@ async function bundle() {
     platform: 'node',
     target: 'node20',
     conditions: ['@ironflow/source'],
-    external: ['@ironflow/platform', 'commander', 'ws', 'yaml', 'zod'],
+    external: [...loadedLate, 'commander', 'ws', 'yaml', 'zod'],
     plugins: [withoutSideEffects()],
     legalComments: 'none',
     metafile: true,
@@ -43,7 +45,7 @@ async function bundle() {
   await chmod(join(stage, program), 0o755);
   const imports = Object.values(metafile.outputs).flatMap((output) => output.imports);
   const names = imports.map(({ path }) => path).filter((path) => !path.startsWith('node:'));
-  return [...new Set(names)].filter((name) => name !== '@ironflow/platform').sort();
+  return [...new Set(names)].filter((name) => !loadedLate.includes(name)).sort();
 }
 
 /** No module of the workspace does anything when it is imported: so what the CLI does not use of the SDK is left out. */
@@ -53,7 +55,7 @@ function withoutSideEffects() {
     name: 'without-side-effects',
     setup(builder) {
       builder.onResolve({ filter: isOurs }, async ({ path, pluginData, ...from }) => {
-        const isForeign = path === '@ironflow/platform' || from.importer.includes('node_modules');
+        const isForeign = loadedLate.includes(path) || from.importer.includes('node_modules');
         if (isForeign || pluginData === 'resolving') return undefined;
         const { importer, kind, resolveDir } = from;
         const resolved = await builder.resolve(path, { importer, kind, resolveDir, pluginData: 'resolving' });

@@ -1,11 +1,11 @@
 /** PostgreSQL and NATS for the local platform: started here, or yours when DATABASE_URL or NATS_URL says so. */
-import { migrate, serviceUrl } from '@ironflow/database';
+import { describeDatabaseError, migrate, requireDatabaseUrl, serviceUrl } from '@ironflow/database';
+import { natsOperatorFolder, readOperatorServerConfig } from '@ironflow/nats-accounts';
 import { startNatsServer, startPostgres } from '@ironflow/testing';
 import type { NatsServer, PostgresServer } from '@ironflow/testing';
 import type { Lifecycle } from '@ironflow/service';
 import type { DataFolder } from './data-folder.js';
-import { natsOperatorFolder, readOperatorServerConfig } from './nats-operator.js';
-import { checkNatsUrl, describeDatabaseError, requireDatabaseUrl } from './external-servers.js';
+import { checkNatsUrl } from './external-servers.js';
 
 export interface BackingServersOptions {
   env: NodeJS.ProcessEnv;

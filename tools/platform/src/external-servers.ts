@@ -1,22 +1,6 @@
-/** Servers that are somebody else's (DATABASE_URL, NATS_URL): what is wrong with them is said by the variable's name. */
+/** NATS servers that are somebody else's (NATS_URL): what is wrong with them is said by the variable's name. */
 import { IronflowError, messageOf } from '@ironflow/errors';
 import { checkNatsVersion, readNatsGreeting } from '@ironflow/testing';
-
-export function requireDatabaseUrl(text: string): string {
-  if (/^postgres(ql)?:\/\//.test(text) && URL.canParse(text)) return text;
-  throw new IronflowError('invalid', 'config_invalid', 'DATABASE_URL: must be a postgresql:// URL');
-}
-
-/** Says which server refused and why; of the URL only what is no secret. */
-export function describeDatabaseError(url: string, thrown: unknown): IronflowError {
-  const { hostname, port, pathname } = new URL(url);
-  const where = `${hostname}:${port === '' ? 5432 : port}${pathname}`;
-  const code = codeOf(thrown instanceof Error ? (thrown.cause ?? thrown) : thrown);
-  const why = `${messageOf(thrown)}${code === undefined ? '' : ` (${code})`}`;
-  const category = thrown instanceof IronflowError ? thrown.category : 'unavailable';
-  const ownCode = thrown instanceof IronflowError ? thrown.code : 'database_refused';
-  return new IronflowError(category, ownCode, `DATABASE_URL, ${where}: ${why}`, { cause: thrown });
-}
 
 /** One of the servers must answer, be new enough and have JetStream. Credentials are the services' affair. */
 export async function checkNatsUrl(urls: string): Promise<void> {

@@ -1,10 +1,9 @@
 /** The local platform: servers, schema, an environment for its user, and every service. */
-import { randomBytes } from 'node:crypto';
 import {
   createAuthenticator,
   createDatabase,
-  createOperatorKey,
   createTenantStore,
+  generateOperatorKey,
   openEnvelope,
 } from '@ironflow/database';
 import type { Database, Secrets } from '@ironflow/database';
@@ -127,10 +126,6 @@ async function localCredentials(servers: BackingServers, data: DataFolder): Prom
 async function operatorKeyOf(env: NodeJS.ProcessEnv, data: DataFolder): Promise<string> {
   if (env.IRONFLOW_OPERATOR_KEY) return env.IRONFLOW_OPERATOR_KEY;
   return (await data.readCredentials())?.operatorKey ?? generateOperatorKey();
-}
-
-export function generateOperatorKey(): string {
-  return createOperatorKey(randomBytes(32));
 }
 
 function onboard(

@@ -1,9 +1,9 @@
 /** `ironflow nats init`: what an installation in operator mode begins with. It is made on this machine and sent nowhere. */
 import { Command } from 'commander';
+import { loadNatsAccounts } from '../installed-parts.js';
 import { printJson } from '../output.js';
 import { wantsJson } from '../session.js';
 import type { Terminal } from '../terminal.js';
-import { loadPlatform } from './platform.js';
 
 interface InitFlags {
   out: string;
@@ -30,7 +30,7 @@ function initCommand(terminal: Terminal): Command {
       '/data/nats/accounts',
     )
     .action(async ({ out, name, accountsDir }: InitFlags, command: Command) => {
-      const { initNats } = await loadPlatform();
+      const { initNats } = await loadNatsAccounts();
       const folder = await initNats({ folder: out, name, accountsFolder: accountsDir });
       if (wantsJson(command)) return printJson(terminal, folder);
       terminal.print(`${folder.serverConfig}   include it in the configuration of every nats-server`);

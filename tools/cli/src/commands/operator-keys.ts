@@ -1,10 +1,10 @@
 /** `ironflow operator-keys generate|list|create|revoke`. */
 import { Command } from 'commander';
 import { parseTime } from '../input.js';
+import { loadDatabase } from '../installed-parts.js';
 import { printJson, printTable } from '../output.js';
 import { openOperatorSession, wantsJson } from '../session.js';
 import type { Terminal } from '../terminal.js';
-import { loadPlatform } from './platform.js';
 
 export function operatorKeyCommands(terminal: Terminal): Command {
   return new Command('operator-keys')
@@ -19,7 +19,7 @@ function generateCommand(terminal: Terminal): Command {
   return new Command('generate')
     .description('print a fresh key for IRONFLOW_OPERATOR_KEY of the api service; nothing is stored')
     .action(async (_flags: unknown, command: Command) => {
-      const { generateOperatorKey } = await loadPlatform();
+      const { generateOperatorKey } = await loadDatabase();
       const key = generateOperatorKey();
       if (wantsJson(command)) printJson(terminal, { key });
       else terminal.print(key);

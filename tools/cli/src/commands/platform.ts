@@ -4,11 +4,11 @@
  */
 import { statSync } from 'node:fs';
 import { Command, Option } from 'commander';
-import { messageOf } from '@ironflow/errors';
 import type { Platform, RunPlatformOptions } from '@ironflow/platform';
-import type * as platformModule from '@ironflow/platform';
 import { besideApp } from '../dev/beside-app.js';
 import { parsePort } from '../input.js';
+import { runMigrations } from '../installation/run-migrations.js';
+import { loadPlatform } from '../installed-parts.js';
 import { printFailure, printJson } from '../output.js';
 import { wantsJson } from '../session.js';
 import type { Terminal } from '../terminal.js';
@@ -119,28 +119,12 @@ function migrateCommand(terminal: Terminal): Command {
       'bring the database that DATABASE_URL names to the schema of this version; one migration at a time, others wait',
     )
     .action(async (_flags: unknown, command: Command) => {
-      const { runMigrations } = await loadPlatform();
       const json = wantsJson(command);
       const say = json ? () => undefined : (line: string) => terminal.print(line);
       const { applied } = await runMigrations({ env: terminal.env, say });
       if (json) printJson(terminal, { applied });
       else if (applied.length === 0) terminal.print('the schema is current: nothing to do');
     });
-}
-
-/** Late: it brings much with it that no other command needs. */
-export async function loadPlatform(): Promise<typeof platformModule> {
-  return import('@ironflow/platform').catch((error: unknown) => {
-    const isMissing =
-      (error as NodeJS.ErrnoException).code === 'ERR_MODULE_NOT_FOUND' &&
-      messageOf(error).includes('@ironflow/platform');
-    if (!isMissing) throw error;
-    throw new Error(
-      'this command needs the platform itself, which is not installed with the CLI: run it in a clone of Ironflow ' +
-        '(`npm start` there), and give your app the IRONFLOW_URL and IRONFLOW_API_KEY that it prints',
-      { cause: error },
-    );
-  });
 }
 
 function requireFolder(path: string): void {

@@ -5,10 +5,10 @@ import { Command } from 'commander';
 import { messageOf } from '@ironflow/errors';
 import { secretNameSchema } from '@ironflow/schema';
 import type { Secret } from '@ironflow/sdk';
+import { runRewrap } from '../installation/run-rewrap.js';
 import { printJson, printTable } from '../output.js';
 import { openSession, wantsJson } from '../session.js';
 import type { Terminal } from '../terminal.js';
-import { loadPlatform } from './platform.js';
 
 export function secretCommands(terminal: Terminal): Command {
   return new Command('secrets')
@@ -136,7 +136,6 @@ function rewrapCommand(terminal: Terminal): Command {
       'for operators: wrap every key in the database of DATABASE_URL by the first of IRONFLOW_MASTER_KEY, so that the others can be dropped',
     )
     .action(async (_flags: unknown, command: Command) => {
-      const { runRewrap } = await loadPlatform();
       const { dataKeys, platformKeys, unreadable } = await runRewrap({ env: terminal.env });
       if (wantsJson(command)) printJson(terminal, { dataKeys, platformKeys, unreadable });
       else terminal.print(`wrapped anew: ${dataKeys} data keys, ${platformKeys} keys of the platform`);

@@ -5,7 +5,7 @@ import { jetstream } from '@nats-io/jetstream';
 import { connect, credsAuthenticator, headers } from '@nats-io/transport-node';
 import type { NatsConnection } from '@nats-io/transport-node';
 import { connectJetStream } from '@ironflow/jetstream';
-import { initNats } from '@ironflow/platform';
+import { initNats } from '@ironflow/nats-accounts';
 import { headerNames, subjects } from '@ironflow/schema';
 import { createFunction, createOperatorClient, IronflowApiError } from '@ironflow/sdk';
 import { createScratch, eventually, startNatsServer } from '@ironflow/testing';

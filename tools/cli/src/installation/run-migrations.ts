@@ -1,19 +1,19 @@
 /** `ironflow migrate`: the only way to change a database's schema. */
-import { migrate } from '@ironflow/database';
 import { IronflowError } from '@ironflow/errors';
-import { describeDatabaseError, requireDatabaseUrl } from './external-servers.js';
+import { loadDatabase } from '../installed-parts.js';
 
 export interface RunMigrationsOptions {
   env: NodeJS.ProcessEnv;
   say: (line: string) => void;
 }
 
-export async function runMigrations(options: RunMigrationsOptions): Promise<{ applied: string[] }> {
+export async function runMigrations({ env, say }: RunMigrationsOptions): Promise<{ applied: string[] }> {
+  const { describeDatabaseError, migrate, requireDatabaseUrl } = await loadDatabase();
   const {
     DATABASE_URL: ownerUrl,
     IRONFLOW_SERVICE_PASSWORD: service,
     IRONFLOW_TENANT_PASSWORD: tenant,
-  } = options.env;
+  } = env;
   if (!ownerUrl) {
     const message = 'DATABASE_URL: set it to the postgresql:// URL of an administrator of the database';
     throw new IronflowError('invalid', 'config_invalid', message);
@@ -25,7 +25,7 @@ export async function runMigrations(options: RunMigrationsOptions): Promise<{ ap
   }
   return migrate({
     ownerUrl,
-    log: options.say,
+    log: say,
     ...(service && tenant ? { servicePasswords: { service, tenant } } : {}),
   }).catch((error: unknown) => {
     throw describeDatabaseError(ownerUrl, error);

@@ -5,8 +5,8 @@
 import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { IronflowError, messageOf } from '@ironflow/errors';
-import { createInstallation } from '@ironflow/nats-accounts';
-import type { OperatorServerConfig } from '@ironflow/nats-accounts';
+import { createInstallation } from './installation.js';
+import type { OperatorServerConfig } from './installation.js';
 
 export interface NatsOperatorFolder {
   path: string;

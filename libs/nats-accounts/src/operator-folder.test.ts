@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { createScratch } from '@ironflow/testing';
 import type { Scratch } from '@ironflow/testing';
-import { initNats, natsOperatorFolder, readOperatorServerConfig } from './nats-operator.js';
+import { initNats, natsOperatorFolder, readOperatorServerConfig } from './operator-folder.js';
 
 let scratch: Scratch;
 beforeAll(async () => {

@@ -1,14 +1,14 @@
 /** `ironflow secrets rewrap`: every key of the installation under the first master key. */
-import { createDatabase, rewrapKeys } from '@ironflow/database';
 import type { RewrapResult } from '@ironflow/database';
 import { IronflowError } from '@ironflow/errors';
-import { describeDatabaseError, requireDatabaseUrl } from './external-servers.js';
+import { loadDatabase } from '../installed-parts.js';
 
 export interface RunRewrapOptions {
   env: NodeJS.ProcessEnv;
 }
 
 export async function runRewrap({ env }: RunRewrapOptions): Promise<RewrapResult> {
+  const { createDatabase, describeDatabaseError, requireDatabaseUrl, rewrapKeys } = await loadDatabase();
   const { DATABASE_URL: url, IRONFLOW_MASTER_KEY: masterKeys } = env;
   if (!url) throw missing('DATABASE_URL: set it as the services have it, with the login of ironflow_service');
   requireDatabaseUrl(url);
