@@ -1,4 +1,4 @@
-/** Certificates of this machine's addresses, for tests of what is encrypted. Each is its own authority. */
+/** Certificates for tests of what is encrypted, of this machine's addresses and of names that stand for them. Each is its own authority. */
 import { mkdtemp, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -12,7 +12,9 @@ export interface Certificate {
 }
 
 /** Into a new folder below the system's for such, which is the caller's to remove. */
-export async function createCertificate(): Promise<Certificate & { folder: string }> {
+export async function createCertificate(
+  names: readonly string[] = [],
+): Promise<Certificate & { folder: string }> {
   const { cert, private: key } = await generate([{ name: 'commonName', value: 'localhost' }], {
     keyType: 'ec',
     algorithm: 'sha256',
@@ -20,7 +22,7 @@ export async function createCertificate(): Promise<Certificate & { folder: strin
       {
         name: 'subjectAltName',
         altNames: [
-          { type: 2, value: 'localhost' },
+          ...['localhost', ...names].map((value) => ({ type: 2, value }) as const),
           { type: 7, ip: '127.0.0.1' },
         ],
       },

@@ -5,8 +5,9 @@ import { serve } from '@ironflow/sdk';
 import { faultFunction, pushFunction, stepMsMaxFrom } from './fault-functions.js';
 
 const server = createServer((request, response) => app.node(request, response));
-await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/`;
+const host = process.env['HOST'] ?? '127.0.0.1';
+await new Promise<void>((resolve) => server.listen(0, host, resolve));
+const url = `http://${host}:${(server.address() as AddressInfo).port}/`;
 const app = serve({
   app: 'fault-endpoint',
   functions: [faultFunction(pushFunction, process.env['LEDGER']!, stepMsMaxFrom(process.env))],

@@ -1,7 +1,9 @@
 import { afterEach, beforeEach, expect, test } from '@jest/globals';
 import { once } from 'node:events';
+import { readFile, rm } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import type { Server } from 'node:http';
+import { createServer as createTlsServer } from 'node:https';
 import { connect } from 'node:net';
 import type { AddressInfo } from 'node:net';
 import { text } from 'node:stream/consumers';
@@ -9,6 +11,7 @@ import { workerPath } from '@ironflow/schema';
 import { createLifecycle, createLogger } from '@ironflow/service';
 import type { Lifecycle } from '@ironflow/service';
 import { freePort } from '@ironflow/testing';
+import { createCertificate } from '@ironflow/testing/certificates';
 import { startGateway } from './gateway.js';
 
 let lifecycle: Lifecycle;
@@ -115,4 +118,37 @@ test('a worker’s socket goes through to a replica that can be reached, in both
   expect(answer.toString()).toContain('X-Replica: second');
   socket.write('hello');
   expect(await text(socket)).toBe(`second ${workerPath} heard hello`);
+});
+
+test('replicas with https URLs are spoken to by TLS, and have to show the name that is expected', async () => {
+  const certificate = await createCertificate(['ironflow']);
+  const key = await readFile(certificate.keyFile);
+  await rm(certificate.folder, { recursive: true });
+  const replica = createTlsServer({ cert: certificate.cert, key }, (_request, response) =>
+    response.end('heard'),
+  );
+  replica.on('upgrade', (request, socket) => {
+    socket.end(`HTTP/1.1 101 Switching Protocols\r\n\r\nheard ${request.url}`);
+  });
+  replica.listen(0, '127.0.0.1');
+  await once(replica, 'listening');
+  replicas.push(replica);
+  const url = `https://127.0.0.1:${(replica.address() as AddressInfo).port}`;
+  const open = async (servername: string): Promise<string> => {
+    const tls = { ca: certificate.cert, servername };
+    const started = await startGateway({
+      host: '127.0.0.1',
+      port: 0,
+      lifecycle,
+      replicasOf: () => [url],
+      tls,
+    });
+    return started.url;
+  };
+  const expected = await open('ironflow');
+  expect(await (await fetch(`${expected}/v1/runs`)).text()).toBe('heard');
+  const socket = connect(Number(new URL(expected).port), '127.0.0.1');
+  socket.write(`GET ${workerPath} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n`);
+  expect(await text(socket)).toContain(`heard ${workerPath}`);
+  expect((await fetch(`${await open('somebody-else')}/v1/runs`)).status).toBe(502);
 });

@@ -2,21 +2,33 @@
  * One URL in front of services that run as processes of their own, as an ingress is in a cluster: it picks the service by
  * route and one of its replicas in turn, and tries the next one when a replica cannot be reached.
  */
-import { Agent, createServer, request as sendRequest } from 'node:http';
-import type { IncomingMessage, Server, ServerResponse } from 'node:http';
-import { connect } from 'node:net';
-import type { AddressInfo } from 'node:net';
+import { Agent, createServer, request as sendPlain } from 'node:http';
+import type { ClientRequest, IncomingMessage, RequestOptions, Server, ServerResponse } from 'node:http';
+import { Agent as TlsAgent, request as sendByTls } from 'node:https';
+import { connect as connectPlain } from 'node:net';
+import type { AddressInfo, Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
+import { connect as connectByTls } from 'node:tls';
 import type { Lifecycle } from '@ironflow/service';
 import { portTaken } from './port-taken.js';
 import { serviceFor } from './services.js';
+import type { PublicService } from './services.js';
 
 export interface GatewayOptions {
   host: string;
   port: number;
   lifecycle: Lifecycle;
   /** URLs of the replicas that are thought to run. */
-  replicasOf: (service: 'ingest' | 'api' | 'executor') => string[];
+  replicasOf: (service: PublicService) => string[];
+  /** Default: as the routes say. */
+  route?: (method: string, path: string) => PublicService;
+  /** Of replicas whose URLs are https: the authority that signed their certificates, and the name in them. */
+  tls?: ReplicaTls;
+}
+
+export interface ReplicaTls {
+  ca: string;
+  servername: string;
 }
 
 const bodyBytesMax = 17 * 1024 * 1024;
@@ -24,22 +36,25 @@ const bodyBytesMax = 17 * 1024 * 1024;
 const keepAliveMs = 72_000;
 
 export async function startGateway(options: GatewayOptions): Promise<{ url: string }> {
-  const agent = new Agent({ keepAlive: true, maxSockets: 1_024 });
+  const { route = serviceFor } = options;
+  const outgoing = createOutgoing(options.tls);
   const turns = { ingest: 0, api: 0, executor: 0 };
   const candidates = (message: IncomingMessage): string[] => {
-    const service = serviceFor(message.method ?? 'GET', (message.url ?? '').split('?', 1)[0]!);
+    const service = route(message.method ?? 'GET', (message.url ?? '').split('?', 1)[0]!);
     const replicas = options.replicasOf(service);
     const first = replicas.length === 0 ? 0 : turns[service]++ % replicas.length;
     return [...replicas.slice(first), ...replicas.slice(0, first)];
   };
   const server = createServer(
-    (message, response) => void forward(agent, candidates(message), message, response),
+    (message, response) => void forward(outgoing, candidates(message), message, response),
   );
   server.keepAliveTimeout = keepAliveMs;
-  server.on('upgrade', (message, socket, head) => tunnel(candidates(message), message, socket, head));
+  server.on('upgrade', (message, socket, head) =>
+    tunnel(outgoing, candidates(message), { message, socket, head }),
+  );
   await listen(server, options);
   options.lifecycle.onStop('gateway', () => {
-    agent.destroy();
+    outgoing.end();
     server.close();
     server.closeAllConnections();
   });
@@ -55,8 +70,33 @@ function listen(server: Server, { host, port }: GatewayOptions): Promise<void> {
   });
 }
 
+interface Outgoing {
+  request(to: URL, options: RequestOptions, onAnswer: (answer: IncomingMessage) => void): ClientRequest;
+  connect(to: URL): Socket;
+  end(): void;
+}
+
+function createOutgoing(tls: ReplicaTls | undefined): Outgoing {
+  const settings = { keepAlive: true, maxSockets: 1_024 };
+  const agents = { plain: new Agent(settings), tls: new TlsAgent({ ...settings, ...tls }) };
+  return {
+    request: (to, options, onAnswer) =>
+      to.protocol === 'https:'
+        ? sendByTls(to, { ...options, ...tls, agent: agents.tls }, onAnswer)
+        : sendPlain(to, { ...options, agent: agents.plain }, onAnswer),
+    connect: ({ protocol, hostname, port }) => {
+      const to = { host: hostname, port: Number(port), noDelay: true };
+      return protocol === 'https:' ? connectByTls({ ...to, ...tls }) : connectPlain(to);
+    },
+    end: () => {
+      agents.plain.destroy();
+      agents.tls.destroy();
+    },
+  };
+}
+
 async function forward(
-  agent: Agent,
+  outgoing: Outgoing,
   replicas: string[],
   message: IncomingMessage,
   response: ServerResponse,
@@ -68,7 +108,7 @@ async function forward(
     return refuse(response, 413, { code: 'body_too_large', message });
   }
   for (const replica of replicas) {
-    if (await send(agent, replica, body, message, response)) return;
+    if (await send(outgoing, replica, body, message, response)) return;
   }
   response.setHeader('retry-after', '1');
   refuse(response, 503, { code: 'unavailable', message: 'no replica of the service can be reached' });
@@ -81,16 +121,16 @@ function refuse(response: ServerResponse, status: number, error: { code: string;
 
 /** Answers false when the replica could not be reached and nothing was sent to the client. */
 function send(
-  agent: Agent,
+  outgoing: Outgoing,
   replica: string,
   body: Buffer,
   message: IncomingMessage,
   response: ServerResponse,
 ): Promise<boolean> {
   return new Promise((resolve) => {
-    const outgoing = sendRequest(
+    const request = outgoing.request(
       new URL(message.url ?? '/', replica),
-      { agent, method: message.method, headers: { ...message.headers, ...forwardedFor(message) } },
+      { method: message.method, headers: { ...message.headers, ...forwardedFor(message) } },
       (incoming) => {
         // What concerns the replica's connection says nothing of the client's.
         const { connection: _, 'keep-alive': __, ...headers } = incoming.headers;
@@ -100,8 +140,8 @@ function send(
         resolve(true);
       },
     );
-    response.once('close', () => outgoing.destroy());
-    outgoing.once('error', (error: NodeJS.ErrnoException) => {
+    response.once('close', () => request.destroy());
+    request.once('error', (error: NodeJS.ErrnoException) => {
       if (error.code === 'ECONNREFUSED') return resolve(false);
       // It may have been received: only the client knows whether to send it again.
       const message = 'the replica was lost before it answered';
@@ -109,7 +149,7 @@ function send(
       else refuse(response, 502, { code: 'replica_lost', message });
       resolve(true);
     });
-    outgoing.end(body);
+    request.end(body);
   });
 }
 
@@ -134,14 +174,23 @@ function readBody(message: IncomingMessage): Promise<Buffer | undefined> {
   });
 }
 
-function tunnel(replicas: string[], message: IncomingMessage, socket: Duplex, head: Buffer): void {
+interface Upgrade {
+  message: IncomingMessage;
+  socket: Duplex;
+  head: Buffer;
+}
+
+function tunnel(outgoing: Outgoing, replicas: string[], upgrade: Upgrade): void {
+  const { message, socket, head } = upgrade;
   const [replica, ...others] = replicas;
   if (replica === undefined) {
     socket.end('HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nConnection: close\r\n\r\n');
     return;
   }
-  const { hostname, port } = new URL(replica);
-  const upstream = connect({ port: Number(port), host: hostname, noDelay: true }, () => {
+  const upstream = outgoing.connect(new URL(replica));
+  let connected = false;
+  upstream.once(replica.startsWith('https:') ? 'secureConnect' : 'connect', () => {
+    connected = true;
     const lines = [`${message.method} ${message.url} HTTP/1.1`];
     for (let index = 0; index < message.rawHeaders.length; index += 2) {
       lines.push(`${message.rawHeaders[index]}: ${message.rawHeaders[index + 1]}`);
@@ -150,11 +199,9 @@ function tunnel(replicas: string[], message: IncomingMessage, socket: Duplex, he
     upstream.write(head);
     upstream.pipe(socket).pipe(upstream);
   });
-  let connected = false;
-  upstream.once('connect', () => (connected = true));
   upstream.on('error', () => {
     if (connected) socket.destroy();
-    else tunnel(others, message, socket, head);
+    else tunnel(outgoing, others, upgrade);
   });
   upstream.once('close', () => connected && socket.destroy());
   socket.on('error', () => upstream.destroy());

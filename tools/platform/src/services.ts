@@ -22,8 +22,11 @@ export const services = {
 export type ServiceName = keyof typeof services;
 export const serviceNames = Object.keys(services) as ServiceName[];
 
+/** Those that answer requests from outside. */
+export type PublicService = 'ingest' | 'api' | 'executor';
+
 /** The service that answers a request; the api for whatever is no route, so that it is a 404 like any other. */
-export function serviceFor(method: string, path: string): 'ingest' | 'api' | 'executor' {
+export function serviceFor(method: string, path: string): PublicService {
   if (path === workerPath) return 'executor';
   return ingestRoutes.some((route) => route.method === method && route.path.test(path)) ? 'ingest' : 'api';
 }

@@ -14,6 +14,8 @@ export interface AppsOptions {
   ironflowUrl: string;
   apiKey: string;
   signingKey: string;
+  /** Where the push app listens, and is called at. */
+  host: string;
   lifecycle: { onStop(name: string, stop: () => unknown): void };
   ledger: Ledger;
   log: Log;
@@ -22,13 +24,13 @@ export interface AppsOptions {
 /** Push: an HTTP endpoint, on any free port of this machine; the platform signs its calls. Answers with its URL. */
 export async function startTriageApp(options: AppsOptions): Promise<string> {
   const server = createServer((request, response) => handler.node(request, response));
-  server.listen(0, '127.0.0.1');
+  server.listen(0, options.host);
   await once(server, 'listening');
   options.lifecycle.onStop('github-triage endpoint', () => {
     server.close();
     server.closeAllConnections();
   });
-  const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/ironflow`;
+  const url = `http://${options.host}:${(server.address() as AddressInfo).port}/ironflow`;
   const { ironflowUrl, apiKey, signingKey, ledger, log } = options;
   const functions = [triageIssue(ledger), greetFirstTimeContributor(ledger)];
   const handler = serve({ app: 'github-triage', functions, url, ironflowUrl, apiKey, signingKey, log });

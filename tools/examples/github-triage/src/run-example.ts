@@ -19,6 +19,8 @@ export interface ExampleOptions {
   signingKey: string;
   /** Where the ledger and the log of the apps go. */
   dataFolder: string;
+  /** Where the push app listens; default: on this machine alone. */
+  host?: string;
   /** Both apps run until it stops them. */
   lifecycle: { onStop(name: string, stop: () => unknown): void };
   say: (line: string) => void;
@@ -33,7 +35,7 @@ export async function runExample(options: ExampleOptions): Promise<ExampleReport
   mkdirSync(options.dataFolder, { recursive: true });
   const ledgerFile = join(options.dataFolder, 'github-triage.ledger.jsonl');
   const log = logTo(join(options.dataFolder, 'github-triage.log'));
-  const apps = { ...options, ledger: openLedger(ledgerFile), log };
+  const apps = { host: '127.0.0.1', ...options, ledger: openLedger(ledgerFile), log };
 
   say('');
   say('Example github-triage');
