@@ -16,6 +16,7 @@ const programs = [
   'tools/cli',
   'tools/bench',
   'tools/chaos',
+  'tools/deploy',
   'tools/simulation',
   'tools/examples/github-triage',
 ];
