@@ -5,7 +5,7 @@ import type { BackupManifest } from '@ironflow/schema';
 import { printJson, printTable } from '../output.js';
 import { wantsJson } from '../session.js';
 import type { Terminal } from '../terminal.js';
-import { loadPlatform } from './platform.js';
+import { loadPlatform } from '../installed-parts.js';
 
 export function backupCommands(terminal: Terminal): Command {
   return new Command('backup')
