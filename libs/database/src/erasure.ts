@@ -9,7 +9,7 @@
  * 4. The environment's own row stays, so that its name is not used again; nothing else of it does.
  */
 import type { Scope } from '@ironflow/schema';
-import type { Database, Statement } from './database.js';
+import type { Database, Queryable, Statement } from './database.js';
 import { scopeColumns, scopeOf } from './environment-scope.js';
 import type { ScopeRow } from './environment-scope.js';
 
@@ -75,10 +75,12 @@ export function createErasureStore(database: Database): ErasureStore {
     database.transaction(async (transaction) => {
       const values = [environmentId, runsPageMax];
       const runs = await transaction.query<{ id: string }>(runsStatement, values);
-      const ids = runs.map(({ id }) => id);
-      for (const statement of ofRunsStatements) await transaction.query(statement, [ids, environmentId]);
-      await transaction.query(eraseRunsStatement, [ids, environmentId]);
-      return ids.length;
+      await removeRuns(
+        transaction,
+        environmentId,
+        runs.map(({ id }) => id),
+      );
+      return runs.length;
     });
   const eraseRows = async (statement: Statement, environmentId: string): Promise<number> => {
     const [row] = await database.query<{ count: number }>(statement, [environmentId, rowsPageMax]);
@@ -98,6 +100,16 @@ export function createErasureStore(database: Database): ErasureStore {
     },
     markErased: async (environmentId) => void (await database.query(erasedStatement, [environmentId])),
   };
+}
+
+/** With everything that is their own. */
+export async function removeRuns(
+  transaction: Queryable,
+  environmentId: string,
+  ids: readonly string[],
+): Promise<void> {
+  for (const statement of ofRunsStatements) await transaction.query(statement, [ids, environmentId]);
+  await transaction.query(eraseRunsStatement, [ids, environmentId]);
 }
 
 const dueStatement: Statement = {

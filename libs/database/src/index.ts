@@ -67,6 +67,12 @@ export { createQuotaStore, measureStorage } from './quotas.js';
 export type { QuotaStore, QuotaUse } from './quotas.js';
 export {
   createRegistryReader,
+export { createRetentionMonths, monthReasons } from './retention-months.js';
+export type { KeptMonth, MonthReason, RetentionMonths, StoredMonth } from './retention-months.js';
+export { createRetentionRows } from './retention-rows.js';
+export type { RemovedRows, RetentionRows } from './retention-rows.js';
+export { createRetentionSettings, listRetention } from './retention-settings.js';
+export type { EnvironmentRetention, RetentionSettings } from './retention-settings.js';
   listEnvironments,
   registerApp,
   setFunctionLimits,

@@ -265,6 +265,8 @@ export type {
 } from './protocol.js';
 export { defaultQuotas, quotaBurstSeconds, quotaNames, quotasSchema, setQuotasBodySchema } from './quotas.js';
 export type { QuotaName, Quotas, QuotasResource, SetQuotasBody } from './quotas.js';
+export { retentionDays, retentionSchema, setRetentionBodySchema } from './retention.js';
+export type { RetentionResource, SetRetentionBody } from './retention.js';
 export { askRate } from './rate.js';
 export type { RateVerdict } from './rate.js';
 export {
