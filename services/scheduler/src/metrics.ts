@@ -1,4 +1,6 @@
 /** What the scheduler counts. Labels are closed sets; series of hot paths are looked up once. */
+import { monthReasons } from '@ironflow/database';
+import type { MonthReason } from '@ironflow/database';
 import type { PublishResult } from '@ironflow/jetstream';
 import type { Metrics } from '@ironflow/service';
 
@@ -22,6 +24,10 @@ export interface SchedulerMetrics {
   swept(kind: SweepKind, count: number): void;
   /** What one pass of flow control decided. */
   flow(decided: { admitted: readonly unknown[]; skipped: readonly unknown[] }): void;
+  monthDropped(): void;
+  /** Months beyond their retention that a pass has left, each with why. */
+  monthsKept(reasons: readonly MonthReason[]): void;
+  rowsRemoved(kind: 'runs' | 'events', count: number): void;
   watch(gauges: { retries: () => number; inFlight: () => number; backlog: () => number }): void;
 }
 
@@ -59,7 +65,9 @@ export function createSchedulerMetrics(metrics: Metrics): SchedulerMetrics {
     'How late the earliest scheduled event of a pass was routed',
     latenessBucketsSeconds,
   );
+  const retention = createRetentionMetrics(metrics);
   return {
+    ...retention,
     event: (outcome, count = 1) => events.add(count, { outcome }),
     runCreated: (outcome) => runs.add(1, { outcome }),
     activationPublished: (result) => publishes.add(1, { result }),
@@ -81,6 +89,37 @@ export function createSchedulerMetrics(metrics: Metrics): SchedulerMetrics {
         'Events of floods that wait in Postgres to be routed',
         backlog,
       );
+    },
+  };
+}
+
+/** Of the last pass of this scheduler; another one may have made a later one. */
+function createRetentionMetrics(
+  metrics: Metrics,
+): Pick<SchedulerMetrics, 'monthDropped' | 'monthsKept' | 'rowsRemoved'> {
+  const dropped = metrics.counter(
+    'scheduler_retention_months_dropped_total',
+    'Months beyond their retention that were dropped',
+  );
+  const removed = metrics.counter(
+    'scheduler_retention_rows_removed_total',
+    'Runs and events beyond the retention of their environment that were removed by themselves',
+  );
+  let kept: readonly MonthReason[] = [];
+  metrics.gauge(
+    'scheduler_retention_months_kept',
+    'Months beyond their retention that are kept for something in them, by what',
+    () =>
+      monthReasons.map((reason) => ({
+        value: kept.filter((one) => one === reason).length,
+        labels: { reason },
+      })),
+  );
+  return {
+    monthDropped: () => dropped.add(),
+    monthsKept: (reasons) => void (kept = reasons),
+    rowsRemoved: (kind, count) => {
+      if (count > 0) removed.add(count, { kind });
     },
   };
 }

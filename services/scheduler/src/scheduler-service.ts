@@ -15,7 +15,11 @@ export const schedulerService: ServiceDefinition<typeof schedulerConfigShape> = 
   databaseRole: 'service',
   configShape: schedulerConfigShape,
   start: async (runtime, config) => {
-    const scheduler = createScheduler({ ...runtime, sweepIntervalMs: config.IRONFLOW_SWEEP_INTERVAL_MS });
+    const { IRONFLOW_SWEEP_INTERVAL_MS: sweepIntervalMs, IRONFLOW_RETENTION_DAYS: retentionDays } = config;
+    const scheduler = createScheduler({
+      ...{ ...runtime, sweepIntervalMs },
+      ...(retentionDays === undefined ? {} : { retentionDays }),
+    });
     await scheduler.start();
     const { database, logger } = runtime;
     const storage = createStorageMeasure({

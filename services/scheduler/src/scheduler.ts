@@ -7,8 +7,11 @@ import {
   createKvBucketStore,
   createFlowStore,
   createRegistryReader,
+  createRetentionMonths,
+  createRetentionRows,
   createSchedulerStore,
   ensurePartitions,
+  listRetention,
 } from '@ironflow/database';
 import type { Database, RegistryReader, SchedulerStore } from '@ironflow/database';
 import { purgeEnvironment } from '@ironflow/jetstream';
@@ -40,6 +43,8 @@ import { createScheduledEvents } from './scheduled-events.js';
 import { createSweeps } from './sweeps.js';
 import { createTimers } from './timers.js';
 import type { Timers } from './timers.js';
+import { createRetention } from './retention.js';
+import type { RetentionOptions } from './retention.js';
 import { createUpkeep } from './upkeep.js';
 import { createErasure } from './erasure.js';
 import { createWaits } from './waits.js';
@@ -60,6 +65,8 @@ export interface SchedulerOptions {
   sweepIntervalMs?: number;
   /** How many events of one environment it has in hand. */
   eventShareMax?: number;
+  /** For how long events and ended runs are kept at least; for ever without it. */
+  retentionDays?: number;
 }
 
 export interface Scheduler extends Stoppable {
@@ -182,6 +189,7 @@ function createParts({
   const upkeep = createUpkeep({
     ...base,
     ensurePartitions: () => ensurePartitions(database),
+    retention: createRetentionOf({ database, logger, metrics }, options.retentionDays),
     erasure: createErasureOf({ jetstream, database, logger }),
   });
   metrics.watch({ retries: activator.pendingRetries, inFlight: consumer.inFlight, backlog: backlog.size });
@@ -204,6 +212,18 @@ function createParts({
     upkeep,
     waits,
   };
+}
+
+function createRetentionOf(
+  { database, ...base }: Pick<RetentionOptions, 'logger' | 'metrics'> & Pick<SchedulerOptions, 'database'>,
+  days: number | undefined,
+) {
+  return createRetention({
+    ...{ ...base, days, now: () => database.now() },
+    environments: () => listRetention(database),
+    months: createRetentionMonths(database),
+    rows: createRetentionRows(database),
+  });
 }
 
 function createErasureOf({

@@ -3,16 +3,21 @@ import {
   createEnvelope,
   createErasureStore,
   createIngestStore,
+  createRetentionMonths,
+  createRetentionRows,
   createSchedulerStore,
   createTenantAdmin,
+  listRetention,
   recordDeliveries,
 } from '@ironflow/database';
 import { purgeEnvironment } from '@ironflow/jetstream';
 import { createId, placesOfEnvironment, subjects } from '@ironflow/schema';
 import type { Scope } from '@ironflow/schema';
-import { createLogger } from '@ironflow/service';
+import { createLogger, createMetrics } from '@ironflow/service';
 import { createManualClock, eventually, stopSharedServers } from '@ironflow/testing';
 import { createErasure } from './erasure.js';
+import { createSchedulerMetrics } from './metrics.js';
+import { createRetention } from './retention.js';
 import { createWorld } from './testing/world.js';
 import type { World } from './testing/world.js';
 import { createUpkeep } from './upkeep.js';
@@ -28,12 +33,22 @@ const erasureOf = ({ database, jetstream }: World) =>
     logger,
   });
 
+const retentionOf = ({ database }: World, days?: number) =>
+  createRetention({
+    ...{ days, now: () => database.now(), environments: () => listRetention(database) },
+    months: createRetentionMonths(database),
+    rows: createRetentionRows(database),
+    metrics: createSchedulerMetrics(createMetrics({ service: 'test' })),
+    logger,
+  });
+
 test('a minute after the start, letters and deliveries of 30 days and keys of a day are gone, and others are left', async () => {
   const world = await createWorld();
   const clock = createManualClock();
   const upkeep = createUpkeep({
     store: createSchedulerStore(world.database),
     ensurePartitions: () => Promise.reject(new Error('busy')),
+    retention: retentionOf(world),
     erasure: erasureOf(world),
     logger,
     clock,
@@ -92,6 +107,7 @@ test('an environment whose grace has ended is erased from Postgres and from NATS
   const upkeep = createUpkeep({
     store: createSchedulerStore(world.database),
     ensurePartitions: async () => undefined,
+    retention: retentionOf(world),
     erasure: erasureOf(world),
     logger,
     clock,

@@ -1,12 +1,13 @@
 /**
  * What the database needs now and then so that it never needs it urgently: partitions made ahead, and idempotency keys
- * removed that hold no more, dead letters that nobody came back to, the log of webhooks beyond what is kept, and environments whose
- * grace has ended. One scheduler at a time; missing a round, or a day of rounds, harms nothing.
+ * removed that hold no more, dead letters that nobody came back to, the log of webhooks beyond what is kept, events and runs beyond their
+ * retention, and environments whose grace has ended. One scheduler at a time; missing a round, or a day of rounds, harms nothing.
  */
 import type { SchedulerStore } from '@ironflow/database';
 import { messageOf } from '@ironflow/errors';
 import type { Clock, Logger, TimerHandle } from '@ironflow/service';
 import type { Erasure } from './erasure.js';
+import type { Retention } from './retention.js';
 
 export interface UpkeepOptions {
   store: Pick<
@@ -19,6 +20,7 @@ export interface UpkeepOptions {
     | 'withAdvisoryLock'
   >;
   ensurePartitions: () => Promise<void>;
+  retention: Retention;
   erasure: Erasure;
   logger: Logger;
   clock: Clock;
@@ -37,7 +39,8 @@ const pageMax = 10_000;
 const pagesMax = 2_000;
 const lockName = 'scheduler-upkeep';
 
-export function createUpkeep({ store, ensurePartitions, erasure, logger, clock }: UpkeepOptions): Upkeep {
+export function createUpkeep(options: UpkeepOptions): Upkeep {
+  const { store, ensurePartitions, retention, erasure, logger, clock } = options;
   let timer: TimerHandle | undefined;
   let round: Promise<void> | undefined;
   let stopped = true;
@@ -61,6 +64,7 @@ export function createUpkeep({ store, ensurePartitions, erasure, logger, clock }
         await attempt(() => inPages(store.removeOldDeliveries));
         await attempt(() => inPages(store.removeLeftBehind));
         await attempt(() => inPages(store.removeExpiredFlow));
+        await attempt(() => retention.runOnce(() => stopped));
         await attempt(() => erasure.runOnce(() => stopped));
       }),
     );
