@@ -74,6 +74,7 @@ import {
 } from './secret-resources.js';
 import { limits } from './limits.js';
 import { quotasSchema, setQuotasBodySchema } from './quotas.js';
+import { retentionSchema, setRetentionBodySchema } from './retention.js';
 import {
   appSchema,
   breakerQuerySchema,
@@ -1412,6 +1413,28 @@ export const routes = {
     body: setQuotasBodySchema,
     answers: ok(quotasSchema, 'set; services go by it within a second'),
     errors: ['tenant_not_found'],
+  },
+  getRetention: {
+    service: 'api',
+    method: 'GET',
+    path: '/v1/retention',
+    summary: 'For how long the environment keeps events, and runs once they have ended',
+    role: 'viewer',
+    scope: 'environment:read',
+    query: noQuery,
+    answers: ok(retentionSchema),
+  },
+  setRetention: {
+    service: 'api',
+    method: 'PUT',
+    path: '/v1/retention',
+    summary: 'Set for how long the environment keeps events, and runs once they have ended',
+    role: 'admin',
+    scope: 'environment:write',
+    audit: 'retention.set',
+    query: noQuery,
+    body: setRetentionBodySchema,
+    answers: ok(retentionSchema, 'set; what is older is removed within hours'),
   },
   exportTable: {
     service: 'api',

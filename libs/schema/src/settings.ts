@@ -5,6 +5,7 @@ import { functionIdSchema } from './identifiers.js';
 import { kvBucketNameSchema, putKvBucketBodySchema } from './kv-resources.js';
 import { setFunctionLimitsBodySchema } from './resources.js';
 import { setQuotasBodySchema } from './quotas.js';
+import { setRetentionBodySchema } from './retention.js';
 import { scheduleIdSchema } from './schedule.js';
 import { secretNameSchema } from './secret-resources.js';
 import { createWebhookBodySchema } from './webhook-resources.js';
@@ -39,6 +40,7 @@ export const settingsSchema = z
     /** Names of those that have to be there. */
     secrets: z.array(secretNameSchema),
     quotas: setQuotasBodySchema,
+    retention: setRetentionBodySchema.partial(),
   })
   .partial()
   .required({ version: true })

@@ -81,6 +81,7 @@ export type {
 } from './client/operator-client.js';
 export type { CreatedWebhook, RotateOptions, WebhookSource, Webhooks } from './client/webhooks.js';
 export type { QuotasClient } from './client/quotas.js';
+export type { RetentionClient } from './client/retention.js';
 export type { Credentials, NewCredential } from './client/credentials.js';
 export { IronflowApiError } from './client/api-error.js';
 export type { AppOptions } from './app.js';
@@ -143,6 +144,7 @@ export type {
   RegisterAnswer,
   ReplayAnswer,
   RerunAnswer,
+  RetentionResource,
   Run,
   RunDetail,
   RunResult,

@@ -18,6 +18,7 @@ import {
   createForcedBreakerStore,
   createOperatorKeyStore,
   createQuotaStore,
+  createRetentionSettings,
   createSigningKeyStore,
   createTenantAdmin,
 } from '@ironflow/database';
@@ -144,11 +145,12 @@ export function createApi(options: ApiOptions): Api {
   };
 }
 
-/** Secrets, config documents and key-value buckets. */
+/** Secrets, config documents and key-value buckets, and for how long things are kept. */
 function settingsOf({ jetstream, database, platformDatabase, secrets }: ApiOptions) {
   return {
     secretStore: createSecretStore({ database, platformDatabase, secrets }),
     configStore: createConfigStore(database),
+    retention: createRetentionSettings(database),
     kvBuckets: createKvBucketStore(database),
     userBuckets: jetstream.userBuckets,
   };

@@ -34,6 +34,8 @@ import type { QuotasOptions } from './quotas.js';
 import type { RegistryAnnouncer } from './registry-announcer.js';
 import { runNotFound } from './run-streams.js';
 import type { RunStreams } from './run-streams.js';
+import { addRetention } from './retention.js';
+import type { RetentionOptions } from './retention.js';
 import { addSchedules } from './schedules.js';
 import type { SchedulesOptions } from './schedules.js';
 import { addSecrets } from './secrets.js';
@@ -56,6 +58,7 @@ export interface HttpRoutesOptions
     KeysOptions,
     KvOptions,
     QuotasOptions,
+    RetentionOptions,
     SchedulesOptions,
     SecretsOptions,
     TenantsOptions,
@@ -110,6 +113,7 @@ export function addHttpRoutes(app: HttpApp, options: HttpRoutesOptions): void {
     addQueues(routed, options);
     addBreakers(routed, options);
     addQuotas(routed, options);
+    addRetention(routed, options);
     addAudit(routed, options);
     addExport(routed, options);
     addKeys(routed, options);

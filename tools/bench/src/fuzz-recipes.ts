@@ -227,6 +227,8 @@ function recipesOfSettings(of: FuzzTenant, targets: Targets) {
     getIdentity: () => ({}),
     getQuotas: () => ({}),
     setQuotas: async () => ({ params: await tenant(), ...json({ queuedRuns: 900_000 }) }),
+    getRetention: () => ({}),
+    setRetention: () => json({ days: 36_500 }),
     createCredential: () => json({ name: 'fuzz' }),
     listCredentials: () => ({}),
     revokeCredential: async () =>

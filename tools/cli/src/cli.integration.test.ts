@@ -688,6 +688,13 @@ describe('the audit log and quotas', () => {
   });
 });
 
+test('for how long things are kept is shown and set', async () => {
+  expect((await run('retention', 'show')).out).toBe('as the installation does');
+  expect((await run('retention', 'set', '90')).out).toBe('90 days');
+  expect(await json('retention', 'show')).toEqual({ days: 90 });
+  expect((await run('retention', 'set', 'default')).out).toBe('as the installation does');
+});
+
 describe('schedules and events that come later', () => {
   test('are listed, shown, paused, resumed, triggered and backfilled', async () => {
     const client = createClient({ ironflowUrl: platform.url, apiKey: platform.apiKey });
@@ -773,6 +780,7 @@ describe('what goes wrong is one line and exit code 1', () => {
       ['quotas', 'set', 'local/dev', '--queued-runs', 'many'],
       /--queued-runs.*number from 1/,
     ],
+    ['a retention of a day', ['retention', 'set', '1'], /number from 2 to 36500/],
     ['no quota', ['quotas', 'set', 'local/dev'], /give at least one quota/],
     ['a grace without a unit', ['webhooks', 'rotate', 'a', '--grace', '3'], /--grace.*duration/],
     ['a reason there is not', ['dlq', 'list', '--reason', 'bad'], /--reason.*Allowed choices are run_failed/],

@@ -19,6 +19,7 @@ import { outboxCommands } from './commands/outbox.js';
 import { platformCommands } from './commands/platform.js';
 import { queuesCommand } from './commands/queues.js';
 import { quotasCommands } from './commands/quotas.js';
+import { retentionCommands } from './commands/retention.js';
 import { runCommands } from './commands/runs.js';
 import { scheduledEventCommands } from './commands/scheduled-events.js';
 import { scheduleCommands } from './commands/schedules.js';
@@ -88,6 +89,7 @@ function createProgram(terminal: Terminal, json: boolean): Command {
     auditCommands(terminal),
     backupCommands(terminal),
     quotasCommands(terminal),
+    retentionCommands(terminal),
     secretCommands(terminal),
     configCommands(terminal),
     kvCommands(terminal),

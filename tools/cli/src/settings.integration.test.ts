@@ -80,12 +80,14 @@ webhooks: { hub: { provider: github, paused: true } }
 functions: { send: { paused: true, concurrency: 3 } }
 schedules: { send.yearly: { paused: true } }
 quotas: { queuedRuns: 5 }
+retention: { days: 90 }
 `,
   );
   const diff = await run(['diff', path]);
   expect(diff).toMatchObject({ exitCode: 0, err: '' });
   expect(diff.out.split('\n')).toEqual([
     '+ quotas queuedRuns: 5',
+    '+ retention days: 90',
     '+ kv sessions: {"ttlSeconds":60,"history":1,"maxBytes":1048576}',
     '~ config limits perDay: 1 → 3',
     '+ config pricing: {"currency":"EUR"}',
@@ -107,7 +109,7 @@ quotas: { queuedRuns: 5 }
 
   const applied = await run(['apply', path], { input: 'yes\n', operator: true });
   expect(applied).toMatchObject({ exitCode: 0 });
-  expect(applied.out).toMatch(/7 applied\nwebhook hub: http\S+, secret \S+ \(not shown again\)$/);
+  expect(applied.out).toMatch(/8 applied\nwebhook hub: http\S+, secret \S+ \(not shown again\)$/);
   expect(await run(['diff', path, '--exit-code'])).toMatchObject({ exitCode: 0, out: 'nothing to change' });
   expect((await client.config.get('limits')).data).toEqual({ perDay: 3, perUser: 2 });
   expect((await client.webhooks.get('hub')).status).toBe('paused');
@@ -115,6 +117,7 @@ quotas: { queuedRuns: 5 }
     ...{ pausedAt: expect.any(String), concurrencyLimit: 3 },
   });
   expect((await client.quotas.get()).queuedRuns).toMatchObject({ limit: 5, isDefault: false });
+  expect(await client.retention.get()).toEqual({ days: 90 });
   expect((await client.config.get('old')).data).toBe(true);
 
   const pruned = await run(['apply', path, '--prune', '--yes']);

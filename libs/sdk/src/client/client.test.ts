@@ -110,6 +110,18 @@ describe('the client', () => {
     ]);
   });
 
+  test('shows and sets for how long things are kept', async () => {
+    const { seen, client } = await platform(answer(200, { days: 30 }));
+    expect(await client.retention.get()).toEqual({ days: 30 });
+    await client.retention.set(30);
+    await client.retention.set(null);
+    expect(seen.map(({ method, url, body }) => [method, url, body])).toEqual([
+      ['GET', '/v1/retention', undefined],
+      ['PUT', '/v1/retention', { days: 30 }],
+      ['PUT', '/v1/retention', { days: null }],
+    ]);
+  });
+
   test('starts a function by its id', async () => {
     const { seen, client } = await platform(answer(202, { ids: [runId] }));
     await client.invoke('add', { a: 1 });

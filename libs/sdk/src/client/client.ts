@@ -69,6 +69,8 @@ import { createKeys, createSigningKeys } from './keys.js';
 import type { Keys, SigningKeys } from './keys.js';
 import { createQuotas } from './quotas.js';
 import type { QuotasClient } from './quotas.js';
+import { createRetention } from './retention.js';
+import type { RetentionClient } from './retention.js';
 import { createKv, listKvBuckets } from './kv.js';
 import type { Kv } from './kv.js';
 import { createSchedules } from './schedules.js';
@@ -179,6 +181,7 @@ export interface Client {
   readonly exports: Exports;
   readonly breakers: Breakers;
   readonly quotas: QuotasClient;
+  readonly retention: RetentionClient;
   readonly events: {
     list(query?: Partial<EventsQuery>): Promise<EventsPage>;
     get(eventId: string): Promise<EventDetail>;
@@ -324,6 +327,7 @@ export function createClient(options: PlatformOptions = {}): Client {
     exports: createExports(http),
     breakers: createBreakers(http),
     quotas: createQuotas(http),
+    retention: createRetention(http),
     deadLetters: createDeadLetters(http),
     functions: createFunctions(http),
     queues: { list: () => get('/v1/queues') },

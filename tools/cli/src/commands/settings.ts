@@ -24,6 +24,7 @@ ironflow.yaml:
   functions: { send-invoice: { paused: true, concurrency: 5 } }
   schedules: { report.nightly: { paused: true } }
   secrets: [STRIPE_KEY]               names that have to be set
+  retention: { days: 90 }             for keys of role admin
   quotas: { eventsPerSecond: 500 }    for operators: IRONFLOW_OPERATOR_KEY`;
 
 export function settingsCommands(terminal: Terminal): Command {

@@ -11,7 +11,7 @@ export interface ReadSettings {
 }
 
 export async function readSettings(client: Client): Promise<ReadSettings> {
-  const [documents, buckets, webhooks, functions, schedules, secrets, quotas] = await Promise.all([
+  const [documents, buckets, webhooks, functions, schedules, secrets, quotas, retention] = await Promise.all([
     readDocuments(client),
     client.kvBuckets(),
     client.webhooks.list(),
@@ -19,6 +19,7 @@ export async function readSettings(client: Client): Promise<ReadSettings> {
     readSchedules(client),
     client.secrets.list(),
     client.quotas.get(),
+    client.retention.get(),
   ]);
   const active = functions.filter(({ status }) => status === 'active');
   const set = quotaNames.filter((name) => !quotas[name].isDefault);
@@ -44,6 +45,7 @@ export async function readSettings(client: Client): Promise<ReadSettings> {
       schedules: Object.fromEntries(schedules.map(({ id, status }) => [id, { paused: status === 'paused' }])),
       secrets: secrets.map(({ name }) => name),
       quotas: Object.fromEntries(set.map((name) => [name, quotas[name].limit])),
+      retention: retention.days === null ? {} : retention,
     },
     revisions: new Map(documents.map(({ name, revision }) => [name, revision])),
   };
@@ -118,6 +120,7 @@ const appliers: Record<ChangingSection, Apply> = {
     const quotas = { [name]: after } as SetQuotasBody;
     return operator().tenants.setQuotas({ project, env }, quotas);
   },
+  retention: ({ client }, { after = null }) => client.retention.set(after as number | null),
 };
 
 function pauseOf(after: unknown): 'pause' | 'resume' {

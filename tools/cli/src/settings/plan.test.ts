@@ -12,6 +12,7 @@ const empty: CurrentSettings = {
   schedules: {},
   secrets: [],
   quotas: {},
+  retention: {},
 };
 const plan = (yaml: string, current: Partial<CurrentSettings> = {}, prune = false) =>
   planSettings({ ...empty, ...current }, parseSettings(`version: 1\n${yaml}`, 'ironflow.yaml'), { prune });
@@ -24,6 +25,7 @@ test('what is there as it is wanted is not touched, defaults included', () => {
     functions: { send: { paused: false } },
     secrets: ['STRIPE_KEY'],
     quotas: { queuedRuns: 5 },
+    retention: { days: 30 },
   };
   const yaml = `
 config: { pricing: { currency: EUR } }
@@ -31,7 +33,8 @@ kv: { sessions: {} }
 webhooks: { main: { provider: github } }
 functions: { send: { paused: false } }
 secrets: [STRIPE_KEY]
-quotas: { queuedRuns: 5, eventsPerSecond: null }`;
+quotas: { queuedRuns: 5, eventsPerSecond: null }
+retention: { days: 30 }`;
   expect(plan(yaml, current)).toEqual({ changes: [], obstacles: [] });
 });
 
@@ -40,14 +43,17 @@ test('changes come in the order in which they are made', () => {
 functions: { send: { paused: true } }
 config: { b: 2, a: { x: 1 } }
 kv: { sessions: { ttlSeconds: 60 } }
-quotas: { queuedRuns: null }`;
+quotas: { queuedRuns: null }
+retention: { days: null }`;
   const current = {
     functions: { send: { paused: false } },
     config: { a: { x: 0, y: 1 } },
     quotas: { queuedRuns: 5 },
+    retention: { days: 30 },
   };
   expect(plan(yaml, current).changes).toEqual([
     { section: 'quotas', name: 'queuedRuns', kind: 'delete', before: 5 },
+    { section: 'retention', name: 'days', kind: 'delete', before: 30 },
     {
       section: 'kv',
       name: 'sessions',

@@ -32,8 +32,18 @@ export interface Plan {
 }
 
 /** What is to be there before others: the limits, then what functions read, then what starts them. */
-const order: readonly ChangingSection[] = ['quotas', 'kv', 'config', 'webhooks', 'functions', 'schedules'];
+const order: readonly ChangingSection[] = [
+  'quotas',
+  'retention',
+  'kv',
+  'config',
+  'webhooks',
+  'functions',
+  'schedules',
+];
 const prunable: ReadonlySet<ChangingSection> = new Set(['quotas', 'kv', 'config', 'webhooks']);
+/** Null is what the platform has for it, which is what there is without one. */
+const nullable: ReadonlySet<ChangingSection> = new Set(['quotas', 'retention']);
 
 export function planSettings(
   current: CurrentSettings,
@@ -60,9 +70,8 @@ function changesOf(
   after: Record<string, unknown>,
   prune: boolean,
 ): Change[] {
-  // A quota of null is that of the platform, which is what there is without one.
   const isThere = (value: unknown): boolean =>
-    value !== undefined && (section !== 'quotas' || value !== null);
+    value !== undefined && (value !== null || !nullable.has(section));
   const names = [...new Set([...Object.keys(after), ...(prune ? Object.keys(before) : [])])].sort();
   return names.flatMap((name): Change[] => {
     const was = before[name];
