@@ -54,8 +54,12 @@ export {
   parseOperatorKey,
 } from './keys.js';
 export type { ParsedApiKey } from './keys.js';
+export { inspectPostgres } from './inspection.js';
+export type { PostgresFacts, PostgresInspection, PostgresInspectionOptions } from './inspection.js';
 export { createKvBucketStore } from './kv-buckets.js';
 export type { KvBucketStore } from './kv-buckets.js';
+export { checkMasterKeys } from './master-key-check.js';
+export type { MasterKeyCheck } from './master-key-check.js';
 export { migrate } from './migrate.js';
 export type { MigrateOptions } from './migrate.js';
 export type { EnvironmentPath } from './onboarding.js';
@@ -63,16 +67,16 @@ export { describeDatabaseError, requireDatabaseUrl } from './named-database.js';
 export { createOperatorKeyStore, generateOperatorKey } from './operator-keys.js';
 export type { OperatorKeyStore } from './operator-keys.js';
 export { ensurePartitions } from './partitions.js';
-export { createQuotaStore, measureStorage } from './quotas.js';
-export type { QuotaStore, QuotaUse } from './quotas.js';
-export {
-  createRegistryReader,
 export { createRetentionMonths, monthReasons } from './retention-months.js';
 export type { KeptMonth, MonthReason, RetentionMonths, StoredMonth } from './retention-months.js';
 export { createRetentionRows } from './retention-rows.js';
 export type { RemovedRows, RetentionRows } from './retention-rows.js';
 export { createRetentionSettings, listRetention } from './retention-settings.js';
 export type { EnvironmentRetention, RetentionSettings } from './retention-settings.js';
+export { createQuotaStore, measureStorage } from './quotas.js';
+export type { QuotaStore, QuotaUse } from './quotas.js';
+export {
+  createRegistryReader,
   listEnvironments,
   registerApp,
   setFunctionLimits,
@@ -130,6 +134,7 @@ export type {
 export {
   createNatsAccountStore,
   findNatsAccount,
+  listNatsAccountKeys,
   listNatsAccounts,
   retellNatsAccount,
 } from './nats-accounts.js';

@@ -84,6 +84,14 @@ export async function listNatsAccounts(database: Database): Promise<Scope[]> {
   return rows.map(scopeOf);
 }
 
+/** By their environments' ids. Needs ironflow_service. */
+export async function listNatsAccountKeys(
+  database: Pick<Database, 'query'>,
+): Promise<Pick<NatsAccount, 'scope' | 'publicKey'>[]> {
+  const rows = await database.query<ScopeRow & { public_key: string }>(listKeysStatement, []);
+  return rows.map((row) => ({ scope: scopeOf(row), publicKey: row.public_key }));
+}
+
 /** Whose account that is. Needs ironflow_service. */
 export async function findNatsAccount(database: Database, publicKey: string): Promise<Scope | undefined> {
   const [row] = await database.query<ScopeRow>(findAccountStatement, [publicKey]);
@@ -242,6 +250,11 @@ const addAccountStatement: Statement = {
 };
 const accountScopes = `select a.environment_id, ${scopeColumns}
   from nats_accounts a join environments e on e.id = a.environment_id`;
+const listKeysStatement: Statement = {
+  name: 'list_nats_account_keys',
+  text: `select a.environment_id, ${scopeColumns}, a.public_key from nats_accounts a
+    join environments e on e.id = a.environment_id order by a.environment_id`,
+};
 const listAccountsStatement: Statement = {
   name: 'list_nats_accounts',
   text: `${accountScopes} order by a.environment_id`,

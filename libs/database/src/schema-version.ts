@@ -9,16 +9,25 @@ import type { Database, Statement } from './database.js';
 import { readMigrationFiles } from './migration-files.js';
 
 export async function checkSchemaVersion(database: Database): Promise<void> {
-  const files = await readMigrationFiles();
-  const own = files.at(-1)?.name ?? 'none';
-  const schema = await readSchema(database);
-  if (isServed(own, schema)) return;
-  const { newest = 'none' } = schema;
+  const { own, newest = 'none', isServed: isFine } = await describeSchema(database);
+  if (isFine) return;
   const message =
     newest > own && newest !== 'none'
       ? `the database has schema ${newest}, which no longer serves this build (${own}): run a newer build`
       : `the database has schema ${newest}, this build needs ${own}: run its \`ironflow migrate\``;
   throw new IronflowError('unavailable', 'schema_version_unknown', message);
+}
+
+export interface SchemaDescription extends SchemaState {
+  /** The newest migration of this build. */
+  own: string;
+  isServed: boolean;
+}
+
+export async function describeSchema(database: Pick<Database, 'query'>): Promise<SchemaDescription> {
+  const own = (await readMigrationFiles()).at(-1)?.name ?? 'none';
+  const schema = await readSchema(database);
+  return { ...schema, own, isServed: isServed(own, schema) };
 }
 
 export interface SchemaState {
@@ -34,7 +43,7 @@ export function isServed(own: string, { newest, oldestBuild }: SchemaState): boo
   return newest !== undefined && newest > own && oldestBuild !== undefined && oldestBuild <= own;
 }
 
-async function readSchema(database: Database): Promise<SchemaState> {
+async function readSchema(database: Pick<Database, 'query'>): Promise<SchemaState> {
   const [latest] = await unlessMissing(database.query<{ migration_name: string }>(readNewest, []));
   const [oldest] = await unlessMissing(database.query<{ oldest_build: string }>(readOldestBuild, []));
   return { newest: latest?.migration_name, oldestBuild: oldest?.oldest_build };

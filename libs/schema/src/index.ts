@@ -429,6 +429,7 @@ export {
   placesOfEnvironment,
   pullConsumer,
   resultsTrim,
+  storageProbe,
   streams,
   userBucketName,
 } from './streams.js';

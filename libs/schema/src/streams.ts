@@ -103,6 +103,9 @@ export const streams: Record<StreamName, StreamDefinition> = {
   },
 };
 
+/** A stream of one message, for a moment: whether anything can be stored. Its name and its subject go on with a random id. */
+export const storageProbe = { streamPrefix: 'IRONFLOW_DOCTOR_', subjectPrefix: 'ironflow-doctor.' } as const;
+
 /** What the collector keeps of RESULTS after Postgres has it. */
 export const resultsTrim = { maxAgeMs: hourMs, maxBytes: 128 * mebibyte } as const;
 
