@@ -8,6 +8,16 @@ export type { Delivery } from './delivery.js';
 export { announceService, countReplicas } from './discovery.js';
 export type { ServiceIdentity } from './discovery.js';
 export { purgeEnvironment } from './environment-purge.js';
+export { findUnknownAccounts, inspectNats } from './inspection.js';
+export type {
+  ClockReading,
+  JetStreamInspection,
+  NatsInspection,
+  NatsInspectionOptions,
+  NatsServerFacts,
+  ProbeOutcome,
+  StreamFacts,
+} from './inspection.js';
 export { connectJetStream } from './jetstream.js';
 export type { JetStream, JetStreamOptions } from './jetstream.js';
 export type { AppendRequest, AppendResult, Journal } from './journal.js';

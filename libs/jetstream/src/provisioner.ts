@@ -79,10 +79,17 @@ async function ensureStream(
   await adjustStream(manager, found, config);
 }
 
-function streamConfig(
-  definition: StreamDefinition,
-  options: ProvisionOptions,
-): Partial<StreamConfig> & { name: string } {
+/** What streams and buckets are to be like; of those that exist the rest is the server's own. */
+export type WantedStream = Partial<StreamConfig> & { name: string };
+
+export function wantedStreams(options: ProvisionOptions): WantedStream[] {
+  return [
+    ...Object.values(streams).map((definition) => streamConfig(definition, options)),
+    ...Object.values(buckets).map((definition) => bucketConfig(definition, options)),
+  ];
+}
+
+function streamConfig(definition: StreamDefinition, options: ProvisionOptions): WantedStream {
   const override = options.overrides?.[definition.name];
   const maxAgeMs = override?.maxAgeMs ?? definition.maxAgeMs;
   return {
@@ -103,17 +110,16 @@ function streamConfig(
   };
 }
 
-async function ensureBucket(
-  manager: JetStreamManager,
+/** The configuration that the KV convention (ADR-8) asks for, so that any NATS client can read the bucket. */
+function bucketConfig(
   definition: BucketDefinition,
-  options: ProvisionOptions,
-): Promise<void> {
-  // The configuration that the KV convention (ADR-8) asks for, so that any NATS client can read the bucket.
-  const config = {
+  { replicas }: Pick<ProvisionOptions, 'replicas'>,
+): WantedStream {
+  return {
     name: `KV_${definition.name}`,
     subjects: [`$KV.${definition.name}.>`],
     storage: 'file',
-    num_replicas: options.replicas,
+    num_replicas: replicas,
     max_age: definition.ttlMs * nanosecondsPerMs,
     max_bytes: definition.maxBytes,
     max_msgs_per_subject: 1,
@@ -123,7 +129,15 @@ async function ensureBucket(
     // Who reads a marker or a state wants the last one: the leader's, not that of a replica which may be behind.
     allow_direct: false,
     duplicate_window: Math.min(definition.ttlMs || 120_000, 120_000) * nanosecondsPerMs,
-  } as Partial<StreamConfig> & { name: string };
+  } as WantedStream;
+}
+
+async function ensureBucket(
+  manager: JetStreamManager,
+  definition: BucketDefinition,
+  options: ProvisionOptions,
+): Promise<void> {
+  const config = bucketConfig(definition, options);
   const found = await findStream(manager, config.name);
   if (found !== undefined) return adjustStream(manager, found, config);
   await manager.streams.add(config as StreamConfig).catch(async (error: unknown) => {
@@ -131,14 +145,19 @@ async function ensureBucket(
   });
 }
 
+/** Of those that are wanted one way or the other. */
+export function differingFields(found: Partial<StreamConfig>, wanted: WantedStream): (keyof StreamConfig)[] {
+  const fields = Object.keys(wanted) as (keyof StreamConfig)[];
+  return fields.filter((field) => !isDeepStrictEqual(found[field], wanted[field]));
+}
+
 /** An update goes through the cluster's leader even where it changes nothing: a fleet that starts would flood it. */
 async function adjustStream(
   manager: JetStreamManager,
   found: StreamConfig,
-  config: Partial<StreamConfig> & { name: string },
+  config: WantedStream,
 ): Promise<void> {
-  const wanted = Object.entries(config) as [keyof StreamConfig, unknown][];
-  if (wanted.every(([field, value]) => isDeepStrictEqual(found[field], value))) return;
+  if (differingFields(found, config).length === 0) return;
   await manager.streams.update(config.name, config);
 }
 

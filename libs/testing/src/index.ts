@@ -6,7 +6,7 @@ export type { ManualClock } from './manual-clock.js';
 export { natsServerProgram } from './nats-binary.js';
 export { startNatsCluster } from './nats-cluster.js';
 export type { NatsCluster, NatsClusterOptions } from './nats-cluster.js';
-export { checkNatsVersion, readNatsGreeting } from './nats-readiness.js';
+export { checkNatsVersion, natsVersionMinimum, readNatsGreeting } from './nats-readiness.js';
 export type { NatsGreeting } from './nats-readiness.js';
 export { natsServerEnv, startNatsServer } from './nats-server.js';
 export type {
@@ -21,5 +21,7 @@ export { createScratch } from './scratch.js';
 export type { Scratch } from './scratch.js';
 export { startServerProcess } from './server-process.js';
 export type { ServerProcess } from './server-process.js';
+export { mountSmallDisk } from './small-disk.js';
+export type { SmallDisk } from './small-disk.js';
 export { sharedNats, sharedPostgres, startTestServers, stopSharedServers } from './servers.js';
 export type { SharedPostgres, TestServers } from './servers.js';

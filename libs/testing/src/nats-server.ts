@@ -25,6 +25,8 @@ export interface NatsServerOptions {
   port?: number;
   /** Where the server tells about itself over HTTP. Default: a free one. */
   monitorPort?: number;
+  /** Default: true. Without it the server has neither streams nor buckets. */
+  jetstream?: boolean;
   /** Default: nats-server's own, 1 MiB. */
   maxPayloadBytes?: number;
   /** Syncs every write to disk before it is acknowledged, as production does. Default: false. */
@@ -190,7 +192,7 @@ async function waitUntilReady(server: ServerProcess, settings: Settings): Promis
     const greeting = await readNatsGreeting(settings.port);
     if (greeting.serverName !== settings.serverName) throw new Error('another server answers on its port');
     version = greeting.version;
-    await checkNatsHealth(monitorUrlOf(settings), health);
+    if (settings.jetstream !== false) await checkNatsHealth(monitorUrlOf(settings), health);
   };
   await eventually(check, { timeoutMs: startWithinMs, description: `nats-server on port ${settings.port}` });
   if (server.exit !== undefined) throw startFailure(server, settings);
@@ -218,10 +220,14 @@ function renderConfig({ storeDir, cluster, operator, ...settings }: Settings): s
     ...(settings.tls === undefined
       ? {}
       : { tls: { cert_file: settings.tls.certFile, key_file: settings.tls.keyFile } }),
-    jetstream: {
-      store_dir: streamsPathIn(storeDir),
-      ...(settings.syncAlways ? { sync_interval: 'always' } : {}),
-    },
+    ...(settings.jetstream === false
+      ? {}
+      : {
+          jetstream: {
+            store_dir: streamsPathIn(storeDir),
+            ...(settings.syncAlways ? { sync_interval: 'always' } : {}),
+          },
+        }),
     ...(operator === undefined
       ? {}
       : { ...operator, resolver: { ...operator.resolver, dir: accountsPathIn(storeDir) } }),
