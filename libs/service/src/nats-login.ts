@@ -19,6 +19,10 @@ const { shape } = z.object(baseConfigShape).pick({
 });
 
 type NatsConfig = z.infer<z.ZodObject<typeof shape>>;
+type NatsAddress = Pick<
+  NatsConfig,
+  'NATS_URL' | 'NATS_TLS_CA_FILE' | 'NATS_TLS_CERT_FILE' | 'NATS_TLS_KEY_FILE'
+>;
 
 export interface NatsServers {
   url: string;
@@ -40,7 +44,7 @@ export function natsLoginOf(env: NodeJS.ProcessEnv): Omit<ConnectionOptions, 'na
   };
 }
 
-export function natsServersOf(config: NatsConfig): NatsServers {
+export function natsServersOf(config: NatsAddress): NatsServers {
   return { url: config.NATS_URL, tls: natsTlsOf(config) };
 }
 
@@ -54,7 +58,7 @@ export function natsTransportOf(config: NatsConfig): Transports['nats'] {
 }
 
 /** With any address that asks for it, or a file of it, all connections are encrypted. */
-function natsTlsOf({ NATS_URL: urls, ...config }: NatsConfig) {
+function natsTlsOf({ NATS_URL: urls, ...config }: NatsAddress) {
   const [caFile, certFile, keyFile] = [
     config.NATS_TLS_CA_FILE,
     config.NATS_TLS_CERT_FILE,

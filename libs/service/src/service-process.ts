@@ -81,7 +81,8 @@ export interface StartedService {
 
 const { DATABASE_URL, ...roleFreeShape } = baseConfigShape;
 
-const commonShape = {
+/** Of every service, but for the database's login. */
+export const serviceConfigShape = {
   ...roleFreeShape,
   ...masterKeyConfigShape,
   IRONFLOW_DATABASE_CONNECTIONS: z.coerce.number().int().min(2).max(500).default(10),
@@ -103,14 +104,14 @@ const commonShape = {
     ),
 };
 
-type CommonConfig = z.infer<z.ZodObject<typeof commonShape>>;
+type CommonConfig = z.infer<z.ZodObject<typeof serviceConfigShape>>;
 
 export async function startService<Shape extends z.ZodRawShape>(
   definition: ServiceDefinition<Shape>,
   { env, lifecycle, logger, listen }: StartOptions,
 ): Promise<StartedService> {
   const { name } = definition;
-  const common = loadConfig(z.object(commonShape), env);
+  const common = loadConfig(z.object(serviceConfigShape), env);
   const own = loadConfig(z.object(definition.configShape), env);
   const databaseUrl = databaseUrlOf(definition.databaseRole, env);
   // A service of tenants may have a second login; one that it does not ask for is none of its affairs.

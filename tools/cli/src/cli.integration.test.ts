@@ -923,6 +923,23 @@ describe('doctor', () => {
     expect(other['platform']).toMatch(/is another program there\?$/);
   });
 
+  test('an installation is looked at with the variables of its services, which are in no finding', async () => {
+    const port = await freePort();
+    const installation = {
+      DATABASE_URL: `postgresql://ironflow_service:hunter2@127.0.0.1:${port}/ironflow`,
+      NATS_URL: `nats://127.0.0.1:${port}`,
+    };
+    const { exitCode, out } = await cli(['doctor', '--installation'], { env: installation });
+    expect(exitCode).toBe(1);
+    expect(out).toMatch(/^ok    node /);
+    expect(out).toMatch(/^FAIL  nats {7}nats:\/\/127\.0\.0\.1:\d+ cannot be reached/m);
+    expect(out).toMatch(/^FAIL  postgres {3}DATABASE_URL, 127\.0\.0\.1:\d+\/ironflow: /m);
+    const beside = await diagnose({ args: ['--installation'], env: { ...env, ...installation } });
+    expect(beside).toMatchObject({ platform: `ok: ${platform.url} (IRONFLOW_URL) is ready` });
+    expect(beside['clocks']).toBe('ok: this machine, the platform agree');
+    expect(out + JSON.stringify(beside)).not.toContain('hunter2');
+  });
+
   test('a broken file of credentials is as good as none', async () => {
     mkdirSync(scratch.file('broken'));
     writeFileSync(scratch.file('broken', 'credentials.json'), '{');

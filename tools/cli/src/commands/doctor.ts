@@ -1,6 +1,7 @@
-/** `ironflow doctor`: looks at what a user's setup stands on and names what is wrong. */
+/** `ironflow doctor`: looks at what a user's setup stands on, or an installation, and names what is wrong. */
 import { Command } from 'commander';
 import { messageOf } from '@ironflow/errors';
+import type { Finding } from '@ironflow/platform';
 import { IronflowApiError, createClient } from '@ironflow/sdk';
 import type { Client } from '@ironflow/sdk';
 import { plain, printJson } from '../output.js';
@@ -8,13 +9,7 @@ import { ReportedFailure } from '../reported-failure.js';
 import { findTarget, wantsJson } from '../session.js';
 import type { Found, Target } from '../session.js';
 import type { Terminal } from '../terminal.js';
-
-interface Finding {
-  check: 'node' | 'platform' | 'clock' | 'key' | 'functions';
-  /** `note`: nothing is wrong, but somebody who wonders should know. */
-  result: 'ok' | 'note' | 'fail';
-  detail: string;
-}
+import { loadPlatform } from '../installed-parts.js';
 
 const nodeMinimum = [20, 19] as const;
 const answerWithinMs = 5_000;
@@ -24,18 +19,26 @@ const clockSkewMsMax = 60_000;
 export function doctorCommand(terminal: Terminal): Command {
   return new Command('doctor')
     .description('check this machine, the key and the platform; exit code 1 when something is wrong')
-    .action(async (_flags: unknown, command: Command) => {
-      const findings = [checkNode(), ...(await checkTarget(command, terminal))];
+    .option(
+      '--installation',
+      'for operators: check the NATS servers and the database, with the variables that services have (DATABASE_URL, TENANT_DATABASE_URL, NATS_URL …)',
+    )
+    .action(async ({ installation = false }: { installation?: boolean }, command: Command) => {
+      const check = installation ? checkInstallation : checkTarget;
+      const findings = [checkNode(), ...(await check(command, terminal))];
       const ok = findings.every(({ result }) => result !== 'fail');
       if (wantsJson(command)) printJson(terminal, { ok, findings });
-      else for (const finding of findings) terminal.print(lineOf(finding));
+      else printFindings(terminal, findings);
       if (!ok) throw new ReportedFailure();
     });
 }
 
-function lineOf({ check, result, detail }: Finding): string {
-  const mark = { ok: 'ok  ', note: 'note', fail: 'FAIL' }[result];
-  return `${mark}  ${check.padEnd(9)}  ${plain(detail)}`;
+function printFindings(terminal: Terminal, findings: readonly Finding[]): void {
+  const width = Math.max(...findings.map(({ check }) => check.length));
+  for (const { check, result, detail } of findings) {
+    const mark = { ok: 'ok  ', note: 'note', fail: 'FAIL' }[result];
+    terminal.print(`${mark}  ${check.padEnd(width)}  ${plain(detail)}`);
+  }
 }
 
 function checkNode(): Finding {
@@ -53,9 +56,7 @@ async function checkTarget(command: Command, terminal: Terminal): Promise<Findin
     return [{ check: 'platform', result: 'fail', detail: messageOf(error) }];
   }
   const { url, apiKey } = target;
-  const answer = await fetch(`${url.value}/readyz`, { signal: AbortSignal.timeout(answerWithinMs) }).catch(
-    () => undefined,
-  );
+  const answer = await askReadiness(url);
   const findings =
     answer === undefined ? [unreachable(url)] : [await checkReadiness(url, answer), checkClock(answer)];
   if (apiKey === undefined) {
@@ -66,6 +67,33 @@ async function checkTarget(command: Command, terminal: Terminal): Promise<Findin
   const client = createClient({ ironflowUrl: url.value, apiKey: apiKey.value });
   const key = await checkKey(client, apiKey);
   return [...findings, key, ...(key.result === 'ok' ? [await checkFunctions(client)] : [])];
+}
+
+/** What answers at a URL that was given is looked at too: its clock is one of the installation's. */
+async function checkInstallation(command: Command, terminal: Terminal): Promise<Finding[]> {
+  const { diagnoseInstallation } = await loadPlatform();
+  let target: Target;
+  try {
+    target = findTarget(command, terminal);
+  } catch (error) {
+    return [{ check: 'platform', result: 'fail', detail: messageOf(error) }];
+  }
+  const { url } = target;
+  if (url.from === 'the default') return diagnoseInstallation({ env: terminal.env, clocks: [] });
+  const sentAt = Date.now();
+  const answer = await askReadiness(url);
+  const tookMs = Date.now() - sentAt;
+  const platform = answer === undefined ? unreachable(url) : await checkReadiness(url, answer);
+  const date = Date.parse(answer?.headers.get('date') ?? '');
+  // It is told in whole seconds.
+  const aheadMs = date + 500 - (sentAt + tookMs / 2);
+  const reading = { name: 'the platform', aheadMs, uncertaintyMs: 500 + tookMs / 2 };
+  const clocks = Number.isNaN(date) ? [] : [reading];
+  return [platform, ...(await diagnoseInstallation({ env: terminal.env, clocks }))];
+}
+
+async function askReadiness({ value }: Found): Promise<Response | undefined> {
+  return fetch(`${value}/readyz`, { signal: AbortSignal.timeout(answerWithinMs) }).catch(() => undefined);
 }
 
 function unreachable({ value, from }: Found): Finding {
