@@ -29,6 +29,13 @@ export interface Queryable {
   query<Row>(statement: Statement, values: readonly unknown[]): Promise<Row[]>;
 }
 
+export interface PoolState {
+  open: number;
+  idle: number;
+  /** Statements and transactions that wait for a connection. */
+  waiting: number;
+}
+
 export interface Database extends Queryable {
   /** Commits when `work` resolves, rolls back when it rejects. */
   transaction<T>(work: (transaction: Queryable) => Promise<T>): Promise<T>;
@@ -37,6 +44,7 @@ export interface Database extends Queryable {
   /** Milliseconds since 1970 by the one clock that decides. */
   now(): Promise<number>;
   isReachable(): Promise<boolean>;
+  poolState(): PoolState;
   /**
    * Runs `work` while this process alone holds the lock; `undefined` when another does. The lock goes with
    * its connection: work that takes long has to be safe to run twice.
@@ -117,6 +125,7 @@ export function createDatabase(options: DatabaseOptions): Database {
         () => true,
         () => false,
       ),
+    poolState: () => ({ open: pool.totalCount, idle: pool.idleCount, waiting: pool.waitingCount }),
     withAdvisoryLock: (name, work) => withClient(pool, (client) => runLocked(client, name, work)),
     close: async () => {
       await prisma.$disconnect();

@@ -25,7 +25,7 @@ export type { CronStore, DueTime, FiredTime, Schedule, ScheduleKey } from './cro
 export { createDatabase } from './database.js';
 export { isRefusedData } from './database-error.js';
 export type { DeadLetterToReplay } from './dead-letters.js';
-export type { Database, DatabaseOptions, Queryable, Statement } from './database.js';
+export type { Database, DatabaseOptions, PoolState, Queryable, Statement } from './database.js';
 export type { EndedPause } from './ended-pause.js';
 export { createEnvelope } from './envelope.js';
 export type { Peppers, SealedDataKey, Secrets } from './envelope.js';

@@ -56,6 +56,8 @@ export interface SchedulerStore extends WaitStore {
   routeEvents(events: readonly EventToRoute[], runs: readonly NewRun[]): Promise<RoutingOutcome>;
   /** Stored longer ago than that and not routed, the oldest first: their message was lost. */
   unroutedEvents(query: UnroutedEventsQuery): Promise<StoredEvent[]>;
+  /** How long the oldest one has waited; 0 when there is none. */
+  unroutedAgeMs(): Promise<number>;
   /** Of these, the ones that are not routed yet. */
   unroutedAmong(eventIds: readonly string[]): Promise<StoredEvent[]>;
   /** Those of the events' runs that need an activation. */
@@ -116,6 +118,10 @@ export function createSchedulerStore(database: Database): SchedulerStore {
         limit,
       ]);
       return rows.map(toStoredEvent);
+    },
+    unroutedAgeMs: async () => {
+      const rows = await database.query<{ age_ms: number }>(unroutedAgeStatement, []);
+      return rows[0]!.age_ms;
     },
     unroutedAmong: async (eventIds) =>
       (await database.query<StoredEventRow>(unroutedAmongStatement, [eventIds])).map(toStoredEvent),
@@ -181,6 +187,11 @@ const unroutedStatement: Statement = {
       where received_at < now() - $1 * interval '1 ms'
         and (received_at, event_id) > (to_timestamp($2::float8 / 1000), $3::uuid)
       order by received_at, event_id limit $4`),
+};
+const unroutedAgeStatement: Statement = {
+  name: 'unrouted_age',
+  text: `select coalesce(greatest(0, extract(epoch from clock_timestamp() - min(received_at)) * 1000), 0)::float8 as age_ms
+    from unrouted_events`,
 };
 const unroutedAmongStatement: Statement = {
   name: 'unrouted_among',

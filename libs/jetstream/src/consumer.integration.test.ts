@@ -209,3 +209,28 @@ test('what was on its way to a consumer that stops is somebody else’s at once'
   );
   expect(seen.length).toBeGreaterThan(0);
 });
+
+test('a message that was delivered before is told of, with its consumer', async () => {
+  const told: string[] = [];
+  const watched = await connectJetStream({
+    url: server.url,
+    name: 'test',
+    replicas: 1,
+    onRedelivery: ({ stream, durable }) => told.push(`${stream} ${durable}`),
+  });
+  const counts: number[] = [];
+  started.push(
+    watched.consume(definition, {
+      capacity: () => 10,
+      onDelivery: (delivery) => {
+        counts.push(delivery.deliveryCount);
+        if (delivery.deliveryCount < 3) delivery.nak();
+        else delivery.ack();
+      },
+    }),
+  );
+  await publish('again');
+  await eventually(() => expect(counts).toEqual([1, 2, 3]), patience);
+  expect(told).toEqual(['EVENTS test', 'EVENTS test']);
+  await watched.close();
+});

@@ -28,6 +28,8 @@ export interface ConsumerOptions {
   wanted?: () => number;
   /** Synchronous: what takes time is started, not awaited. A message whose handling throws is delivered again. */
   onDelivery: (delivery: Delivery) => void;
+  /** A message came that was delivered before, to whomever. */
+  onRedelivery?: ((definition: ConsumerDefinition) => void) | undefined;
   log?: JetStreamLog;
 }
 
@@ -102,6 +104,7 @@ export function createConsumer(options: ConsumerOptions): PullConsumer {
       return;
     }
     outstanding = Math.max(0, outstanding - 1);
+    if (delivery.deliveryCount > 1) options.onRedelivery?.(definition);
     if (!canRead(delivery.header(headerNames.schemaVersion))) delivery.nak(unreadableDelayMs);
     else if (options.capacity() < 1) delivery.nak(beyondRoomDelayMs);
     else options.onDelivery(delivery);

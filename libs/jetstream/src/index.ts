@@ -36,6 +36,7 @@ export { readStream } from './stream-reader.js';
 export { isHalfRestored, loadStream, requireRestoringServer, settleStream } from './stream-restore.js';
 export type { RestoreRequest } from './stream-restore.js';
 export type { ConsumerState, StreamState, StreamStates } from './stream-state.js';
+export type { ConsumerState, NamedConsumerState, StreamState, StreamStates } from './stream-state.js';
 export type {
   PutOutcome,
   UserBucket,

@@ -21,7 +21,8 @@ import type { UserBuckets } from './user-buckets.js';
 import { createTopics } from './topics.js';
 import type { Topics } from './topics.js';
 
-export interface JetStreamOptions extends ConnectionOptions, ProvisionOptions {}
+export interface JetStreamOptions
+  extends ConnectionOptions, ProvisionOptions, Pick<ConsumerOptions, 'onRedelivery'> {}
 
 export interface JetStream {
   readonly connection: Connection;
@@ -68,6 +69,7 @@ export async function connectJetStream(options: JetStreamOptions): Promise<JetSt
         provisioner,
         definition,
         ...owner,
+        onRedelivery: options.onRedelivery,
         ...(options.log && { log: options.log }),
       }),
     isConnected: () => connection.isConnected(),

@@ -1,4 +1,7 @@
-/** How far a stream and the consumers on it are: for trimming and for metrics, asked for seldom. */
+/**
+ * How far a stream and the consumers on it are: for trimming, scaling and metrics, asked for seldom. All of it is asked of
+ * leaders, through the JetStream API: what the servers' monitoring tells of a replica may be long outdated.
+ */
 import type { ConsumerDefinition, StreamName } from '@ironflow/schema';
 import { IronflowError } from '@ironflow/errors';
 import type { Connection } from './connection.js';
@@ -13,6 +16,8 @@ export interface StreamState {
   lastSequence: number;
   /** When the oldest message was stored; `undefined` when the stream is empty. */
   firstStoredAtMs: number | undefined;
+  /** Of a stream in a cluster: those that its leader does not hear, or that have not caught up. */
+  replicasBehind: number;
 }
 
 export interface ConsumerState {
@@ -24,15 +29,23 @@ export interface ConsumerState {
   ackPending: number;
 }
 
+export interface NamedConsumerState extends Pick<ConsumerState, 'pending' | 'ackPending'> {
+  durable: string;
+}
+
 export interface StreamStates {
-  /** Rejects with `unavailable` when the stream does not exist or does not answer. */
+  /** Rejects with `unavailable` when the stream does not exist, does not answer or has no leader: who was it would tell old figures. */
   stream(name: StreamName): Promise<StreamState>;
   consumer(definition: Pick<ConsumerDefinition, 'stream' | 'durable'>): Promise<ConsumerState>;
+  /** Of all consumers of a stream; rejects as well when one of them has no leader that answers: a sum without it would be wrong. */
+  consumersOf(name: StreamName): Promise<NamedConsumerState[]>;
   /** When the first message at or after a sequence was stored; with a filter, the first on one of its subjects. */
   storedAt(name: StreamName, sequence: number, filterSubject?: string): Promise<number | undefined>;
 }
 
 const noMessageFound = 10037;
+/** Of 256 each: as many as STEPS may have. */
+const consumerPagesMax = 40;
 const decoder = new TextDecoder();
 
 export function createStreamStates(connection: Connection): StreamStates {
@@ -47,8 +60,9 @@ export function createStreamStates(connection: Connection): StreamStates {
   };
   return {
     stream: async (name) => {
-      const { state, config } = await ask(`$JS.API.STREAM.INFO.${name}`, {});
+      const { state, config, cluster } = await ask(`$JS.API.STREAM.INFO.${name}`, {});
       if (state === undefined || config === undefined) throw unavailable(name, 'no state');
+      if (cluster !== undefined && cluster.leader === undefined) throw unavailable(name, 'no leader');
       return {
         messages: state.messages,
         bytes: state.bytes,
@@ -56,6 +70,7 @@ export function createStreamStates(connection: Connection): StreamStates {
         firstSequence: state.first_seq,
         lastSequence: state.last_seq,
         firstStoredAtMs: state.messages === 0 ? undefined : Date.parse(state.first_ts),
+        replicasBehind: (cluster?.replicas ?? []).filter(isBehind).length,
       };
     },
     consumer: async ({ stream, durable }) => {
@@ -66,6 +81,20 @@ export function createStreamStates(connection: Connection): StreamStates {
         pending: answer.num_pending ?? 0,
         ackPending: answer.num_ack_pending ?? 0,
       };
+    },
+    consumersOf: async (name) => {
+      const found: NamedConsumerState[] = [];
+      for (let page = 0; page < consumerPagesMax; page += 1) {
+        const subject = `$JS.API.CONSUMER.LIST.${name}`;
+        const { total, ...answer } = await ask(subject, { offset: found.length });
+        const [listed, silent] = [answer.consumers ?? [], answer.missing ?? []];
+        if (total === undefined) throw unavailable(name, 'no consumers');
+        if (silent.length > 0) throw unavailable(name, `${silent.length} consumers do not answer`);
+        found.push(...listed.map(toNamedState));
+        // One that is removed meanwhile leaves fewer than were announced.
+        if (listed.length === 0 || found.length >= total) return found;
+      }
+      throw unavailable(name, 'too many consumers');
     },
     storedAt: async (name, sequence, filterSubject = '>') => {
       const query = { seq: sequence, next_by_subj: filterSubject };
@@ -79,10 +108,33 @@ interface Answer {
   error?: { err_code?: number; description?: string };
   state?: { messages: number; bytes: number; first_seq: number; last_seq: number; first_ts: string };
   config?: { max_bytes: number };
+  cluster?: { leader?: string; replicas?: ReplicaAnswer[] };
+  consumers?: ConsumerAnswer[] | null;
+  missing?: string[] | null;
+  total?: number;
   ack_floor?: { stream_seq: number };
   num_pending?: number;
   num_ack_pending?: number;
   message?: { time: string };
+}
+
+interface ReplicaAnswer {
+  current: boolean;
+  offline?: boolean;
+}
+
+interface ConsumerAnswer {
+  name: string;
+  num_pending: number;
+  num_ack_pending: number;
+}
+
+function isBehind({ current, offline = false }: ReplicaAnswer): boolean {
+  return offline || !current;
+}
+
+function toNamedState({ name, num_pending, num_ack_pending }: ConsumerAnswer): NamedConsumerState {
+  return { durable: name, pending: num_pending, ackPending: num_ack_pending };
 }
 
 function unavailable(what: string, why: string): IronflowError {

@@ -90,6 +90,8 @@ export type { BrokenRule } from './event-rules.js';
 export type { EmittedEvent, EventSource, FunctionEvent, IngestMessage, StoredEvent } from './event.js';
 export { failureSchema } from './failure.js';
 export type { Failure } from './failure.js';
+export { backlogPath, executorBacklogSchema } from './executor-backlog.js';
+export type { ExecutorBacklog } from './executor-backlog.js';
 export { expressionSchema } from './expression.js';
 export {
   concurrencySchema,
@@ -423,9 +425,11 @@ export type {
 export {
   ackWaitMs,
   buckets,
+  consumerKindOf,
   consumers,
   idleLaneKeptMs,
   bulkConsumer,
+  parsePullConsumer,
   placesOfEnvironment,
   pullConsumer,
   resultsTrim,
@@ -454,7 +458,7 @@ export type {
   TenantsQuery,
   TenantState,
 } from './tenant-resources.js';
-export { formatTraceparent, parseTraceparent, runSpanId } from './trace.js';
+export { formatTraceparent, messagingAttributes, parseTraceparent, runSpanId } from './trace.js';
 export type { TraceContext } from './trace.js';
 export {
   deliveryStatuses,

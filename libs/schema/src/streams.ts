@@ -1,6 +1,6 @@
 /** The one table of streams, durable consumers and buckets. libs/jetstream provisions from it; nothing else declares one. */
 import type { Scope } from './identifiers.js';
-import { laneToken } from './lane.js';
+import { laneToken, parseLane } from './lane.js';
 import type { Lane } from './lane.js';
 import { subjectFilters, subjects } from './subjects.js';
 
@@ -166,6 +166,22 @@ export function bulkConsumer(of: { environmentId: string; filterSubject: string 
     maxAckPending: 10_000,
     inactiveThresholdMs: idleLaneKeptMs,
   };
+}
+
+/** By which a consumer is counted in metrics: lanes of one kind together, since there is no bound to them. */
+export function consumerKindOf(durable: string): string {
+  return lanePrefixes.find((kind) => durable.startsWith(`${kind}_`)) ?? durable;
+}
+
+const lanePrefixes = ['pull', 'bulk'] as const;
+
+/** Whose lane a consumer is: the reverse of `pullConsumer`. */
+export function parsePullConsumer(durable: string): ({ environmentId: string } & Lane) | undefined {
+  const [kind, environmentId, ...rest] = durable.split('_');
+  const lane = parseLane(rest.join('_'));
+  return kind === 'pull' && environmentId !== undefined && lane !== undefined
+    ? { environmentId, ...lane }
+    : undefined;
 }
 
 /** Where messages of one environment may be: every stream and bucket with the filter of what is that environment's there. */

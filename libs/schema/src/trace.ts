@@ -23,6 +23,24 @@ export function formatTraceparent(context: TraceContext): string {
   return `00-${context.traceId}-${context.spanId}-${context.sampled ? '01' : '00'}`;
 }
 
+/**
+ * By the conventions of OpenTelemetry for messaging. The template and never the subject, which has ids in it and would make every message a
+ * destination of its own.
+ */
+export function messagingAttributes(
+  operation: 'send' | 'process',
+  kind: MessageKind,
+): Record<string, string> {
+  return {
+    'messaging.system': 'nats',
+    'messaging.operation.name': operation,
+    'messaging.operation.type': operation,
+    'messaging.destination.template': `ironflow.{project}.{env}.${kind}`,
+  };
+}
+
+type MessageKind = 'ingest' | 'events' | 'steps' | 'results';
+
 /** The root span of a run ends long after its children begin: its id is known beforehand because it is derived. */
 export function runSpanId(runId: string): string {
   return createHash('sha256').update(`span\n${runId}`).digest('hex').slice(0, 16);

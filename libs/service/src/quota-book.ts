@@ -71,7 +71,9 @@ export function createQuotaBook({ store, countReplicas, clock }: QuotaBookOption
   }
 
   async function readReplicas(): Promise<void> {
-    replicas = Math.max(1, await countReplicas().catch(() => replicas));
+    // None: not even this one is heard, which says nothing of how many there are.
+    const count = await countReplicas().catch(() => 0);
+    if (count > 0) replicas = count;
   }
 
   function enter(environmentId: string): Entry {

@@ -13,6 +13,7 @@ const state = (changes: Partial<TrimState>): TrimState => ({
     firstSequence: 101,
     lastSequence: 200,
     firstStoredAtMs: nowMs - 1,
+    replicasBehind: 0,
   },
   collector: { ackFloor: 180, pending: 0, ackPending: 20 },
   breaker: { ackFloor: 150, pending: 5, ackPending: 0 },
