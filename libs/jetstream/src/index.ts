@@ -35,7 +35,6 @@ export type { StreamSummary } from './stream-catalog.js';
 export { readStream } from './stream-reader.js';
 export { isHalfRestored, loadStream, requireRestoringServer, settleStream } from './stream-restore.js';
 export type { RestoreRequest } from './stream-restore.js';
-export type { ConsumerState, StreamState, StreamStates } from './stream-state.js';
 export type { ConsumerState, NamedConsumerState, StreamState, StreamStates } from './stream-state.js';
 export type {
   PutOutcome,

@@ -215,6 +215,7 @@ function addRequestMetrics(
     'http_request_duration_seconds',
     'Time from the head of a request to the end of its answer',
     durationBucketsSeconds,
+    ['method', 'route', 'status'],
   );
   app.addHook('onResponse', (request, reply, done) => {
     if (isLeftToOthers(request)) return done();

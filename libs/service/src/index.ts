@@ -15,10 +15,20 @@ export type { HttpApp, HttpServer, HttpServerOptions, UpgradeHandler } from './h
 export { invalidInput } from './invalid-input.js';
 export { createLifecycle } from './lifecycle.js';
 export type { Lifecycle, Stoppable } from './lifecycle.js';
-export { childLogger, createLogger, logLevels } from './logger.js';
+export { childLogger, createLogger, logLevels, runContext } from './logger.js';
 export type { LogContext, Logger, LoggerOptions, LogLevel } from './logger.js';
 export { createMetrics, durationBucketsSeconds, renderMetrics } from './metrics.js';
-export type { Counter, Histogram, Labels, Metrics, MetricsOptions, Observation, Observe } from './metrics.js';
+export type {
+  Counter,
+  Histogram,
+  Labels,
+  LabelsOf,
+  MetricFamily,
+  Metrics,
+  MetricsOptions,
+  Observation,
+  Observe,
+} from './metrics.js';
 export { natsLoginOf, natsServersOf } from './nats-login.js';
 export type { NatsServers } from './nats-login.js';
 export { platformVersion } from './platform-version.js';

@@ -1,5 +1,6 @@
 import { expect, test } from '@jest/globals';
-import { childLogger, createLogger } from './logger.js';
+import { runSpanId } from '@ironflow/schema';
+import { childLogger, createLogger, runContext } from './logger.js';
 import type { LogLevel } from './logger.js';
 
 function createLines(level: LogLevel = 'info') {
@@ -23,6 +24,19 @@ test('a line says which service and version wrote it, and joins a trace', () => 
     msg: 'accepted',
   });
   expect(lines[0]).not.toHaveProperty('env');
+});
+
+test('a line about a run names the run, where it is, and its trace and span', () => {
+  const { lines, logger } = createLines();
+  const traceId = '0af7651916cd43dd8448eb211c80319c';
+  const run = { runId: 'r', scope: { project: 'p', env: 'e' } };
+  const traceparent = `00-${traceId}-b7ad6b7169203331-01`;
+  childLogger(logger, runContext({ ...run, traceparent })).warn('slow');
+  childLogger(logger, runContext(run)).warn('slow');
+  const place = { run_id: 'r', project: 'p', env: 'e' };
+  expect(lines[0]).toMatchObject({ ...place, trace_id: traceId, span_id: runSpanId('r') });
+  expect(lines[1]).toMatchObject(place);
+  expect(lines[1]).not.toHaveProperty('span_id');
 });
 
 test('lines below the level are not written', () => {

@@ -1,5 +1,7 @@
 /** JSON lines on stdout through pino. Says what may never appear in a line: credentials, payloads, rows of tenants. */
 import { isNativeError } from 'node:util/types';
+import { parseTraceparent, runSpanId } from '@ironflow/schema';
+import type { Scope } from '@ironflow/schema';
 import pino from 'pino';
 import type { DestinationStream, Logger } from 'pino';
 import { platformVersion } from './platform-version.js';
@@ -40,6 +42,7 @@ export function createLogger(options: LoggerOptions): Logger {
 
 export interface LogContext {
   traceId?: string | undefined;
+  spanId?: string | undefined;
   runId?: string | undefined;
   project?: string | undefined;
   env?: string | undefined;
@@ -49,10 +52,23 @@ export interface LogContext {
 export function childLogger(logger: Logger, context: LogContext): Logger {
   const fields: Record<string, string> = {};
   if (context.traceId !== undefined) fields['trace_id'] = context.traceId;
+  if (context.spanId !== undefined) fields['span_id'] = context.spanId;
   if (context.runId !== undefined) fields['run_id'] = context.runId;
   if (context.project !== undefined) fields['project'] = context.project;
   if (context.env !== undefined) fields['env'] = context.env;
   return logger.child(fields);
+}
+
+/** Of a line about a run: the span is that of the whole run, whose id is known before it is written. */
+export function runContext(run: {
+  runId: string;
+  scope?: Pick<Scope, 'project' | 'env'> | undefined;
+  traceparent?: string | undefined;
+}): LogContext {
+  const { runId, scope } = run;
+  const traceId = parseTraceparent(run.traceparent)?.traceId;
+  const spanId = traceId === undefined ? undefined : runSpanId(runId);
+  return { traceId, spanId, runId, project: scope?.project, env: scope?.env };
 }
 
 const secretNames = new Set([

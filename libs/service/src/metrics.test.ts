@@ -16,7 +16,7 @@ const linesOf = (text: string, name: string) => text.split('\n').filter((line) =
 
 test('a counter adds up per labels, in whatever order they are named', async () => {
   const metrics = create('executor');
-  const counter = metrics.counter('runs_total', 'Runs that ended');
+  const counter = metrics.counter('runs_total', 'Runs that ended', ['mode', 'outcome']);
   counter.add();
   counter.add(2, { mode: 'push', outcome: 'failed' });
   counter.add(1, { outcome: 'failed', mode: 'push' });
@@ -35,7 +35,7 @@ test('a counter adds up per labels, in whatever order they are named', async () 
 
 test('a histogram counts into its buckets', async () => {
   const metrics = create('executor');
-  const histogram = metrics.histogram('step_duration_seconds', 'Steps', [0.1, 1]);
+  const histogram = metrics.histogram('step_duration_seconds', 'Steps', [0.1, 1], ['mode']);
   for (const value of [0.05, 0.5, 5]) histogram.record(value, { mode: 'push' });
   const lines = linesOf(await metrics.render(), 'ironflow_step_duration_seconds_bucket');
   expect(lines.map((line) => [/le="([^"]+)"/.exec(line)![1], line.split(' ')[1]])).toEqual([
@@ -50,10 +50,11 @@ test('a gauge is asked at the scrape, and one that fails does not cost the other
   let lag = 1;
   metrics.gauge('lag_seconds', 'Lag', () => lag);
   metrics.gauge('broken_seconds', 'Broken', () => Promise.reject(new Error('no connection')));
-  metrics.gauge('queued', 'Queued', async () => [
+  const queued = async () => [
     { value: 3, labels: { queue: 'a' } },
     { value: 4, labels: { queue: 'b' } },
-  ]);
+  ];
+  metrics.gauge('queued', 'Queued', queued, ['queue']);
   await metrics.render();
   lag = 2;
   const text = await metrics.render();
@@ -61,9 +62,43 @@ test('a gauge is asked at the scrape, and one that fails does not cost the other
   expect(linesOf(text, 'ironflow_queued')).toHaveLength(2);
 });
 
+test('what a gauge told once is not told again when it cannot be read, and its absent labels are gone', async () => {
+  const metrics = create('executor');
+  let queue: string | undefined = 'a';
+  metrics.gauge('lag_seconds', 'Lag', () => {
+    if (queue === undefined) throw new Error('no connection');
+    return 5;
+  });
+  const queued = () => (queue === undefined ? [] : [{ value: 1, labels: { queue } }]);
+  metrics.gauge('queued', 'Queued', queued, ['queue']);
+  const counter = metrics.counter('runs_total', 'Runs that ended');
+  counter.add(3);
+  const samples = async () =>
+    (await metrics.render()).split('\n').filter((line) => /^ironflow_(lag|queued|runs)/.test(line));
+  const counted = 'ironflow_runs_total{service_name="executor"} 3';
+  expect(await samples()).toEqual([
+    'ironflow_lag_seconds{service_name="executor"} 5',
+    'ironflow_queued{queue="a",service_name="executor"} 1',
+    counted,
+  ]);
+  queue = 'b';
+  expect(await samples()).toContain('ironflow_queued{queue="b",service_name="executor"} 1');
+  expect(await samples()).toHaveLength(3);
+  queue = undefined;
+  expect(await samples()).toEqual([counted]);
+});
+
+test('two scrapes at once hear the same', async () => {
+  const metrics = create('executor');
+  metrics.gauge('lag_seconds', 'Lag', async () => 5);
+  const [first, second] = await Promise.all([metrics.render(), metrics.render()]);
+  expect(linesOf(first, 'ironflow_lag_seconds')).toHaveLength(1);
+  expect(second).toBe(first);
+});
+
 test('labels that turn out unbounded are counted together instead of kept', async () => {
   const metrics = create('executor');
-  const counter = metrics.counter('leaks_total', 'Leaks');
+  const counter = metrics.counter('leaks_total', 'Leaks', ['id']);
   for (let index = 0; index < 1_500; index += 1) counter.add(1, { id: String(index) });
   const lines = linesOf(await metrics.render(), 'ironflow_leaks_total{');
   expect(lines).toHaveLength(1_001);
@@ -75,6 +110,24 @@ test('names that break the rules are refused', () => {
   expect(() => metrics.counter('runs', 'x')).toThrow('_total');
   expect(() => metrics.histogram('ironflow_x_seconds', 'x')).toThrow('no metric name');
   expect(() => metrics.counter('runs_total', 'x').add(-1)).toThrow('only grows');
+});
+
+test('what was declared is listed, also before it has a sample', async () => {
+  const metrics = create('executor');
+  metrics.counter('runs_total', 'Runs that ended', ['outcome']);
+  metrics.histogram('wait_seconds', 'Waits');
+  const ownNames = ['ironflow_runs_total', 'ironflow_wait_seconds', 'ironflow_process_cpu_seconds_total'];
+  expect(metrics.families().filter(({ name }) => ownNames.includes(name))).toEqual([
+    {
+      name: 'ironflow_process_cpu_seconds_total',
+      type: 'counter',
+      help: 'CPU time, user and system',
+      labels: [],
+    },
+    { name: 'ironflow_runs_total', type: 'counter', help: 'Runs that ended', labels: ['outcome'] },
+    { name: 'ironflow_wait_seconds', type: 'histogram', help: 'Waits', labels: [] },
+  ]);
+  expect(await metrics.render()).not.toContain('ironflow_runs_total');
 });
 
 test('the process tells of itself', async () => {

@@ -3,41 +3,79 @@
  * several services can live in one process. Labels are few and bounded: no run ids, no event names.
  */
 import type { ObservableResult } from '@opentelemetry/api';
-import { PrometheusExporter, PrometheusSerializer } from '@opentelemetry/exporter-prometheus';
+import { PrometheusSerializer } from '@opentelemetry/exporter-prometheus';
 import { resourceFromAttributes } from '@opentelemetry/resources';
-import { MeterProvider } from '@opentelemetry/sdk-metrics';
+import {
+  AggregationTemporality,
+  InstrumentType,
+  MeterProvider,
+  MetricReader,
+} from '@opentelemetry/sdk-metrics';
 import type { Stoppable } from './lifecycle.js';
 import { platformVersion } from './platform-version.js';
 import { addProcessMetrics } from './process-metrics.js';
 
 export type Labels = Readonly<Record<string, string>>;
 
-export interface Counter {
-  add(value?: number, labels?: Labels): void;
+/** What a metric declares is all that it takes. */
+export type LabelsOf<Label extends string> = [Label] extends [never]
+  ? undefined
+  : Readonly<Record<Label, string>>;
+
+export interface Counter<Label extends string = never> {
+  add(value?: number, labels?: LabelsOf<Label>): void;
   /** For hot paths: the series of these labels, looked up once. */
-  bind(labels: Labels): { add(value?: number): void };
+  bind(labels: LabelsOf<Label>): { add(value?: number): void };
 }
 
-export interface Histogram {
-  record(value: number, labels?: Labels): void;
+export interface Histogram<Label extends string = never> {
+  record(value: number, labels?: LabelsOf<Label>): void;
 }
 
-export interface Observation {
+export interface Observation<Label extends string = string> {
   value: number;
-  labels?: Labels;
+  labels?: LabelsOf<Label>;
+}
+
+/** A metric as it was declared, whether it has a sample yet or not. */
+export interface MetricFamily {
+  name: string;
+  type: 'counter' | 'histogram' | 'gauge';
+  help: string;
+  /** Without `service_name`, which all have. */
+  labels: readonly string[];
 }
 
 export interface Metrics extends Stoppable {
   /** Names come without `ironflow_`; a counter's ends in `_total`. The same name gives the same counter. */
-  counter(name: string, help: string): Counter;
+  counter<Label extends string = never>(
+    name: string,
+    help: string,
+    labels?: readonly Label[],
+  ): Counter<Label>;
+  /** A counter that something else keeps: asked at each scrape. */
+  counterOf(name: string, help: string, read: () => number): void;
   /** The name ends in its unit. The same name gives the same histogram. */
-  histogram(name: string, help: string, buckets?: readonly number[]): Histogram;
+  histogram<Label extends string = never>(
+    name: string,
+    help: string,
+    buckets?: readonly number[],
+    labels?: readonly Label[],
+  ): Histogram<Label>;
   /** Asked at each scrape; a gauge whose `observe` fails is left out of it. */
-  gauge(name: string, help: string, observe: Observe): void;
+  gauge<Label extends string = never>(
+    name: string,
+    help: string,
+    observe: Observe<NoInfer<Label>>,
+    labels?: readonly Label[],
+  ): void;
   render(): Promise<string>;
+  /** Sorted by name. */
+  families(): MetricFamily[];
 }
 
-export type Observe = () => number | Observation[] | Promise<number | Observation[]>;
+export type Observe<Label extends string = string> = () => Observed<Label> | Promise<Observed<Label>>;
+type Observed<Label extends string> = number | Observation<Label>[];
 
 export interface MetricsOptions {
   service: string;
@@ -49,16 +87,20 @@ export const durationBucketsSeconds = [
 ] as const;
 
 export function createMetrics({ service }: MetricsOptions): Metrics {
-  const reader = new PrometheusExporter({ preventServerStart: true });
+  const reader = new ScrapeReader();
   const resource = resourceFromAttributes({ 'service.name': service });
   const provider = new MeterProvider({ resource, readers: [reader] });
   const meter = provider.getMeter('ironflow');
   const serializer = new PrometheusSerializer(undefined, false, /^service\.name$/, true, true);
-  const counters = new Map<string, Counter>();
-  const histograms = new Map<string, Histogram>();
-  const gauges = new Set<string>();
+  const counters = new Map<string, Counter<string>>();
+  const histograms = new Map<string, Histogram<string>>();
+  const families = new Map<string, MetricFamily>();
 
-  function createCounterOnce(name: string, help: string): Counter {
+  function declare(name: string, { labels = [], ...family }: DeclaredFamily): void {
+    families.set(name, { name: fullName(name), ...family, labels });
+  }
+
+  function createCounterOnce(name: string, help: string, labels?: readonly string[]): Counter<string> {
     const existing = counters.get(name);
     if (existing !== undefined) return existing;
     if (!name.endsWith('_total')) throw new Error(`the counter ${name} has to end in _total`);
@@ -67,23 +109,37 @@ export function createMetrics({ service }: MetricsOptions): Metrics {
       .createObservableCounter(fullName(name), { description: help })
       .addCallback((result) => series.observe(result));
     counters.set(name, series.counter);
+    declare(name, { type: 'counter', help, labels });
     return series.counter;
   }
 
-  function createHistogramOnce(name: string, help: string, buckets?: readonly number[]): Histogram {
+  function createCounterOf(name: string, help: string, read: () => number): void {
+    meter
+      .createObservableCounter(fullName(name), { description: help })
+      .addCallback((result) => result.observe(read()));
+    declare(name, { type: 'counter', help });
+  }
+
+  function createHistogramOnce(
+    name: string,
+    help: string,
+    buckets: readonly number[] = durationBucketsSeconds,
+    labels?: readonly string[],
+  ): Histogram<string> {
     const existing = histograms.get(name);
     if (existing !== undefined) return existing;
     const histogram = meter.createHistogram(fullName(name), {
       description: help,
-      advice: { explicitBucketBoundaries: [...(buckets ?? durationBucketsSeconds)] },
+      advice: { explicitBucketBoundaries: [...buckets] },
     });
     histograms.set(name, histogram);
+    declare(name, { type: 'histogram', help, labels });
     return histogram;
   }
 
-  function createGauge(name: string, help: string, observe: Observe): void {
-    if (gauges.has(name)) throw new Error(`there is already a gauge ${name}`);
-    gauges.add(name);
+  function createGauge(name: string, help: string, observe: Observe, labels?: readonly string[]): void {
+    if (families.has(name)) throw new Error(`there is already a gauge ${name}`);
+    declare(name, { type: 'gauge', help, labels });
     meter.createObservableGauge(fullName(name), { description: help }).addCallback(async (result) => {
       const observed = await observe();
       if (typeof observed === 'number') return result.observe(observed);
@@ -91,28 +147,56 @@ export function createMetrics({ service }: MetricsOptions): Metrics {
     });
   }
 
+  let rendering: Promise<string> | undefined;
+  async function render(): Promise<string> {
+    const { resourceMetrics } = await reader.collect({ timeoutMillis: collectTimeoutMs });
+    return serializer.serialize(resourceMetrics);
+  }
+
+  // Which labels a metric takes is a matter of types alone.
   const metrics: Metrics = {
-    counter: createCounterOnce,
-    histogram: createHistogramOnce,
-    gauge: createGauge,
-    async render() {
-      const { resourceMetrics } = await reader.collect({ timeoutMillis: collectTimeoutMs });
-      return serializer.serialize(resourceMetrics);
-    },
+    counter: createCounterOnce as Metrics['counter'],
+    counterOf: createCounterOf,
+    histogram: createHistogramOnce as Metrics['histogram'],
+    gauge: createGauge as Metrics['gauge'],
+    families: () => [...families.values()].sort((a, b) => (a.name < b.name ? -1 : 1)),
+    // Who asks while it is found out hears the same: two at once would share what is observed between them.
+    render: () => (rendering ??= render().finally(() => (rendering = undefined))),
     async stop() {
       processMetrics.stop();
       await provider.shutdown();
     },
   };
-  metrics.gauge('build_info', 'Always 1; the label says which version runs', () => [
-    { value: 1, labels: { version: platformVersion } },
-  ]);
-  const processMetrics = addProcessMetrics(metrics, meter);
+  const buildInfo = (): Observation<'version'>[] => [{ value: 1, labels: { version: platformVersion } }];
+  metrics.gauge('build_info', 'Always 1; the label says which version runs', buildInfo, ['version']);
+  const processMetrics = addProcessMetrics(metrics);
   return metrics;
 }
 
+type DeclaredFamily = Pick<MetricFamily, 'type' | 'help'> & { labels?: readonly string[] | undefined };
+
 /** Prometheus gives up after ten seconds by default; one slow gauge shall not cost the scrape. */
 const collectTimeoutMs = 2_000;
+
+/** Tells of a gauge what is observed at this scrape and nothing else: by default the SDK goes on with the last value of one that cannot be read. */
+class ScrapeReader extends MetricReader {
+  constructor() {
+    super({
+      aggregationTemporalitySelector: (type) =>
+        type === InstrumentType.OBSERVABLE_GAUGE
+          ? AggregationTemporality.DELTA
+          : AggregationTemporality.CUMULATIVE,
+    });
+  }
+
+  protected override onForceFlush(): Promise<void> {
+    return Promise.resolve();
+  }
+
+  protected override onShutdown(): Promise<void> {
+    return Promise.resolve();
+  }
+}
 
 export function fullName(name: string): string {
   if (!/^[a-z][a-z0-9_]*$/.test(name) || name.startsWith('ironflow_')) {
@@ -147,7 +231,7 @@ function createSeries() {
     return created;
   }
 
-  const counter: Counter = {
+  const counter: Counter<string> = {
     add(value = 1, labels = noLabels) {
       cellOf(labels).value += checked(value);
     },

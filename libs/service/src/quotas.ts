@@ -34,7 +34,9 @@ export interface QuotaKeeper extends Stoppable {
 
 export function createQuotaKeeper(options: QuotasOptions): QuotaKeeper {
   const { jetstream, clock } = options;
-  const refused = options.metrics.counter('quota_refusals_total', 'Requests beyond a quota, by its name');
+  const refused = options.metrics.counter('quota_refusals_total', 'Requests beyond a quota, by its name', [
+    'quota',
+  ]);
   const book = createQuotaBook({
     store: createQuotaStore(options.database),
     countReplicas: () => countReplicas(jetstream.connection, options.service),

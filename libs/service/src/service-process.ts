@@ -9,9 +9,10 @@ import { checkSchemaVersion, createDatabase, openEnvelope } from '@ironflow/data
 import type { Database, Secrets } from '@ironflow/database';
 import { announceService, connectJetStream } from '@ironflow/jetstream';
 import type { JetStream } from '@ironflow/jetstream';
-import { streams } from '@ironflow/schema';
+import { consumerKindOf, streams } from '@ironflow/schema';
 import type { StreamName } from '@ironflow/schema';
 import { baseConfigShape, loadConfig, masterKeyConfigShape, tenantDatabaseConfigShape } from './config.js';
+import { watchPool, watchReadiness } from './dependency-metrics.js';
 import { createHealth } from './health.js';
 import { createHttpServer } from './http.js';
 import type { HttpServer } from './http.js';
@@ -73,6 +74,7 @@ export interface StartOptions {
 export interface StartedService {
   name: string;
   http: HttpServer;
+  metrics: Metrics;
   /** How long its whole stop may take. */
   stopTimeoutMs: number;
   /** Absent for a guest. */
@@ -123,7 +125,8 @@ export async function startService<Shape extends z.ZodRawShape>(
   const part: Part = { name, common, lifecycle, logger };
   const { metrics, spans } = await startTelemetry(part);
   const database = await openDatabase(part, databaseUrl);
-  const jetstream = await openJetStream(part);
+  watchPool(metrics, database);
+  const jetstream = await openJetStream(part, metrics);
   const health = createHealth({
     checks: {
       nats: () => (jetstream.isConnected() ? Promise.resolve() : Promise.reject(new Error('disconnected'))),
@@ -133,6 +136,7 @@ export async function startService<Shape extends z.ZodRawShape>(
     },
     stopping: lifecycle.stopping,
   });
+  watchReadiness(metrics, health);
   const { IRONFLOW_TRUSTED_PROXIES: trustedProxies } = common;
   const bounds = { drainTimeoutMs: httpDrainTimeoutMs };
   const http = createHttpServer({ logger, metrics, health, tls, trustedProxies, ...bounds });
@@ -150,11 +154,11 @@ export async function startService<Shape extends z.ZodRawShape>(
   lifecycle.onStop(`${name} http`, () => http.stop());
   if (!listen) {
     await http.ready();
-    return { name, http, stopTimeoutMs };
+    return { name, http, metrics, stopTimeoutMs };
   }
   const { url } = await http.listen({ host: common.HOST, port: common.PORT });
   logger.info({ url }, 'listening');
-  return { name, http, stopTimeoutMs, url };
+  return { name, http, metrics, stopTimeoutMs, url };
 }
 
 function refuseRisks(
@@ -215,7 +219,15 @@ async function openDatabase({ name, common, lifecycle }: Part, url: string): Pro
   return database;
 }
 
-async function openJetStream({ name, common, lifecycle, logger }: Part): Promise<JetStream> {
+async function openJetStream(
+  { name, common, lifecycle, logger }: Part,
+  metrics: Metrics,
+): Promise<JetStream> {
+  const redeliveries = metrics.counter(
+    'redeliveries_total',
+    'Messages that came although they had been delivered before; lanes of one kind together',
+    ['stream', 'consumer'],
+  );
   const jetstream = await connectJetStream({
     ...natsServersOf(common),
     user: common.NATS_USER,
@@ -227,6 +239,7 @@ async function openJetStream({ name, common, lifecycle, logger }: Part): Promise
     overrides: common.IRONFLOW_STREAMS,
     log: { info: (message) => logger.info(message), warn: (message) => logger.warn(message) },
     onStatus: (status) => logger.info({ status }, 'NATS'),
+    onRedelivery: ({ stream, durable }) => redeliveries.add(1, { stream, consumer: consumerKindOf(durable) }),
   });
   lifecycle.onStop(`${name} jetstream`, () => jetstream.close());
   return jetstream;

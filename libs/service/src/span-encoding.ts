@@ -18,7 +18,7 @@ export interface RecordedSpan {
   /** Never payload: what is here leaves the platform. */
   attributes?: SpanAttributes | undefined;
   links?: readonly SpanLink[] | undefined;
-  /** Marks the span as failed; a code or category, not a message of the tenant. */
+  /** Marks the span as failed and is its `error.type`; a code or category, not a message of the tenant. */
   error?: string | undefined;
 }
 
@@ -47,7 +47,7 @@ export function toReadableSpan(span: RecordedSpan, resource: Resource): Readable
     ended: true,
     status:
       error === undefined ? { code: SpanStatusCode.UNSET } : { code: SpanStatusCode.ERROR, message: error },
-    attributes: span.attributes ?? {},
+    attributes: { ...span.attributes, ...(error === undefined ? {} : { 'error.type': error }) },
     links: span.links?.map((link) => ({ context: contextOf(link.traceId, link.spanId) })) ?? [],
     events: [],
     resource,

@@ -152,6 +152,7 @@ test('spans reach a collector with their ids, parents, links, times, attributes 
     { key: 'attempt', value: { intValue: 2 } },
     { key: 'ratio', value: { doubleValue: 0.5 } },
     { key: 'retried', value: { boolValue: true } },
+    { key: 'error.type', value: { stringValue: 'step_failed' } },
   ]);
   expect(collector.requests[0]!.resourceSpans[0]!.resource.attributes).toEqual([
     { key: 'service.name', value: { stringValue: 'executor' } },

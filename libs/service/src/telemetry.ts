@@ -143,7 +143,7 @@ function createExportQueue(options: SpanRecorderOptions, endpoint: string): Span
 
 /** Counts what became of spans, and logs the first failed export of a row: a collector that is down is one event. */
 function createOutcomes({ metrics, logger }: SpanRecorderOptions) {
-  const dropped = metrics?.counter('spans_dropped_total', 'Spans that were not sent, by reason');
+  const dropped = metrics?.counter('spans_dropped_total', 'Spans that were not sent, by reason', ['reason']);
   const sent = metrics?.counter('spans_sent_total', 'Spans the collector took');
   const queueFull = dropped?.bind({ reason: 'queue_full' });
   const failed = dropped?.bind({ reason: 'export_failed' });

@@ -105,7 +105,9 @@ export function createApi(options: ApiOptions): Api {
   const breakers = {
     circuits: jetstream.bucket('SYS_circuit_breakers'),
     forcedBreakers: createForcedBreakerStore(database),
-    breakerActions: metrics.counter('api_breaker_actions_total', 'Breakers that operators changed, by how'),
+    breakerActions: metrics.counter('api_breaker_actions_total', 'Breakers that operators changed, by how', [
+      'change',
+    ]),
   };
   addHttpRoutes(http.app, {
     ...base,

@@ -30,7 +30,7 @@ export interface BreakersOptions {
   circuits: Pick<Bucket, 'get' | 'entries' | 'create' | 'update'>;
   forcedBreakers: ForcedBreakerStore;
   /** Of what operators did. */
-  breakerActions: Pick<Counter, 'add'>;
+  breakerActions: Pick<Counter<'change'>, 'add'>;
   notices: Pick<Notices, 'publishCircuit'>;
   now: () => Date;
 }

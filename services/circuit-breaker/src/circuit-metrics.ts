@@ -1,6 +1,6 @@
 /** What the service counts. Endpoints and functions are no labels: there is no bound to them. */
 import type { CircuitState } from '@ironflow/schema';
-import type { Metrics } from '@ironflow/service';
+import type { Metrics, Observation } from '@ironflow/service';
 
 type CountCircuits = (state: 'open' | 'half_open' | 'forced_open') => number;
 type State = CircuitState['state'];
@@ -18,6 +18,7 @@ export function createCircuitMetrics(metrics: Metrics, count: CountCircuits): Ci
   const outcomes = metrics.counter(
     'circuit_outcomes_total',
     'Calls of functions that were counted, by outcome',
+    ['outcome'],
   );
   const succeeded = outcomes.bind({ outcome: 'succeeded' });
   const failed = outcomes.bind({ outcome: 'failed' });
@@ -25,11 +26,17 @@ export function createCircuitMetrics(metrics: Metrics, count: CountCircuits): Ci
   const transitions = metrics.counter(
     'circuit_transitions_total',
     'State changes that this replica wrote; executors make those from open to half_open',
+    ['from', 'to'],
   );
-  const writes = metrics.counter('circuit_writes_total', 'Writes of breakers to their bucket, by result');
-  metrics.gauge('circuits_not_closed', 'Circuit breakers that are not closed, by state', () => [
+  const writes = metrics.counter('circuit_writes_total', 'Writes of breakers to their bucket, by result', [
+    'result',
+  ]);
+  const notClosed = (): Observation<'state'>[] => [
     { value: count('open'), labels: { state: 'open' } },
     { value: count('half_open'), labels: { state: 'half_open' } },
+  ];
+  metrics.gauge('circuits_not_closed', 'Circuit breakers that are not closed, by state', notClosed, [
+    'state',
   ]);
   metrics.gauge('circuits_forced_open', 'Circuit breakers that operators hold open', () =>
     count('forced_open'),

@@ -15,7 +15,9 @@ export interface CronMetrics {
 const latenessBucketsSeconds = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120];
 
 export function createCronMetrics(metrics: Metrics, schedules: () => number): CronMetrics {
-  const settled = metrics.counter('cron_firings_total', 'Times of schedules that were settled, by how');
+  const settled = metrics.counter('cron_firings_total', 'Times of schedules that were settled, by how', [
+    'how',
+  ]);
   const givenUp = metrics.counter(
     'cron_firings_given_up_total',
     'Times that could not be fired within their catch-up window',

@@ -8,7 +8,7 @@
  */
 import { messageOf } from '@ironflow/errors';
 import type { Bucket, Publisher } from '@ironflow/jetstream';
-import { formatTraceparent } from '@ironflow/schema';
+import { formatTraceparent, messagingAttributes } from '@ironflow/schema';
 import type { Clock, Logger, SpanRecorder } from '@ironflow/service';
 import type { CronMetrics } from './cron-metrics.js';
 import type { DatabaseClock } from './database-clock.js';
@@ -103,9 +103,10 @@ async function publish(options: FirerOptions, firing: Firing): Promise<boolean> 
       startTimeMs,
       endTimeMs: clock.now(),
       attributes: {
+        ...messagingAttributes('send', 'ingest'),
         'ironflow.project': firing.schedule.scope.project,
         'ironflow.env': firing.schedule.scope.env,
-        'ironflow.function': firing.schedule.functionId,
+        'ironflow.function.id': firing.schedule.functionId,
       },
     });
   }

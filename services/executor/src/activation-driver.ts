@@ -45,12 +45,12 @@ async function driveWatched(
 ): Promise<void> {
   let taken: Taken = await intake.take(delivery, stop);
   for (let restarts = 1; taken.kind === 'active'; restarts += 1) {
-    const { lease } = taken.run;
+    const { lease, traceparent } = taken.run;
     try {
       // What has ended is not held any more. Whatever else is left is nobody's to drive here, and must not be kept from others.
       if ((await driveRun(taken.run)) === 'over') return lease.handBack(retryDelayMs);
     } catch (error) {
-      runLogger(logger, delivery).warn(
+      runLogger(logger, delivery, traceparent).warn(
         { reason: messageOf(error) },
         'an activation cannot be driven now; it comes again',
       );

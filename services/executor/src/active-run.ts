@@ -65,8 +65,12 @@ export interface ActiveRun {
   lease: Lease;
   journal: JournalWriter;
   activatedAtMs: number;
+  /** For how long the activation had waited for an executor; not of one that was taken before. */
+  queuedMs: number | undefined;
   /** Of the activation's span; undefined when the run is not sampled. */
   trace: TraceContext | undefined;
+  /** Of the run, sampled or not. */
+  traceparent: string | undefined;
   /** The span that published the activation. */
   causedBy: TraceContext | undefined;
 }

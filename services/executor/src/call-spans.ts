@@ -1,5 +1,5 @@
 /** The spans of an activation and of its steps, written from the times that were recorded. */
-import { runSpanId } from '@ironflow/schema';
+import { messagingAttributes, runSpanId } from '@ironflow/schema';
 import type { StepRecord } from '@ironflow/schema';
 import type { SpanRecorder } from '@ironflow/service';
 import type { ActiveRun } from './active-run.js';
@@ -19,6 +19,7 @@ export function recordStepSpans(spans: SpanRecorder, run: ActiveRun, records: St
       endTimeMs: record.endedAtMs,
       attributes: {
         'ironflow.step.id': record.id,
+        'ironflow.step.type': record.type,
         'ironflow.step.attempt': record.attempt,
         'ironflow.step.status': record.status,
       },
@@ -42,14 +43,15 @@ export function recordActivationSpan(
     startTimeMs: run.activatedAtMs,
     endTimeMs: ended.atMs,
     attributes: {
-      'messaging.system': 'nats',
-      'messaging.operation.type': 'process',
-      'messaging.destination.template': 'ironflow.{project}.{env}.steps',
+      ...messagingAttributes('process', 'steps'),
       'ironflow.project': run.scope.project,
       'ironflow.env': run.scope.env,
       'ironflow.function.id': run.functionId,
       'ironflow.run.id': run.runId,
       'ironflow.outcome': ended.outcome,
+      'ironflow.delivery': run.writer.delivery,
+      ...(run.queuedMs === undefined ? {} : { 'ironflow.queue_ms': run.queuedMs }),
+      ...(run.buildId === undefined ? {} : { 'ironflow.build.id': run.buildId }),
     },
     ...(run.causedBy === undefined
       ? {}

@@ -5,7 +5,7 @@
 import { messageOf } from '@ironflow/errors';
 import type { ExecutorStore, RunState } from '@ironflow/database';
 import { parseSubject, parseTraceparent } from '@ironflow/schema';
-import type { Activation, TraceContext, Writer } from '@ironflow/schema';
+import type { Activation, ParsedSubject, TraceContext, Writer } from '@ironflow/schema';
 import type { Delivery, Journal } from '@ironflow/jetstream';
 import { createBatcher } from '@ironflow/service';
 import type { Batcher, Logger, SpanRecorder } from '@ironflow/service';
@@ -57,6 +57,8 @@ interface Item {
   writer: Writer;
   /** Its position is read no earlier. */
   readAtMs: number;
+  /** For how long it had waited to be taken; not of what was taken before. */
+  queuedMs: number | undefined;
 }
 
 const retryDelayMs = 500;
@@ -78,7 +80,10 @@ export function createIntake(given: IntakeOptions): Intake {
     }
     try {
       const writer = writerOf(options, delivery, restarts);
-      const item = { delivery, stop, lease, activation, writer, readAtMs: options.now() };
+      const readAtMs = options.now();
+      const isFirst = restarts === 0 && delivery.deliveryCount === 1;
+      const queuedMs = isFirst ? Math.max(0, readAtMs - delivery.storedAtMs) : undefined;
+      const item = { delivery, stop, lease, activation, writer, readAtMs, queuedMs };
       return admit(options, item, await batcher.add(activation));
     } catch (error) {
       return putOff(options, { delivery, lease }, { reason: messageOf(error), retryDelayMs });
@@ -126,9 +131,14 @@ function admit(options: Ground, item: Item, loaded: LoadedRun): Taken {
   if (readiness.kind === 'superseded') lease.abandon('superseded by a newer writer');
   if (readiness.kind === 'nothing_due') lease.finish();
   if (readiness.kind !== 'ready') return { kind: 'settled' };
-  if (isOfFormerLane(delivery, readiness.position)) {
+  const subject = parseSubject(delivery.subject);
+  if (isOfFormerLane(subject, readiness.position)) {
     lease.finish();
     return { kind: 'settled' };
+  }
+  if (item.queuedMs !== undefined && subject?.kind === 'activation') {
+    const lane = subject.bulk === true ? 'bulk' : subject.mode;
+    options.metrics.waitSeconds.record(item.queuedMs / 1_000, { lane });
   }
   // Whoever had it before may have an append under way still. The mark comes before the call: what is stored before it is
   // read again, what comes after it is refused, and so no step that is stored begins again.
@@ -139,9 +149,8 @@ function admit(options: Ground, item: Item, loaded: LoadedRun): Taken {
 }
 
 /** It was pinned or unpinned since: on the lane that it has now, another activation is published. */
-function isOfFormerLane(delivery: Delivery, position: RunPosition): boolean {
-  const parsed = parseSubject(delivery.subject);
-  return parsed?.kind === 'activation' && parsed.buildId !== laneBuildOf(position);
+function isOfFormerLane(subject: ParsedSubject | undefined, position: RunPosition): boolean {
+  return subject?.kind === 'activation' && subject.buildId !== laneBuildOf(position);
 }
 
 function putOff(
@@ -156,7 +165,7 @@ function putOff(
 
 function activate(
   options: Ground,
-  { delivery, stop, lease, activation, writer, readAtMs }: Item,
+  { delivery, stop, lease, activation, writer, readAtMs, queuedMs }: Item,
   state: RunState,
   position: RunPosition,
   unrecordedCalls: number | undefined,
@@ -165,7 +174,7 @@ function activate(
   const activatedAtMs = options.now();
   const trace = activationTrace(options.spans, state.traceparent);
   const onBroken = (error: unknown): void =>
-    runLogger(options.logger, delivery).warn(
+    runLogger(options.logger, delivery, state.traceparent).warn(
       { reason: messageOf(error) },
       'a journal cannot be written; the run is read again',
     );
@@ -225,7 +234,9 @@ function activate(
     lease,
     journal,
     activatedAtMs,
+    queuedMs,
     trace,
+    traceparent: state.traceparent,
     causedBy: parseTraceparent(delivery.header('traceparent')),
   };
   if (state.stopRequested) stop.request();

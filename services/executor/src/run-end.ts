@@ -48,7 +48,7 @@ export function createRunEnds(options: Pick<SettlementOptions, 'spans' | 'metric
   const noteRecorded = (run: ActiveRun, records: StepRecord[]): void => {
     remember(run, records);
     recordStepSpans(spans, run, records);
-    for (const { status } of records) metrics.steps.add(1, { status });
+    for (const record of records) countStep(metrics, record);
   };
   const finish = async (run: ActiveRun, entries: JournalEntry[], records: StepRecord[]): Promise<Settled> => {
     const result = await run.journal.append(entries);
@@ -118,6 +118,13 @@ export function createRunEnds(options: Pick<SettlementOptions, 'spans' | 'metric
       { records: records.filter(({ status }) => status === 'registered'), why: error },
     );
   return { noteRecorded, finish, stopAs, fail };
+}
+
+function countStep({ steps, stepSeconds }: SettlementOptions['metrics'], record: StepRecord): void {
+  const { type, status } = record;
+  steps.add(1, { status });
+  if (!('endedAtMs' in record)) return;
+  stepSeconds.record(Math.max(0, record.endedAtMs - record.startedAtMs) / 1_000, { type, status });
 }
 
 function reportsCall(entry: JournalEntry): boolean {

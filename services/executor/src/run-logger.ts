@@ -1,16 +1,19 @@
 /** A logger whose lines say which run they are about; made when there is something to say. */
-import { activationSchema, parseTraceparent } from '@ironflow/schema';
+import { activationSchema } from '@ironflow/schema';
 import type { Activation } from '@ironflow/schema';
 import type { Delivery } from '@ironflow/jetstream';
-import { childLogger } from '@ironflow/service';
+import { childLogger, runContext } from '@ironflow/service';
 import type { Logger } from '@ironflow/service';
 
-export function runLogger(logger: Logger, delivery: Delivery): Logger {
+/** `traceparent`: of the run, where that has been read. Only the first activation of a run has it in its headers. */
+export function runLogger(
+  logger: Logger,
+  delivery: Delivery,
+  traceparent = delivery.header('traceparent'),
+): Logger {
   const activation = readActivation(delivery);
   if (activation === undefined) return logger.child({ sequence: delivery.sequence });
-  const { runId, scope } = activation;
-  const traceId = parseTraceparent(delivery.header('traceparent'))?.traceId;
-  return childLogger(logger, { runId, project: scope.project, env: scope.env, traceId });
+  return childLogger(logger, runContext({ ...activation, traceparent }));
 }
 
 /** `undefined` for a message that is none. */

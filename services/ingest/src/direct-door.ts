@@ -59,6 +59,7 @@ export function createDirectDoor(options: DirectDoorOptions): DirectDoor {
   const taken = options.metrics.counter(
     'ingest_direct_messages_total',
     'Messages of tenants with credentials for NATS, by what became of them',
+    ['outcome'],
   );
 
   function answer(message: DirectMessage, acknowledgement: Acknowledgement): void {

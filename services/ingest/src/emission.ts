@@ -187,7 +187,9 @@ function recordSpans(
 }
 
 function createCounts(metrics: Metrics) {
-  const accepted = metrics.counter('ingest_events_accepted_total', 'Events stored, by where they came from');
+  const accepted = metrics.counter('ingest_events_accepted_total', 'Events stored, by where they came from', [
+    'source',
+  ]);
   const duplicates = metrics.counter('ingest_events_duplicate_total', 'Events that were stored before');
   const bySource = {
     http: accepted.bind({ source: 'http' }),

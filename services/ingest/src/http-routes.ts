@@ -294,6 +294,7 @@ function countRefusals(app: HttpApp, metrics: Metrics): void {
   const refused = metrics.counter(
     'ingest_requests_refused_total',
     'Requests not accepted, by the code of the error',
+    ['reason'],
   );
   app.addHook('onError', async (_request, _reply, error) => {
     const reason = error instanceof IronflowError ? error.code : 'other';

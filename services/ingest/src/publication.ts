@@ -30,7 +30,9 @@ const unansweredAnyway = 8;
 const eventOverheadBytes = 500;
 
 export function createPublication(options: PublicationOptions): Publication {
-  const counter = options.metrics.counter('ingest_events_published_total', 'Events told to the scheduler');
+  const counter = options.metrics.counter('ingest_events_published_total', 'Events told to the scheduler', [
+    'outcome',
+  ]);
   const outcomes = {
     stored: counter.bind({ outcome: 'stored' }),
     stream_full: counter.bind({ outcome: 'stream_full' }),

@@ -40,6 +40,7 @@ export function createStreamDoor(options: StreamDoorOptions): StreamDoor {
   const taken = options.metrics.counter(
     'ingest_messages_total',
     'Messages of INGEST, by what became of them',
+    ['outcome'],
   );
   let consumer: PullConsumer | undefined;
   let heartbeat: TimerHandle | undefined;

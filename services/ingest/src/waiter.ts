@@ -210,6 +210,7 @@ function createCounts(metrics: Metrics, openWaits: () => number) {
   const ended = metrics.counter(
     'ingest_waits_total',
     'Requests that waited for their runs, by how that ended',
+    ['outcome'],
   );
   const outcomes = {
     settled: ended.bind({ outcome: 'settled' }),

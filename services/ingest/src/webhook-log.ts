@@ -35,6 +35,7 @@ export function createWebhookLog({ database, metrics, logger, clock }: WebhookLo
   const counter = metrics.counter(
     'ingest_webhook_deliveries_total',
     'Deliveries to webhooks, by what became of them',
+    ['status'],
   );
   const counts = {
     accepted: counter.bind({ status: 'accepted' }),

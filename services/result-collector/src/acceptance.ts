@@ -13,6 +13,7 @@ import type { AcceptedRun, CollectorStore, RunProgress } from '@ironflow/databas
 import type { Journal } from '@ironflow/jetstream';
 import { isTerminal } from '@ironflow/schema';
 import type { Failure } from '@ironflow/schema';
+import { childLogger, runContext } from '@ironflow/service';
 import type { Logger } from '@ironflow/service';
 import type { DeadLetters } from './dead-letters.js';
 import { chainsOf, collapse } from './progress.js';
@@ -109,7 +110,8 @@ async function settleOpen(
     [...byRun].map(([runId, messages]) =>
       settleRun(runId, messages).catch((error: unknown) => {
         // One journal that cannot be read holds up its own run only.
-        options.logger.warn({ run_id: runId, reason: messageOf(error) }, 'a journal cannot be read now');
+        const logger = childLogger(options.logger, runContext(positions.get(runId) ?? { runId }));
+        logger.warn({ reason: messageOf(error) }, 'a journal cannot be read now');
         for (const { sequence } of messages) acceptance.outcomes.set(sequence, 'unsettled');
         return [];
       }),

@@ -1,4 +1,5 @@
 /** Tells what was accepted: a notice for every change of a run, and its span and count when it has ended. */
+import type { AcceptedRun } from '@ironflow/database';
 import type { Notices } from '@ironflow/jetstream';
 import type { SpanRecorder } from '@ironflow/service';
 import type { Acceptance } from './acceptance.js';
@@ -14,7 +15,7 @@ export interface Announcer {
 export interface AnnouncerOptions {
   notices: Pick<Notices, 'publishRun' | 'publishWaits' | 'publishSlots'>;
   spans: SpanRecorder;
-  metrics: Pick<CollectorMetrics, 'runsEnded'>;
+  metrics: Pick<CollectorMetrics, 'runsEnded' | 'runSeconds' | 'startDelaySeconds'>;
 }
 
 export function createAnnouncer({ notices, spans, metrics }: AnnouncerOptions): Announcer {
@@ -26,7 +27,7 @@ export function createAnnouncer({ notices, spans, metrics }: AnnouncerOptions): 
         send(announceAccepted(part));
         for (const runId of runsToLookAt(part)) notices.publishWaits({ scope: run.scope, runId });
         if (run.endedAtMs === undefined) continue;
-        metrics.runsEnded.add(1, { outcome: run.status });
+        countEnded(metrics, run);
         const span = spans.enabled ? runSpan(run, failure?.name) : undefined;
         if (span !== undefined) spans.record(span);
       }
@@ -35,4 +36,16 @@ export function createAnnouncer({ notices, spans, metrics }: AnnouncerOptions): 
       for (const part of present) send(announceAgain(part));
     },
   };
+}
+
+function countEnded(
+  metrics: AnnouncerOptions['metrics'],
+  { status: outcome, createdAtMs, startedAtMs, endedAtMs }: AcceptedRun,
+): void {
+  metrics.runsEnded.add(1, { outcome });
+  if (endedAtMs === undefined) return;
+  metrics.runSeconds.record(Math.max(0, endedAtMs - createdAtMs) / 1_000, { outcome });
+  // What is skipped has not begun.
+  if (outcome === 'skipped') return;
+  metrics.startDelaySeconds.record(Math.max(0, startedAtMs - createdAtMs) / 1_000);
 }

@@ -7,6 +7,7 @@ import { deadLetterMessage, deadLetterOf, parseSubject } from '@ironflow/schema'
 import type { DeadLetter, JournalMessage, LostMessage } from '@ironflow/schema';
 import type { CollectorStore } from '@ironflow/database';
 import type { Publisher } from '@ironflow/jetstream';
+import { childLogger, runContext } from '@ironflow/service';
 import type { Clock, Logger } from '@ironflow/service';
 import type { CollectorMetrics } from './collector-metrics.js';
 
@@ -64,8 +65,15 @@ export function createDeadLetters(options: DeadLettersOptions): DeadLetters {
       await Promise.allSettled(messages.map((message) => publisher.publish(message)));
       for (const { reason, subject } of letters) {
         metrics.deadLetters.add(1, { reason });
-        logger.error({ reason, subject }, 'a journal message became a dead letter');
+        const fields = { reason, subject };
+        loggerOf(logger, subject).error(fields, 'a journal message became a dead letter');
       }
     },
   };
+}
+
+function loggerOf(logger: Logger, subject: string): Logger {
+  const parsed = parseSubject(subject);
+  if (parsed?.kind !== 'journal') return logger;
+  return childLogger(logger, runContext({ runId: parsed.runId, scope: parsed }));
 }

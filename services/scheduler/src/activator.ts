@@ -9,8 +9,9 @@
  */
 import type { RunToActivate } from '@ironflow/database';
 import type { PublishResult, Publisher } from '@ironflow/jetstream';
-import { ackWaitMs } from '@ironflow/schema';
-import type { Clock, Logger, TimerHandle } from '@ironflow/service';
+import { ackWaitMs, headerNames } from '@ironflow/schema';
+import { childLogger, runContext } from '@ironflow/service';
+import type { Clock, LogContext, Logger, TimerHandle } from '@ironflow/service';
 import type { RunActivation } from './activation-message.js';
 import type { FloodGate } from './flood-gate.js';
 import type { SchedulerMetrics } from './metrics.js';
@@ -104,7 +105,7 @@ export function createActivator(options: ActivatorOptions): Activator {
         return;
       case 'conflict':
       case 'refused':
-        logger.error({ run_id: activation.run.runId, result }, 'an activation was refused');
+        childLogger(logger, contextOf(activation)).error({ result }, 'an activation was refused');
     }
   };
   const publishOne = async (
@@ -136,4 +137,8 @@ export function createActivator(options: ActivatorOptions): Activator {
       retries.clear();
     },
   };
+}
+
+function contextOf({ run, publication }: RunActivation): LogContext {
+  return runContext({ ...run, traceparent: publication.headers?.[headerNames.traceparent] });
 }

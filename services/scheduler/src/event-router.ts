@@ -10,7 +10,7 @@ import { isRefusedData } from '@ironflow/database';
 import type { LaneRef, NewRun, RegistryReader, SchedulerStore } from '@ironflow/database';
 import { IronflowError, messageOf } from '@ironflow/errors';
 import type { Notices } from '@ironflow/jetstream';
-import { parseTraceparent } from '@ironflow/schema';
+import { messagingAttributes, parseTraceparent } from '@ironflow/schema';
 import type { Registry, StoredEvent } from '@ironflow/schema';
 import { createBatcher } from '@ironflow/service';
 import type { Clock, Logger, SpanRecorder } from '@ironflow/service';
@@ -319,9 +319,11 @@ function recordSpan(
     startTimeMs: batch.startedAtMs,
     endTimeMs: batch.endedAtMs,
     attributes: {
+      ...messagingAttributes('process', 'events'),
       'ironflow.project': event.scope.project,
       'ironflow.env': event.scope.env,
       'ironflow.event.id': event.id,
+      'ironflow.queue_ms': Math.max(0, batch.startedAtMs - event.receivedAtMs),
       'ironflow.runs': runs,
     },
   });

@@ -38,15 +38,24 @@ export function createSchedulerMetrics(metrics: Metrics): SchedulerMetrics {
   const events = metrics.counter(
     'scheduler_events_total',
     'Events taken from the stream or a sweep, by outcome',
+    ['outcome'],
   );
-  const runs = metrics.counter('scheduler_runs_created_total', 'Runs created, by the status they began with');
-  const publishes = metrics.counter('scheduler_activations_total', 'Activations published, by result');
+  const runs = metrics.counter(
+    'scheduler_runs_created_total',
+    'Runs created, by the status they began with',
+    ['outcome'],
+  );
+  const publishes = metrics.counter('scheduler_activations_total', 'Activations published, by result', [
+    'result',
+  ]);
   const stale = metrics.counter(
     'scheduler_registry_stale_total',
     'Times events met a newer registry version',
   );
   const fired = metrics.counter('scheduler_timers_fired_total', 'Timers that fired');
-  const swept = metrics.counter('scheduler_swept_total', 'What the sweeps found and brought on its way');
+  const swept = metrics.counter('scheduler_swept_total', 'What the sweeps found and brought on its way', [
+    'kind',
+  ]);
   const routing = metrics.histogram(
     'scheduler_routing_duration_seconds',
     'Matching and storing one batch of events',
@@ -59,6 +68,7 @@ export function createSchedulerMetrics(metrics: Metrics): SchedulerMetrics {
   const decided = metrics.counter(
     'scheduler_flow_decisions_total',
     'Runs that flow control let go on or skipped',
+    ['decision'],
   );
   const eventLateness = metrics.histogram(
     'scheduler_scheduled_event_lateness_seconds',

@@ -9,16 +9,18 @@ const histogram = { record: nothing };
 
 export const silentMetrics: Metrics = {
   counter: () => counter,
+  counterOf: nothing,
   histogram: () => histogram,
   gauge: nothing,
   render: () => Promise.resolve(''),
+  families: () => [],
   stop: () => Promise.resolve(),
 };
 
 export const silentExecutorMetrics: ExecutorMetrics = {
   ...{ activations: counter, appends: counter, steps: counter, calls: counter },
   ...{ leasesLost: counter, deferred: counter, mismatches: counter },
-  appendSeconds: histogram,
+  ...{ appendSeconds: histogram, stepSeconds: histogram, waitSeconds: histogram },
 };
 
 const methods = ['trace', 'debug', 'info', 'warn', 'error', 'fatal'] as const;

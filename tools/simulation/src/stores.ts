@@ -114,6 +114,7 @@ function createScheduler(
           .filter(({ receivedAtMs }) => receivedAtMs < now() - olderThanMs)
           .slice(0, limit),
       ),
+    unroutedAgeMs: () => Promise.resolve(0),
     unroutedAmong: (ids) => query(() => eventsOf(ids.filter((id) => postgres.unrouted.has(id)))),
     runsOfEvents: (ids) => query(() => postgres.runsToActivate(({ event }) => ids.includes(event.id))),
     overdueRuns: ({ olderThanMs, isBulk }) =>

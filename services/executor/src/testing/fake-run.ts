@@ -54,6 +54,8 @@ export function createFakeRun(over: Partial<ActiveRun> = {}): FakeRun {
     lease,
     journal: { append: () => Promise.resolve('appended'), pin: () => undefined, hasAppended: () => false },
     activatedAtMs: 1,
+    queuedMs: 0,
+    traceparent: undefined,
     trace: undefined,
     causedBy: undefined,
     ...over,
