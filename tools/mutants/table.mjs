@@ -931,6 +931,22 @@ export const mutants = [
     replace: "set_config('enable_partition_pruning', 'on', false)",
     suites: ['libs/database/src/pruning.integration.test.ts'],
   },
+  {
+    id: 'backlog-counts-what-waits-for-workers',
+    invariant: 'executors are scaled by what one more of them would help with',
+    file: 'services/scheduler/src/executor-backlog.ts',
+    search: '    backlog += Math.min(served, free);\n',
+    replace: '    backlog += served;\n',
+    suites: ['services/scheduler/src/executor-backlog.test.ts'],
+  },
+  {
+    id: 'backlog-zero-when-unknown',
+    invariant: 'who scales by the backlog is told that it is not known, and never a zero',
+    file: 'services/scheduler/src/stream-watch.ts',
+    search: "  const steps = recently(() => states.consumersOf('STEPS'));\n",
+    replace: "  const steps = recently(() => states.consumersOf('STEPS').catch(() => []));\n",
+    suites: ['services/scheduler/src/stream-watch.integration.test.ts'],
+  },
 ];
 
 /** Quick ones, that need no server. */

@@ -28,7 +28,15 @@ export interface SchedulerMetrics {
   /** Months beyond their retention that a pass has left, each with why. */
   monthsKept(reasons: readonly MonthReason[]): void;
   rowsRemoved(kind: 'runs' | 'events', count: number): void;
-  watch(gauges: { retries: () => number; inFlight: () => number; backlog: () => number }): void;
+  watch(gauges: SchedulerGauges): void;
+}
+
+export interface SchedulerGauges {
+  retries: () => number;
+  inFlight: () => number;
+  backlog: () => number;
+  timerLagMs: () => Promise<number>;
+  unroutedAgeMs: () => Promise<number>;
 }
 
 /** Around the promise of 50 ms. */
@@ -91,13 +99,23 @@ export function createSchedulerMetrics(metrics: Metrics): SchedulerMetrics {
       if (admitted.length > 0) decided.add(admitted.length, { decision: 'admitted' });
       if (skipped.length > 0) decided.add(skipped.length, { decision: 'skipped' });
     },
-    watch: ({ retries, inFlight, backlog }) => {
+    watch: ({ retries, inFlight, backlog, timerLagMs, unroutedAgeMs }) => {
       metrics.gauge('scheduler_activation_retries', 'Runs whose activation is tried again', retries);
       metrics.gauge('scheduler_events_in_flight', 'Events delivered and not answered yet', inFlight);
       metrics.gauge(
         'scheduler_events_backlog',
         'Events of floods that wait in Postgres to be routed',
         backlog,
+      );
+      metrics.gauge(
+        'timer_lag_seconds',
+        'How overdue the earliest timer is, in Postgres',
+        async () => (await timerLagMs()) / 1_000,
+      );
+      metrics.gauge(
+        'unrouted_event_age_seconds',
+        'How long the oldest event has waited that is stored and not routed',
+        async () => (await unroutedAgeMs()) / 1_000,
       );
     },
   };
@@ -114,6 +132,7 @@ function createRetentionMetrics(
   const removed = metrics.counter(
     'scheduler_retention_rows_removed_total',
     'Runs and events beyond the retention of their environment that were removed by themselves',
+    ['kind'],
   );
   let kept: readonly MonthReason[] = [];
   metrics.gauge(
@@ -124,6 +143,7 @@ function createRetentionMetrics(
         value: kept.filter((one) => one === reason).length,
         labels: { reason },
       })),
+    ['reason'],
   );
   return {
     monthDropped: () => dropped.add(),

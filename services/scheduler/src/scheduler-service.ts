@@ -1,9 +1,13 @@
 /** How the scheduler is configured and wired. */
 import { measureStorage } from '@ironflow/database';
+import { IronflowError, messageOf } from '@ironflow/errors';
+import { backlogPath, executorBacklogSchema } from '@ironflow/schema';
+import type { ExecutorBacklog } from '@ironflow/schema';
 import { systemClock } from '@ironflow/service';
 import type { ServiceDefinition } from '@ironflow/service';
 import { schedulerConfigShape } from './config.js';
 import { createScheduler } from './scheduler.js';
+import type { Scheduler } from './scheduler.js';
 import { createStorageMeasure } from './storage-measure.js';
 
 /** Pages of each table: as many as are read within a moment, and enough to be right by some percent. */
@@ -21,6 +25,9 @@ export const schedulerService: ServiceDefinition<typeof schedulerConfigShape> = 
       ...(retentionDays === undefined ? {} : { retentionDays }),
     });
     await scheduler.start();
+    runtime.http.app.get(backlogPath, { schema: { response: { 200: executorBacklogSchema } } }, () =>
+      knownBacklog(scheduler),
+    );
     const { database, logger } = runtime;
     const storage = createStorageMeasure({
       measure: () => measureStorage(database, sampledPagesMax),
@@ -37,3 +44,16 @@ export const schedulerService: ServiceDefinition<typeof schedulerConfigShape> = 
     };
   },
 };
+
+/** Whoever scales by it goes on with what there is while it is not known; by a zero there would soon be no executor left. */
+async function knownBacklog(scheduler: Scheduler): Promise<ExecutorBacklog> {
+  try {
+    return await scheduler.executorBacklog();
+  } catch (error) {
+    const message = `the backlog is not known now: ${messageOf(error)}`;
+    throw new IronflowError('unavailable', 'backlog_unknown', message, {
+      retryAfterSeconds: 1,
+      cause: error,
+    });
+  }
+}

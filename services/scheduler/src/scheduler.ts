@@ -14,9 +14,9 @@ import {
   listRetention,
 } from '@ironflow/database';
 import type { Database, RegistryReader, SchedulerStore } from '@ironflow/database';
-import { purgeEnvironment } from '@ironflow/jetstream';
+import { countReplicas, purgeEnvironment } from '@ironflow/jetstream';
 import type { JetStream } from '@ironflow/jetstream';
-import type { Scope } from '@ironflow/schema';
+import type { ExecutorBacklog, Scope } from '@ironflow/schema';
 import { systemClock } from '@ironflow/service';
 import type { Clock, Logger, Metrics, SpanRecorder, Stoppable } from '@ironflow/service';
 import { createActivator } from './activator.js';
@@ -40,6 +40,7 @@ import { createPauseSpans } from './pause-spans.js';
 import { createRoutingTurns } from './routing-turns.js';
 import type { RoutingTurnsOptions } from './routing-turns.js';
 import { createScheduledEvents } from './scheduled-events.js';
+import { createStreamWatch } from './stream-watch.js';
 import { createSweeps } from './sweeps.js';
 import { createTimers } from './timers.js';
 import type { Timers } from './timers.js';
@@ -71,6 +72,8 @@ export interface SchedulerOptions {
 
 export interface Scheduler extends Stoppable {
   start(): Promise<void>;
+  /** Rejects when it is not known now. */
+  executorBacklog(): Promise<ExecutorBacklog>;
 }
 
 /** More than consumer and backlog have in hand together. */
@@ -82,6 +85,7 @@ export function createScheduler(options: SchedulerOptions): Scheduler {
   const undo: (() => unknown)[] = [];
 
   return {
+    executorBacklog: () => parts.streamWatch.executorBacklog(),
     start: async () => {
       undo.push(() => parts.presence.stop());
       await parts.presence.start();
@@ -192,7 +196,17 @@ function createParts({
     retention: createRetentionOf({ database, logger, metrics }, options.retentionDays),
     erasure: createErasureOf({ jetstream, database, logger }),
   });
-  metrics.watch({ retries: activator.pendingRetries, inFlight: consumer.inFlight, backlog: backlog.size });
+  metrics.watch({
+    retries: activator.pendingRetries,
+    inFlight: consumer.inFlight,
+    backlog: backlog.size,
+    timerLagMs: async () => Math.max(0, -((await store.nextDueInMs()) ?? 0)),
+    unroutedAgeMs: () => store.unroutedAgeMs(),
+  });
+  const streamWatch = createStreamWatch({
+    ...{ states: jetstream.states, presence, clock, metrics: options.metrics },
+    countExecutors: () => countReplicas(jetstream.connection, 'executor'),
+  });
   return {
     activator,
     admission,
@@ -206,6 +220,7 @@ function createParts({
     registries,
     router,
     scheduledEvents,
+    streamWatch,
     sweeps,
     timers,
     turns,

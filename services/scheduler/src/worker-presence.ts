@@ -20,28 +20,39 @@ export interface WorkerPresenceOptions {
 export interface WorkerPresence {
   start(): Promise<void>;
   isPresent(lane: LaneRef): boolean;
+  /** Of all workers of a lane, as far as executors have told. */
+  slotsOf(lane: LaneRef): number;
   /** Forgets what has expired: bounds memory, decides nothing. */
   prune(): void;
   stop(): void;
 }
 
+/** Of one executor: it counts until then. */
+interface Entry {
+  slots: number;
+  untilMs: number;
+}
+
 export function createWorkerPresence(options: WorkerPresenceOptions): WorkerPresence {
   const { bucket, clock, logger, ttlMs = buckets.SYS_workers.ttlMs } = options;
-  /** By lane, then by the key of an executor's entry: until when it counts. */
-  const lanes = new Map<string, Map<string, number>>();
+  /** By lane, then by the key of an executor's entry. */
+  const lanes = new Map<string, Map<string, Entry>>();
   let stopWatching: (() => void) | undefined;
 
-  const isPresent = (lane: LaneRef): boolean => {
-    const entries = lanes.get(laneKey(lane));
-    if (entries === undefined) return false;
-    for (const untilMs of entries.values()) if (untilMs > clock.now()) return true;
-    return false;
+  const slotsOf = (lane: LaneRef): number => {
+    let sum = 0;
+    for (const { slots, untilMs } of lanes.get(laneKey(lane))?.values() ?? []) {
+      if (untilMs > clock.now()) sum += slots;
+    }
+    return sum;
   };
-  const add = (lane: LaneRef, key: string): void => {
+  // An entry without slots is none.
+  const isPresent = (lane: LaneRef): boolean => slotsOf(lane) > 0;
+  const add = (lane: LaneRef, key: string, slots: number): void => {
     const wasPresent = isPresent(lane);
-    const entries = lanes.get(laneKey(lane)) ?? new Map<string, number>();
+    const entries = lanes.get(laneKey(lane)) ?? new Map<string, Entry>();
     lanes.set(laneKey(lane), entries);
-    entries.set(key, clock.now() + ttlMs);
+    entries.set(key, { slots, untilMs: clock.now() + ttlMs });
     if (!wasPresent) options.onFirstWorker(lane);
   };
   const remove = (key: string): void => {
@@ -57,7 +68,7 @@ export function createWorkerPresence(options: WorkerPresenceOptions): WorkerPres
     try {
       const entry = await bucket.get(key);
       const parsed = entry && workerPresenceSchema.safeParse(JSON.parse(entry.value));
-      if (parsed?.success === true && parsed.data.slots > 0) add(parsed.data, key);
+      if (parsed?.success === true && parsed.data.slots > 0) add(parsed.data, key, parsed.data.slots);
       else remove(key);
     } catch (error) {
       // It is put again within seconds.
@@ -70,9 +81,10 @@ export function createWorkerPresence(options: WorkerPresenceOptions): WorkerPres
       stopWatching = await bucket.watch((key) => void look(key));
     },
     isPresent,
+    slotsOf,
     prune: () => {
       for (const [name, entries] of lanes) {
-        for (const [key, untilMs] of entries) if (untilMs <= clock.now()) entries.delete(key);
+        for (const [key, { untilMs }] of entries) if (untilMs <= clock.now()) entries.delete(key);
         if (entries.size === 0) lanes.delete(name);
       }
     },

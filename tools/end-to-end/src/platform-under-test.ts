@@ -9,6 +9,7 @@ import type { Platform } from '@ironflow/platform';
 import { createClient, createWorker } from '@ironflow/sdk';
 import type { Client, IronflowFunction, RunDetail, Worker, WorkerOptions } from '@ironflow/sdk';
 import { createLifecycle, createLogger, startService } from '@ironflow/service';
+import type { StartedService } from '@ironflow/service';
 import { createScratch, eventually } from '@ironflow/testing';
 import { startPushApp } from './push-app.js';
 import type { PushApp } from './push-app.js';
@@ -41,7 +42,7 @@ export interface PlatformUnderTest {
   /** As the owner of the database, who sees every environment. */
   query<Row>(text: string, values?: unknown[]): Promise<Row[]>;
   /** Another replica of a service, in this process too. */
-  startReplica(definition: typeof executorService): Promise<void>;
+  startReplica(definition: typeof executorService): Promise<StartedService>;
   /** Everything that the services logged so far. */
   logs(): string;
   stop(): Promise<void>;
@@ -84,7 +85,7 @@ export async function startPlatformUnderTest(env: NodeJS.ProcessEnv = {}): Promi
       query,
       startReplica: async (definition) => {
         const logger = loggerFor(definition.name);
-        await startService(definition, { env: platform.serviceEnv, lifecycle, logger, listen: false });
+        return startService(definition, { env: platform.serviceEnv, lifecycle, logger, listen: false });
       },
       logs: () => lines.join(''),
       stop,
