@@ -11,7 +11,7 @@ import { readFileSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { fetchFromDebianMirror } from './nats-server-debian.mjs';
+import { fetchFromDebianMirror } from './debian-program.mjs';
 
 /**
  * @typedef {{ version: string, scratch: string, env: NodeJS.ProcessEnv }} FetchOptions
@@ -21,6 +21,7 @@ import { fetchFromDebianMirror } from './nats-server-debian.mjs';
 
 const run = promisify(execFile);
 const releases = 'https://github.com/nats-io/nats-server/releases/download';
+const debian = { packageName: 'nats-server', program: 'nats-server' };
 /** A machine that cannot reach the site should learn it at once and go on to the next source. */
 const answerWithinMs = 5_000;
 const downloadWithinMs = 2 * 60_000;
@@ -31,7 +32,7 @@ const compileWithinMs = 8 * 60_000;
 export const fetchSources = [
   { name: 'the official release', fetch: (options) => fetchRelease(options) },
   { name: 'go install', fetch: compile },
-  { name: "this machine's Debian mirror", fetch: fetchFromDebianMirror },
+  { name: "this machine's Debian mirror", fetch: (options) => fetchFromDebianMirror(options, debian) },
 ];
 
 /**

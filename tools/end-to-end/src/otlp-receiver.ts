@@ -5,6 +5,8 @@ import { z } from 'zod';
 
 const attributeSchema = z.object({ key: z.string(), value: z.record(z.string(), z.unknown()) });
 
+const linkSchema = z.object({ traceId: z.string(), spanId: z.string() });
+
 const spanSchema = z.object({
   traceId: z.string(),
   spanId: z.string(),
@@ -13,6 +15,7 @@ const spanSchema = z.object({
   startTimeUnixNano: z.string(),
   endTimeUnixNano: z.string(),
   attributes: z.array(attributeSchema),
+  links: z.array(linkSchema).default([]),
   status: z.object({ code: z.number(), message: z.string().optional() }),
 });
 
@@ -34,6 +37,8 @@ export interface ReceivedSpan {
   startMs: number;
   endMs: number;
   attributes: Record<string, unknown>;
+  /** The span ids. */
+  links: string[];
   isError: boolean;
 }
 
@@ -85,6 +90,7 @@ function readSpans(body: string): ReceivedSpan[] {
         startMs: Number(BigInt(span.startTimeUnixNano) / 1_000_000n),
         endMs: Number(BigInt(span.endTimeUnixNano) / 1_000_000n),
         attributes: valuesOf(span.attributes),
+        links: span.links.map(({ spanId }) => spanId),
         isError: span.status.code === statusError,
       })),
     );

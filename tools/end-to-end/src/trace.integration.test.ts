@@ -1,14 +1,20 @@
+import { randomBytes } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { createFunction } from '@ironflow/sdk';
 import type { RunDetail } from '@ironflow/sdk';
 import { eventually } from '@ironflow/testing';
+import { settleGenerated } from './generated-docs.mjs';
 import { startOtlpReceiver } from './otlp-receiver.js';
 import type { OtlpReceiver, ReceivedSpan } from './otlp-receiver.js';
 import { startPlatformUnderTest } from './platform-under-test.js';
 import type { PlatformUnderTest } from './platform-under-test.js';
 import type { PushApp } from './push-app.js';
+import { drawTrace } from './trace-drawing.js';
 
 const secret = 'payload-that-no-span-may-have';
+const document = fileURLToPath(new URL('../../../docs/operations/traces.md', import.meta.url));
 const caller = { traceId: '0af7651916cd43dd8448eb211c80319c', spanId: 'b7ad6b7169203331' };
 
 let receiver: OtlpReceiver;
@@ -52,6 +58,7 @@ describe.each(['pull', 'push'])('a run in %s mode', (mode) => {
         expect(sleeps(found)).toHaveLength(1);
         expect(named(found, 'workflow.route')).toHaveLength(1);
         expect(named(found, 'workflow.accept')).toHaveLength(1);
+        expect(named(found, 'charge the card')).toHaveLength(1);
         return found;
       },
       { timeoutMs: 10_000, intervalMs: 50 },
@@ -132,6 +139,29 @@ describe.each(['pull', 'push'])('a run in %s mode', (mode) => {
     expect(new Set(parents.map(([, , spanId]) => spanId))).toEqual(new Set(ids));
   });
 
+  test('tells how long each activation waited, and which span published the first', () => {
+    const [route] = named(spans, 'workflow.route');
+    const activations = named(spans, 'workflow.activation').sort((a, b) => a.startMs - b.startMs);
+    expect(activations.map(({ links }) => links)).toEqual([[route!.spanId], [], []]);
+    for (const { attributes } of [route!, ...activations]) {
+      expect(Number(attributes['ironflow.queue_ms'])).toBeGreaterThanOrEqual(0);
+      expect(Number(attributes['ironflow.queue_ms'])).toBeLessThan(10_000);
+      expect(attributes).toMatchObject({ 'messaging.system': 'nats', 'messaging.operation.type': 'process' });
+    }
+    expect(spans.filter(({ isError }) => isError).map(({ attributes }) => attributes['error.type'])).toEqual([
+      'Error',
+    ]);
+  });
+
+  test('is drawn in the documentation, which names every attribute that its spans have', () => {
+    expect(
+      settleGenerated(document, 'trace', `\`\`\`text\n${drawTrace(spans, caller.spanId)}\n\`\`\``),
+    ).toBeUndefined();
+    const documented = readFileSync(document, 'utf8');
+    const names = new Set(spans.flatMap(({ attributes }) => Object.keys(attributes)));
+    expect([...names].filter((attribute) => !documented.includes(`\`${attribute}\``))).toEqual([]);
+  });
+
   test('has no payload in any span', () => {
     expect(receiver.bodies.join('')).not.toContain(secret);
   });
@@ -161,9 +191,26 @@ function traced(mode: string) {
         return event.data;
       });
       await step.sleep('nap', '50ms');
-      return step.run('after', () => event.data);
+      return step.run('after', async () => {
+        await recordOwnSpan(run.traceparent!);
+        return event.data;
+      });
     },
   );
+}
+
+/** As a function's own OpenTelemetry would. */
+async function recordOwnSpan(traceparent: string): Promise<void> {
+  const [, traceId, parentSpanId] = traceparent.split('-');
+  const now = `${Date.now()}000000`;
+  const times = { startTimeUnixNano: now, endTimeUnixNano: now };
+  const ids = { traceId, parentSpanId, spanId: randomBytes(8).toString('hex') };
+  const span = { ...ids, ...times, name: 'charge the card', attributes: [], status: { code: 0 } };
+  const attributes = [{ key: 'service.name', value: { stringValue: 'your app' } }];
+  await fetch(receiver.url, {
+    method: 'POST',
+    body: JSON.stringify({ resourceSpans: [{ resource: { attributes }, scopeSpans: [{ spans: [span] }] }] }),
+  });
 }
 
 /** One trace for each mode: the last digit tells them apart. */

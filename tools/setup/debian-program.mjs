@@ -1,6 +1,6 @@
 // @ts-check
 /**
- * Takes nats-server out of the Debian package of the mirror that apt on this machine already uses: same mirror, same
+ * Takes a program out of a Debian package of the mirror that apt on this machine already uses: same mirror, same
  * keyring, same proxy settings, but lists and cache of its own in the scratch folder. The package is unpacked, never
  * installed, so no privileges are needed and the system's apt is left as it was.
  */
@@ -11,23 +11,26 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 
 const run = promisify(execFile);
-/** The stable release's package is older than what we need; sid is asked only when testing has none that is new enough. */
+/** The stable release's packages are older than what we need; sid is asked only when testing has none that is new enough. */
 const suites = ['testing', 'sid'];
 const keyrings = ['gpg', 'pgp'].map((type) => `/usr/share/keyrings/debian-archive-keyring.${type}`);
 const aptWithinMs = 2 * 60_000;
 
 /**
- * @param {import('./nats-server-sources.mjs').FetchOptions} options
- * @returns {Promise<string>}
+ * @typedef {{ packageName: string, program: string }} Wanted
+ * @param {{ scratch: string, env: NodeJS.ProcessEnv }} options
+ * @param {Wanted} wanted
+ * @returns {Promise<string>} the path of the program, below `scratch`
  */
-export async function fetchFromDebianMirror({ scratch, env }) {
+export async function fetchFromDebianMirror({ scratch, env }, wanted) {
   const mirror = await findMirror(env);
   const keyring = keyrings.find((path) => existsSync(path));
   if (keyring === undefined) throw new Error('no keyring of the Debian archive');
   const reasons = [];
   for (const suite of suites) {
     try {
-      return await fetchFromSuite({ scratch: join(scratch, suite), env, source: { mirror, keyring, suite } });
+      const source = { mirror, keyring, suite };
+      return await fetchFromSuite({ scratch: join(scratch, suite), env, source }, wanted);
     } catch (error) {
       reasons.push(`${suite}: ${lastLine(error)}`);
     }
@@ -38,20 +41,21 @@ export async function fetchFromDebianMirror({ scratch, env }) {
 /**
  * @typedef {{ mirror: string, keyring: string, suite: string }} Source
  * @param {{ scratch: string, env: NodeJS.ProcessEnv, source: Source }} options
+ * @param {Wanted} wanted
  */
-async function fetchFromSuite({ scratch, env, source }) {
+async function fetchFromSuite({ scratch, env, source }, { packageName, program }) {
   const options = await prepareApt(scratch, source);
   const limits = { cwd: scratch, env: { ...env, LC_ALL: 'C' }, timeout: aptWithinMs };
   await run('apt-get', ['-q', ...options, 'update'], limits);
-  await run('apt-get', ['-q', ...options, 'download', 'nats-server'], limits);
+  await run('apt-get', ['-q', ...options, 'download', packageName], limits);
   const packages = (await readdir(scratch)).filter((name) => name.endsWith('.deb'));
   if (packages[0] === undefined) throw new Error('apt downloaded no package');
   await run('dpkg-deb', ['-x', packages[0], 'unpacked'], limits);
-  const program = ['usr/sbin', 'usr/bin']
-    .map((folder) => join(scratch, 'unpacked', folder, 'nats-server'))
+  const found = ['usr/sbin', 'usr/bin']
+    .map((folder) => join(scratch, 'unpacked', folder, program))
     .find((path) => existsSync(path));
-  if (program === undefined) throw new Error('the package contains no nats-server');
-  return program;
+  if (found === undefined) throw new Error(`the package contains no ${program}`);
+  return found;
 }
 
 /**
