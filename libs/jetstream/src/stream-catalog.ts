@@ -22,13 +22,14 @@ export async function listStreams(connection: Api): Promise<StreamSummary[]> {
   const found: StreamSummary[] = [];
   for (;;) {
     const answer = await requireApi<ListAnswer>(connection, 'STREAM.LIST', { offset: found.length });
-    const { streams, missing, total } = answer;
-    if (missing != null && missing.length > 0) {
+    const { streams: page, missing } = answer;
+    if (missing && missing.length > 0) {
       const message = `these streams do not answer now: ${missing.join(', ')}`;
       throw new IronflowError('unavailable', 'stream_unavailable', message);
     }
-    found.push(...(streams ?? []).map(summaryOf));
-    if (found.length >= total || streams == null || streams.length === 0) break;
+    if (!page || page.length === 0) break;
+    found.push(...page.map(summaryOf));
+    if (found.length >= answer.total) break;
   }
   return found.sort((one, other) => (one.name < other.name ? -1 : 1));
 }

@@ -120,19 +120,21 @@ async function examineValues(
 
 const silenceMs = 2_000;
 
+/** Until no more come. */
 async function countMessages(platform: Platform): Promise<number> {
   const silence = new AbortController();
-  let timer = setTimeout(() => silence.abort(), silenceMs);
+  const messages = clientOf(platform).topics.subscribe(topic, { after: '0', signal: silence.signal });
+  const timer = setTimeout(() => silence.abort(), silenceMs);
   let count = 0;
-  for await (const message of clientOf(platform).topics.subscribe(topic, {
-    after: '0',
-    signal: silence.signal,
-  })) {
-    void message;
-    count += 1;
-    clearTimeout(timer);
-    timer = setTimeout(() => silence.abort(), silenceMs);
+  try {
+    while ((await messages.next()).done !== true) {
+      count += 1;
+      timer.refresh();
+    }
+  } catch (error) {
+    if (!silence.signal.aborted) throw error;
   }
+  clearTimeout(timer);
   return count;
 }
 

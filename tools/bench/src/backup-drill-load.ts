@@ -2,7 +2,7 @@
 import { setTimeout as pause } from 'node:timers/promises';
 import type { Platform } from '@ironflow/platform';
 import { createClient, createFunction, createWorker } from '@ironflow/sdk';
-import type { Client } from '@ironflow/sdk';
+import type { Client, Worker } from '@ironflow/sdk';
 
 export type Moment = 'postgres begins' | 'postgres ends' | 'nats begins' | 'nats ends';
 
@@ -26,7 +26,7 @@ export interface DrillLoad {
   mark(moment: Moment): void;
   /** Of what emits and writes; runs go on. */
   stop(): Promise<void>;
-  /** A worker of the same functions, for another platform. */
+  /** A worker of the same functions for another platform; the one before is stopped. */
   work(platform: Platform): Promise<void>;
 }
 
@@ -43,10 +43,12 @@ export async function startDrillLoad(
 ): Promise<DrillLoad> {
   const client = clientOf(platform);
   const state = createState();
+  let worker: Worker | undefined;
   const work = async (on: Platform): Promise<void> => {
     const functions = functionsOf({ client: clientOf(on), state, sleepSeconds });
     const { url: ironflowUrl, apiKey } = on;
-    const worker = createWorker({ app: 'drill', functions, ironflowUrl, apiKey });
+    await worker?.stop({ timeoutMs: 0 });
+    worker = createWorker({ app: 'drill', functions, ironflowUrl, apiKey, log: () => undefined });
     await worker.start();
   };
   await client.kv(buckets.stock).create();

@@ -124,7 +124,10 @@ async function withProgress<T>(
   command: Command,
   work: (onProgress: (progress: Progress) => void) => Promise<T>,
 ): Promise<T> {
-  const show = wantsJson(command) ? () => undefined : terminal.showProgress;
+  const isJson = wantsJson(command);
+  const show = (line: string): void => {
+    if (!isJson) terminal.showProgress(line);
+  };
   try {
     return await work((progress) => show(describe(progress)));
   } finally {

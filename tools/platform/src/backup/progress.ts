@@ -17,7 +17,7 @@ const intervalMs = 250;
 
 export interface ProgressWatch {
   begin(stream: { name: string; messages: number }): void;
-  onMessage(): void;
+  onMessage: () => void;
   counting<Message>(messages: AsyncIterable<Message>): AsyncGenerator<Message>;
 }
 

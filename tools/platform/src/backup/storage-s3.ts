@@ -46,7 +46,7 @@ export function openS3(place: string, env: NodeJS.ProcessEnv): BackupStorage {
           : error;
       });
       if (response.body === null) throw fileMissing(place, name);
-      return response.body as unknown as AsyncIterable<Uint8Array>;
+      return response.body;
     },
   };
 }
