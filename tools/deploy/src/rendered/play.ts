@@ -41,12 +41,11 @@ export interface PlayReport extends RunCounts {
   events: number;
   refusals: Record<string, number>;
   stepsBegun: number;
-  /** Attempts of steps that began more than once. */
-  repeats: number;
   /** Steps that began after their result was stored. */
   violations: number;
-  natsNode: { secondsToReady: number };
-  executors: { most: number; ends: PodEnd[] };
+  /** `repeats`: attempts of steps that began once more meanwhile, as their result was not stored yet. */
+  natsNode: { secondsToReady: number; repeats: number };
+  executors: { most: number; ends: PodEnd[]; repeats: number };
   /** Of containers, while the load lasted. */
   restarts: number;
   failures: string[];
@@ -60,6 +59,8 @@ export async function play(options: PlayOptions): Promise<PlayReport> {
   const startedMs = performance.now();
   const scene = await openScene(options);
   const secondsToReady = secondsSince(startedMs);
+  // What had to be tried again until everything was there is a cluster's everyday life.
+  const restartsBefore = countRestarts(scene);
   say(`all pods are ready after ${secondsToReady} s; ${scene.url}`);
   const demo = await runExample({
     ...{ ironflowUrl: scene.url, ...(await onboard(scene, 'demo')) },
@@ -75,7 +76,7 @@ export async function play(options: PlayOptions): Promise<PlayReport> {
     ...{ url: scene.url, apiKey: loaded.apiKey, perSecond: options.perSecond, count: undefined },
     answeredWithinMs: 120_000,
   });
-  const changes = await change(scene, options, database);
+  const changes = await change(scene, options, { database, ledgerFile });
   const { eventIds, failures } = await settle(emission.finish(), database);
   const ledger = examine(readLedger(ledgerFile), await readStored(scene, database));
   const report = {
@@ -86,10 +87,9 @@ export async function play(options: PlayOptions): Promise<PlayReport> {
     ...(await countRuns(database)),
     refusals: emission.refusals,
     stepsBegun: ledger.begun,
-    repeats: ledger.repeats,
     violations: ledger.violations.length,
     ...changes,
-    restarts: scene.cluster.pods.reduce((sum, { restarts }) => sum + restarts, 0),
+    restarts: countRestarts(scene) - restartsBefore,
   };
   const unserved = await countUnserved(database, eventIds);
   return { ...report, failures: [...failures, ...problemsOf(report, unserved)] };
@@ -98,8 +98,9 @@ export async function play(options: PlayOptions): Promise<PlayReport> {
 async function change(
   { cluster, names }: Scene,
   { phaseSeconds, say }: PlayOptions,
-  database: Database,
+  { database, ledgerFile }: { database: Database; ledgerFile: string },
 ): Promise<Pick<PlayReport, 'natsNode' | 'executors'>> {
+  const repeatsUntilNow = (): number => examine(readLedger(ledgerFile), new Map()).repeats;
   const phase = async (what: string): Promise<void> => {
     await pause(phaseSeconds * 1_000);
     say(`${what}: ${JSON.stringify(await countRuns(database))}`);
@@ -110,14 +111,18 @@ async function change(
   const lostMs = performance.now();
   await cluster.replaceEmpty(`${nats}-0`);
   await cluster.scale(nats);
-  const natsNode = { secondsToReady: secondsSince(lostMs) };
-  await phase(`a node of NATS was lost, and is back after ${natsNode.secondsToReady} s`);
+  const secondsToReady = secondsSince(lostMs);
+  await phase(`a node of NATS was lost, and is back after ${secondsToReady} s`);
+  const repeats = repeatsUntilNow();
   await cluster.scale(executor, 1);
   await cluster.scale(executor, executorsMost);
   await phase(`${executorsMost} executors`);
   const ends = await cluster.scale(executor, 1);
   await phase('1 executor');
-  return { natsNode, executors: { most: executorsMost, ends } };
+  return {
+    natsNode: { secondsToReady, repeats },
+    executors: { most: executorsMost, ends, repeats: repeatsUntilNow() - repeats },
+  };
 }
 
 interface Tenant {
@@ -172,6 +177,10 @@ function countPods({ cluster }: Scene): Record<string, number> {
   const counts: Record<string, number> = {};
   for (const { pod } of cluster.pods) counts[pod.owner] = (counts[pod.owner] ?? 0) + 1;
   return counts;
+}
+
+function countRestarts({ cluster }: Scene): number {
+  return cluster.pods.reduce((sum, { restarts }) => sum + restarts, 0);
 }
 
 /** Pure: in sentences; empty if nothing is wrong. */

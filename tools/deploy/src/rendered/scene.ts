@@ -68,7 +68,8 @@ export async function openScene(options: SceneOptions): Promise<Scene> {
   const others = manifest.workloads
     .map(({ metadata }) => metadata.name)
     .filter((name) => name !== names.nats);
-  await Promise.all(others.map((name) => cluster.scale(name)));
+  // One after the other: a cluster starts them on many machines, and here each would wait for all of them.
+  for (const name of others) await cluster.scale(name);
   const url = await openWayIn(manifest, cluster, options);
   return {
     ...{ url, cluster, names, folder },
