@@ -17,6 +17,8 @@ import type {
   Queue,
   QueueSummary,
   RunDetail,
+  RunLogsPage,
+  RunLogsQuery,
   RunsPage,
   RunsQuery,
   RunUpdate,
@@ -46,12 +48,15 @@ import {
   unpin,
 } from './run-detail.js';
 import type { StopAnswer, UnpinAnswer } from './run-detail.js';
+import { readLogLines } from './run-logs.js';
 import { cancelScheduledEvent, listScheduledEvents } from './scheduled-events.js';
 import { queuedColumn } from './waiting-runs.js';
 
 export interface ApiStore {
   listRuns(environmentId: string, query: RunsQuery): Promise<RunsPage>;
   getRun(environmentId: string, runId: string): Promise<RunDetail | undefined>;
+  /** What its logger wrote; `undefined` if there is no such run. Throws `cursor_invalid`. */
+  listRunLogs(environmentId: string, runId: string, query: RunLogsQuery): Promise<RunLogsPage | undefined>;
   /** Unless an activation of it may be under way. */
   unpin(environmentId: string, runId: string): Promise<UnpinAnswer>;
   /** For who watches it: outputs of steps are not even read. */
@@ -115,6 +120,10 @@ export function createApiStore(database: Database): ApiStore {
     },
     getRun: (environmentId, runId) =>
       database.inEnvironment(environmentId, (transaction) => readRun(transaction, environmentId, runId)),
+    listRunLogs: (environmentId, runId, query) =>
+      database.inEnvironment(environmentId, (transaction) =>
+        readLogLines(transaction, { environmentId, runId }, query),
+      ),
     getRunUpdate: (environmentId, runId) =>
       database.inEnvironment(environmentId, (transaction) =>
         readRunUpdate(transaction, environmentId, runId),

@@ -16,6 +16,7 @@ import type { ScopeRow } from './environment-scope.js';
 /** By run. */
 export const tablesOfRuns = [
   'steps',
+  'run_logs',
   'timers',
   'waits',
   'signals',

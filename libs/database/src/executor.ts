@@ -1,6 +1,7 @@
 /**
  * What an executor reads before it calls a function: every run of a batch, with its event and its memo, in
- * one statement. What happened goes into the journal; all that it writes here are outputs too large for that.
+ * one statement. What happened goes into the journal; all that it writes here are outputs too large for that, and what
+ * loggers wrote.
  */
 import { limits } from '@ironflow/schema';
 import type {
@@ -18,6 +19,8 @@ import { readClaimedOutputs, storeClaimedOutputs } from './claimed-outputs.js';
 import type { ClaimKey, OutputToClaim } from './claimed-outputs.js';
 import type { Database, Statement } from './database.js';
 import { boundsOf } from './id-windows.js';
+import { storeLogLines } from './run-logs.js';
+import type { NewLogLine } from './run-logs.js';
 import { scopeColumns } from './run-to-activate.js';
 
 export interface RunState {
@@ -71,6 +74,8 @@ export interface ExecutorStore {
   storeClaimed(outputs: readonly OutputToClaim[]): Promise<boolean[]>;
   /** In the order of the keys, also once their entries were accepted; `undefined` for one that is nowhere. */
   readClaimed(keys: readonly ClaimKey[]): Promise<(string | undefined)[]>;
+  /** Of a run no more than so many. Answers how many are new. */
+  storeLogLines(lines: readonly NewLogLine[], linesPerRunMax: number): Promise<number>;
 }
 
 export function createExecutorStore(database: Database): ExecutorStore {
@@ -94,6 +99,7 @@ export function createExecutorStore(database: Database): ExecutorStore {
     },
     storeClaimed: (outputs) => storeClaimedOutputs(database, outputs),
     readClaimed: (keys) => readClaimedOutputs(database, keys),
+    storeLogLines: (lines, linesPerRunMax) => storeLogLines(database, lines, linesPerRunMax),
   };
 }
 

@@ -34,6 +34,7 @@ const stepKey: Key = { run_id: 'uuid', step_id: 'text' };
 const tables: { [Name in Table]: Name extends ExportedTable ? Exported : string } = {
   runs: { key: uuidKey },
   steps: { key: { ...stepKey, attempt: 'integer' } },
+  run_logs: { key: { run_id: 'uuid', id: 'uuid' } },
   timers: { key: stepKey },
   waits: { key: stepKey },
   signals: { key: { run_id: 'uuid', id: 'uuid' } },

@@ -86,6 +86,7 @@ export type { FunctionLimits, Pause, Registration, RegistryReader } from './regi
 export { createCollectorStore } from './result-collector.js';
 export type { AcceptedRun, CollectorStore, RunProgress } from './result-collector.js';
 export type { RunToRepeat } from './reruns.js';
+export type { NewLogLine } from './run-logs.js';
 export { serviceUrl } from './roles.js';
 export type { ServicePasswords, ServiceRole } from './roles.js';
 export type { RunToActivate } from './run-to-activate.js';

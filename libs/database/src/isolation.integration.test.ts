@@ -96,6 +96,15 @@ async function fillEveryTable(): Promise<void> {
   await createExecutorStore(platform.service).storeClaimed([
     { runId: run!.id, ...runStep, hash: claimFor(output).hash, environmentId, output },
   ]);
+  const line = {
+    environmentId,
+    runId: run!.id,
+    id: freshId(),
+    atMs: 1,
+    level: 'info',
+    message: 'm',
+  } as const;
+  await createExecutorStore(platform.service).storeLogLines([line], 1);
   await createApiStore(platform.tenant).sendSignal(environmentId, {
     runId: run!.id,
     id: freshId(),

@@ -244,13 +244,15 @@ test('partitions are there for this month and two more, and making them again ad
   await migrate({ ownerUrl, log: silent, servicePasswords: passwords });
   const count = `select parent.relname as name, count(*)::int from pg_inherits
     join pg_class parent on parent.oid = inhparent where parent.relkind = 'p' group by 1 order by 1`;
-  const expected = ['events', 'runs', 'steps'].map((name) => ({ name, count: 4 }));
+  const expected = ['events', 'run_logs', 'runs', 'steps'].map((name) => ({ name, count: 4 }));
   await withService(ownerUrl, async (service) => {
     await Promise.all([ensurePartitions(service), ensurePartitions(service)]);
   });
   await withAdmin(ownerUrl, async (admin) => {
     expect((await admin.query(count)).rows).toEqual(expected);
-    await admin.query(`select ensure_partitions(t, 4) from unnest(array['events', 'runs', 'steps']) t`);
+    await admin.query(
+      `select ensure_partitions(t, 4) from unnest(array['events', 'run_logs', 'runs', 'steps']) t`,
+    );
     expect((await admin.query(count)).rows).toEqual(expected.map((row) => ({ ...row, count: 6 })));
   });
 });
@@ -267,6 +269,7 @@ test('making partitions waits for nobody’s statement, and a busy table does no
     });
     expect((await admin.query(counts)).rows).toEqual([
       { name: 'events', count: 3 },
+      { name: 'run_logs', count: 4 },
       { name: 'runs', count: 4 },
       { name: 'steps', count: 4 },
     ]);

@@ -1,10 +1,10 @@
 /**
- * Monthly partitions of events, runs and steps, made ahead; without them rows still find the default
+ * Monthly partitions of events, runs, steps and lines of runs' logs, made ahead; without them rows still find the default
  * partition.
  */
 import type { Database, Statement } from './database.js';
 
-export const partitionedTables = ['events', 'runs', 'steps'] as const;
+export const partitionedTables = ['events', 'runs', 'steps', 'run_logs'] as const;
 
 /**
  * For the scheduler, now and then; making what exists is free. One that is busy is left for the next time, which does not

@@ -1,9 +1,9 @@
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { defaultQuotas } from '@ironflow/schema';
 import { stopSharedServers } from '@ironflow/testing';
-import { createPlatform, newEvent, startRuns } from '../test/platform.js';
+import { createPlatform, freshId, newEvent, startRuns } from '../test/platform.js';
 import type { Platform } from '../test/platform.js';
-import { createIngestStore, createQuotaStore, measureStorage } from './index.js';
+import { createExecutorStore, createIngestStore, createQuotaStore, measureStorage } from './index.js';
 import type { QuotaStore } from './index.js';
 
 let platform: Platform;
@@ -60,5 +60,13 @@ test('what is stored is measured: about right, of the one environment, and again
   await platform.admin.query('delete from events where environment_id = $1', [theirs]);
   await measureStorage(platform.service, 1_000);
   expect((await quotas.read(theirs)).use.storageBytes).toBe(0);
+  const fields = JSON.stringify({ noise: data.slice(1, 10_000) });
+  const ids = { environmentId: theirs, runId: freshId(), id: freshId() };
+  await createExecutorStore(platform.service).storeLogLines(
+    [{ ...ids, atMs: 1, level: 'info', message: 'm', fields }],
+    1,
+  );
+  await measureStorage(platform.service, 1_000);
+  expect((await quotas.read(theirs)).use.storageBytes).toBeGreaterThan(5_000);
   await expect(measureStorage(platform.tenant, 1)).rejects.toMatchObject({ code: '42501' });
 });

@@ -4,6 +4,7 @@ import { approvalOfSignal, isTerminal, limits } from '@ironflow/schema';
 import type { Queryable, Statement } from './database.js';
 import { toRun, toRunUpdate, toStep } from './resource-rows.js';
 import type { RunDetailRow, RunResultRow, StepRow, StepUpdateRow } from './resource-rows.js';
+import { countLogLines } from './run-logs.js';
 import { laneBuildOf } from './run-to-activate.js';
 import { queuedColumn } from './waiting-runs.js';
 
@@ -108,7 +109,10 @@ export async function readRun(
   const mismatch = run.mismatch === null ? {} : { mismatch: run.mismatch };
   const batch = run.limited ? await readBatch(transaction, environmentId, runId) : {};
   const approvals = await readApprovals(transaction, { environmentId, runId, steps });
-  return { ...toRun(run), ...invokedBy, ...mismatch, ...batch, steps: steps.map(toStep), ...approvals };
+  const count = await countLogLines(transaction, environmentId, runId);
+  const logLines = count === 0 ? {} : { logLines: count };
+  const facts = { ...toRun(run), ...invokedBy, ...mismatch, ...batch };
+  return { ...facts, steps: steps.map(toStep), ...approvals, ...logLines };
 }
 
 const batchStatement: Statement = {

@@ -11,6 +11,7 @@ export const exportedTables = [
   'runs',
   'run_events',
   'steps',
+  'run_logs',
   'timers',
   'waits',
   'signals',

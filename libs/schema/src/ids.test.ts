@@ -4,12 +4,14 @@ import {
   createId,
   deriveFiringEventId,
   deriveIngestedEventId,
+  deriveLogLineId,
   deriveReplayEventId,
   deriveRunId,
   idTimeMs,
   lowestIdAt,
 } from './ids.js';
 import { uuidSchema } from './identifiers.js';
+import { limits } from './limits.js';
 
 const anyTime = fc.integer({ min: 0, max: 2 ** 48 - 1 });
 const anyRandom = fc.uint8Array({ minLength: 10, maxLength: 16 });
@@ -127,4 +129,28 @@ test('a message of INGEST that is delivered again is the same event, and another
   for (const change of [{ sequence: 6 }, { storedAtMs: message.storedAtMs + 1 }, { environmentId: 'f' }]) {
     expect(deriveIngestedEventId({ ...message, ...change })).not.toBe(id);
   }
+});
+
+test('a line’s id sorts by activation, then by its start, call and place, and is the same each time', () => {
+  const line = fc.record({
+    activation: fc.integer({ min: 1, max: Number.MAX_SAFE_INTEGER }),
+    activatedAtMs: anyTime,
+    call: fc.integer({ min: 0, max: 10_000 }),
+    sequence: fc.integer({ min: 0, max: limits.logLinesPerCallMax }),
+  });
+  const places = (of: { activation: number; activatedAtMs: number; call: number; sequence: number }) => [
+    of.activation,
+    of.activatedAtMs,
+    of.call,
+    of.sequence,
+  ];
+  fc.assert(
+    fc.property(line, line, (a, b) => {
+      expect(uuidSchema.safeParse(deriveLogLineId(a)).success).toBe(true);
+      expect(deriveLogLineId(a)).toBe(deriveLogLineId({ ...a }));
+      const differs = places(a).findIndex((value, index) => value !== places(b)[index]);
+      if (differs === -1) return;
+      expect(deriveLogLineId(a) < deriveLogLineId(b)).toBe(places(a)[differs]! < places(b)[differs]!);
+    }),
+  );
 });

@@ -67,6 +67,30 @@ export function deriveReplayEventId(replay: {
   return format(replay.replayedAtMs, digest('replay', replay.environmentId, replay.letterId));
 }
 
+/**
+ * The id of a line that a run's logger wrote: its place among the lines of the run, by activations, their calls and the order within a
+ * call. Not by time: the clocks of two workers differ, and who follows the lines would miss some. The same, however often the line comes.
+ */
+export function deriveLogLineId(line: {
+  activation: number;
+  activatedAtMs: number;
+  call: number;
+  sequence: number;
+}): string {
+  const place = line.call * sequencesPerCall + line.sequence;
+  const text = hex(line.activation, 14) + hex(line.activatedAtMs, 12) + hex(place, 6);
+  return [text.slice(0, 8), text.slice(8, 12), text.slice(12, 16), text.slice(16, 20), text.slice(20)].join(
+    '-',
+  );
+}
+
+/** Above `limits.logLinesPerCallMax`; six digits have room for more calls than an activation makes. */
+const sequencesPerCall = 1_024;
+
+function hex(value: number, digits: number): string {
+  return value.toString(16).padStart(digits, '0');
+}
+
 /** The milliseconds since 1970 in an id. */
 export function idTimeMs(id: string): number {
   return Number.parseInt(id.slice(0, 8) + id.slice(9, 13), 16);

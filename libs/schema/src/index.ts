@@ -167,6 +167,7 @@ export {
   createId,
   deriveFiringEventId,
   deriveIngestedEventId,
+  deriveLogLineId,
   deriveReplayEventId,
   deriveRunId,
   idTimeMs,
@@ -383,6 +384,8 @@ export {
   runUpdateSchema,
 } from './routes.js';
 export type { EmitQuery, Identity, QueuesList, Route, RunUpdate } from './routes.js';
+export { levelsFrom, loggedLineSchema, logLevels, runLogsPageSchema, runLogsQuerySchema } from './run-log.js';
+export type { LoggedLine, LogLevel, RunLogLine, RunLogsPage, RunLogsQuery } from './run-log.js';
 export { isTerminal, runStatusSchema, runStatuses, startDeadline } from './run.js';
 export type { RunStatus } from './run.js';
 export {

@@ -76,6 +76,15 @@ export const limits = {
   /** A notice carries a run's output up to here; above, a reader asks Postgres. */
   noticeOutputBytesMax: 64 * 1024,
   errorMessageBytesMax: 8 * 1024,
+  /** Of one line of a handler's logger; what is longer is cut. */
+  logMessageBytesMax: 8 * 1024,
+  /** As JSON. */
+  logFieldsBytesMax: 16 * 1024,
+  /** Of an activation; of a push endpoint, of each call. */
+  logLinesPerCallMax: 1_000,
+  /** Messages and fields together: they go with the answer of a push endpoint. */
+  logBytesPerCallMax: 1024 * 1024,
+  logLinesPerPageMax: 1_000,
   pageSizeMax: 200,
   waitSecondsMax: 60,
   /** Runs repeated, events or dead letters replayed by one request, and in a second by one environment: what it does now goes on beside. */

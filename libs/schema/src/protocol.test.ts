@@ -73,12 +73,17 @@ const outcomes: Record<string, string> = {
   'completed without output': '{"kind":"completed"}',
 };
 
-const answers: Record<string, string> = Object.fromEntries(
-  Object.entries(outcomes).map(([name, outcome]) => [
-    name,
-    `{"v":1,"records":[${Object.values(records).join(',')}],"outcome":${outcome}}`,
-  ]),
-);
+const lines =
+  '[{"sequence":0,"atMs":1732154400000,"level":"info","message":"begins"},{"sequence":1,"atMs":1732154400003,"level":"warn","message":"slow","fields":"{\\"ms\\":3}","step":{"id":"charge:1","attempt":2}}]';
+const answers: Record<string, string> = {
+  ...Object.fromEntries(
+    Object.entries(outcomes).map(([name, outcome]) => [
+      name,
+      `{"v":1,"records":[${Object.values(records).join(',')}],"outcome":${outcome}}`,
+    ]),
+  ),
+  'with lines of its log': `{"v":1,"records":[],"outcome":{"kind":"completed"},"lines":${lines}}`,
+};
 
 const lease = `"runId":"${run}","writer":${writer}`;
 const workerMessages: Record<string, string> = {
@@ -101,6 +106,7 @@ const workerMessages: Record<string, string> = {
       `{"type":"end",${lease},"records":[],"outcome":{"kind":"declined","reason":"${reason}"}}`,
     ]),
   ),
+  log: `{"type":"log",${lease},"lines":${lines}}`,
   drain: '{"type":"drain"}',
 };
 
@@ -170,6 +176,17 @@ describe('what does not fit', () => {
     expect(stepRecordSchema.safeParse({ ...completed, id: '', name: 'n' }).success).toBe(false);
     expect(stepRecordSchema.safeParse({ ...completed, id: 'a\0b' }).success).toBe(false);
   });
+});
+
+test('lines of a log that do not fit cost the answer that they come with nothing', () => {
+  const answer = { v: 1, records: [], outcome: { kind: 'completed' } };
+  const line = { sequence: 0, atMs: 1, level: 'info', message: 'm' };
+  const long = 'x'.repeat(limits.logMessageBytesMax + 1);
+  const many = Array.from({ length: limits.logLinesPerCallMax + 2 }, () => line);
+  for (const unfit of [7, [{}], [{ ...line, level: 'loud' }], [{ ...line, message: long }], many]) {
+    expect(pushAnswerSchema.parse({ ...answer, lines: unfit })).toEqual(answer);
+  }
+  expect(pushAnswerSchema.parse({ ...answer, lines: [line] })).toEqual({ ...answer, lines: [line] });
 });
 
 test('the names that both sides spell are frozen', () => {

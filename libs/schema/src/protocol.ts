@@ -7,6 +7,7 @@ import { failureSchema } from './failure.js';
 import { buildIdSchema, uuidSchema } from './identifiers.js';
 import { writerSchema } from './journal.js';
 import { mismatchSchema } from './mismatch.js';
+import { loggedLinesSchema } from './run-log.js';
 import { memoizedStepSchema, stepRecordSchema } from './step.js';
 
 export const protocolVersion = 1;
@@ -95,6 +96,8 @@ export const pushAnswerSchema = z.object({
   v: z.number().int(),
   records: z.array(stepRecordSchema),
   outcome: outcomeSchema,
+  /** What the function's logger wrote in this call. Lines that do not fit cost the answer nothing. */
+  lines: loggedLinesSchema.optional().catch(undefined),
 });
 export type PushAnswer = z.infer<typeof pushAnswerSchema>;
 
@@ -127,6 +130,8 @@ export const workerMessageSchema = z.discriminatedUnion('type', [
     sequence: z.number().int().nonnegative(),
     records: z.array(stepRecordSchema).min(1),
   }),
+  /** What the function's logger wrote, sent before the records and the end that come after it. Nobody answers it. */
+  z.object({ type: z.literal('log'), ...lease.shape, lines: loggedLinesSchema.min(1) }),
   /** The activation is over; it may carry last records. Its slot is free again. */
   z.object({
     type: z.literal('end'),

@@ -244,6 +244,11 @@ export const runDetailSchema = runSchema.extend({
     .array(z.object({ name: z.string(), dueAt: timestamp.optional() }))
     .optional()
     .describe('those that somebody has to decide'),
+  logLines: z
+    .number()
+    .int()
+    .optional()
+    .describe('lines of its logger that are kept; absent if there is none'),
 });
 export type RunDetail = z.infer<typeof runDetailSchema>;
 

@@ -75,6 +75,7 @@ import {
 import { limits } from './limits.js';
 import { quotasSchema, setQuotasBodySchema } from './quotas.js';
 import { retentionSchema, setRetentionBodySchema } from './retention.js';
+import { runLogsPageSchema, runLogsQuerySchema } from './run-log.js';
 import {
   appSchema,
   breakerQuerySchema,
@@ -330,6 +331,18 @@ export const routes = {
     query: noQuery,
     answers: ok(runDetailSchema),
     errors: ['run_not_found'],
+  },
+  listRunLogs: {
+    service: 'api',
+    method: 'GET',
+    path: '/v1/runs/:id/logs',
+    summary: 'What the logger of a run wrote, in the order in which it did',
+    role: 'viewer',
+    scope: 'runs:read',
+    params: runParams,
+    query: runLogsQuerySchema,
+    answers: ok(runLogsPageSchema, 'one page'),
+    errors: ['run_not_found', 'cursor_invalid'],
   },
   watchRun: {
     service: 'api',
