@@ -1,8 +1,9 @@
 /** The `logger` of a handler and the SDK's own lines: structured, to stderr unless the app brings a sink of its own. */
 
+import type { LogLevel } from '@ironflow/schema';
 import { redact, redactText } from './redaction.js';
 
-export type LogLevel = 'debug' | 'info' | 'warn' | 'error';
+export type { LogLevel };
 
 export interface LogLine {
   level: LogLevel;
@@ -19,6 +20,8 @@ export type Logger = Readonly<Record<LogLevel, Write>>;
 /** A logger whose lines all carry `fields`; it says nothing while `silent()` is true. */
 export function createLogger(options: {
   log: Log;
+  /** Is given each line as well, without `fields`. Must not throw. */
+  keep?: Log | undefined;
   fields?: Readonly<Record<string, unknown>>;
   silent?: () => boolean;
 }): Logger {
@@ -27,7 +30,9 @@ export function createLogger(options: {
     (message, fields) => {
       if (options.silent?.() === true) return;
       const own = redact({ ...fields }) as Readonly<Record<string, unknown>>;
-      options.log({ level, message: redactText(message), fields: { ...own, ...options.fields } });
+      const line = { level, message: redactText(message), fields: own };
+      options.keep?.(line);
+      options.log({ ...line, fields: { ...own, ...options.fields } });
     };
   return { debug: at('debug'), info: at('info'), warn: at('warn'), error: at('error') };
 }

@@ -14,6 +14,7 @@ import type { IronflowFunction } from '../function.js';
 import type { Log } from '../logger.js';
 import { startActivation } from '../replay/activation.js';
 import type { ActivationResult } from '../replay/activation.js';
+import { KeptLines } from '../replay/kept-lines.js';
 import type { PlatformCalls } from '../replay/platform-calls.js';
 import { startTimer } from '../timer.js';
 import { errorReply, jsonReply } from './reply.js';
@@ -43,7 +44,9 @@ export function createPushCalls(options: PushCallOptions): (request: EndpointReq
     if (definition === undefined) {
       return errorReply(404, 'function_not_found', 'this app has no function of that id', 'run.functionId');
     }
+    const kept = new KeptLines(Date.now);
     const result = await runCall({
+      kept,
       invocation,
       definition,
       platform: options.platform,
@@ -51,7 +54,11 @@ export function createPushCalls(options: PushCallOptions): (request: EndpointReq
       onGone: request.onGone,
     });
     if (result.kind === 'aborted') return errorReply(499, 'caller_gone', 'the caller went away');
-    const answer: PushAnswer = { v: protocolVersion, records: result.records, outcome: result.outcome };
+    const lines = result.outcome.kind === 'continue' ? kept.takeBeforeNextCall() : kept.take();
+    const answer: PushAnswer = {
+      ...{ v: protocolVersion, records: result.records, outcome: result.outcome },
+      ...(lines.length === 0 ? {} : { lines }),
+    };
     return signed(jsonReply(200, answer), request, options);
   };
 }
@@ -71,6 +78,7 @@ function signed(reply: Reply, request: EndpointRequest, { keys }: PushCallOption
 }
 
 async function runCall(of: {
+  kept: KeptLines;
   invocation: Invocation;
   definition: IronflowFunction;
   platform: PlatformCalls;
@@ -86,6 +94,7 @@ async function runCall(of: {
     startTimer,
     platform,
     log,
+    keeper: of.kept,
   });
   of.onGone(() => activation.abort(new Error('the caller went away')));
   if (invocation.deadlineMs === undefined) return activation.result;

@@ -7,6 +7,8 @@ import { afterEach, describe, expect, test } from '@jest/globals';
 import { answerIdOf, pushAnswerSchema, sign, verifySignature } from '@ironflow/schema';
 import type { Invocation, MemoizedStep } from '@ironflow/schema';
 import { createFunction } from '../function.js';
+import { NonRetryableError } from '../function-errors.js';
+import { keepSecret } from '../redaction.js';
 import { callBytesMax } from './reply.js';
 import { serve } from './serve.js';
 import type { ServeHandler, ServeOptions } from './serve.js';
@@ -122,6 +124,36 @@ describe('a push endpoint', () => {
       const header = response.headers.get('webhook-signature')!;
       expect(verifySignature(message, header, [known], Date.now())).toEqual({ valid: true });
     }
+  });
+
+  test('answers with what the logger wrote in this call, also when the function throws, and with nothing if it wrote nothing', async () => {
+    keepSecret('a-secret-of-the-tests');
+    const talking = createFunction({ id: 'talk', triggers: [] }, async ({ step, logger }) => {
+      logger.info('begins with a-secret-of-the-tests', { key: 'a-secret-of-the-tests' });
+      await step.run('say', ({ attempt }) => logger.warn('in a step', { attempt }));
+      logger.error('no further');
+      throw new NonRetryableError('no');
+    });
+    const heard: string[] = [];
+    const handler = build({ functions: [talking, adder], log: ({ message }) => heard.push(message) });
+    const call = async (over: Parameters<typeof invocation>[0]) => {
+      const body = JSON.stringify(invocation(over));
+      const answer = (await (await handler(new Request('http://localhost', signed(body)))).json()) as object;
+      return pushAnswerSchema.parse(answer);
+    };
+    const { outcome, lines } = await call({ functionId: 'talk' });
+    expect(outcome.kind).toBe('threw');
+    expect(lines).toMatchObject([
+      { sequence: 0, level: 'info', message: 'begins with [secret]', fields: '{"key":"[secret]"}' },
+      { sequence: 1, level: 'warn', fields: '{"attempt":1}', step: { id: 'say', attempt: 1 } },
+      { sequence: 2, level: 'error', message: 'no further' },
+    ]);
+    expect(lines!.every((line) => line.atMs > 0)).toBe(true);
+    const memo = [{ id: 'say', type: 'run', attempt: 1, status: 'completed', order: 0 }] as const;
+    const replayed = await call({ functionId: 'talk', memo: [...memo] });
+    expect(replayed.lines).toMatchObject([{ sequence: 0, message: 'no further' }]);
+    expect('lines' in (await call({}))).toBe(false);
+    expect(heard).toHaveLength(4);
   });
 
   test('can have unsigned answers refused only if it can sign', () => {

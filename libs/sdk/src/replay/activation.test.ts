@@ -10,6 +10,7 @@ import {
   activate,
   define,
   drive,
+  fireTimer,
   invocationOf,
   newRun,
   runId,
@@ -266,6 +267,54 @@ describe('an activation', () => {
       level: 'info',
       fields: { a: 1, runId, functionId: 'under-test' },
     });
+  });
+
+  test('keeps each line once, with the attempt that wrote it', async () => {
+    const memory = newRun();
+    const kept: [string, unknown, unknown][] = [];
+    const definition = define(async ({ step, logger }) => {
+      logger.info('begins');
+      await step.run('charge', ({ attempt }) => {
+        logger.warn('tries', { card: 7 });
+        if (attempt === 1) throw new Error('declined');
+      });
+      await Promise.all([step.run('charge', () => logger.debug('again')), step.sleep('nap', '1m')]);
+      logger.info('ends');
+    });
+    for (let activations = 0; ; activations += 1) {
+      const outcome = await activate({
+        ...{ run: memory, definition },
+        keeper: {
+          add: ({ message, fields }, step) => kept.push([message, fields, step]),
+          passRecorded: () => undefined,
+          passHeld: () => undefined,
+        },
+      });
+      if (outcome === 'crashed' || outcome.kind !== 'yielded') break;
+      fireTimer(memory, () => 0);
+    }
+    expect(kept).toEqual([
+      ['begins', {}, undefined],
+      ['tries', { card: 7 }, { id: 'charge', attempt: 1 }],
+      ['tries', { card: 7 }, { id: 'charge', attempt: 2 }],
+      ['again', {}, { id: 'charge:1', attempt: 1 }],
+      ['ends', {}, undefined],
+    ]);
+  });
+
+  test('a step that is tried again is heard, also while others beside it are only replayed', async () => {
+    const memory = newRun();
+    const definition = define(({ step, logger }) =>
+      Promise.all([
+        step.run('fails', ({ attempt }) => {
+          logger.info(`attempt ${attempt}`);
+          if (attempt === 1) throw new Error('once');
+        }),
+        step.run('done', () => 1),
+      ]),
+    );
+    await drive({ run: memory, definition });
+    expect(memory.lines.map(({ message }) => message)).toEqual(['attempt 1', 'attempt 2']);
   });
 
   test('logs nothing more once it is over, and never calls the handler if it is over by then', async () => {

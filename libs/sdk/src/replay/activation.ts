@@ -48,6 +48,7 @@ import type { Attempt, RunStep, StepWork } from './attempt.js';
 import { answerable, Batches } from './batches.js';
 import { Compensations } from './compensations.js';
 import { Gate } from './gate.js';
+import type { LineKeeper, StepPlace } from './kept-lines.js';
 import { createHandlerContext } from './handler-context.js';
 import { LazyAbort } from './lazy-abort.js';
 import { readMemo } from './memo.js';
@@ -76,6 +77,8 @@ export interface ActivationOptions {
   /** To the platform, as the function's own key. */
   platform: PlatformCalls;
   log: Log;
+  /** Is given what the handler's logger writes. */
+  keeper?: LineKeeper;
 }
 
 export type ActivationResult =
@@ -100,7 +103,7 @@ const replayMsMax = 30_000;
 const stuckAfterMs = 600_000;
 
 /** Where the code of a step runs: a step that it calls is told from one that its handler calls. */
-const stepScope = new AsyncLocalStorage<{ driver: unknown; stepId: string }>();
+const stepScope = new AsyncLocalStorage<{ driver: unknown; stepId: string; attempt: number }>();
 
 export function startActivation(options: ActivationOptions): Activation {
   const driver = new Driver(options);
@@ -167,7 +170,7 @@ class Driver implements Activation {
   }
 
   start(): void {
-    const { definition, invocation, log } = this.options;
+    const { definition, invocation, log, keeper } = this.options;
     const { id, functionId } = invocation.run;
     const context = createHandlerContext({
       definition,
@@ -178,7 +181,8 @@ class Driver implements Activation {
       logger: createLogger({
         log,
         fields: { runId: id, functionId },
-        silent: () => this.over || (!this.undoing && (this.unseen > 0 || this.isStopping())),
+        silent: () => this.isSilent(),
+        keep: keeper === undefined ? undefined : (line) => keeper.add(line, this.stepAtWork()),
       }),
       call: (step) => this.call(step),
       reserve: (name) => this.occurrences.next(name),
@@ -224,6 +228,19 @@ class Driver implements Activation {
 
   private isStopping(): boolean {
     return this.options.invocation.stopping !== undefined;
+  }
+
+  /** What a replay runs again has been said. Within a step it has not, whatever else is replayed beside it. */
+  private isSilent(): boolean {
+    if (this.over) return true;
+    if (this.undoing || this.stepAtWork() !== undefined) return false;
+    return this.unseen > 0 || this.isStopping();
+  }
+
+  /** The attempt whose code runs now, if it is one's and not the handler's own. */
+  private stepAtWork(): StepPlace | undefined {
+    const scope = stepScope.getStore();
+    return scope?.driver === this ? { id: scope.stepId, attempt: scope.attempt } : undefined;
   }
 
   /** Nothing that the handler still calls is heard. */
@@ -305,9 +322,11 @@ class Driver implements Activation {
       case 'retrying':
         // Its timer is not due.
         this.unseen -= 1;
+        this.options.keeper?.passRecorded();
         return;
       case 'errored':
         this.unseen -= 1;
+        this.options.keeper?.passRecorded();
         if (this.isStopping()) return;
         this.gate.pass(() => this.begin(id, step, recorded.attempt + 1));
         return;
@@ -315,6 +334,8 @@ class Driver implements Activation {
       case undefined:
         this.unseen = 0;
         if (this.isStopping()) return;
+        if (!('record' in step) && this.gate.outstanding > 0) this.options.keeper?.passHeld();
+        else this.options.keeper?.passRecorded();
         if ('record' in step) this.note(step.record(id, () => this.nextOrder++));
         else this.gate.pass(() => this.begin(id, step, 1));
     }
@@ -327,7 +348,12 @@ class Driver implements Activation {
     const attempt: Attempt = { id, step: own, number, startedAtMs: now() };
     this.running.add(attempt);
     const options = { ...this.options, abort: this.lazyAbort };
-    const record = stepScope.run({ driver: this, stepId: id }, attemptStep, attempt, options);
+    const record = stepScope.run(
+      { driver: this, stepId: id, attempt: number },
+      attemptStep,
+      attempt,
+      options,
+    );
     void record.then((ended) => this.conclude(attempt, ended));
   }
 
@@ -482,6 +508,7 @@ class Driver implements Activation {
     const pending = this.pending.get(step.id)!;
     this.pending.delete(step.id);
     if (this.memo.byId.has(step.id) && this.unseen > 0) this.unseen -= 1;
+    this.options.keeper?.passRecorded();
     if (step.status === 'failed') {
       const failure = step.error ?? { name: 'Error', message: 'its error was not kept' };
       pending.reject(new StepError({ stepId: step.id, attempts: step.attempt, failure }));

@@ -4,6 +4,7 @@ import type { InvokeOptions } from '../client/client.js';
 import { createFunction } from '../function.js';
 import type { HandlerContext, IronflowFunction } from '../function.js';
 import type { LogLine } from '../logger.js';
+import type { ActivationOptions } from '../replay/activation.js';
 import type { PlatformCalls } from '../replay/platform-calls.js';
 import type { StartTimer } from '../timer.js';
 import { activateStored, answerWait, createStoredRun, driveToEnd, endWait, purposeOf } from './stored-run.js';
@@ -61,6 +62,7 @@ export interface Activate {
   data?: unknown;
   /** Default: time stands still, so nothing settles out of turn. */
   startTimer?: StartTimer;
+  keeper?: ActivationOptions['keeper'];
 }
 
 export const standingStill: StartTimer = () => () => {};
@@ -92,6 +94,7 @@ export function activate(options: Activate): Promise<Outcome | 'crashed'> {
     startTimer: options.startTimer ?? standingStill,
     platform: platformOf(run),
     log: (line) => run.lines.push(line),
+    ...(options.keeper === undefined ? {} : { keeper: options.keeper }),
   });
 }
 

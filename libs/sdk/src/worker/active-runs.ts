@@ -12,6 +12,8 @@ import type { Activation } from '../replay/activation.js';
 import type { PlatformCalls } from '../replay/platform-calls.js';
 import { startTimer } from '../timer.js';
 import type { DeclineReason, UndrivableActivation } from './executor-messages.js';
+import { createLineSender } from './line-sender.js';
+import type { LineSender } from './line-sender.js';
 
 type LeaseMessage = Extract<ExecutorMessage, { type: 'recorded' | 'abort' }>;
 type ActivateMessage = Extract<ExecutorMessage, { type: 'activate' }>;
@@ -32,6 +34,7 @@ export interface ActiveRuns {
 interface ActiveRun {
   writer: Writer;
   activation: Activation;
+  lines: LineSender;
   /** Records on their way, by sequence. */
   awaited: Map<number, () => void>;
 }
@@ -71,6 +74,7 @@ export function createActiveRuns(options: {
     const run = startRun({ message, definition, send, platform, log });
     runs.set(runId, run);
     void run.activation.result.then((result) => {
+      run.lines.flush();
       if (result.kind === 'ended')
         send({ type: 'end', runId, writer, records: result.records, outcome: result.outcome });
       remove(runId, run);
@@ -133,7 +137,9 @@ function startRun(of: {
   const { definition, send, platform, log } = of;
   const { writer, invocation } = of.message;
   const awaited = new Map<number, () => void>();
-  const recorder = createRecorder({ runId: invocation.run.id, writer, send, awaited });
+  const lease = { runId: invocation.run.id, writer, send };
+  const lines = createLineSender(lease);
+  const recorder = createRecorder({ ...lease, lines, awaited });
   const now = Date.now;
   const random = Math.random;
   const activation = startActivation({
@@ -145,20 +151,23 @@ function startRun(of: {
     startTimer,
     platform,
     log,
+    keeper: lines,
   });
-  return { writer, activation, awaited };
+  return { writer, activation, lines, awaited };
 }
 
 function createRecorder(of: {
   runId: string;
   writer: Writer;
   send: (message: WorkerMessage) => void;
+  lines: LineSender;
   awaited: Map<number, () => void>;
 }) {
   let sequence = 0;
   return {
     record: (records: StepRecord[]) =>
       new Promise<void>((resolve) => {
+        of.lines.flush();
         of.awaited.set(sequence, resolve);
         of.send({ type: 'record', runId: of.runId, writer: of.writer, sequence: sequence++, records });
       }),

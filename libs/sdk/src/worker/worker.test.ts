@@ -1,4 +1,5 @@
 import { afterEach, describe, expect, test } from '@jest/globals';
+import { createFunction } from '../function.js';
 import type { IronflowFunction } from '../function.js';
 import {
   activation,
@@ -69,6 +70,53 @@ describe('a worker', () => {
     });
     const records = peer.received.filter((message) => message.type === 'record');
     expect(records).toMatchObject([{ sequence: 0, records: [{ id: 'one', status: 'completed' }] }]);
+  });
+
+  test('sends what the logger writes before the records and the end that come after it', async () => {
+    const peer = await startPeer();
+    const talking = createFunction({ id: 'talk', triggers: [] }, async ({ step, logger }) => {
+      logger.info('begins', { n: 1 });
+      await step.run('say', () => logger.warn('in a step'));
+      await step.run('quiet', () => 1);
+      logger.info('ends');
+    });
+    await startWorker(peer, [talking, counting]).start();
+    peer.send(activation(1, 'talk'));
+    await peer.next('end');
+    const about = peer.received.filter((message) => 'runId' in message);
+    expect(about.map(({ type }) => type)).toEqual(['log', 'record', 'log', 'end']);
+    expect(about[0]).toMatchObject({
+      ...{ runId: runIdOf(1), writer },
+      lines: [
+        { sequence: 0, level: 'info', message: 'begins', fields: '{"n":1}' },
+        { sequence: 1, level: 'warn', message: 'in a step', step: { id: 'say', attempt: 1 } },
+      ],
+    });
+    expect(about[2]).toMatchObject({ lines: [{ sequence: 2, message: 'ends' }] });
+    peer.send(activation(2, 'count'));
+    await peer.next('end');
+    expect(peer.received.filter(({ type }) => type === 'log')).toHaveLength(2);
+  });
+
+  test('sends what a step writes while it goes on, and the last of it when it is told to abort', async () => {
+    const peer = await startPeer();
+    const begun: ((word: string) => void)[] = [];
+    const talking = createFunction({ id: 'talk', triggers: [] }, ({ step, logger }) =>
+      step.run('say', ({ signal }) => {
+        logger.info('begins');
+        begun.push((word) => logger.info(word));
+        return new Promise((_, reject) =>
+          signal.addEventListener('abort', () => reject(new Error('aborted'))),
+        );
+      }),
+    );
+    await startWorker(peer, [talking]).start();
+    peer.send(activation(1, 'talk'));
+    expect(await peer.next('log')).toMatchObject({ lines: [{ message: 'begins' }] });
+    begun[0]!('at work');
+    peer.send({ type: 'abort', runId: runIdOf(1), writer, reason: 'enough' });
+    await peer.next('aborted');
+    expect(await peer.next('log')).toMatchObject({ lines: [{ sequence: 1, message: 'at work' }] });
   });
 
   test('begins the next step only when the one before is acknowledged, under the same lease', async () => {
