@@ -19,6 +19,8 @@ export const executorConfigShape = {
     ),
   /** How long one push call may take; the SDK aborts at it. */
   IRONFLOW_PUSH_DEADLINE_MS: z.coerce.number().int().min(1_000).max(3_600_000).default(60_000),
+  /** What loggers write is kept of a run up to so many lines; 0: nothing is kept. */
+  IRONFLOW_RUN_LOG_LINES: z.coerce.number().int().min(0).max(100_000).default(10_000),
   /** How long runs may go on when it stops. Its process takes some seconds longer: whoever kills it must allow for that. */
   IRONFLOW_DRAIN_TIMEOUT_MS: z.coerce.number().int().min(0).max(600_000).default(20_000),
   /** Of breakers that a circuit-breaker service of an older version opened; see its own. */

@@ -37,6 +37,9 @@ export function createExecutorMetrics(metrics: Metrics) {
       'mismatches_total',
       'Ends of calls that found the record of a run not to fit its code',
     ),
+    logLines: metrics.counter('run_log_lines_total', 'Lines of runs’ loggers, by what became of them', [
+      'result',
+    ]),
     deferred: metrics.counter('activations_deferred_total', 'Activations put off without a call, by reason', [
       'reason',
     ]),

@@ -19,6 +19,7 @@ export const executorService: ServiceDefinition<typeof executorConfigShape> = {
       pushConcurrency: config.IRONFLOW_PUSH_CONCURRENCY,
       pushDeadlineMs: config.IRONFLOW_PUSH_DEADLINE_MS,
       outboundAllowed: config.IRONFLOW_OUTBOUND_ALLOW.map((range) => parseAddressRange(range)!),
+      logLinesPerRunMax: config.IRONFLOW_RUN_LOG_LINES,
       drainTimeoutMs: config.IRONFLOW_DRAIN_TIMEOUT_MS,
     });
     runtime.http.onUpgrade(workerPath, executor.handleUpgrade);

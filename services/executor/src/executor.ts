@@ -23,6 +23,7 @@ import type { AddressRange } from './outbound-rules.js';
 import { createPushCaller } from './push-call.js';
 import { createPushDriver } from './push-driver.js';
 import { createPushIntake } from './push-intake.js';
+import { createRunLogs } from './run-logs.js';
 import { createSettlement } from './settlement.js';
 import { createStopRequests } from './stop-requests.js';
 import { createWorkerGateway } from './worker-gateway.js';
@@ -41,6 +42,8 @@ export interface ExecutorOptions {
   pushDeadlineMs: number;
   /** Of push apps: what may be called though it is not public. */
   outboundAllowed: readonly AddressRange[];
+  /** What loggers write is kept of a run up to so many lines. */
+  logLinesPerRunMax: number;
   /** How long `stop` lets activations go on before it hands them back. */
   drainTimeoutMs: number;
   /** The clocks that leases are measured with; the process's own by default. */
@@ -60,7 +63,7 @@ const processTime: TimeSource = { wallMs: Date.now, monotonicMs: () => performan
 export function createExecutor(options: ExecutorOptions): Executor {
   const { jetstream, logger } = options;
   const parts = createParts(options);
-  const { intake, leases, circuits, settlement, registry, caller, metrics, executor, stops } = parts;
+  const { intake, leases, circuits, settlement, registry, caller, metrics, executor, stops, logs } = parts;
   const drive = createActivationDriver({ intake, stops, logger });
   const admission = createCallAdmission({ circuits, settlement });
   const { database, secrets } = options;
@@ -95,6 +98,7 @@ export function createExecutor(options: ExecutorOptions): Executor {
     registry,
     pullLanes,
     settlement,
+    logs,
     metrics,
     logger,
     connectionsMax,
@@ -106,6 +110,7 @@ export function createExecutor(options: ExecutorOptions): Executor {
 
   options.metrics.gauge('worker_connections', 'Workers connected', () => gateway.connections());
   options.metrics.gauge('active_activations', 'Activations being driven', () => leases.count());
+  options.metrics.gauge('run_log_lines_waiting', 'Lines of runs to be stored', () => logs.waiting());
   const stop = async (): Promise<void> => {
     push.stop();
     gateway.drain();
@@ -115,6 +120,7 @@ export function createExecutor(options: ExecutorOptions): Executor {
     gateway.stop();
     await keyAccess.stop();
     await intake.stop();
+    await logs.stop();
     circuits.stop();
     stops.stop();
     leases.stop();
@@ -153,6 +159,7 @@ function createParts(options: ExecutorOptions) {
     leases,
     registry: createRegistryReader(options.database),
     settlement: createSettlement({ spans, metrics, now, random: Math.random }),
+    logs: createRunLogs({ store, metrics, logger, linesPerRunMax: options.logLinesPerRunMax }),
     caller: createPushCaller({ allowed: options.outboundAllowed }),
     stops: createStopRequests({
       notices: jetstream.notices,

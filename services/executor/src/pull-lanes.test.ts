@@ -64,6 +64,7 @@ function connectWorker(slots: number, buildId: string, onChange: () => void): Wo
     slots,
     build: { buildId },
     settlement: createSettlement({ spans, metrics, now: () => 1, random: () => 0 }),
+    logs: { add: () => undefined },
     metrics,
     onChange,
   });

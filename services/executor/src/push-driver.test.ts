@@ -25,9 +25,11 @@ test('a run goes on with the signing keys it began with, whatever becomes of Pos
     calls += 1;
     const records = calls < 4 ? [completed(`s${calls}`)] : [];
     const outcome = { kind: calls < 4 ? 'continue' : 'completed' };
-    response.end(JSON.stringify({ v: 1, records, outcome }));
+    const lines = calls === 2 ? [{ sequence: 0, atMs: 1, level: 'info', message: 'm' }] : undefined;
+    response.end(JSON.stringify({ v: 1, records, outcome, lines }));
   });
   endpoints.push(endpoint);
+  const logged: [number, number][] = [];
   const signingKey = `whsec_${Buffer.alloc(24, 1).toString('base64')}`;
   let reads = 0;
   const metrics = createExecutorMetrics(createMetrics({ service: 'executor' }));
@@ -46,6 +48,7 @@ test('a run goes on with the signing keys it began with, whatever becomes of Pos
     caller,
     admission: (_run, _endpoint, call) => call(undefined),
     settlement: createSettlement({ spans, metrics, now: () => 1, random: () => 0 }),
+    logs: { add: (_run, call, lines) => logged.push([call, lines.length]) },
     metrics,
     deadlineMs: 10_000,
   });
@@ -68,6 +71,7 @@ test('a run goes on with the signing keys it began with, whatever becomes of Pos
     'completed',
   ]);
   expect(endpoint.calls).toHaveLength(4);
+  expect(logged.filter(([, lines]) => lines > 0)).toEqual([[2, 1]]);
   for (const { headers, body } of endpoint.calls) {
     const [id, timestamp] = [String(headers['webhook-id']), String(headers['webhook-timestamp'])];
     const signature = String(headers['webhook-signature']);

@@ -11,6 +11,7 @@ import type { ExecutorMetrics } from './executor-metrics.js';
 import { badAnswer, misfitOf } from './outcome.js';
 import type { PushCaller, PushResult } from './push-call.js';
 import { isCompensation } from './run-position.js';
+import type { RunLogs } from './run-logs.js';
 import type { Settlement } from './settlement.js';
 
 export interface PushDriverOptions {
@@ -19,6 +20,7 @@ export interface PushDriverOptions {
   caller: PushCaller;
   admission: CallAdmission;
   settlement: Settlement;
+  logs: Pick<RunLogs, 'add'>;
   metrics: ExecutorMetrics;
   deadlineMs: number;
 }
@@ -48,7 +50,7 @@ interface Target extends CallPlace {
 }
 
 async function drive(options: PushDriverOptions, run: ActiveRun, target: Target): Promise<Driven> {
-  const { settlement, metrics, deadlineMs } = options;
+  const { settlement, logs, metrics, deadlineMs } = options;
   const { policy, probe } = target;
   const abort = new AbortController();
   run.lease.onLost((reason) => abort.abort(reason));
@@ -68,7 +70,8 @@ async function drive(options: PushDriverOptions, run: ActiveRun, target: Target)
       const failure = { error: result.error, notBeforeMs };
       return concluded(settlement.endFailedCall(run, failure, outcome, policy));
     }
-    const { records, outcome: end } = result.answer;
+    const { records, outcome: end, lines = [] } = result.answer;
+    logs.add(run, calls, lines);
     const error = refusalOf(result.answer, calls) ?? misfitOf(end, run.stopping);
     if (error !== undefined) {
       return concluded(settlement.endFailedCall(run, { error }, { ...outcome, succeeded: false }, policy));

@@ -18,11 +18,16 @@ function setup(slots = 10, build: WorkerBuild = {}) {
   let congested = false;
   let changes = 0;
   const sent: string[] = [];
+  const logged: string[] = [];
   const connection = createWorkerConnection({
     socket: { send: ({ type }) => sent.push(type), isCongested: () => congested },
     slots,
     build,
     settlement: createSettlement({ spans, metrics, now: () => 1, random: () => 0 }),
+    logs: {
+      add: ({ runId }, call, lines) =>
+        logged.push(...lines.map(({ message }) => `${runId} ${call} ${message}`)),
+    },
     metrics,
     onChange: () => (changes += 1),
   });
@@ -53,6 +58,7 @@ function setup(slots = 10, build: WorkerBuild = {}) {
     give,
     callOf,
     sent,
+    logged,
     pins,
     congest: (is: boolean) => (congested = is),
     changes: () => changes,
@@ -82,6 +88,26 @@ test('a worker that drains has no slots, and what it has when it leaves is hande
   connection.lost();
   expect(run.answers).toEqual(['handed back']);
   expect(callOf(run)).toBeUndefined();
+});
+
+test('lines are kept of the runs that the worker has, and of those that it is told to abort', async () => {
+  const { connection, give, sent, logged } = setup();
+  const say = ({ runId, writer }: Pick<FakeRun, 'runId' | 'writer'>, message: string) =>
+    connection.receive({
+      ...{ type: 'log', runId, writer },
+      lines: [{ sequence: 0, atMs: 1, level: 'info', message }],
+    });
+  const run = give('f');
+  await say(run, 'at work');
+  await say({ ...run, writer: { ...run.writer, delivery: 2 } }, 'of another lease');
+  run.stop.request();
+  await say(run, 'told to stop');
+  await connection.receive({ type: 'aborted', runId: run.runId, writer: run.writer });
+  await new Promise((resolve) => setImmediate(resolve));
+  await say(run, 'long over');
+  expect(logged).toEqual([`${run.runId} 0 at work`, `${run.runId} 0 told to stop`]);
+  // Nobody is told of a line that is not kept.
+  expect(sent).toEqual(['activate', 'abort']);
 });
 
 describe('a worker that pins runs', () => {

@@ -10,6 +10,7 @@ import type { ExecutorMetrics } from './executor-metrics.js';
 import { concluded } from './call-admission.js';
 import type { Driven } from './call-admission.js';
 import { badAnswer, misfitOf } from './outcome.js';
+import type { RunLogs } from './run-logs.js';
 import type { Settled, Settlement } from './settlement.js';
 import type { MalformedMessage, WorkerSocket } from './worker-socket.js';
 
@@ -18,6 +19,7 @@ export interface WorkerConnectionOptions {
   slots: number;
   build: WorkerBuild;
   settlement: Settlement;
+  logs: Pick<RunLogs, 'add'>;
   metrics: ExecutorMetrics;
   /** A slot has become free, or there are none any more. */
   onChange: () => void;
@@ -31,7 +33,7 @@ export interface WorkerBuild {
 
 /** What a connected worker says after its hello. */
 export type RunMessage =
-  Extract<WorkerMessage, { type: 'record' | 'end' | 'aborted' | 'drain' }> | MalformedMessage;
+  Extract<WorkerMessage, { type: 'record' | 'log' | 'end' | 'aborted' | 'drain' }> | MalformedMessage;
 
 export interface WorkerConnection {
   readonly buildId: string | undefined;
@@ -80,7 +82,7 @@ const heededWithinMs = 2_000;
 class SocketWorkerConnection implements WorkerConnection {
   private readonly active = new TurnoverMap<string, GivenRun>();
   /** Told to abort before their runs are undone, by lease. */
-  private readonly aborting = new Map<string, () => void>();
+  private readonly aborting = new Map<string, { run: ActiveRun; isOver: () => void }>();
   /** Over for the worker, and their end is not durable yet. */
   private ending = 0;
   private draining = false;
@@ -129,7 +131,13 @@ class SocketWorkerConnection implements WorkerConnection {
       return;
     }
     if (message.type === 'aborted') {
-      this.aborting.get(leaseOf(message))?.();
+      this.aborting.get(leaseOf(message))?.isOver();
+      return;
+    }
+    if (message.type === 'log') {
+      // Also of a run that was told to abort: what it wrote last says what it was at.
+      const run = this.find(message.runId, message.writer)?.run ?? this.aborting.get(leaseOf(message))?.run;
+      if (run !== undefined) this.options.logs.add(run, 0, message.lines);
       return;
     }
     const given = this.find(message.runId, message.writer);
@@ -157,7 +165,7 @@ class SocketWorkerConnection implements WorkerConnection {
   lost(): void {
     const given = [...this.active.values()];
     this.active.clear();
-    for (const aborted of this.aborting.values()) aborted();
+    for (const { isOver } of this.aborting.values()) isOver();
     if (this.draining) this.handBack(given);
     else this.failLost(given);
     this.draining = true;
@@ -249,7 +257,7 @@ class SocketWorkerConnection implements WorkerConnection {
     let timer: NodeJS.Timeout | undefined;
     let isOver = false;
     const promise = new Promise<void>((resolve) => {
-      this.aborting.set(lease, resolve);
+      this.aborting.set(lease, { run, isOver: resolve });
       timer = setTimeout(resolve, abortedWithinMs).unref();
     }).then(() => {
       isOver = true;

@@ -11,6 +11,7 @@ import { childLogger, requirePrincipal } from '@ironflow/service';
 import type { Logger } from '@ironflow/service';
 import type { ExecutorMetrics } from './executor-metrics.js';
 import type { LaneKey, PullLanes } from './pull-lanes.js';
+import type { RunLogs } from './run-logs.js';
 import type { Settlement } from './settlement.js';
 import { createWorkerConnection } from './worker-connection.js';
 import type { WorkerConnection } from './worker-connection.js';
@@ -23,6 +24,7 @@ export interface WorkerGatewayOptions {
   registry: RegistryReader;
   pullLanes: PullLanes;
   settlement: Settlement;
+  logs: Pick<RunLogs, 'add'>;
   metrics: ExecutorMetrics;
   logger: Logger;
   connectionsMax: number;

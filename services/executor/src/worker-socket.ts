@@ -179,6 +179,7 @@ function readFrame(data: Buffer): (WorkerMessage | MalformedMessage)[] | undefin
   return messages;
 }
 
+/** Lines that cannot be read are passed over as well: nothing waits for them. */
 const runTypes = new Set(['record', 'end']);
 const knownTypes = new Set([...runTypes, 'hello', 'drain', 'aborted']);
 

@@ -22,7 +22,7 @@ import type { PostgresModel } from './postgres-model.js';
 import type { Process, World } from './process.js';
 import { createTraceLogger, silentExecutorMetrics, silentMetrics, silentSpans } from './silence.js';
 import { createDatabase, createStores } from './stores.js';
-import { PullWorkers, pushCallerOf } from './tenant-apps.js';
+import { noLogs, PullWorkers, pushCallerOf } from './tenant-apps.js';
 import type { AppCode } from './tenant-apps.js';
 
 export interface Platform {
@@ -145,7 +145,7 @@ export function startExecutor(platform: Platform, process: Process): ExecutorHan
   const workers = new PullWorkers({ process, world, settlement, metrics, code });
   const drivePull = createPullDriver({ registry, admission, settlement });
   const drivePush = createPushDriver({
-    ...{ registry, admission, settlement, metrics },
+    ...{ registry, admission, settlement, metrics, logs: noLogs },
     tenants: { signingKeys: () => Promise.resolve([]) },
     caller: pushCallerOf({ process, world, code }),
     deadlineMs: pushDeadlineMs,

@@ -19,7 +19,7 @@ export const silentMetrics: Metrics = {
 
 export const silentExecutorMetrics: ExecutorMetrics = {
   ...{ activations: counter, appends: counter, steps: counter, calls: counter },
-  ...{ leasesLost: counter, deferred: counter, mismatches: counter },
+  ...{ leasesLost: counter, deferred: counter, mismatches: counter, logLines: counter },
   ...{ appendSeconds: histogram, stepSeconds: histogram, waitSeconds: histogram },
 };
 

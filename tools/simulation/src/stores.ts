@@ -29,6 +29,8 @@ export function createStores({ process, postgres, registry, now }: StoresOptions
     // Nothing that a simulation returns is large.
     storeClaimed: () => Promise.resolve([]),
     readClaimed: () => Promise.resolve([]),
+    // Nor is anything logged.
+    storeLogLines: () => Promise.resolve(0),
     loadRuns: (runIds) => query(() => postgres.loadRuns(runIds)),
     stopRequested: (runIds) =>
       query(() => runIds.filter((runId) => postgres.runs.get(runId)?.stopRequestedAtMs !== undefined)),

@@ -32,6 +32,9 @@ export interface PullWorkersOptions {
   code: AppCode;
 }
 
+/** Nothing waits for what loggers write. */
+export const noLogs = { add: (): void => undefined };
+
 const slotsOfWorker = 3;
 const workersOfExecutor = 2;
 
@@ -115,7 +118,7 @@ class PullWorker {
       },
       slots: slotsOfWorker,
       build: {},
-      ...{ settlement, metrics, onChange },
+      ...{ settlement, metrics, onChange, logs: noLogs },
     });
   }
 

@@ -216,6 +216,7 @@ async function startExecutor(ground: Ground, changes: Partial<ExecutorOptions>):
     pushConcurrency: 50,
     pushDeadlineMs: 10_000,
     outboundAllowed: [parseAddressRange('127.0.0.0/8')!],
+    logLinesPerRunMax: 10_000,
     drainTimeoutMs: 100,
     ...changes,
   });
