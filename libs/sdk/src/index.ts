@@ -66,6 +66,7 @@ export type {
   RerunFilter,
 } from './client/bulk.js';
 export type { Config } from './client/config.js';
+export type { FollowLogsOptions } from './client/run-logs.js';
 export type { Exports } from './client/export.js';
 export type { Kv, KvBucketOptions } from './client/kv.js';
 export type { Secrets } from './client/secrets.js';
@@ -147,6 +148,9 @@ export type {
   RetentionResource,
   Run,
   RunDetail,
+  RunLogLine,
+  RunLogsPage,
+  RunLogsQuery,
   RunResult,
   RunsPage,
   RunsQuery,

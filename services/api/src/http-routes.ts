@@ -32,6 +32,7 @@ import type { ExportOptions } from './export.js';
 import { addQuotas } from './quotas.js';
 import type { QuotasOptions } from './quotas.js';
 import type { RegistryAnnouncer } from './registry-announcer.js';
+import { addRunLogs } from './run-logs.js';
 import { runNotFound } from './run-streams.js';
 import type { RunStreams } from './run-streams.js';
 import { addRetention } from './retention.js';
@@ -98,6 +99,7 @@ export function addHttpRoutes(app: HttpApp, options: HttpRoutesOptions): void {
       throw new IronflowError('invalid', 'invalid_request', rule, { cause: error });
     });
     addRuns(routed, options);
+    addRunLogs(routed, options);
     addApprovals(routed, options);
     addEvents(routed, options);
     addTopics(routed, options);

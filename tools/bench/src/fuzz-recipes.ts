@@ -146,6 +146,7 @@ function recipesOfRuns(of: FuzzTenant, targets: Targets) {
     invokeFunction: () => json({ function: 'quick', data: {} }),
     listRuns: () => ({ query: { limit: '5' } }),
     getRun: async () => within(await waiting()),
+    listRunLogs: async () => ({ ...within(await waiting()), query: { level: 'info', limit: '5' } }),
     watchRun: async () => within(await waiting()),
     cancelRun: async () => within(await waiting()),
     cancelRuns: () => json({ function: 'yearly', dryRun: true }),

@@ -58,6 +58,11 @@ const charging = createFunction(
       throw new Error(`the bank refuses ${await secrets.get('BANK_KEY')}`);
     }),
 );
+const talking = createFunction({ id: 'talking', triggers: [] }, async ({ step, logger }) => {
+  logger.info('begins', { card: 'red\u001b[31m' });
+  await step.run('charge', () => logger.warn('slow\nbank'));
+  logger.debug('ends');
+});
 const napping = createFunction({ id: 'napping', triggers: [{ event: 'nap.long' }] }, ({ step }) =>
   step.sleep('nap', '1h'),
 );
@@ -81,7 +86,7 @@ beforeAll(async () => {
   const connection = { ironflowUrl: platform.url, apiKey: platform.apiKey };
   const worker = createWorker({
     app: 'shop',
-    functions: [orders, broken, napping, asking, spending, limited, charging],
+    functions: [orders, broken, napping, asking, spending, limited, charging, talking],
     handleSignals: false,
     ...connection,
   });
@@ -174,6 +179,25 @@ describe('what works', () => {
     expect(watched.out.split('\n').at(-1)).toMatch(/^completed: nap completed.*charge completed/);
     const lines = (await run('runs', 'watch', runs[0]!.id, '--json')).out.split('\n');
     expect(JSON.parse(lines.at(-1)!)).toMatchObject({ status: 'completed' });
+  });
+
+  test('what a run’s logger wrote is shown, filtered, and followed to its end', async () => {
+    const { runs } = JSON.parse((await run('invoke', 'talking', '--wait', '100ms', '--json')).out) as Emitted;
+    const id = runs[0]!.id;
+    const followed = await run('runs', 'logs', id, '--follow');
+    const time = String.raw`\d{4}-\d\d-\d\dT\S+Z`;
+    expect(followed).toMatchObject({ exitCode: 0, err: '' });
+    expect(followed.out).toMatch(
+      new RegExp(
+        `^${time} info  begins {"card":"red\\\\u001b\\[31m"}\n${time} warn  \\[charge\\] slow bank\n${time} debug ends$`,
+      ),
+    );
+    expect((await run('runs', 'logs', id)).out).toBe(followed.out);
+    const lines = (await run('runs', 'logs', id, '--level', 'warn', '--step', 'charge', '--json')).out;
+    expect(JSON.parse(lines)).toMatchObject({ message: 'slow\nbank', step: { id: 'charge', attempt: 1 } });
+    expect((await run('runs', 'logs', id, '--level', 'error')).out).toBe('no lines');
+    expect((await run('runs', 'logs', id, '--level', 'loud')).exitCode).toBe(1);
+    expect((await run('runs', 'show', id)).out).toMatch(/^log {7}3 lines$/m);
   });
 
   test('a run is cancelled, and says so', async () => {
@@ -611,6 +635,7 @@ describe('what works', () => {
     ];
     const deadLetters = ['dlq', 'dlq list', 'dlq show', 'dlq replay', 'dlq replay-all', 'dlq discard'];
     commands.push(
+      'runs logs',
       'runs watch',
       'runs rerun',
       'runs rerun-all',

@@ -26,6 +26,9 @@ import type {
   RerunAnswer,
   Run,
   RunDetail,
+  RunLogLine,
+  RunLogsPage,
+  RunLogsQuery,
   RunsPage,
   RunsQuery,
   RunUpdate,
@@ -73,6 +76,8 @@ import { createRetention } from './retention.js';
 import type { RetentionClient } from './retention.js';
 import { createKv, listKvBuckets } from './kv.js';
 import type { Kv } from './kv.js';
+import { followRunLogs, listRunLogs } from './run-logs.js';
+import type { FollowLogsOptions } from './run-logs.js';
 import { createSchedules } from './schedules.js';
 import type { Schedules } from './schedules.js';
 import { createSecrets } from './secrets.js';
@@ -126,6 +131,10 @@ export interface Client {
   readonly runs: {
     list(query?: Partial<RunsQuery>): Promise<RunsPage>;
     get(runId: string): Promise<RunDetail>;
+    /** What its `logger` wrote, the oldest lines first; kept as well as can be. */
+    logs(runId: string, query?: Partial<RunLogsQuery>): Promise<RunLogsPage>;
+    /** The same, as it comes, until the run has ended. */
+    followLogs(runId: string, options?: FollowLogsOptions): AsyncIterableIterator<RunLogLine>;
     /**
      * Answers once that is stored. What runs of the run is aborted within a second, and it ends; one that waits for a busy
      * worker ends when that is free. Rejects with `run_ended` if it has ended otherwise.
@@ -368,6 +377,8 @@ function createRuns(http: Http): Client['runs'] {
   return {
     list: (query) => get('/v1/runs', query),
     get: (runId) => get(`/v1/runs/${encodeURIComponent(runId)}`),
+    logs: (runId, query) => listRunLogs(http, runId, query),
+    followLogs: (runId, followOptions) => followRunLogs(http, runId, followOptions),
     cancel: (runId) => http.json({ method: 'POST', path: `/v1/runs/${encodeURIComponent(runId)}/cancel` }),
     rerun: async (runId, { idempotencyKey = randomUUID(), ...options } = {}) =>
       http.json({

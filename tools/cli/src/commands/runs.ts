@@ -1,4 +1,4 @@
-/** `ironflow runs list|show|watch|cancel|cancel-all|unpin|signal|approve|reject|rerun|rerun-all`. */
+/** `ironflow runs list|show|logs|watch|cancel|cancel-all|unpin|signal|approve|reject|rerun|rerun-all`. */
 import { Command, Option } from 'commander';
 import { isTerminal, runStatuses } from '@ironflow/schema';
 import type { CancelFilter, RerunFilter, Run, RunDetail, RunsQuery } from '@ironflow/sdk';
@@ -10,12 +10,14 @@ import { requireSuccess } from '../run-outcome.js';
 import { openSession } from '../session.js';
 import type { Terminal } from '../terminal.js';
 import { drawTimeline, formatDuration } from '../timeline.js';
+import { logsCommand } from './run-logs.js';
 
 export function runCommands(terminal: Terminal): Command {
   return new Command('runs')
     .description('what runs and what ran')
     .addCommand(listCommand(terminal))
     .addCommand(showCommand(terminal))
+    .addCommand(logsCommand(terminal))
     .addCommand(watchCommand(terminal))
     .addCommand(cancelCommand(terminal))
     .addCommand(unpinCommand(terminal))
@@ -241,6 +243,10 @@ export function describeRun(run: RunDetail, nowMs: number): string[] {
     ['queued', run.startedAt === undefined ? undefined : tookOf(run, run.startedAt)],
     ['stopping', stoppingOf(run)],
     ['took', run.endedAt === undefined ? undefined : tookOf(run, run.endedAt)],
+    [
+      'log',
+      run.logLines === undefined ? undefined : `${run.logLines} ${run.logLines === 1 ? 'line' : 'lines'}`,
+    ],
     ...(run.approvals ?? []).map(({ name, dueAt }): [string, string] => [
       'approval',
       `${name}: to be decided${dueAt === undefined ? '' : ` until ${dueAt}`}`,

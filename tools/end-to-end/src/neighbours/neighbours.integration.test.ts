@@ -292,6 +292,10 @@ describe('by a worker’s socket', () => {
     const byType: Record<string, Record<string, unknown>> = {
       hello: { type: 'hello', v: protocolVersion, sdk: 'x', appId: 'victims-own', slots: 1 },
       record: { type: 'record', ...lease, sequence: 0, records: [step] },
+      log: {
+        ...{ type: 'log', ...lease },
+        lines: [{ sequence: 0, atMs: 1, level: 'info', message: 'stolen' }],
+      },
       end: { type: 'end', ...lease, records: [], outcome: { kind: 'completed', output: '"stolen"' } },
       aborted: { type: 'aborted', ...lease },
       drain: { type: 'drain' },

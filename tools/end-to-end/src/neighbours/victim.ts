@@ -24,7 +24,8 @@ export async function createVictim(world: PlatformUnderTest): Promise<Victim> {
   const tenant = await world.createTenant(mark, 'prod');
   const waiting = createFunction(
     { id: `${mark}-waiting`, triggers: [{ event: `${mark}.asked` }] },
-    async ({ step }) => {
+    async ({ step, logger }) => {
+      logger.info(mark, { mark });
       await step.run('first', () => mark);
       return step.approve('second', { timeout: '30d' });
     },
@@ -46,6 +47,7 @@ export async function createVictim(world: PlatformUnderTest): Promise<Victim> {
     return found;
   });
   await worker.stop();
+  await untilLogged(tenant, run.id);
   const call = async (method: string, path: string, body?: unknown): Promise<Record<string, unknown>> => {
     const answer = await fetch(`${tenant.ironflowUrl}${path}`, {
       method,
@@ -71,11 +73,7 @@ export async function createVictim(world: PlatformUnderTest): Promise<Victim> {
   await call('PUT', `/v1/kv/${mark}-bucket/keys/first`, { value: { mark } });
   const link = await call('POST', `/v1/runs/${run.id}/approval-links`, { name: 'second' });
   const { schedules } = (await call('GET', '/v1/schedules')) as { schedules: { id: string }[] };
-  const letters = await eventually(async () => {
-    const page = (await call('GET', '/v1/dead-letters')) as { deadLetters: { id: string }[] };
-    if (page.deadLetters.length === 0) throw new Error('no dead letter is there');
-    return page.deadLetters;
-  });
+  const letters = await deadLettersOf(tenant);
   const places = {
     runs: { own: run.id, nobodys: nobody },
     events: { own: asked[0]!, nobodys: nobody },
@@ -109,6 +107,20 @@ export async function createVictim(world: PlatformUnderTest): Promise<Victim> {
     ],
     snapshot: () => snapshotOf(world, tenant.environmentId),
   };
+}
+
+async function untilLogged({ client }: Tenant, runId: string): Promise<void> {
+  await eventually(async () => {
+    if ((await client.runs.logs(runId)).lines.length === 0) throw new Error('nothing is logged yet');
+  });
+}
+
+async function deadLettersOf({ client }: Tenant): Promise<{ id: string }[]> {
+  return eventually(async () => {
+    const { deadLetters } = await client.deadLetters.list();
+    if (deadLetters.length === 0) throw new Error('no dead letter is there');
+    return deadLetters;
+  });
 }
 
 /** As where NATS is in operator mode, which this platform's is not. */
