@@ -24,7 +24,7 @@ import type { Stage } from './program.js';
 import { measureSleepers, measureTimers } from './sleeper-measurements.js';
 import type { Bench, SleepersReport } from './sleeper-measurements.js';
 import { countRows, problemsOf, readSpans } from './verification.js';
-import { pullFunction, pushFunction } from './workload.js';
+import { logLinesVariable, pullFunction, pushFunction } from './workload.js';
 import { storedEvents, threeStepRuns } from './workloads.js';
 
 interface Options {
@@ -35,6 +35,7 @@ interface Options {
   warmUp: number;
   replicas: number;
   only: string[];
+  logLines: number;
   timers: number;
   timersLead: number;
   sleepers: number;
@@ -62,6 +63,7 @@ function readOptions(): Options {
     .option('--replicas <n>', 'of every service', wholeNumber(1, 8), 1)
     .option('--clients <list>', 'closed-loop clients', wholeNumbers(1, 4_096), [1, 64, 256])
     .option('--only <names>', `of: ${parts.join(', ')}`, namesOf(parts), usualParts)
+    .option('--log-lines <n>', 'that each run logs', wholeNumber(0, 1_000), 0)
     .option('--timers <n>', 'of `timers`: how many, due within 5 s', wholeNumber(1, 1_000_000), 10_000)
     .option('--timers-lead <n>', 'seconds until the first is due', wholeNumber(1, 3_600), 60)
     .option('--sleepers <n>', 'of `sleepers`: how many', wholeNumber(1, 10_000_000), 100_000)
@@ -91,7 +93,7 @@ async function bench(stage: Stage): Promise<boolean> {
     processes: { replicas: options.replicas },
     syncAlways: options.syncAlways,
   });
-  const appEnv = appEnvOf(platform);
+  const appEnv = { ...appEnvOf(platform), [logLinesVariable]: String(options.logLines) };
   const worker = await startChild(new URL('./worker.js', import.meta.url), {
     ...appEnv,
     IRONFLOW_WORKER_URL: workerUrlOf(platform),

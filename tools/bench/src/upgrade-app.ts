@@ -1,6 +1,6 @@
 /**
  * A process of its own: a worker or a push endpoint of an SDK of whatever build, with the functions that run during an
- * upgrade. They use what every version of the SDK knows: steps, a sleep, a retry.
+ * upgrade. They use what every version of the SDK knows: steps, a sleep, a retry, a logger.
  */
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
@@ -15,7 +15,7 @@ const note = createLedger(process.env['LEDGER']!);
 const upgradeFunction = (id: string) =>
   sdk.createFunction<unknown, { n: number }>(
     { id, triggers: [{ event: faultEvent }], retries: { attempts: 3, initialDelayMs: 200 } },
-    async ({ event, step, run }) => {
+    async ({ event, step, run, logger }) => {
       const done: string[] = [];
       for (const name of stepNamesOfUpgrade) {
         const result = await step.run(name, async ({ attempt }) => {
@@ -25,6 +25,7 @@ const upgradeFunction = (id: string) =>
           return name;
         });
         done.push(result);
+        logger.info('done', { name });
         if (name === 'reserve') await step.sleep('settle', '1s');
       }
       return { n: event.data.n, done };
@@ -36,13 +37,19 @@ if (process.env['MODE'] === 'pull') {
     app: 'upgrade-worker',
     functions: [upgradeFunction(pullFunction)],
     slots: 512,
+    log: () => undefined,
   });
   await worker.start();
 } else {
   const server = createServer((request, response) => void app.node(request, response));
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/`;
-  const app = sdk.serve({ app: 'upgrade-endpoint', functions: [upgradeFunction(pushFunction)], url });
+  const app = sdk.serve({
+    app: 'upgrade-endpoint',
+    functions: [upgradeFunction(pushFunction)],
+    url,
+    log: () => undefined,
+  });
   await app.register();
 }
 process.send?.('ready');

@@ -17,6 +17,8 @@ export interface Counts {
   openRuns: number;
   completedSteps: number;
   storedEvents: number;
+  /** Told and not judged: they are kept as well as can be. */
+  logLines: number;
 }
 
 export interface Spans {
@@ -25,7 +27,7 @@ export interface Spans {
 }
 
 /** Pure: what is wrong, in sentences; empty if nothing is. */
-export function problemsOf(answered: Answered, counts: Counts, spans: Spans): string[] {
+export function problemsOf(answered: Answered, counts: Omit<Counts, 'logLines'>, spans: Spans): string[] {
   const { completedRuns, completedSteps, openRuns } = counts;
   return [
     ...(answered.failures > 0 ? [`${answered.failures} of ${answered.requests} requests failed`] : []),
@@ -52,6 +54,7 @@ export async function countRows(database: Database): Promise<Counts> {
                     (select count(*)::int from runs where ended_at is null) as "openRuns",
                     (select count(*)::int from steps s join runs r on r.id = s.run_id
                       where s.status = 'completed' and r.function_id = any($2)) as "completedSteps",
+                    (select count(*)::int from run_logs) as "logLines",
                     (select count(*)::int from events where name = $1) as "storedEvents"`,
     },
     [storedEvent, [pullFunction, pushFunction, neighbourPull, neighbourPush]],
