@@ -519,8 +519,9 @@ export const routes = {
       'database_unavailable',
     ],
   },
+  // Who routes by path alone, as an Ingress does, leads it where events are emitted.
   listEvents: {
-    service: 'api',
+    service: 'ingest',
     method: 'GET',
     path: '/v1/events',
     summary: 'Events, newest first',

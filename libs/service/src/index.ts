@@ -37,7 +37,16 @@ export type { QuotaKeeper } from './quotas.js';
 export { runService } from './run-service.js';
 export type { RunServiceOptions, ServiceProcess } from './run-service.js';
 export type { RecordedSpan, SpanAttributes, SpanKind, SpanLink } from './span-encoding.js';
+export { refuseUnstorable } from './unstorable.js';
 export { createSpanRecorder } from './telemetry.js';
 export type { SpanRecorder, SpanRecorderOptions } from './telemetry.js';
-export { runServiceProcess, serviceConfigShape, startService } from './service-process.js';
+export {
+  readServiceConfig,
+  runServiceProcess,
+  serviceConfigShape,
+  serviceVariables,
+  startService,
+} from './service-process.js';
+export { stopTimes } from './stop-times.js';
+export type { StopTimes } from './stop-times.js';
 export type { ServiceDefinition, ServiceRuntime, StartedService, StartOptions } from './service-process.js';

@@ -113,13 +113,7 @@ export async function startService<Shape extends z.ZodRawShape>(
   { env, lifecycle, logger, listen }: StartOptions,
 ): Promise<StartedService> {
   const { name } = definition;
-  const common = loadConfig(z.object(serviceConfigShape), env);
-  const own = loadConfig(z.object(definition.configShape), env);
-  const databaseUrl = databaseUrlOf(definition.databaseRole, env);
-  // A service of tenants may have a second login; one that it does not ask for is none of its affairs.
-  const { DATABASE_URL: secondUrl } = own as { DATABASE_URL?: string };
-  const databaseUrls = [databaseUrl, ...(secondUrl === undefined ? [] : [secondUrl])];
-  refuseRisks(common, { databaseUrls, listen });
+  const { common, own, databaseUrl } = readServiceConfig(definition, { env, listen });
   const tls = listen ? await readCertificate(common) : undefined;
   const { httpDrainTimeoutMs, stopTimeoutMs } = stopTimes(definition.drainTimeoutMs?.(own));
   const part: Part = { name, common, lifecycle, logger };
@@ -159,6 +153,31 @@ export async function startService<Shape extends z.ZodRawShape>(
   const { url } = await http.listen({ host: common.HOST, port: common.PORT });
   logger.info({ url }, 'listening');
   return { name, http, metrics, stopTimeoutMs, url };
+}
+
+/** All that a service is told by its environment; throws for what is missing, wrong, or open to others. */
+export function readServiceConfig<Shape extends z.ZodRawShape>(
+  definition: ServiceDefinition<Shape>,
+  { env, listen }: Pick<StartOptions, 'env' | 'listen'>,
+) {
+  const common = loadConfig(z.object(serviceConfigShape), env);
+  const own = loadConfig(z.object(definition.configShape), env);
+  const databaseUrl = databaseUrlOf(definition.databaseRole, env);
+  // A service of tenants may have a second login; one that it does not ask for is none of its affairs.
+  const { DATABASE_URL: secondUrl } = own as { DATABASE_URL?: string };
+  const databaseUrls = [databaseUrl, ...(secondUrl === undefined ? [] : [secondUrl])];
+  refuseRisks(common, { databaseUrls, listen });
+  return { common, own, databaseUrl };
+}
+
+/** The names of all variables that a service reads. */
+export function serviceVariables({
+  configShape,
+  databaseRole,
+}: Pick<ServiceDefinition<z.ZodRawShape>, 'configShape' | 'databaseRole'>): string[] {
+  const login = databaseRole === 'service' ? { DATABASE_URL } : tenantDatabaseConfigShape;
+  // OpenTelemetry's exporter reads the last one itself.
+  return [...Object.keys({ ...serviceConfigShape, ...login, ...configShape }), 'OTEL_EXPORTER_OTLP_HEADERS'];
 }
 
 function refuseRisks(

@@ -20,7 +20,7 @@ export type { PostgresServer, PostgresServerOptions } from './postgres.js';
 export { createScratch } from './scratch.js';
 export type { Scratch } from './scratch.js';
 export { startServerProcess } from './server-process.js';
-export type { ServerProcess } from './server-process.js';
+export type { ServerProcess, ServerProcessOptions } from './server-process.js';
 export { mountSmallDisk } from './small-disk.js';
 export type { SmallDisk } from './small-disk.js';
 export { sharedNats, sharedPostgres, startTestServers, stopSharedServers } from './servers.js';

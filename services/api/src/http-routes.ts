@@ -1,12 +1,12 @@
 /** The routes: authenticates, validates, asks the store, and says 404 alike for what is absent and what is another's. */
 import { randomBytes } from 'node:crypto';
-import { isRefusedData, registerApp, setFunctionLimits, setPaused } from '@ironflow/database';
+import { registerApp, setFunctionLimits, setPaused } from '@ironflow/database';
 import type { ApiStore, Database, FunctionLimits, Pause, RememberingAuthenticator } from '@ironflow/database';
 import { IronflowError } from '@ironflow/errors';
 import type { Notices, Topics } from '@ironflow/jetstream';
 import { createId, limits, messageIdSchema, routes } from '@ironflow/schema';
 import type { Identity } from '@ironflow/schema';
-import { principalOf, tellAudit, watchAudit, watchQuotas } from '@ironflow/service';
+import { principalOf, refuseUnstorable, tellAudit, watchAudit, watchQuotas } from '@ironflow/service';
 import type { AuditTrail, HttpApp, QuotaKeeper } from '@ironflow/service';
 import type { FastifyRequest } from 'fastify';
 import { addApprovals } from './approvals.js';
@@ -92,12 +92,7 @@ export function addHttpRoutes(app: HttpApp, options: HttpRoutesOptions): void {
     routed.decorateRequest('operator', null);
     watchAudit(routed, options.auditTrail);
     watchQuotas(routed, options.quotaKeeper);
-    // What Postgres refuses for its characters is the caller's; anything else goes on to the server's own handler.
-    routed.setErrorHandler((error) => {
-      if (!isRefusedData(error)) throw error;
-      const rule = 'contains what the database cannot hold, such as the character U+0000';
-      throw new IronflowError('invalid', 'invalid_request', rule, { cause: error });
-    });
+    refuseUnstorable(routed);
     addRuns(routed, options);
     addRunLogs(routed, options);
     addApprovals(routed, options);
@@ -210,9 +205,6 @@ const idRandomBytes = 10;
 
 function addEvents(app: HttpApp, options: HttpRoutesOptions): void {
   const { store } = options;
-  serve(app, options, routes.listEvents, (request) =>
-    store.listEvents(environmentOf(request), request.query),
-  );
   serve(app, options, routes.getEvent, async (request) => {
     const event = await store.getEvent(environmentOf(request), request.params.id);
     if (event === undefined) throw notFound('event');

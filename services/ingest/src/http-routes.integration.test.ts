@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { registerApp } from '@ironflow/database';
-import { subjects } from '@ironflow/schema';
+import { routes, subjects } from '@ironflow/schema';
 import type { StoredEvent } from '@ironflow/schema';
 import { eventually } from '@ironflow/testing';
 import { registerHello, startIngestUnderTest } from './testing/ingest-under-test.js';
@@ -331,4 +331,45 @@ test('the key under which a schedule is fired by hand is for that one of its fun
   const other = await fire('berlin', 'by-hand-as-well');
   expect(other.status).toBe(202);
   expect(other.body.ids).not.toEqual(first.body.ids);
+});
+
+describe('the list of events', () => {
+  const list = async (query: string, key = viewerKey) => {
+    const answer = await fetch(`${under.url}/v1/events${query}`, {
+      headers: { authorization: `Bearer ${key}` },
+    });
+    return { status: answer.status, body: (await answer.json()) as unknown };
+  };
+
+  test('is read by viewers, page by page, and only by those of the environment', async () => {
+    const { body } = await under.post('/v1/events', [
+      { name: 'list.one' },
+      { name: 'list.two' },
+      { name: 'list.one' },
+    ]);
+    const seen: string[] = [];
+    for (let cursor = ''; ;) {
+      const answered = await list(`?limit=2${cursor}`);
+      expect(answered.status).toBe(200);
+      const page = routes.listEvents.answers[200].schema.parse(answered.body);
+      seen.push(...page.events.map(({ id }) => id));
+      if (page.nextCursor === undefined) break;
+      cursor = `&cursor=${encodeURIComponent(page.nextCursor)}`;
+    }
+    expect(seen).toEqual([...new Set(seen)].sort().reverse());
+    expect(seen).toEqual(expect.arrayContaining(body.ids!));
+    expect((await list('?name=list.one')).body).toMatchObject({
+      events: [{ name: 'list.one' }, { name: 'list.one' }],
+    });
+    expect((await list('?name=list.one', under.globex.apiKey)).body).toEqual({ events: [] });
+  });
+
+  test.each([
+    ['no key', '', 'nobody', 401],
+    ['a page that is none', '?limit=0', undefined, 400],
+    ['a cursor that is none', '?cursor=x', undefined, 400],
+    ['a character that the database cannot hold', '?correlation=%00', undefined, 400],
+  ])('is refused: %s', async (_what, query, key, status) => {
+    expect((await list(query, key)).status).toBe(status);
+  });
 });

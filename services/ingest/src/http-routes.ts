@@ -1,12 +1,21 @@
 /**
- * The doors for HTTP: events, invocations, reruns and replays; that of webhooks is in webhook-routes.ts. Authenticates, makes room for the body before it is read, and validates
+ * The doors for HTTP: events, invocations, reruns and replays; that of webhooks is in webhook-routes.ts. The list of events shares its path
+ * with the first. Authenticates, makes room for the body before it is read, and validates
  * before anything of a request is kept.
  */
-import type { Authenticator } from '@ironflow/database';
+import type { ApiStore, Authenticator } from '@ironflow/database';
 import { IronflowError } from '@ironflow/errors';
 import { limits, routes, systemEventNames } from '@ironflow/schema';
 import type { EventSource, NeededAccess, Route } from '@ironflow/schema';
-import { authenticate, enterRoute, principalOf, tellAudit, watchAudit, watchQuotas } from '@ironflow/service';
+import {
+  authenticate,
+  enterRoute,
+  principalOf,
+  refuseUnstorable,
+  tellAudit,
+  watchAudit,
+  watchQuotas,
+} from '@ironflow/service';
 import type { AuditTrail, Clock, HttpApp, Metrics, QuotaKeeper } from '@ironflow/service';
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { Acceptance } from './acceptance.js';
@@ -35,6 +44,7 @@ export interface HttpRoutesOptions {
   bulk: BulkReruns;
   replay: Replay;
   schedules: ScheduleFirings;
+  events: Pick<ApiStore, 'listEvents'>;
   webhooks: Pick<WebhookRoutesOptions, 'sources' | 'log' | 'clock'> & { room: WebhookRoom };
   metrics: Metrics;
   clock: Clock;
@@ -51,12 +61,14 @@ export function addHttpRoutes(app: HttpApp, options: HttpRoutesOptions): void {
   // A scope of its own: the parser and the hooks are for these routes only.
   void app.register(async (routed: HttpApp) => {
     addJsonParser(routed);
+    refuseUnstorable(routed);
     countRefusals(routed, options.metrics);
     routed.decorateRequest('principal', null);
     watchAudit(routed, options.auditTrail);
     watchQuotas(routed, options.quotas);
     routed.decorateRequest('releaseBody', null);
     addEmitEvents(routed, options);
+    addListEvents(routed, options);
     addInvokeFunction(routed, options);
     addRerunRun(routed, options);
     addReplayDeadLetter(routed, options);
@@ -82,6 +94,18 @@ function addEmitEvents(app: HttpApp, options: HttpRoutesOptions): void {
       const events = prepareEvents(request.body, { nowMs: options.clock.now(), isWaiting });
       return answer(options.emit, request, reply, { source: 'http', events, waitMs: request.query.wait });
     },
+  );
+}
+
+function addListEvents(app: HttpApp, { authenticator, events }: HttpRoutesOptions): void {
+  const { path, query } = routes.listEvents;
+  app.get(
+    path,
+    {
+      schema: { querystring: query },
+      onRequest: [enterRoute(routes.listEvents), authenticate(authenticator, routes.listEvents)],
+    },
+    (request) => events.listEvents(principalOf(request).scope.environmentId, request.query),
   );
 }
 

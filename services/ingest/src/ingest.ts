@@ -3,6 +3,7 @@
  * they are routed. Its routes are part of a server that somebody else owns.
  */
 import {
+  createApiStore,
   createAuditStore,
   createIngestStore,
   createRegistryReader,
@@ -97,6 +98,7 @@ export function createIngest(options: IngestOptions): Ingest {
     bulk: createBulkReruns({ store, functions, emit, replay, pace }),
     schedules: createScheduleFirings({ store: createScheduleStore(database), emit, pace, clock }),
     replay,
+    events: createApiStore(database),
     webhooks: { sources: webhookSources, log: webhookLog, room: webhookRoom, clock },
     metrics,
     clock,
