@@ -23,6 +23,7 @@ import { retentionCommands } from './commands/retention.js';
 import { runCommands } from './commands/runs.js';
 import { scheduledEventCommands } from './commands/scheduled-events.js';
 import { scheduleCommands } from './commands/schedules.js';
+import { smokeTestCommand } from './commands/smoke-test.js';
 import { tenantCommands } from './commands/tenants.js';
 import { secretCommands } from './commands/secrets.js';
 import { settingsCommands } from './commands/settings.js';
@@ -100,6 +101,7 @@ function createProgram(terminal: Terminal, json: boolean): Command {
     tenantCommands(terminal),
     operatorKeyCommands(terminal),
     doctorCommand(terminal),
+    smokeTestCommand(terminal),
   ];
   for (const command of commands) program.addCommand(command);
   inheritSettings(program);
