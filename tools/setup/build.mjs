@@ -18,6 +18,7 @@ const programs = [
   'tools/chaos',
   'tools/deploy',
   'tools/simulation',
+  'tools/chart',
   'tools/examples/github-triage',
 ];
 run(process.execPath, [
