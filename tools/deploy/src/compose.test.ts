@@ -15,6 +15,7 @@ const compose = z
         build: z.object({ dockerfile: z.string(), args: z.object({ SERVICE: z.string() }) }).optional(),
         environment: z.record(z.string(), z.string()).default({}),
         ports: z.array(z.string()).default([]),
+        volumes: z.array(z.string()).default([]),
         user: z.string(),
         read_only: z.boolean(),
         cap_drop: z.array(z.string()),
@@ -73,4 +74,19 @@ test('every container runs as a user of a number, without rights, on a root that
       ...[name, '${IRONFLOW_USER:?run deploy/prepare.sh first}', true, ['ALL']],
     ]);
   }
+});
+
+test('every container has the secrets that are for it, and none those of the operator', () => {
+  const folders = Object.entries(compose.services).map(([name, { volumes }]) => [
+    name,
+    volumes.flatMap((volume) => /^\.\/secrets\/?([^:]*):.*:ro$/.exec(volume)?.[1] ?? []),
+  ]);
+  expect(Object.fromEntries(folders)).toEqual({
+    ...Object.fromEntries(serviceNames.map((name) => [name, ['services']])),
+    api: ['services', 'api'],
+    migrate: ['services'],
+    postgres: ['postgres'],
+    nats: ['nats-tls', 'nats-server'],
+    gateway: [],
+  });
 });

@@ -40,9 +40,9 @@ test('everything that compose.yaml asks for is there, and of a form that service
 });
 
 test('certificates are good for the names of the servers, and signed by the authority', async () => {
-  const authority = new X509Certificate(await readFile(join(folder, 'secrets/ca.crt')));
+  const authority = new X509Certificate(await readFile(join(folder, 'secrets/services/ca.crt')));
   for (const [path, name] of [
-    ['postgres.crt', 'postgres'],
+    ['postgres/tls.crt', 'postgres'],
     ['nats-tls/tls.crt', 'nats'],
   ] as const) {
     const certificate = new X509Certificate(await readFile(join(folder, 'secrets', path)));
