@@ -70,7 +70,7 @@ export { ensurePartitions } from './partitions.js';
 export { createRetentionMonths, monthReasons } from './retention-months.js';
 export type { KeptMonth, MonthReason, RetentionMonths, StoredMonth } from './retention-months.js';
 export { createRetentionRows } from './retention-rows.js';
-export type { RemovedRows, RetentionRows } from './retention-rows.js';
+export type { RemovedRows, RetentionRows, RowsQuery } from './retention-rows.js';
 export { createRetentionSettings, listRetention } from './retention-settings.js';
 export type { EnvironmentRetention, RetentionSettings } from './retention-settings.js';
 export { createQuotaStore, measureStorage } from './quotas.js';

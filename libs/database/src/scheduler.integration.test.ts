@@ -146,6 +146,18 @@ test('the sweep finds unrouted events that are old enough, the oldest first', as
   ]);
 });
 
+test('how long the oldest unrouted event has waited is told, and nothing when there is none', async () => {
+  expect(await scheduler.unroutedAgeMs()).toBe(0);
+  const events = await store([newEvent(), newEvent()]);
+  await platform.admin.query(
+    `update unrouted_events set received_at = now() - interval '1 minute' where event_id = $1`,
+    [events[1]!.id],
+  );
+  const ageMs = await scheduler.unroutedAgeMs();
+  expect(ageMs).toBeGreaterThanOrEqual(60_000);
+  expect(ageMs).toBeLessThan(90_000);
+});
+
 test('unrouted events are read page by page, also past those that nothing can be done about', async () => {
   const events = await store(Array.from({ length: 7 }, () => newEvent()));
   const found: string[] = [];

@@ -129,7 +129,7 @@ function bucketConfig(
     // Who reads a marker or a state wants the last one: the leader's, not that of a replica which may be behind.
     allow_direct: false,
     duplicate_window: Math.min(definition.ttlMs || 120_000, 120_000) * nanosecondsPerMs,
-  } as WantedStream;
+  };
 }
 
 async function ensureBucket(

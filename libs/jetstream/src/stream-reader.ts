@@ -5,8 +5,10 @@
  * at the beginning. What is overwritten meanwhile is in one neither as it was nor as it is, so a key that is set all the time is
  * in no snapshot of its bucket. Here
  *
- * 1. reading ends with a message behind which there is none, as the server says that delivers it. What was overwritten before has come
- *    with its newer value: together it is the stream as it was at that moment.
+ * 1. what was read up to a sequence is the stream as it was when that was its last one, if of what came since the reading before nothing is
+ *    missing: what was overwritten before has come with its newer value, and what is overwritten later had been read. So reading goes on, from
+ *    one last sequence to the next, until nothing is missing between two of them. How many messages a consumer says are behind one
+ *    does not tell: the server counts later than it stores.
  * 2. a queue is read message by message, since it lets nobody but its one consumer consume; up to where it ended at the beginning.
  *    What is acknowledged meanwhile is done with and may be missing.
  */
@@ -19,6 +21,7 @@ import type { Connection } from './connection.js';
 import { headerBlockOf } from './header-block.js';
 import { askApi, noMessageFoundCode, refusalOf, requireApi } from './jetstream-api.js';
 import type { StoredMessage } from './message-archive.js';
+import { findStream } from './stream-catalog.js';
 import type { StreamSummary } from './stream-catalog.js';
 
 export type ReadingConnection = Pick<Connection, 'nats' | 'request' | 'publish' | 'listen'>;
@@ -32,8 +35,8 @@ const inactiveThresholdMs = 60_000;
 /** One after the other, without a message in between. */
 const interruptionsMax = 5;
 const retryDelayMs = 300;
-/** Beyond what the stream had at the beginning: something writes faster than this reads. */
-const surplusMax = 1_000_000;
+/** From one last sequence to the next: beyond it something writes faster than this reads. */
+const roundsMax = 2_000;
 
 /** Rejects with `stream_not_found` when it is removed meanwhile. */
 export function readStream(
@@ -47,38 +50,83 @@ export function readStream(
 
 async function* readThrough(
   connection: ReadingConnection,
-  { name, messages }: StreamSummary,
+  { name, firstSequence, lastSequence }: StreamSummary,
 ): AsyncGenerator<StoredMessage> {
-  let next = 1;
-  let read = 0;
-  for (let interruptions = 0; interruptions < interruptionsMax; interruptions += 1) {
-    if (interruptions > 0) await delay(retryDelayMs * interruptions);
-    const reader = await openReader(connection, { name, from: next });
-    if (reader === 'unanswered') continue;
-    let pending = reader.pending;
-    try {
-      while (pending > 0) {
-        const batch = await reader.fetch();
-        if (batch.length === 0) break;
-        interruptions = 0;
-        for (const delivered of batch) {
-          yield delivered.message;
-          next = delivered.message.sequence + 1;
-          pending = delivered.pending;
-        }
-        read += batch.length;
-        if (read > 2 * messages + surplusMax) throw tooFast(name);
+  const source = createSource(connection, name);
+  // One that never had a message begins at 0.
+  let next = Math.max(1, firstSequence);
+  let end = lastSequence;
+  try {
+    for (let round = 0; round < roundsMax; round += 1) {
+      const from = next;
+      let read = 0;
+      while (next <= end) {
+        const message = await source.peek(next);
+        if (message === undefined) return;
+        if (message.sequence > end) break;
+        source.drop();
+        yield message;
+        read += 1;
+        next = message.sequence + 1;
       }
-    } finally {
-      reader.close();
+      if (read === end + 1 - from) return;
+      next = end + 1;
+      end = (await requireStream(connection, name)).lastSequence;
     }
-    if (pending === 0) return;
+  } finally {
+    source.close();
   }
-  throw new IronflowError(
-    'unavailable',
-    'stream_unavailable',
-    `${name} cannot be read now: no messages come`,
-  );
+  const message = `${name} is written faster than it can be read: back it up when less is going on`;
+  throw new IronflowError('unavailable', 'stream_too_fast', message);
+}
+
+async function requireStream(connection: ReadingConnection, name: string): Promise<StreamSummary> {
+  const found = await findStream(connection, name);
+  if (found !== undefined) return found;
+  throw new IronflowError('not_found', 'stream_not_found', `there is no stream ${name} any more`);
+}
+
+interface Source {
+  /** The first message at or after a sequence; `undefined` when the stream has none. */
+  peek(from: number): Promise<StoredMessage | undefined>;
+  /** The one that was peeked at last. */
+  drop(): void;
+  close(): void;
+}
+
+/** Messages of one consumer after the other: one that is lost is followed by the next. */
+function createSource(connection: ReadingConnection, name: string): Source {
+  let reader: Reader | undefined;
+  let held: Delivered[] = [];
+  let pending = 0;
+  const close = (): void => {
+    reader?.close();
+    reader = undefined;
+  };
+  const isAtEnd = async (from: number): Promise<boolean> =>
+    pending === 0 && (await getMessage(connection, { name, from })) === undefined;
+  return {
+    drop: () => void held.shift(),
+    close,
+    peek: async (from) => {
+      for (let interruptions = 0; interruptions < interruptionsMax; interruptions += 1) {
+        if (held.length > 0) return held[0]!.message;
+        if (interruptions > 0) await delay(retryDelayMs * interruptions);
+        if (reader === undefined) {
+          reader = await openReader(connection, { name, from });
+          if (reader === undefined) continue;
+          pending = reader.pending;
+        }
+        if (await isAtEnd(from)) return undefined;
+        held = await reader.fetch();
+        pending = held.at(-1)?.pending ?? 0;
+        if (held.length > 0) return held[0]!.message;
+        close();
+      }
+      const message = `${name} cannot be read now: no messages come`;
+      throw new IronflowError('unavailable', 'stream_unavailable', message);
+    },
+  };
 }
 
 interface Delivered {
@@ -97,7 +145,7 @@ interface Reader {
 async function openReader(
   connection: ReadingConnection,
   { name, from }: { name: string; from: number },
-): Promise<Reader | 'unanswered'> {
+): Promise<Reader | undefined> {
   const consumer = `backup_${randomBytes(8).toString('hex')}`;
   const config = {
     name: consumer,
@@ -115,7 +163,7 @@ async function openReader(
     if (error instanceof IronflowError && error.category === 'unavailable') return undefined;
     throw error;
   });
-  if (created === undefined) return 'unanswered';
+  if (created === undefined) return undefined;
   let delivered = 0;
   return {
     pending: created.num_pending,
@@ -179,22 +227,31 @@ async function* readOneByOne(
   connection: ReadingConnection,
   { name, lastSequence }: StreamSummary,
 ): AsyncGenerator<StoredMessage> {
-  const call = `STREAM.MSG.GET.${name}`;
   let next = 1;
   while (next <= lastSequence) {
-    const { message, error } = await askApi<GetAnswer>(connection, call, { seq: next, next_by_subj: '>' });
-    if (error?.err_code === noMessageFoundCode) return;
-    if (error !== undefined || message === undefined) throw refusalOf(call, error ?? {});
-    if (message.seq > lastSequence) return;
-    yield {
-      sequence: message.seq,
-      storedAtNs: nanosecondsOf(message.time),
-      subject: message.subject,
-      headers: Buffer.from(message.hdrs ?? '', 'base64'),
-      data: Buffer.from(message.data ?? '', 'base64'),
-    };
-    next = message.seq + 1;
+    const message = await getMessage(connection, { name, from: next });
+    if (message === undefined || message.sequence > lastSequence) return;
+    yield message;
+    next = message.sequence + 1;
   }
+}
+
+/** The first at or after a sequence. */
+async function getMessage(
+  connection: ReadingConnection,
+  { name, from }: { name: string; from: number },
+): Promise<StoredMessage | undefined> {
+  const call = `STREAM.MSG.GET.${name}`;
+  const { message, error } = await askApi<GetAnswer>(connection, call, { seq: from, next_by_subj: '>' });
+  if (error?.err_code === noMessageFoundCode) return undefined;
+  if (error !== undefined || message === undefined) throw refusalOf(call, error ?? {});
+  return {
+    sequence: message.seq,
+    storedAtNs: nanosecondsOf(message.time),
+    subject: message.subject,
+    headers: Buffer.from(message.hdrs ?? '', 'base64'),
+    data: Buffer.from(message.data ?? '', 'base64'),
+  };
 }
 
 interface GetAnswer {
@@ -205,9 +262,4 @@ interface GetAnswer {
 function nanosecondsOf(time: string): bigint {
   const [, seconds, fraction = '', zone] = /^([^.Z+]+)(?:\.(\d+))?(.*)$/.exec(time) ?? [];
   return BigInt(Date.parse(`${seconds}${zone}`)) * 1_000_000n + BigInt(fraction.padEnd(9, '0'));
-}
-
-function tooFast(name: string): IronflowError {
-  const message = `${name} is written faster than it can be read: back it up when less is going on`;
-  return new IronflowError('unavailable', 'stream_too_fast', message);
 }

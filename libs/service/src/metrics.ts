@@ -153,12 +153,11 @@ export function createMetrics({ service }: MetricsOptions): Metrics {
     return serializer.serialize(resourceMetrics);
   }
 
-  // Which labels a metric takes is a matter of types alone.
   const metrics: Metrics = {
-    counter: createCounterOnce as Metrics['counter'],
+    counter: createCounterOnce,
     counterOf: createCounterOf,
-    histogram: createHistogramOnce as Metrics['histogram'],
-    gauge: createGauge as Metrics['gauge'],
+    histogram: createHistogramOnce,
+    gauge: createGauge,
     families: () => [...families.values()].sort((a, b) => (a.name < b.name ? -1 : 1)),
     // Who asks while it is found out hears the same: two at once would share what is observed between them.
     render: () => (rendering ??= render().finally(() => (rendering = undefined))),

@@ -1,6 +1,6 @@
 /** What the scheduler counts. Labels are closed sets; series of hot paths are looked up once. */
 import { monthReasons } from '@ironflow/database';
-import type { MonthReason } from '@ironflow/database';
+import type { MonthReason, SchedulerStore } from '@ironflow/database';
 import type { PublishResult } from '@ironflow/jetstream';
 import type { Metrics } from '@ironflow/service';
 
@@ -31,12 +31,12 @@ export interface SchedulerMetrics {
   watch(gauges: SchedulerGauges): void;
 }
 
+/** The parts that are asked at each scrape. */
 export interface SchedulerGauges {
-  retries: () => number;
-  inFlight: () => number;
-  backlog: () => number;
-  timerLagMs: () => Promise<number>;
-  unroutedAgeMs: () => Promise<number>;
+  activator: { pendingRetries: () => number };
+  consumer: { inFlight: () => number };
+  backlog: { size: () => number };
+  store: Pick<SchedulerStore, 'nextDueInMs' | 'unroutedAgeMs'>;
 }
 
 /** Around the promise of 50 ms. */
@@ -99,23 +99,25 @@ export function createSchedulerMetrics(metrics: Metrics): SchedulerMetrics {
       if (admitted.length > 0) decided.add(admitted.length, { decision: 'admitted' });
       if (skipped.length > 0) decided.add(skipped.length, { decision: 'skipped' });
     },
-    watch: ({ retries, inFlight, backlog, timerLagMs, unroutedAgeMs }) => {
+    watch: ({ activator, consumer, backlog, store }) => {
+      const { pendingRetries: retries } = activator;
+      const { inFlight } = consumer;
       metrics.gauge('scheduler_activation_retries', 'Runs whose activation is tried again', retries);
       metrics.gauge('scheduler_events_in_flight', 'Events delivered and not answered yet', inFlight);
       metrics.gauge(
         'scheduler_events_backlog',
         'Events of floods that wait in Postgres to be routed',
-        backlog,
+        backlog.size,
       );
       metrics.gauge(
         'timer_lag_seconds',
         'How overdue the earliest timer is, in Postgres',
-        async () => (await timerLagMs()) / 1_000,
+        async () => Math.max(0, -((await store.nextDueInMs()) ?? 0)) / 1_000,
       );
       metrics.gauge(
         'unrouted_event_age_seconds',
         'How long the oldest event has waited that is stored and not routed',
-        async () => (await unroutedAgeMs()) / 1_000,
+        async () => (await store.unroutedAgeMs()) / 1_000,
       );
     },
   };

@@ -8,6 +8,7 @@ import type {
   RemovedRows,
   RetentionMonths,
   RetentionRows,
+  RowsQuery,
   StoredMonth,
 } from '@ironflow/database';
 import { messageOf } from '@ironflow/errors';
@@ -81,10 +82,11 @@ export function createRetention(options: RetentionOptions): Retention {
     beforeMs: number,
     isStopped: () => boolean,
   ): Promise<void> => {
-    for (const [kind, remove, limit] of [
-      ['runs', rows.removeRuns, runsPageMax],
-      ['events', rows.removeEvents, eventsPageMax],
-    ] as const) {
+    const kinds = [
+      ['runs', (query: RowsQuery) => rows.removeRuns(query), runsPageMax],
+      ['events', (query: RowsQuery) => rows.removeEvents(query), eventsPageMax],
+    ] as const;
+    for (const [kind, remove, limit] of kinds) {
       let after: string | undefined = lowestId;
       for (let page = 0; page < pagesMax && after !== undefined && !isStopped(); page += 1) {
         const of: RemovedRows = await remove({ environmentId, beforeMs, after, limit });

@@ -80,12 +80,16 @@ export interface Scheduler extends Stoppable {
 const routingQueuedMax = 5_000;
 
 export function createScheduler(options: SchedulerOptions): Scheduler {
-  const { jetstream, logger } = options;
+  const { jetstream, logger, metrics, clock = systemClock } = options;
   const parts = createParts(options);
+  const streamWatch = createStreamWatch({
+    ...{ states: jetstream.states, presence: parts.presence, metrics, clock },
+    countExecutors: () => countReplicas(jetstream.connection, 'executor'),
+  });
   const undo: (() => unknown)[] = [];
 
   return {
-    executorBacklog: () => parts.streamWatch.executorBacklog(),
+    executorBacklog: () => streamWatch.executorBacklog(),
     start: async () => {
       undo.push(() => parts.presence.stop());
       await parts.presence.start();
@@ -192,21 +196,9 @@ function createParts({
   });
   const upkeep = createUpkeep({
     ...base,
-    ensurePartitions: () => ensurePartitions(database),
-    retention: createRetentionOf({ database, logger, metrics }, options.retentionDays),
-    erasure: createErasureOf({ jetstream, database, logger }),
+    ...createUpkeepParts({ jetstream, database, logger, metrics, days: options.retentionDays }),
   });
-  metrics.watch({
-    retries: activator.pendingRetries,
-    inFlight: consumer.inFlight,
-    backlog: backlog.size,
-    timerLagMs: async () => Math.max(0, -((await store.nextDueInMs()) ?? 0)),
-    unroutedAgeMs: () => store.unroutedAgeMs(),
-  });
-  const streamWatch = createStreamWatch({
-    ...{ states: jetstream.states, presence, clock, metrics: options.metrics },
-    countExecutors: () => countReplicas(jetstream.connection, 'executor'),
-  });
+  metrics.watch({ store, activator, consumer, backlog });
   return {
     activator,
     admission,
@@ -220,7 +212,6 @@ function createParts({
     registries,
     router,
     scheduledEvents,
-    streamWatch,
     sweeps,
     timers,
     turns,
@@ -229,16 +220,18 @@ function createParts({
   };
 }
 
-function createRetentionOf(
-  { database, ...base }: Pick<RetentionOptions, 'logger' | 'metrics'> & Pick<SchedulerOptions, 'database'>,
-  days: number | undefined,
-) {
-  return createRetention({
-    ...{ ...base, days, now: () => database.now() },
-    environments: () => listRetention(database),
+function createUpkeepParts({
+  jetstream,
+  database,
+  ...base
+}: Pick<RetentionOptions, 'days' | 'logger' | 'metrics'> & Pick<SchedulerOptions, 'jetstream' | 'database'>) {
+  const retention = createRetention({
+    ...{ ...base, now: () => database.now(), environments: () => listRetention(database) },
     months: createRetentionMonths(database),
     rows: createRetentionRows(database),
   });
+  const erasure = createErasureOf({ jetstream, database, logger: base.logger });
+  return { ensurePartitions: () => ensurePartitions(database), retention, erasure };
 }
 
 function createErasureOf({

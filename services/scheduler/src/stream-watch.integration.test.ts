@@ -20,7 +20,7 @@ const { stream, durable } = consumers.pushExecutor;
 let scratch: Scratch;
 let cluster: NatsCluster;
 let jetstream: JetStream;
-let paused: NatsServer[] = [];
+const paused: NatsServer[] = [];
 
 beforeAll(async () => {
   scratch = await createScratch('stream-watch');
@@ -42,7 +42,11 @@ function connect(url: string): Promise<JetStream> {
 
 async function publishActivations(
   count: number,
-  { through = jetstream, appId = 'shop', mode = 'push' as RunMode } = {},
+  {
+    through = jetstream,
+    appId = 'shop',
+    mode = 'push',
+  }: { through?: JetStream; appId?: string; mode?: RunMode } = {},
 ): Promise<void> {
   for (let index = 0; index < count; index += 1) {
     const run = { mode, appId, functionId: 'f', runId: newId() };

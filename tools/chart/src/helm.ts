@@ -15,6 +15,8 @@ export const release = 'ironflow';
 export const namespace = 'ironflow';
 
 export interface Helm {
+  /** What a cluster would be given, as text. */
+  render(values: Values): Promise<string>;
   template(values: Values): Promise<Manifest[]>;
   /** What NOTES.txt says is not rendered by `template`. */
   lint(values: Values): Promise<void>;
@@ -33,13 +35,14 @@ export async function openHelm(
       input: JSON.stringify(values?.values ?? {}),
       env: more,
     });
+  const render: Helm['render'] = (values) => {
+    const version = `--kube-version=${kubernetesVersion}`;
+    return run(['template', release, chartFolder, `--namespace=${namespace}`, version], values);
+  };
   return {
     run,
-    template: async (values) => {
-      const version = `--kube-version=${kubernetesVersion}`;
-      const text = await run(['template', release, chartFolder, `--namespace=${namespace}`, version], values);
-      return parseManifests(text);
-    },
+    render,
+    template: async (values) => parseManifests(await render(values)),
     lint: async (values) => {
       await run(['lint', chartFolder, '--strict', `--kube-version=${kubernetesVersion}`], values);
     },

@@ -54,7 +54,7 @@ async function startInNamespace(): Promise<number> {
   const folder = await mkdtemp(join(tmpdir(), 'ironflow-rendered-'));
   try {
     const manifest = options.manifest ?? join(folder, 'manifest.yaml');
-    if (options.manifest === undefined) await writeFile(manifest, await renderChart());
+    if (options.manifest === undefined) await writeFile(manifest, await renderChart(say));
     const { perSecond, phaseSeconds } = options;
     const args = ['--manifest', manifest, '--per-second', perSecond, '--phase-seconds', phaseSeconds];
     return await runInPrivateNamespace(args.map(String));

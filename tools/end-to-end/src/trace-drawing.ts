@@ -59,13 +59,15 @@ const shown = ['ironflow.outcome', 'ironflow.step.status'];
 const measured = ['ironflow.queue_ms'];
 
 function notesOf({ attributes, links }: ReceivedSpan, spans: readonly ReceivedSpan[]): string {
-  const attempt = attributes['ironflow.step.attempt'];
-  const errorType = attributes['error.type'];
+  const textOf = (name: string): string[] => {
+    const value = attributes[name];
+    return typeof value === 'string' || typeof value === 'number' ? [`${value}`] : [];
+  };
   return [
-    ...shown.flatMap((name) => (attributes[name] === undefined ? [] : [String(attributes[name])])),
-    ...(attempt === undefined ? [] : [`attempt ${String(attempt)}`]),
-    ...(errorType === undefined ? [] : [`error.type=${String(errorType)}`]),
-    ...measured.flatMap((name) => (attributes[name] === undefined ? [] : [`${name}=…`])),
+    ...shown.flatMap(textOf),
+    ...textOf('ironflow.step.attempt').map((attempt) => `attempt ${attempt}`),
+    ...textOf('error.type').map((type) => `error.type=${type}`),
+    ...measured.flatMap((name) => textOf(name).map(() => `${name}=…`)),
     ...links.map(
       (spanId) => `link to ${spans.find((span) => span.spanId === spanId)?.name ?? 'another trace'}`,
     ),

@@ -79,7 +79,7 @@ const podSchema = z.object({
 });
 export type PodTemplate = z.infer<typeof podSchema>;
 
-const metadata = z.object({ name: z.string() });
+const metadata = z.object({ name: z.string(), namespace: z.string().default('default') });
 const labels = z.record(z.string(), z.string());
 const templateSchema = z.object({ metadata: z.object({ labels: labels.default({}) }), spec: podSchema });
 const data = z.record(z.string(), z.string()).default({});

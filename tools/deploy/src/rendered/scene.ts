@@ -37,7 +37,6 @@ export interface Scene {
   names: { executor: string; nats: string };
 }
 
-const namespace = 'default';
 const domain = 'cluster.local';
 const publicServices: readonly PublicService[] = ['ingest', 'api', 'executor'];
 
@@ -46,6 +45,7 @@ export async function openScene(options: SceneOptions): Promise<Scene> {
   const manifest = readManifest(options.manifest);
   const network = await createPodNetwork();
   const installation = await prepareInstallation({ folder, hostAddress: network.hostAddress, lifecycle });
+  const namespace = manifest.workloads[0]?.metadata.namespace ?? 'default';
   const sources: PodSources = { manifest, secrets: installation.secrets, namespace, domain };
   const images = await prepareImages(imagesOf(sources), join(folder, 'images'));
   const cluster = await createCluster({

@@ -1,0 +1,2 @@
+export { openHelm } from './helm.js';
+export type { Helm, Values } from './helm.js';
