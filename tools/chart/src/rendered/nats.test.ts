@@ -2,7 +2,7 @@
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
-import { initNats } from '@ironflow/platform';
+import { initNats } from '@ironflow/nats-accounts';
 import { createScratch } from '@ironflow/testing';
 import type { Scratch } from '@ironflow/testing';
 import { createCertificate } from '@ironflow/testing/certificates';
