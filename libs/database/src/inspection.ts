@@ -213,6 +213,7 @@ interface TableRow {
   rights: string[];
 }
 
+// Of the sessions of other logins one without rights to watch them sees no more than how many there are.
 const serverStatement: Statement = {
   name: 'inspect_server',
   text: `select current_setting('server_version_num')::int as version, r.rolname::text as login, r.rolsuper as superuser,
@@ -224,8 +225,8 @@ const serverStatement: Statement = {
         'synchronous_commit', current_setting('synchronous_commit')) as settings,
       least(case when r.rolconnlimit < 0 then null else r.rolconnlimit end,
         current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int) as connections_max,
-      (select count(*)::int from pg_stat_activity a where a.backend_type = 'client backend'
-        and (r.rolconnlimit < 0 or a.usesysid = r.oid)) as connections_used
+      case when r.rolconnlimit < 0 then (select sum(numbackends)::int from pg_stat_database)
+        else (select count(*)::int from pg_stat_activity a where a.usesysid = r.oid) end as connections_used
     from pg_roles r where r.rolname = current_user`,
 };
 

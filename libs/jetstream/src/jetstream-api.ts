@@ -3,6 +3,8 @@ import { IronflowError } from '@ironflow/errors';
 import type { Connection } from './connection.js';
 
 export interface ApiError {
+  /** As of HTTP. */
+  code?: number;
   err_code?: number;
   description?: string;
 }
@@ -25,9 +27,11 @@ export async function askApi<Answer extends object>(
   throw new IronflowError('unavailable', 'jetstream_unanswered', `JetStream: ${call}: ${reply.kind}`);
 }
 
-export function refusalOf(call: string, { err_code: code, description = 'error' }: ApiError): IronflowError {
-  const message = `JetStream: ${call}: ${description}`;
-  if (code === streamNotFoundCode) return new IronflowError('not_found', 'stream_not_found', message);
+export function refusalOf(call: string, error: ApiError): IronflowError {
+  const message = `JetStream: ${call}: ${error.description ?? 'error'}`;
+  if (error.err_code === streamNotFoundCode)
+    return new IronflowError('not_found', 'stream_not_found', message);
+  if (error.code === 503) return new IronflowError('unavailable', 'jetstream_unavailable', message);
   return new IronflowError('conflict', 'jetstream_refused', message);
 }
 

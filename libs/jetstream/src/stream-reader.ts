@@ -71,7 +71,7 @@ async function* readThrough(
       }
       if (read === end + 1 - from) return;
       next = end + 1;
-      end = (await requireStream(connection, name)).lastSequence;
+      end = (await persistently(() => requireStream(connection, name))).lastSequence;
     }
   } finally {
     source.close();
@@ -97,31 +97,25 @@ interface Source {
 /** Messages of one consumer after the other: one that is lost is followed by the next. */
 function createSource(connection: ReadingConnection, name: string): Source {
   let reader: Reader | undefined;
-  let held: Delivered[] = [];
-  let pending = 0;
   const close = (): void => {
     reader?.close();
     reader = undefined;
   };
-  const isAtEnd = async (from: number): Promise<boolean> =>
-    pending === 0 && (await getMessage(connection, { name, from })) === undefined;
   return {
-    drop: () => void held.shift(),
+    drop: () => reader?.drop(),
     close,
     peek: async (from) => {
       for (let interruptions = 0; interruptions < interruptionsMax; interruptions += 1) {
-        if (held.length > 0) return held[0]!.message;
-        if (interruptions > 0) await delay(retryDelayMs * interruptions);
-        if (reader === undefined) {
-          reader = await openReader(connection, { name, from });
-          if (reader === undefined) continue;
-          pending = reader.pending;
+        reader ??= await persistently(() => openReader(connection, { name, from }));
+        let found = await reader.peek();
+        if (found === 'nothing') {
+          const next = await persistently(() => getMessage(connection, { name, from }));
+          if (next === undefined) return undefined;
+          found = await reader.peek({ isExpected: true });
         }
-        if (await isAtEnd(from)) return undefined;
-        held = await reader.fetch();
-        pending = held.at(-1)?.pending ?? 0;
-        if (held.length > 0) return held[0]!.message;
+        if (typeof found === 'object') return found;
         close();
+        await delay(retryDelayMs * interruptions);
       }
       const message = `${name} cannot be read now: no messages come`;
       throw new IronflowError('unavailable', 'stream_unavailable', message);
@@ -129,24 +123,81 @@ function createSource(connection: ReadingConnection, name: string): Source {
   };
 }
 
-interface Delivered {
-  message: StoredMessage;
-  /** What is behind it. */
-  pending: number;
-}
-
 interface Reader {
-  pending: number;
-  /** Nothing when the consumer or the connection is lost. */
-  fetch(): Promise<Delivered[]>;
+  /** Waits for a message that the server says is there, or that is expected for another reason. */
+  peek(options?: { isExpected: boolean }): Promise<StoredMessage | 'nothing' | 'lost'>;
+  drop(): void;
   close(): void;
 }
 
+/** Asks on and on, so that what is written now comes before it is overwritten; for no more than there is room for. */
 async function openReader(
   connection: ReadingConnection,
   { name, from }: { name: string; from: number },
-): Promise<Reader | undefined> {
+): Promise<Reader> {
   const consumer = `backup_${randomBytes(8).toString('hex')}`;
+  const inbox = createInbox();
+  const held: StoredMessage[] = [];
+  let heldBytes = 0;
+  let [outstanding, place] = [0, 0];
+  let isLost = false;
+  let wake = (): void => undefined;
+  const ask = (): void => {
+    if (isLost || outstanding > 0 || heldBytes >= batchBytes || held.length >= batchMax) return;
+    outstanding = batchMax;
+    const subject = `$JS.API.CONSUMER.MSG.NEXT.${name}.${consumer}`;
+    connection.publish({ subject, data: JSON.stringify(pullRequest(connection)), reply: inbox });
+  };
+  let { num_pending: pending } = await createConsumer(connection, { name, consumer, from });
+  const stop = connection.listen(inbox, (message) => {
+    const delivered = readDelivery(message);
+    if (delivered === undefined) {
+      outstanding = 0;
+      isLost = !isRequestOver(message);
+    } else if (delivered.place === place + 1) {
+      [place, pending] = [delivered.place, delivered.pending];
+      outstanding -= 1;
+      held.push(delivered.message);
+      heldBytes += delivered.message.data.length;
+    } else {
+      isLost = true;
+    }
+    ask();
+    wake();
+  });
+  const arrival = (): Promise<void> =>
+    new Promise((resolve) => {
+      const silence = setTimeout(() => {
+        isLost = true;
+        resolve();
+      }, silenceMs);
+      wake = () => {
+        clearTimeout(silence);
+        resolve();
+      };
+    });
+  ask();
+  return {
+    peek: async ({ isExpected } = { isExpected: false }) => {
+      if (held.length === 0 && !isLost && (pending > 0 || isExpected)) await arrival();
+      return held[0] ?? (isLost ? 'lost' : 'nothing');
+    },
+    drop: () => {
+      heldBytes -= held.shift()?.data.length ?? 0;
+      ask();
+    },
+    close: () => {
+      isLost = true;
+      stop();
+      connection.publish({ subject: `$JS.API.CONSUMER.DELETE.${name}.${consumer}`, data: '' });
+    },
+  };
+}
+
+function createConsumer(
+  connection: ReadingConnection,
+  { name, consumer, from }: { name: string; consumer: string; from: number },
+): Promise<{ num_pending: number }> {
   const config = {
     name: consumer,
     deliver_policy: 'by_start_sequence',
@@ -157,56 +208,30 @@ async function openReader(
     num_replicas: 1,
     inactive_threshold: inactiveThresholdMs * 1e6,
   };
-  const call = `CONSUMER.CREATE.${name}.${consumer}`;
-  const asked = requireApi<{ num_pending: number }>(connection, call, { stream_name: name, config });
-  const created = await asked.catch((error: unknown) => {
-    if (error instanceof IronflowError && error.category === 'unavailable') return undefined;
-    throw error;
-  });
-  if (created === undefined) return undefined;
-  let delivered = 0;
-  return {
-    pending: created.num_pending,
-    fetch: async () => {
-      const batch = await fetchBatch(connection, { name, consumer, after: delivered });
-      delivered += batch.length;
-      return batch;
-    },
-    close: () => connection.publish({ subject: `$JS.API.CONSUMER.DELETE.${name}.${consumer}`, data: '' }),
-  };
+  return requireApi(connection, `CONSUMER.CREATE.${name}.${consumer}`, { stream_name: name, config });
 }
 
-/** Up to where one is missing, if one is: the reader goes on from there. */
-function fetchBatch(
-  connection: ReadingConnection,
-  of: { name: string; consumer: string; after: number },
-): Promise<Delivered[]> {
-  const inbox = createInbox();
+function pullRequest({ nats }: ReadingConnection): object {
   // The largest message has to fit, or none would come.
-  const bytes = Math.max(batchBytes, 2 * (connection.nats.info?.max_payload ?? 0));
-  const request = { batch: batchMax, max_bytes: bytes, expires: expiresMs * 1e6 };
-  const batch: Delivered[] = [];
-  return new Promise((resolve) => {
-    const end = (): void => {
-      clearTimeout(silence);
-      stop();
-      resolve(batch);
-    };
-    const stop = connection.listen(inbox, (message) => {
-      const delivered = readDelivery(message);
-      if (delivered === undefined || delivered.place !== of.after + batch.length + 1) return end();
-      batch.push(delivered);
-      silence.refresh();
-      if (batch.length === batchMax || delivered.pending === 0) end();
-    });
-    const silence = setTimeout(end, silenceMs);
-    const subject = `$JS.API.CONSUMER.MSG.NEXT.${of.name}.${of.consumer}`;
-    connection.publish({ subject, data: JSON.stringify(request), reply: inbox });
-  });
+  const bytes = Math.max(batchBytes, 2 * (nats.info?.max_payload ?? 0));
+  return { batch: batchMax, max_bytes: bytes, expires: expiresMs * 1e6 };
+}
+
+/** It took too long, or what comes next is too much for it: the next one goes on. Otherwise the consumer is gone. */
+function isRequestOver({ headers }: Msg): boolean {
+  return headers?.code === 408 || /maxbytes/i.test(headers?.description ?? '');
+}
+
+interface Delivered {
+  message: StoredMessage;
+  /** Among what this consumer has delivered, from 1 on. */
+  place: number;
+  /** What is behind it, as the server has counted. */
+  pending: number;
 }
 
 /** `undefined` for what is no message but ends the request. The tokens are told in delivery.ts. */
-function readDelivery(message: Msg): (Delivered & { place: number }) | undefined {
+function readDelivery(message: Msg): Delivered | undefined {
   const tokens = (message.reply ?? '').split('.');
   if (tokens[0] !== '$JS' || tokens[1] !== 'ACK') return undefined;
   const [sequence, place, time, pending] = tokens.slice(tokens.length >= 11 ? 7 : 5);
@@ -223,13 +248,26 @@ function readDelivery(message: Msg): (Delivered & { place: number }) | undefined
   };
 }
 
+/** What a leader that has gone did not answer, the next one does. */
+async function persistently<T>(work: () => Promise<T>): Promise<T> {
+  for (let failures = 1; ; failures += 1) {
+    try {
+      return await work();
+    } catch (error) {
+      const mayPass = error instanceof IronflowError && error.category === 'unavailable';
+      if (!mayPass || failures === interruptionsMax) throw error;
+      await delay(retryDelayMs * failures);
+    }
+  }
+}
+
 async function* readOneByOne(
   connection: ReadingConnection,
   { name, lastSequence }: StreamSummary,
 ): AsyncGenerator<StoredMessage> {
   let next = 1;
   while (next <= lastSequence) {
-    const message = await getMessage(connection, { name, from: next });
+    const message = await persistently(() => getMessage(connection, { name, from: next }));
     if (message === undefined || message.sequence > lastSequence) return;
     yield message;
     next = message.sequence + 1;

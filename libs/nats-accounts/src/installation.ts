@@ -81,9 +81,9 @@ const systemClaims = {
   limits: { conn: -1, subs: -1, data: -1, payload: -1, leaf: 0, wildcards: true },
 } as Account;
 
-/** Tells servers of accounts and hears which they miss; the rest of the system is not its affair. */
+/** Tells servers of accounts, asks for them, and hears which they miss; the rest of the system is not its affair. */
 const pusherPermissions = {
-  pub: { allow: ['$SYS.REQ.CLAIMS.UPDATE'] },
+  pub: { allow: ['$SYS.REQ.CLAIMS.UPDATE', '$SYS.REQ.ACCOUNT.*.CLAIMS.LOOKUP'] },
   sub: { allow: ['$SYS.REQ.ACCOUNT.*.CLAIMS.LOOKUP', '_INBOX.>'] },
 };
 

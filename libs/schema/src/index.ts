@@ -433,6 +433,7 @@ export {
   idleLaneKeptMs,
   bulkConsumer,
   parsePullConsumer,
+  natsVersionMinimum,
   placesOfEnvironment,
   pullConsumer,
   resultsTrim,

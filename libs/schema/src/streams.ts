@@ -4,6 +4,9 @@ import { laneToken, parseLane } from './lane.js';
 import type { Lane } from './lane.js';
 import { subjectFilters, subjects } from './subjects.js';
 
+/** Of nats-server: atomic batches and message schedules came with 2.12. */
+export const natsVersionMinimum = [2, 12] as const;
+
 const mebibyte = 1024 * 1024;
 const hourMs = 3_600_000;
 const dayMs = 24 * hourMs;

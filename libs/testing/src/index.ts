@@ -6,7 +6,7 @@ export type { ManualClock } from './manual-clock.js';
 export { natsServerProgram } from './nats-binary.js';
 export { startNatsCluster } from './nats-cluster.js';
 export type { NatsCluster, NatsClusterOptions } from './nats-cluster.js';
-export { checkNatsVersion, natsVersionMinimum, readNatsGreeting } from './nats-readiness.js';
+export { checkNatsVersion, readNatsGreeting } from './nats-readiness.js';
 export type { NatsGreeting } from './nats-readiness.js';
 export { natsServerEnv, startNatsServer } from './nats-server.js';
 export type {

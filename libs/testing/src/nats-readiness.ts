@@ -3,10 +3,9 @@
  * says that JetStream works.
  */
 import { IronflowError } from '@ironflow/errors';
+import { natsVersionMinimum } from '@ironflow/schema';
 import { createConnection } from 'node:net';
 
-/** Atomic batches and message schedules came with 2.12. */
-export const natsVersionMinimum = [2, 12] as const;
 const answerWithinMs = 1_000;
 const greetingBytesMax = 64 * 1024;
 

@@ -27,7 +27,7 @@ test('a key is shown once and does what its role and scopes say', async () => {
   const { key, ...made } = created(await create({ role: 'developer', scopes: ['runs:read', 'runs:read'] }));
   expect(made).toMatchObject({ name: 'test', role: 'developer', scopes: ['runs:read'], status: 'live' });
   expect((await under.request('GET', '/v1/runs', { key })).status).toBe(200);
-  expect(await under.request('GET', '/v1/events', { key })).toMatchObject({
+  expect(await under.request('GET', '/v1/functions', { key })).toMatchObject({
     status: 403,
     body: { error: { code: 'scope_missing' } },
   });

@@ -338,7 +338,7 @@ describe('the list of events', () => {
     const answer = await fetch(`${under.url}/v1/events${query}`, {
       headers: { authorization: `Bearer ${key}` },
     });
-    return { status: answer.status, body: (await answer.json()) };
+    return { status: answer.status, body: await answer.json() };
   };
 
   test('is read by viewers, page by page, and only by those of the environment', async () => {

@@ -7,7 +7,7 @@ import { cp, mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { Command, Option } from 'commander';
-import { createBackup, restoreBackup, verifyBackup } from '@ironflow/platform';
+import { createBackup, restoreBackup, verifyBackup } from '@ironflow/installation';
 import type { Platform } from '@ironflow/platform';
 import { createLifecycle, createLogger } from '@ironflow/service';
 import { startNatsServer } from '@ironflow/testing';

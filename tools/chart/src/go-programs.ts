@@ -67,8 +67,13 @@ export async function goProgram(name: GoProgramName, say: (line: string) => void
 
 /** Where the sources of a module are, fetched if need be. */
 export async function goModuleFolder(module: string, version: string): Promise<string> {
+  return (await downloaded(module, version)).Dir;
+}
+
+/** Where no other module is, whose requirements would count. */
+async function downloaded(module: string, version: string): Promise<{ Dir: string; GoMod: string }> {
   const answer = await go(['mod', 'download', '-json', `${module}@v${version}`], cacheFolder());
-  return (JSON.parse(answer) as { Dir: string }).Dir;
+  return JSON.parse(answer) as { Dir: string; GoMod: string };
 }
 
 async function installed(program: GoProgram, scratch: string): Promise<string> {
@@ -81,7 +86,7 @@ async function built(program: GoProgram, scratch: string): Promise<string> {
   const { module, version, stamp = '' } = program;
   await writeFile(join(scratch, 'go.mod'), 'module ironflow.local/chart\n');
   await go(['mod', 'edit', `-require=${module}@v${version}`], scratch);
-  for (const replaced of program.within === 'own-module-staging' ? await stagingOf(program, scratch) : []) {
+  for (const replaced of program.within === 'own-module-staging' ? await stagingOf(program) : []) {
     await go(['mod', 'edit', `-replace=${replaced}`], scratch);
   }
   const target = program.package === '' ? module : `${module}/${program.package}`;
@@ -92,12 +97,9 @@ async function built(program: GoProgram, scratch: string): Promise<string> {
 }
 
 /** Kubernetes 1.x.y requires its own parts as v0.0.0 and means v0.x.y. */
-async function stagingOf({ module, version }: GoProgram, scratch: string): Promise<string[]> {
-  const answer = await go(['mod', 'download', '-json', `${module}@v${version}`], scratch);
-  const required = await go(
-    ['mod', 'edit', '-json', (JSON.parse(answer) as { GoMod: string }).GoMod],
-    scratch,
-  );
+async function stagingOf({ module, version }: GoProgram): Promise<string[]> {
+  const { GoMod } = await downloaded(module, version);
+  const required = await go(['mod', 'edit', '-json', GoMod], cacheFolder());
   const { Require } = JSON.parse(required) as { Require: { Path: string; Version: string }[] };
   return Require.filter(({ Version }) => Version === 'v0.0.0').map(
     ({ Path }) => `${Path}=${Path}@v0.${version.slice(version.indexOf('.') + 1)}`,

@@ -14,7 +14,12 @@ const target = join(cli, 'dist', 'pack');
 const stage = join(target, 'package');
 const program = 'ironflow.js';
 /** As in src/installed-parts.ts. */
-const loadedLate = ['@ironflow/database', '@ironflow/nats-accounts', '@ironflow/platform'];
+const loadedLate = [
+  '@ironflow/database',
+  '@ironflow/installation',
+  '@ironflow/nats-accounts',
+  '@ironflow/platform',
+];
 
 await rm(target, { recursive: true, force: true });
 await mkdir(stage, { recursive: true });

@@ -5,6 +5,7 @@
 import { messageOf } from '@ironflow/errors';
 
 export const loadDatabase = () => load(import('@ironflow/database'));
+export const loadInstallation = () => load(import('@ironflow/installation'));
 export const loadNatsAccounts = () => load(import('@ironflow/nats-accounts'));
 export const loadPlatform = () => load(import('@ironflow/platform'));
 

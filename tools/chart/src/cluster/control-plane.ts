@@ -77,6 +77,7 @@ async function startParts(scratch: Scratch, start: Start): Promise<Omit<ControlP
   const server = await start('kube-apiserver', [
     `--etcd-servers=${etcdUrl}`,
     '--bind-address=127.0.0.1',
+    '--advertise-address=127.0.0.1',
     `--secure-port=${port}`,
     `--cert-dir=${certificates}`,
     '--authorization-mode=RBAC',

@@ -1,11 +1,11 @@
 /** `ironflow backup create|verify|restore`: what lives in NATS alone, for operators. Postgres is backed up by its own tools. */
 import { Command, InvalidArgumentError } from 'commander';
-import type { Progress, RestoredStream } from '@ironflow/platform';
+import type { Progress, RestoredStream } from '@ironflow/installation';
 import type { BackupManifest } from '@ironflow/schema';
 import { printJson, printTable } from '../output.js';
 import { wantsJson } from '../session.js';
 import type { Terminal } from '../terminal.js';
-import { loadPlatform } from '../installed-parts.js';
+import { loadInstallation } from '../installed-parts.js';
 
 export function backupCommands(terminal: Terminal): Command {
   return new Command('backup')
@@ -29,7 +29,7 @@ function createCommand(terminal: Terminal): Command {
     .option('--only <what>', onlyRule, 'all')
     .addHelpText('after', places)
     .action(async (target: string, flags: { only: string }, command: Command) => {
-      const { createBackup } = await loadPlatform();
+      const { createBackup } = await loadInstallation();
       const { place, manifest } = await withProgress(terminal, command, (onProgress) =>
         createBackup({ env: terminal.env, target, only: flags.only, onProgress }),
       );
@@ -50,7 +50,7 @@ function verifyCommand(terminal: Terminal): Command {
     )
     .addHelpText('after', places)
     .action(async (place: string, flags: { restoreCheck: boolean }, command: Command) => {
-      const { verifyBackup } = await loadPlatform();
+      const { verifyBackup } = await loadInstallation();
       const manifest = await withProgress(terminal, command, (onProgress) =>
         verifyBackup({ env: terminal.env, place, ...flags, onProgress }),
       );
@@ -88,7 +88,7 @@ function restoreCommand(terminal: Terminal): Command {
     )
     .addHelpText('after', places)
     .action(async (place: string, flags: RestoreFlags, command: Command) => {
-      const { restoreBackup } = await loadPlatform();
+      const { restoreBackup } = await loadInstallation();
       const { manifest, restored } = await withProgress(terminal, command, (onProgress) =>
         restoreBackup({ env: terminal.env, place, ...flags, onProgress }),
       );

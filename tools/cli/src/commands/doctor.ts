@@ -1,7 +1,7 @@
 /** `ironflow doctor`: looks at what a user's setup stands on, or an installation, and names what is wrong. */
 import { Command } from 'commander';
 import { messageOf } from '@ironflow/errors';
-import type { Finding } from '@ironflow/platform';
+import type { Finding } from '@ironflow/installation';
 import { IronflowApiError, createClient } from '@ironflow/sdk';
 import type { Client } from '@ironflow/sdk';
 import { plain, printJson } from '../output.js';
@@ -9,7 +9,7 @@ import { ReportedFailure } from '../reported-failure.js';
 import { findTarget, wantsJson } from '../session.js';
 import type { Found, Target } from '../session.js';
 import type { Terminal } from '../terminal.js';
-import { loadPlatform } from '../installed-parts.js';
+import { loadInstallation } from '../installed-parts.js';
 
 const nodeMinimum = [20, 19] as const;
 const answerWithinMs = 5_000;
@@ -71,7 +71,7 @@ async function checkTarget(command: Command, terminal: Terminal): Promise<Findin
 
 /** What answers at a URL that was given is looked at too: its clock is one of the installation's. */
 async function checkInstallation(command: Command, terminal: Terminal): Promise<Finding[]> {
-  const { diagnoseInstallation } = await loadPlatform();
+  const { diagnoseInstallation } = await loadInstallation();
   let target: Target;
   try {
     target = findTarget(command, terminal);

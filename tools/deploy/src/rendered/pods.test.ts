@@ -5,7 +5,7 @@ import { readManifest, secretsFrom } from './manifest.js';
 import type { Contents } from './manifest.js';
 import { podOfJob, podOfWorkload } from './pods.js';
 import type { PodSources } from './pods.js';
-import { routeOf } from './routing.js';
+import { misroutedBy, routeOf } from './routing.js';
 import { commandOf, containerEnv, sandboxScript } from './sandbox.js';
 import type { LocalImage } from './sandbox.js';
 
@@ -118,6 +118,8 @@ test('requests go where ingress-nginx sends them', () => {
   ]);
   // An exact path is a pattern among patterns.
   expect(route('/v1/workers/more')).toBe('app-executor');
+  expect(misroutedBy(route)).toContain('POST /v1/invocations is sent to app-api');
+  expect(misroutedBy(route)).not.toContainEqual(expect.stringContaining('/v1/events'));
 });
 
 test('images are known by their programs, and their settings by the Dockerfile', () => {

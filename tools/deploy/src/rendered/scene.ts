@@ -14,7 +14,7 @@ import type { Ingress, Manifest } from './manifest.js';
 import { createPodNetwork } from './network.js';
 import { podOfJob, podOfWorkload } from './pods.js';
 import type { PodSources } from './pods.js';
-import { routeOf } from './routing.js';
+import { misroutedBy, routeOf } from './routing.js';
 
 export interface SceneOptions {
   /** What `helm template` has written. */
@@ -118,6 +118,8 @@ async function openWayIn(
   const [ingress] = manifest.ingresses;
   if (ingress === undefined) throw new Error('the manifest has no Ingress: there is no way in');
   const route = routeOf(ingress);
+  const [misrouted] = misroutedBy(route);
+  if (misrouted !== undefined) throw new Error(`the Ingress is wrong: ${misrouted}`);
   const serviceNames = new Set(
     ingress.spec.rules.flatMap(({ http }) => http.paths.map((one) => one.backend.service.name)),
   );

@@ -4,8 +4,9 @@
  */
 import { connectNats, loadStream, removeStream } from '@ironflow/jetstream';
 import type { Connection } from '@ironflow/jetstream';
-import { startNatsServer, createScratch } from '@ironflow/testing';
+import { IronflowError } from '@ironflow/errors';
 import type { BackupManifest, StreamBackup, StreamConfiguration } from '@ironflow/schema';
+import type * as serversModule from '@ironflow/testing';
 import { checkArchive, readArchive } from './archive-files.js';
 import { readManifest } from './manifest.js';
 import { openStorage } from './open-storage.js';
@@ -49,6 +50,7 @@ async function checkRestore(
   streams: readonly StreamBackup[],
   onProgress: OnProgress | undefined,
 ): Promise<void> {
+  const { createScratch, startNatsServer } = await loadServers();
   const scratch = await createScratch('restore-check');
   const ending: (() => Promise<void>)[] = [() => scratch.remove()];
   try {
@@ -68,6 +70,15 @@ async function checkRestore(
   } finally {
     for (const end of ending.reverse()) await end();
   }
+}
+
+/** Late: it brings servers with it that an image does not have. */
+async function loadServers(): Promise<typeof serversModule> {
+  return import('@ironflow/testing').catch((error: unknown) => {
+    const message =
+      '--restore-check needs a nats-server, which the image of the CLI has not: run it in a clone of Ironflow';
+    throw new IronflowError('unavailable', 'nats_server_missing', message, { cause: error });
+  });
 }
 
 /** One after the other, so that the disk has to hold the largest and not all of them. */

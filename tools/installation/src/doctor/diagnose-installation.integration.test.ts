@@ -1,6 +1,14 @@
 /** `doctor --installation` against real servers that are really broken: each time it names the cause, and nothing else. */
+import { readFile } from 'node:fs/promises';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
-import { connectJetStream } from '@ironflow/jetstream';
+import { connectAccountResolver, connectJetStream } from '@ironflow/jetstream';
+import {
+  createAccountKeys,
+  encodeTenantAccount,
+  initNats,
+  parseAccountsFile,
+  readOperatorServerConfig,
+} from '@ironflow/nats-accounts';
 import { createScratch, eventually, freePort, startNatsCluster, startNatsServer } from '@ironflow/testing';
 import type { Scratch } from '@ironflow/testing';
 import { failuresOf, startInstallation } from '../testing/installation.js';
@@ -121,6 +129,36 @@ describe('NATS', () => {
     } finally {
       await jetstream.provisioner.ensure();
       await jetstream.close();
+    }
+  }, 60_000);
+
+  test('a server in operator mode does not know the account of an environment', async () => {
+    const folder = await initNats({
+      ...{ folder: scratch.file('operator'), name: 'test', accountsFolder: './accounts' },
+    });
+    const operator = await readOperatorServerConfig(folder.path);
+    const server = await startNatsServer({ storeDir: scratch.file('operated'), operator });
+    const { signers, systemCredentials: creds } = parseAccountsFile(await readFile(folder.accounts, 'utf8'));
+    const { publicKey } = createAccountKeys();
+    await asAdmin(`insert into nats_accounts (environment_id, public_key, data_key_version, sealed)
+      select id, '${publicKey}', 1, '' from environments`);
+    const given = {
+      ...{ NATS_URL: server.url, NATS_CREDS_FILE: folder.platformCreds, NATS_ACCOUNTS_FILE: folder.accounts },
+    };
+    try {
+      expect(await failures(given)).toEqual([
+        expect.stringMatching(
+          /^nats accounts: the servers do not know the accounts of shop\/prod: the api service/,
+        ),
+      ]);
+      const resolver = await connectAccountResolver({ url: server.url, name: 'test', creds });
+      const account = { place: { project: 'shop', env: 'prod' }, publicKey, revokedUsers: [] };
+      await resolver.push(await encodeTenantAccount(account, signers));
+      await resolver.close();
+      expect(await failures(given)).toEqual([]);
+    } finally {
+      await asAdmin('delete from nats_accounts');
+      await server.kill();
     }
   }, 60_000);
 

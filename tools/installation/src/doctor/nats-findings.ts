@@ -1,8 +1,7 @@
 /** What is wrong with an installation's NATS servers, from what they are like. Pure. */
 import type { JetStreamInspection, NatsInspection, NatsServerFacts } from '@ironflow/jetstream';
-import { streams } from '@ironflow/schema';
+import { natsVersionMinimum, streams } from '@ironflow/schema';
 import type { StreamName } from '@ironflow/schema';
-import { natsVersionMinimum } from '@ironflow/testing';
 import { fail, findingsOf, listed, note } from './finding.js';
 import type { Finding, Problem } from './finding.js';
 

@@ -1,4 +1,4 @@
-/** A server that speaks S3's protocol over HTTP and checks signatures, with one bucket. */
+/** A server that speaks S3's protocol over HTTP, with one bucket. It knows its one login, and takes signatures (version 4) as they are. */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createRequire } from 'node:module';

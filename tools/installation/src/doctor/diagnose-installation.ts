@@ -17,7 +17,6 @@ import {
   tenantDatabaseConfigShape,
 } from '@ironflow/service';
 import { z } from 'zod';
-import { serviceNames } from '../services.js';
 import { clockFindings } from './clock-findings.js';
 import { fail, findingsOf, listed, note } from './finding.js';
 import type { Finding, Problem } from './finding.js';
@@ -104,8 +103,8 @@ function absent(config: Config): Finding[] {
   return [{ check: 'variables', ...note(`not set, and so not checked: ${names.join(', ')}`) }];
 }
 
-/** Services that log in as tenants have a second login. */
-const loginsOfServices = serviceNames.length + 1;
+/** Of one replica of each of the seven services, of which api has two. */
+const loginsOfServices = 8;
 
 function contextOf(config: Config, variable: PostgresContext['variable']): PostgresContext {
   const { hostname, port, pathname } = new URL(config[variable]!);
