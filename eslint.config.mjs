@@ -29,6 +29,8 @@ export default tseslint.config(
           enforceBuildableLibDependency: true,
           banTransitiveDependencies: false,
           allow: [],
+          // What a command loads late, tests and types of the same package may import as ever.
+          checkDynamicDependenciesExceptions: ['^@ironflow/.*$'],
           depConstraints: [
             { sourceTag: 'pure', onlyDependOnLibsWithTags: ['pure'] },
             { sourceTag: 'type:lib', onlyDependOnLibsWithTags: ['type:lib'] },
