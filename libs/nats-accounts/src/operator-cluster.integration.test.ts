@@ -44,8 +44,13 @@ async function open(node: number, creds: string): Promise<NatsConnection> {
   return connection;
 }
 
-/** Of the account, by one node. */
+const secondNow = (): number => Math.floor(Date.now() / 1_000);
+let toldInSecond = 0;
+
+/** Of the account, by one node. Servers that differ go by what was issued later, in whole seconds. */
 async function tell(node: number, revokedUsers: readonly string[]): Promise<void> {
+  await eventually(async () => expect(secondNow()).toBeGreaterThan(toldInSecond));
+  toldInSecond = secondNow();
   const token = await encodeTenantAccount({ place, publicKey: keys.publicKey, revokedUsers }, signers);
   const system = await open(node, systemCredentials);
   expect((await system.request('$SYS.REQ.CLAIMS.UPDATE', token)).json()).toMatchObject({
