@@ -43,10 +43,11 @@ function addSpan(lines: Line[], spans: readonly ReceivedSpan[], { span, first, b
   }
 }
 
+/** In the order in which they began; of those that began together the longer is first, as it may be around the other. */
 function childrenOf(spans: readonly ReceivedSpan[], spanId: string): ReceivedSpan[] {
   return spans
     .filter(({ parentSpanId }) => parentSpanId === spanId)
-    .sort((a, b) => a.startMs - b.startMs || a.endMs - b.endMs);
+    .sort((a, b) => a.startMs - b.startMs || b.endMs - a.endMs);
 }
 
 function waitsForRetry(spans: readonly ReceivedSpan[], { spanId }: ReceivedSpan): boolean {

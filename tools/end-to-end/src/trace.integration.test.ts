@@ -192,17 +192,20 @@ function traced(mode: string) {
       });
       await step.sleep('nap', '50ms');
       return step.run('after', async () => {
-        await recordOwnSpan(run.traceparent!);
+        const recordedMs = await recordOwnSpan(run.traceparent!);
+        // The step ends later, so that the order in which the two are drawn is one.
+        await eventually(() => expect(Date.now()).toBeGreaterThan(recordedMs), { intervalMs: 1 });
         return event.data;
       });
     },
   );
 }
 
-/** As a function's own OpenTelemetry would. */
-async function recordOwnSpan(traceparent: string): Promise<void> {
+/** As a function's own OpenTelemetry would; gives the time of the span. */
+async function recordOwnSpan(traceparent: string): Promise<number> {
   const [, traceId, parentSpanId] = traceparent.split('-');
-  const now = `${Date.now()}000000`;
+  const nowMs = Date.now();
+  const now = `${nowMs}000000`;
   const times = { startTimeUnixNano: now, endTimeUnixNano: now };
   const ids = { traceId, parentSpanId, spanId: randomBytes(8).toString('hex') };
   const span = { ...ids, ...times, name: 'charge the card', attributes: [], status: { code: 0 } };
@@ -211,6 +214,7 @@ async function recordOwnSpan(traceparent: string): Promise<void> {
     method: 'POST',
     body: JSON.stringify({ resourceSpans: [{ resource: { attributes }, scopeSpans: [{ spans: [span] }] }] }),
   });
+  return nowMs;
 }
 
 /** One trace for each mode: the last digit tells them apart. */
