@@ -1,6 +1,15 @@
 // One jest configuration for every package: ESM, TypeScript through swc, workspace packages from their sources.
+import { throwAwayFolder } from './tools/setup/throw-away-folder.mjs';
+
+// Servers of tests are made and thrown away by the hundred.
+process.env.TMPDIR = throwAwayFolder();
+
 export default {
   testEnvironment: 'node',
+  globalSetup: `${import.meta.dirname}/tools/setup/jest-servers.mjs`,
+  // One name for all packages: what one has transformed no other transforms again.
+  id: 'ironflow',
+  cacheDirectory: `${import.meta.dirname}/node_modules/.cache/jest`,
   extensionsToTreatAsEsm: ['.ts'],
   testMatch: ['<rootDir>/src/**/*.test.ts'],
   transform: {

@@ -11,7 +11,7 @@ const ownTests = readdirSync(setup).filter((name) => name.endsWith('.test.mjs'))
 run(process.execPath, ['--test', ...ownTests.map((name) => `${setup}${name}`)]);
 // Fetching it takes longer than a test may.
 run(process.execPath, [`${setup}nats-server.mjs`]);
-run(nx, ['run-many', '--target=test', '--parallel=1', '--output-style=static', ...process.argv.slice(2)]);
+run(nx, ['run-many', '--target=test', '--parallel=2', '--output-style=static', ...process.argv.slice(2)]);
 
 function run(command, args) {
   const { status } = spawnSync(command, args, {

@@ -1,5 +1,7 @@
-import { afterAll, expect, test } from '@jest/globals';
-import { sharedPostgres, stopSharedServers } from '@ironflow/testing';
+import { randomBytes } from 'node:crypto';
+import { afterAll, beforeAll, expect, test } from '@jest/globals';
+import { createScratch, startPostgres } from '@ironflow/testing';
+import type { PostgresServer, Scratch } from '@ironflow/testing';
 import pg from 'pg';
 import { passwords, silent } from '../test/platform.js';
 import { Prisma } from './generated/client.js';
@@ -9,10 +11,21 @@ import { applyMigrations } from './migrate.js';
 import { readMigrationFiles } from './migration-files.js';
 import { isServed } from './schema-version.js';
 
-afterAll(stopSharedServers);
+// A server that no migration was ever run on: the roles are the server's, and the first to migrate makes them.
+let scratch: Scratch;
+let server: PostgresServer;
 
-async function emptyDatabase(): Promise<string> {
-  return (await sharedPostgres()).createDatabase();
+beforeAll(async () => {
+  scratch = await createScratch('migrate');
+  server = await startPostgres({ dataDir: scratch.path, durable: false });
+});
+afterAll(async () => {
+  await server?.kill();
+  await scratch?.remove();
+});
+
+function emptyDatabase(): Promise<string> {
+  return server.createDatabase(`test_${randomBytes(8).toString('hex')}`);
 }
 
 async function withAdmin<T>(ownerUrl: string, use: (admin: pg.Client) => Promise<T>): Promise<T> {

@@ -23,5 +23,12 @@ export { startServerProcess } from './server-process.js';
 export type { ServerProcess, ServerProcessOptions } from './server-process.js';
 export { mountSmallDisk } from './small-disk.js';
 export type { SmallDisk } from './small-disk.js';
-export { sharedNats, sharedPostgres, startTestServers, stopSharedServers } from './servers.js';
+export {
+  migratedDatabase,
+  sharedNats,
+  sharedPostgres,
+  startTestServers,
+  stopSharedServers,
+  throwAwayPostgres,
+} from './servers.js';
 export type { SharedPostgres, TestServers } from './servers.js';

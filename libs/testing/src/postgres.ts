@@ -26,6 +26,8 @@ export interface PostgresServerOptions {
   port?: number;
   /** False trades safety against power cuts for speed, for tests. Default: true. */
   durable?: boolean;
+  /** The folder of a server that does not run: a new folder begins as its copy. */
+  template?: string | undefined;
   /** Default: 200. */
   connectionsMax?: number;
   /** Clients may connect by TLS. */
@@ -39,8 +41,8 @@ export interface PostgresServer {
   readonly url: string;
   readonly port: number;
   readonly pid: number;
-  /** Creates an empty database and gives its URL. */
-  createDatabase(name: string): Promise<string>;
+  /** Creates a database, empty or a copy of another one that nobody is connected to, and gives its URL. */
+  createDatabase(name: string, template?: string): Promise<string>;
   /** While it runs, into a folder that another server can be started on. */
   backUp(target: string): Promise<void>;
   stop(): Promise<void>;
@@ -60,9 +62,9 @@ const stopPatienceMs = 15_000;
 const startAttemptsMax = 3;
 
 export async function startPostgres(options: PostgresServerOptions): Promise<PostgresServer> {
-  const { durable = true } = options;
+  const { dataDir, template, durable = true } = options;
   const program = await postgresProgram();
-  const folder = await preparePostgresFolder({ dataDir: options.dataDir, program, durable });
+  const folder = await preparePostgresFolder({ dataDir, template, program, durable });
   for (let attempt = 1; ; attempt += 1) {
     const port = await takePort(options.port, 'PostgreSQL');
     const settings = { ...options, durable, program, folder, port };
@@ -76,6 +78,7 @@ export async function startPostgres(options: PostgresServerOptions): Promise<Pos
 }
 
 interface Settings extends PostgresServerOptions {
+  durable: boolean;
   program: PostgresProgram;
   folder: PostgresFolder;
   port: number;
@@ -90,10 +93,8 @@ function postgresServer(settings: Settings, started: ServerProcess): PostgresSer
     get pid() {
       return server.pid;
     },
-    createDatabase: async (name) => {
-      await withClient(settings, (client) =>
-        client.query(`create database ${client.escapeIdentifier(name)}`),
-      );
+    createDatabase: async (name, template) => {
+      await withClient(settings, (client) => createDatabase(client, settings, name, template));
       return urlOf(settings, name);
     },
     backUp: (target) =>
@@ -139,15 +140,27 @@ async function launch(settings: Settings): Promise<ServerProcess> {
 /** False when the server has ended instead. */
 async function becomesReady(server: ServerProcess, settings: Settings): Promise<boolean> {
   const check = async () => {
-    if (server.exit === undefined) await withClient(settings, ensureDatabase);
+    if (server.exit === undefined) await withClient(settings, (client) => ensureDatabase(client, settings));
   };
   await eventually(check, { timeoutMs: startWithinMs, description: `PostgreSQL on port ${settings.port}` });
   return server.exit === undefined;
 }
 
-async function ensureDatabase(client: pg.Client): Promise<void> {
+async function ensureDatabase(client: pg.Client, settings: Settings): Promise<void> {
   const { rowCount } = await client.query('select 1 from pg_database where datname = $1', [database]);
-  if (rowCount === 0) await client.query(`create database ${client.escapeIdentifier(database)}`);
+  if (rowCount === 0) await createDatabase(client, settings, database);
+}
+
+async function createDatabase(
+  client: pg.Client,
+  { durable }: Settings,
+  name: string,
+  template = 'template1',
+): Promise<void> {
+  // Without syncs a copy of the files is a tenth of the work of one through the log.
+  const strategy = durable ? 'wal_log' : 'file_copy';
+  const [created, copied] = [name, template].map((of) => client.escapeIdentifier(of));
+  await client.query(`create database ${created} template ${copied} strategy ${strategy}`);
 }
 
 function startFailure(server: ServerProcess, { port }: Settings): IronflowError {

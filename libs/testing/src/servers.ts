@@ -4,19 +4,33 @@
  *
  * The shared servers are one a test file (Jest gives each file modules of its own), started by whoever asks first;
  * `stopSharedServers` belongs into the file's `afterAll`.
+ *
+ * Where a template of PostgreSQL's folder has been made (`IRONFLOW_TEST_POSTGRES`, see tools/setup/jest-servers.mjs), servers begin as its
+ * copies, and databases as copies of the migrated one in it.
  */
 import { randomBytes } from 'node:crypto';
 import { startNatsServer, type NatsServer } from './nats-server.js';
-import { startPostgres, type PostgresServer } from './postgres.js';
+import { startPostgres, type PostgresServer, type PostgresServerOptions } from './postgres.js';
 import { createScratch } from './scratch.js';
+
+/** Of a template of PostgreSQL's folder: the database to which this build's migrations were applied. */
+export const migratedDatabase = 'migrated';
+
+const template = (): string | undefined => process.env['IRONFLOW_TEST_POSTGRES'];
+
+/** How a server is started that nobody needs again. */
+export function throwAwayPostgres(): Pick<PostgresServerOptions, 'durable' | 'template'> {
+  return { durable: false, template: template() };
+}
 
 export interface TestServers {
   readonly postgresUrl: string;
   readonly natsUrl: string;
   readonly postgres: PostgresServer;
   readonly nats: NatsServer;
-  /** An empty database for one test; gives its URL. */
+  /** A database for one test; gives its URL. It is empty, or has this build's schema: `migrate` finds out which. */
   createDatabase(): Promise<string>;
+  createEmptyDatabase(): Promise<string>;
   stop(): Promise<void>;
 }
 
@@ -32,7 +46,7 @@ export async function startTestServers(): Promise<TestServers> {
     natsUrl: nats.value.server.url,
     postgres: postgres.value.server,
     nats: nats.value.server,
-    createDatabase: () => createTestDatabase(postgres.value.server),
+    ...databasesOf(postgres.value.server),
     stop: async () => {
       await Promise.all([postgres.value.remove(), nats.value.remove()]);
     },
@@ -41,8 +55,9 @@ export async function startTestServers(): Promise<TestServers> {
 
 export interface SharedPostgres {
   readonly server: PostgresServer;
-  /** An empty database for one test; gives its URL. */
+  /** A database for one test; gives its URL. It is empty, or has this build's schema: `migrate` finds out which. */
   createDatabase(): Promise<string>;
+  createEmptyDatabase(): Promise<string>;
 }
 
 let postgresStart: Promise<Scratched<PostgresServer>> | undefined;
@@ -51,7 +66,7 @@ let natsStart: Promise<Scratched<NatsServer>> | undefined;
 export async function sharedPostgres(): Promise<SharedPostgres> {
   postgresStart ??= startScratchPostgres();
   const { server } = await postgresStart;
-  return { server, createDatabase: () => createTestDatabase(server) };
+  return { server, ...databasesOf(server) };
 }
 
 export async function sharedNats(): Promise<NatsServer> {
@@ -77,7 +92,7 @@ interface Scratched<Server> {
 }
 
 function startScratchPostgres(): Promise<Scratched<PostgresServer>> {
-  return startScratched('postgres', (dataDir) => startPostgres({ dataDir, durable: false }));
+  return startScratched('postgres', (dataDir) => startPostgres({ ...throwAwayPostgres(), dataDir }));
 }
 
 function startScratchNats(): Promise<Scratched<NatsServer>> {
@@ -103,6 +118,12 @@ async function startScratched<Server extends { kill(): Promise<void> }>(
   }
 }
 
-function createTestDatabase(server: PostgresServer): Promise<string> {
-  return server.createDatabase(`test_${randomBytes(8).toString('hex')}`);
+type Databases = Pick<SharedPostgres, 'createDatabase' | 'createEmptyDatabase'>;
+
+function databasesOf(server: PostgresServer): Databases {
+  const name = (): string => `test_${randomBytes(8).toString('hex')}`;
+  return {
+    createDatabase: () => server.createDatabase(name(), template() && migratedDatabase),
+    createEmptyDatabase: () => server.createDatabase(name()),
+  };
 }

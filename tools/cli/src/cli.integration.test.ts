@@ -9,7 +9,7 @@ import type { Platform } from '@ironflow/platform';
 import { createClient, createFunction, createWorker, serve } from '@ironflow/sdk';
 import { sign } from '@ironflow/schema';
 import { createLifecycle, createLogger } from '@ironflow/service';
-import { createScratch, eventually, freePort } from '@ironflow/testing';
+import { createScratch, eventually, freePort, throwAwayPostgres } from '@ironflow/testing';
 import type { Scratch } from '@ironflow/testing';
 import { cli } from './testing/recorded-terminal.js';
 import type { CliResult } from './testing/recorded-terminal.js';
@@ -80,7 +80,7 @@ beforeAll(async () => {
     loggerFor: () => logger,
     say: () => undefined,
     port: 0,
-    durable: false,
+    postgres: throwAwayPostgres(),
   });
   env = { IRONFLOW_URL: platform.url, IRONFLOW_API_KEY: platform.apiKey };
   const connection = { ironflowUrl: platform.url, apiKey: platform.apiKey };

@@ -5,7 +5,7 @@ import { cli } from './testing/recorded-terminal.js';
 afterAll(stopSharedServers);
 
 test('migrate brings an empty database to this schema, once, however many try at the same time', async () => {
-  const env = { DATABASE_URL: await (await sharedPostgres()).createDatabase() };
+  const env = { DATABASE_URL: await (await sharedPostgres()).createEmptyDatabase() };
   const results = await Promise.all([1, 2, 3].map(() => cli(['migrate', '--json'], { env })));
   expect(results.map(({ exitCode, err }) => ({ exitCode, err }))).toEqual(
     results.map(() => ({ exitCode: 0, err: '' })),
@@ -16,7 +16,7 @@ test('migrate brings an empty database to this schema, once, however many try at
 });
 
 test('migrate names what it cannot use, and keeps the password to itself', async () => {
-  const url = new URL(await (await sharedPostgres()).createDatabase());
+  const url = new URL(await (await sharedPostgres()).createEmptyDatabase());
   url.password = 'hunter2';
   const refused = await cli(['migrate'], { env: { DATABASE_URL: url.href } });
   expect(refused).toMatchObject({ exitCode: 1, out: '' });

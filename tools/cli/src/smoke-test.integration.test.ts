@@ -3,7 +3,7 @@ import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import type { Platform } from '@ironflow/platform';
 import { createOperatorClient } from '@ironflow/sdk';
 import { createLifecycle, createLogger } from '@ironflow/service';
-import { createScratch } from '@ironflow/testing';
+import { createScratch, throwAwayPostgres } from '@ironflow/testing';
 import type { Scratch } from '@ironflow/testing';
 import { cli } from './testing/recorded-terminal.js';
 
@@ -22,7 +22,7 @@ beforeAll(async () => {
     loggerFor: () => logger,
     say: () => undefined,
     port: 0,
-    durable: false,
+    postgres: throwAwayPostgres(),
   });
 }, 120_000);
 afterAll(async () => {

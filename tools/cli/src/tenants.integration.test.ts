@@ -7,7 +7,7 @@ import type { Platform } from '@ironflow/platform';
 import { createClient } from '@ironflow/sdk';
 import type { CreatedKey, CreatedSigningKey, TenantCredentials } from '@ironflow/sdk';
 import { createLifecycle, createLogger } from '@ironflow/service';
-import { createScratch, eventually } from '@ironflow/testing';
+import { createScratch, eventually, throwAwayPostgres } from '@ironflow/testing';
 import type { Scratch } from '@ironflow/testing';
 import { cli } from './testing/recorded-terminal.js';
 import type { CliResult } from './testing/recorded-terminal.js';
@@ -27,7 +27,7 @@ beforeAll(async () => {
     loggerFor: () => logger,
     say: () => undefined,
     port: 0,
-    durable: false,
+    postgres: throwAwayPostgres(),
   });
 }, 120_000);
 afterAll(async () => {

@@ -116,7 +116,7 @@ async function outcome(child: ChildProcess): Promise<{ code: number; text: strin
 }
 
 test('the CLI migrates a database, and the executor is ready on it and ends when it is told', async () => {
-  const ownerUrl = await servers.createDatabase();
+  const ownerUrl = await servers.createEmptyDatabase();
   const passwords = { service: 'service-password', tenant: 'tenant-password' };
   const migrated = await outcome(
     start(

@@ -10,7 +10,7 @@ import { createClient, createWorker } from '@ironflow/sdk';
 import type { Client, IronflowFunction, RunDetail, Worker, WorkerOptions } from '@ironflow/sdk';
 import { createLifecycle, createLogger, startService } from '@ironflow/service';
 import type { StartedService } from '@ironflow/service';
-import { createScratch, eventually } from '@ironflow/testing';
+import { createScratch, eventually, throwAwayPostgres } from '@ironflow/testing';
 import { startPushApp } from './push-app.js';
 import type { PushApp } from './push-app.js';
 
@@ -68,7 +68,7 @@ export async function startPlatformUnderTest(env: NodeJS.ProcessEnv = {}): Promi
       loggerFor,
       say: () => undefined,
       port: 0,
-      durable: false,
+      postgres: throwAwayPostgres(),
     });
     const { ownerUrl } = platform.servers;
     const database = createDatabase({ url: ownerUrl, applicationName: 'end-to-end', maxConnections: 2 });

@@ -2,7 +2,7 @@
 import { describeDatabaseError, migrate, requireDatabaseUrl, serviceUrl } from '@ironflow/database';
 import { natsOperatorFolder, readOperatorServerConfig } from '@ironflow/nats-accounts';
 import { startNatsServer, startPostgres } from '@ironflow/testing';
-import type { NatsServer, PostgresServer } from '@ironflow/testing';
+import type { NatsServer, PostgresServer, PostgresServerOptions } from '@ironflow/testing';
 import type { Lifecycle } from '@ironflow/service';
 import type { DataFolder } from './data-folder.js';
 import { checkNatsUrl } from './external-servers.js';
@@ -14,8 +14,8 @@ export interface BackingServersOptions {
   say: (line: string) => void;
   /** JetStream flushes every write to disk before it acknowledges. */
   syncAlways?: boolean;
-  /** False trades Postgres' safety against power cuts for speed: tests only. */
-  durable?: boolean;
+  /** Of ours; what trades its safety for speed is for tests only. */
+  postgres?: Pick<PostgresServerOptions, 'durable' | 'template'>;
 }
 
 export interface BackingServers {
@@ -73,9 +73,9 @@ async function bringSchema(ownerUrl: string, { data, env, say }: BackingServersO
 }
 
 async function startLocalPostgres(options: BackingServersOptions): Promise<PostgresServer> {
-  const { data, lifecycle, say, durable } = options;
+  const { data, lifecycle, say, postgres } = options;
   const server = await lifecycle.start('postgres', () =>
-    startPostgres({ dataDir: data.postgresPath, ...(durable === undefined ? {} : { durable }) }),
+    startPostgres({ ...postgres, dataDir: data.postgresPath }),
   );
   say(`PostgreSQL on 127.0.0.1:${server.port} (embedded; DATABASE_URL chooses another)`);
   return server;

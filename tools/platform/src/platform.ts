@@ -10,7 +10,7 @@ import type { Database, Secrets } from '@ironflow/database';
 import type { Lifecycle, Logger } from '@ironflow/service';
 import { isPortFree } from '@ironflow/testing';
 import { startBackingServers } from './backing-servers.js';
-import type { BackingServers } from './backing-servers.js';
+import type { BackingServers, BackingServersOptions } from './backing-servers.js';
 import { scheduleAsBatch } from './batch-scheduling.js';
 import type { Scheduling } from './batch-scheduling.js';
 import { openDataFolder } from './data-folder.js';
@@ -35,7 +35,7 @@ export interface PlatformOptions {
   /** Absent: all services in this process. */
   processes?: { replicas: number; replicasOf?: FleetOptions['replicasOf'] };
   syncAlways?: boolean;
-  durable?: boolean;
+  postgres?: BackingServersOptions['postgres'];
 }
 
 export interface Platform extends Credentials {
