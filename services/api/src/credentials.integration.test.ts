@@ -1,5 +1,10 @@
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
-import { createNatsAccountStore, listNatsAccounts } from '@ironflow/database';
+import { connectAccountResolver } from '@ironflow/jetstream';
+import { createInstallation, parseAccountsFile } from '@ironflow/nats-accounts';
+import { createLogger, systemClock } from '@ironflow/service';
+import { createScratch, eventually, startNatsServer } from '@ironflow/testing';
+import { createDirectNats } from './direct-nats.js';
+import { createNatsAccountStore, createTenantStore, listNatsAccounts } from '@ironflow/database';
 import type { NatsAccount, NatsCredentialRequest } from '@ironflow/database';
 import { limits, routes } from '@ironflow/schema';
 import { newId, startApiUnderTest } from './testing/api-under-test.js';
@@ -98,3 +103,45 @@ test('of changes at once servers hear last what is stored', async () => {
     told.map(({ revokedUsers }) => revokedUsers.length).sort((one, other) => one - other),
   );
 });
+
+test('what cuts users off is told again in a later second, for servers that go by the second', async () => {
+  const scratch = await createScratch('credentials');
+  const installation = await createInstallation({ name: 'test', accountsFolder: './accounts' });
+  const { signers, systemCredentials } = parseAccountsFile(JSON.stringify(installation.accounts));
+  const nats = await startNatsServer({ storeDir: scratch.path, operator: installation.server });
+  const resolver = await connectAccountResolver({ url: nats.url, name: 'test', creds: systemCredentials });
+  const signedAt: number[] = [];
+  const directNats = createDirectNats({
+    accounts: store(),
+    resolver: {
+      ...resolver,
+      push: async (token) => {
+        signedAt.push(issuedAtOf(token));
+        await resolver.push(token);
+      },
+    },
+    ...{ signers, database: under.platform, clock: systemClock },
+    logger: createLogger({ service: 'test', level: 'silent' }),
+  });
+  const place = { organization: 'initech', project: 'reports', env: 'prod' };
+  const { scope } = await createTenantStore(under.platform, under.secrets).createEnvironment(place);
+  try {
+    const { credential } = await directNats.create(scope, { name: 'warehouse', expiresInSeconds: 3_600 });
+    await directNats.revoke(scope, credential.id);
+    expect(signedAt).toHaveLength(2);
+    await eventually(() => expect(signedAt).toHaveLength(3));
+    expect(signedAt[2]).toBeGreaterThan(signedAt[1]!);
+    directNats.retell(scope);
+    await eventually(() => expect(signedAt).toHaveLength(5));
+    expect(signedAt[4]).toBeGreaterThan(signedAt[3]!);
+  } finally {
+    await directNats.stop();
+    await nats.kill();
+    await scratch.remove();
+  }
+}, 30_000);
+
+function issuedAtOf(token: string): number {
+  const claims = JSON.parse(Buffer.from(token.split('.')[1]!, 'base64url').toString()) as { iat: number };
+  return claims.iat;
+}

@@ -32,6 +32,11 @@ export interface DirectNatsOptions {
 
 /** After a pass that failed. */
 const retryMs = 1_000;
+/**
+ * Servers that differ go by the second in which an account was signed. Told once more in a later one, one that was away while an account
+ * changed twice in a second, by different servers, takes what is true when it returns.
+ */
+const tellAgainMs = 1_000;
 /** Whoever makes up accounts to look for gets no further. */
 const lookupsMax = 16;
 
@@ -40,6 +45,9 @@ export function createDirectNats(options: DirectNatsOptions): DirectNats {
   const lookups = new Map<string, Promise<void>>();
   let passing: Promise<void> | undefined;
   let isWantedAgain = false;
+  const underWay = new Set<Promise<void>>();
+  /** Of what was cut off, by environment. */
+  const tellingAgain = new Map<string, TimerHandle>();
   let timer: TimerHandle | undefined;
   let isStopped = false;
   let stopListening: (() => void) | undefined;
@@ -70,6 +78,26 @@ export function createDirectNats(options: DirectNatsOptions): DirectNats {
       });
   }
 
+  function retell(scope: Scope): void {
+    const telling = retellNatsAccount(database, scope, tellServers)
+      .catch((error: unknown) => {
+        logger.warn({ err: error }, 'an account could not be told to NATS; the next pass will');
+        pass();
+      })
+      .finally(() => underWay.delete(telling));
+    underWay.add(telling);
+  }
+
+  function tellAgain(scope: Scope): void {
+    if (isStopped) return;
+    tellingAgain.get(scope.environmentId)?.cancel();
+    const again = clock.setTimeout(() => {
+      tellingAgain.delete(scope.environmentId);
+      retell(scope);
+    }, tellAgainMs);
+    tellingAgain.set(scope.environmentId, again);
+  }
+
   async function tell(publicKey: string): Promise<void> {
     const scope = await findNatsAccount(database, publicKey);
     if (scope !== undefined) await retellNatsAccount(database, scope, tellServers);
@@ -96,18 +124,21 @@ export function createDirectNats(options: DirectNatsOptions): DirectNats {
         makeUser: ({ accountSeed, ...user }) => createUserCredentials(accountSeed, user),
         tellServers,
       }),
-    revoke: (scope, id) => accounts.revoke(scope, id, tellServers),
+    revoke: async (scope, id) => {
+      const revoked = await accounts.revoke(scope, id, tellServers);
+      if (revoked !== undefined) tellAgain(scope);
+      return revoked;
+    },
     retell: (scope) => {
-      retellNatsAccount(database, scope, tellServers).catch((error: unknown) => {
-        logger.warn({ err: error }, 'an account could not be told to NATS; the next pass will');
-        pass();
-      });
+      retell(scope);
+      tellAgain(scope);
     },
     stop: async () => {
       isStopped = true;
       stopListening?.();
       timer?.cancel();
-      await Promise.all([passing, ...lookups.values()]);
+      for (const again of tellingAgain.values()) again.cancel();
+      await Promise.all([passing, ...lookups.values(), ...underWay]);
       await resolver.close();
     },
   };
