@@ -46,8 +46,7 @@ export function createDirectNats(options: DirectNatsOptions): DirectNats {
   let passing: Promise<void> | undefined;
   let isWantedAgain = false;
   const underWay = new Set<Promise<void>>();
-  /** Of what was cut off, by environment. */
-  const tellingAgain = new Map<string, TimerHandle>();
+  const secondTelling = createSecondTelling(clock, retell);
   let timer: TimerHandle | undefined;
   let isStopped = false;
   let stopListening: (() => void) | undefined;
@@ -88,16 +87,6 @@ export function createDirectNats(options: DirectNatsOptions): DirectNats {
     underWay.add(telling);
   }
 
-  function tellAgain(scope: Scope): void {
-    if (isStopped) return;
-    tellingAgain.get(scope.environmentId)?.cancel();
-    const again = clock.setTimeout(() => {
-      tellingAgain.delete(scope.environmentId);
-      retell(scope);
-    }, tellAgainMs);
-    tellingAgain.set(scope.environmentId, again);
-  }
-
   async function tell(publicKey: string): Promise<void> {
     const scope = await findNatsAccount(database, publicKey);
     if (scope !== undefined) await retellNatsAccount(database, scope, tellServers);
@@ -126,20 +115,38 @@ export function createDirectNats(options: DirectNatsOptions): DirectNats {
       }),
     revoke: async (scope, id) => {
       const revoked = await accounts.revoke(scope, id, tellServers);
-      if (revoked !== undefined) tellAgain(scope);
+      if (revoked !== undefined && !isStopped) secondTelling.expect(scope);
       return revoked;
     },
     retell: (scope) => {
       retell(scope);
-      tellAgain(scope);
+      if (!isStopped) secondTelling.expect(scope);
     },
     stop: async () => {
       isStopped = true;
       stopListening?.();
       timer?.cancel();
-      for (const again of tellingAgain.values()) again.cancel();
+      secondTelling.cancel();
       await Promise.all([passing, ...lookups.values(), ...underWay]);
       await resolver.close();
+    },
+  };
+}
+
+/** Of each environment that was expected, once, a second after the last time. */
+function createSecondTelling(clock: Clock, tell: (scope: Scope) => void) {
+  const timers = new Map<string, TimerHandle>();
+  return {
+    expect: (scope: Scope): void => {
+      timers.get(scope.environmentId)?.cancel();
+      const timer = clock.setTimeout(() => {
+        timers.delete(scope.environmentId);
+        tell(scope);
+      }, tellAgainMs);
+      timers.set(scope.environmentId, timer);
+    },
+    cancel: (): void => {
+      for (const timer of timers.values()) timer.cancel();
     },
   };
 }
