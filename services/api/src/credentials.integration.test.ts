@@ -1,12 +1,12 @@
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
+import { createNatsAccountStore, createTenantStore, listNatsAccounts } from '@ironflow/database';
+import type { NatsAccount, NatsCredentialRequest } from '@ironflow/database';
 import { connectAccountResolver } from '@ironflow/jetstream';
 import { createInstallation, parseAccountsFile } from '@ironflow/nats-accounts';
+import { limits, routes } from '@ironflow/schema';
 import { createLogger, systemClock } from '@ironflow/service';
 import { createScratch, eventually, startNatsServer } from '@ironflow/testing';
 import { createDirectNats } from './direct-nats.js';
-import { createNatsAccountStore, createTenantStore, listNatsAccounts } from '@ironflow/database';
-import type { NatsAccount, NatsCredentialRequest } from '@ironflow/database';
-import { limits, routes } from '@ironflow/schema';
 import { newId, startApiUnderTest } from './testing/api-under-test.js';
 import type { ApiUnderTest } from './testing/api-under-test.js';
 

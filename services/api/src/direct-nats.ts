@@ -46,7 +46,7 @@ export function createDirectNats(options: DirectNatsOptions): DirectNats {
   let passing: Promise<void> | undefined;
   let isWantedAgain = false;
   const underWay = new Set<Promise<void>>();
-  const secondTelling = createSecondTelling(clock, retell);
+  const secondTelling = createSecondTelling(clock, (scope) => void retell(scope));
   let timer: TimerHandle | undefined;
   let isStopped = false;
   let stopListening: (() => void) | undefined;
@@ -77,7 +77,7 @@ export function createDirectNats(options: DirectNatsOptions): DirectNats {
       });
   }
 
-  function retell(scope: Scope): void {
+  function retell(scope: Scope): Promise<void> {
     const telling = retellNatsAccount(database, scope, tellServers)
       .catch((error: unknown) => {
         logger.warn({ err: error }, 'an account could not be told to NATS; the next pass will');
@@ -85,6 +85,7 @@ export function createDirectNats(options: DirectNatsOptions): DirectNats {
       })
       .finally(() => underWay.delete(telling));
     underWay.add(telling);
+    return telling;
   }
 
   async function tell(publicKey: string): Promise<void> {
@@ -118,10 +119,8 @@ export function createDirectNats(options: DirectNatsOptions): DirectNats {
       if (revoked !== undefined && !isStopped) secondTelling.expect(scope);
       return revoked;
     },
-    retell: (scope) => {
-      retell(scope);
-      if (!isStopped) secondTelling.expect(scope);
-    },
+    // A second counts from when it was signed.
+    retell: (scope) => void retell(scope).then(() => !isStopped && secondTelling.expect(scope)),
     stop: async () => {
       isStopped = true;
       stopListening?.();
