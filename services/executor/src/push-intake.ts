@@ -3,9 +3,11 @@
  * again and again while they publish there. Together they take as many as the executor may have calls open, of which floods leave some to
  * all others, however long their calls are.
  */
-import type { Delivery, JetStream, PullConsumer } from '@ironflow/jetstream';
+import type { Delivery, JetStream } from '@ironflow/jetstream';
 import { bulkConsumer, consumers, subjects } from '@ironflow/schema';
 import type { ConsumerDefinition, Scope } from '@ironflow/schema';
+import { createFloodLanes, turnEveryMs } from './flood-lanes.js';
+import type { FloodLane } from './flood-lanes.js';
 import type { LoadBound } from './load-bound.js';
 
 export interface PushIntakeOptions {
@@ -23,39 +25,30 @@ export interface PushIntake {
   stop(): void;
 }
 
-interface Lane {
-  consumer: PullConsumer;
-  active: number;
-  /** When something was delivered, or said to be there. */
-  heardAtMs: number;
-}
-
 /** Of the calls. */
 const shareLeft = 1 / 8;
-/** Each has a request open: those beyond wait for one that is done with. */
+/** Each has a request open. */
 const lanesMax = 256;
-const idleLaneMs = 30_000;
 /** Schedulers use lanes as long as they hear of an executor that knows of them. */
 const presenceEveryMs = 5_000;
 
 export function createPushIntake(options: PushIntakeOptions): PushIntake {
-  const { nowMs } = options;
-  const lanes = new Map<string, Lane>();
   let active = 0;
   let undo: (() => void)[] = [];
 
-  const open = (definition: ConsumerDefinition, callsMax: number): Lane => {
-    const share = options.load.join(() => lane.consumer.wake());
+  const open = (definition: ConsumerDefinition, callsMax: number, onHeard?: () => void): FloodLane => {
+    let activeHere = 0;
+    const share = options.load.join(() => consumer.wake());
     const take = async (delivery: Delivery): Promise<void> => {
       active += 1;
-      lane.active += 1;
-      lane.heardAtMs = nowMs();
+      activeHere += 1;
+      onHeard?.();
       share.began();
       await options.drive(delivery);
       active -= 1;
-      lane.active -= 1;
+      activeHere -= 1;
       share.ended();
-      lane.consumer.wake();
+      consumer.wake();
     };
     const consumer = options.jetstream.consume(definition, {
       capacity: () => callsMax - active,
@@ -66,45 +59,33 @@ export function createPushIntake(options: PushIntakeOptions): PushIntake {
       share.leave();
       consumer.stop();
     };
-    const lane: Lane = { consumer: { wake: () => consumer.wake(), stop }, active: 0, heardAtMs: nowMs() };
-    return lane;
+    return { active: () => activeHere, stop };
   };
-  const openBulk = (scope: Scope): void => {
-    const { environmentId } = scope;
-    const known = lanes.get(environmentId);
-    if (known !== undefined) known.heardAtMs = nowMs();
-    else if (lanes.size < lanesMax) {
-      const filterSubject = subjects.bulkActivationsOf(scope);
-      const callsMax = options.concurrency - Math.floor(options.concurrency * shareLeft);
-      lanes.set(environmentId, open(bulkConsumer({ environmentId, filterSubject }), callsMax));
-    }
+  const openBulk = (scope: Scope, onHeard: () => void): FloodLane => {
+    const filterSubject = subjects.bulkActivationsOf(scope);
+    const definition = bulkConsumer({ environmentId: scope.environmentId, filterSubject });
+    const callsMax = options.concurrency - Math.floor(options.concurrency * shareLeft);
+    return open(definition, callsMax, onHeard);
   };
-  const closeIdle = (): void => {
-    for (const [environmentId, { consumer, active: busy, heardAtMs }] of lanes) {
-      if (busy > 0 || nowMs() - heardAtMs < idleLaneMs) continue;
-      consumer.stop();
-      lanes.delete(environmentId);
-    }
-  };
+  const floods = createFloodLanes({ lanesMax, open: openBulk, nowMs: options.nowMs });
 
   return {
     start: () => {
       const all = open(consumers.pushExecutor, options.concurrency);
-      const timer = setInterval(closeIdle, idleLaneMs / 2).unref();
+      const turns = setInterval(() => floods.takeTurns(), turnEveryMs).unref();
       const tellPresence = (): void => options.jetstream.notices.publishExecutor();
       const presence = setInterval(tellPresence, presenceEveryMs).unref();
       tellPresence();
       undo = [
         () => clearInterval(presence),
-        () => all.consumer.stop(),
-        options.jetstream.notices.onBulk(({ scope }) => openBulk(scope)),
-        () => clearInterval(timer),
+        () => all.stop(),
+        options.jetstream.notices.onBulk(({ scope }) => floods.tell(scope)),
+        () => clearInterval(turns),
+        () => floods.stop(),
       ];
     },
     stop: () => {
       for (const step of undo) step();
-      for (const { consumer } of lanes.values()) consumer.stop();
-      lanes.clear();
     },
   };
 }

@@ -75,10 +75,18 @@ function main(): Promise<boolean> {
       ...{ environments: tenants.length, onboardMs: sharesOf(times), before, after, ...ran },
     };
     if (options.json) console.log(JSON.stringify(result, null, 2));
-    else console.table([{ ...result, before: JSON.stringify(before), after: JSON.stringify(after) }]);
+    else printTables(result);
     stage.isKept = result.missing > 0;
     return !stage.isKept;
   });
+}
+
+function printTables({ onboardMs, before, after, lastEndedMs, ...counts }: Result): void {
+  console.table([counts]);
+  console.table({ onboardMs, lastEndedMs });
+  console.table({ before: before.megabytes, after: after.megabytes });
+  const held = ({ streams, consumers }: Held) => ({ streams, consumers });
+  console.table({ before: held(before), after: held(after) });
 }
 
 interface Made {
