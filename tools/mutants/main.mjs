@@ -3,6 +3,7 @@
 import { spawnSync } from 'node:child_process';
 import {
   cpSync,
+  existsSync,
   mkdirSync,
   mkdtempSync,
   readdirSync,
@@ -75,6 +76,9 @@ function copyWorkspace(scratch) {
   for (const file of listed.filter((name) => name.endsWith('package.json') && name.includes('/'))) {
     const { name } = JSON.parse(readFileSync(join(workspace, file), 'utf8'));
     if (name?.startsWith('@ironflow/')) symlinkSync(join(scratch, dirname(file)), join(modules, name));
+    // Of what it needs in another version than the rest.
+    const own = join(dirname(file), 'node_modules');
+    if (existsSync(join(workspace, own))) symlinkSync(join(workspace, own), join(scratch, own));
   }
 }
 
@@ -121,10 +125,11 @@ function findWith(scratch, suite) {
     process.stderr.write(`${suite} did not end within ${suiteTimeoutMs / 1_000} s, which shows nothing\n`);
     return undefined;
   }
-  const results = JSON.parse(readFileSync(report, 'utf8')).testResults.flatMap((one) => one.assertionResults);
-  const failed = results.find((one) => one.status === 'failed');
+  const { testResults } = JSON.parse(readFileSync(report, 'utf8'));
+  const failed = testResults.flatMap((one) => one.assertionResults).find((one) => one.status === 'failed');
   // A bug that keeps a suite from starting at all shows nothing.
-  if (failed === undefined) refuse(`${suite} did not run`);
+  if (failed === undefined)
+    refuse(`${suite} did not run: ${testResults.map((one) => one.message).join('\n')}`);
   const text = failed.failureMessages.join('\n').replaceAll(/\u001b\[\d+m/g, '');
   const seed = /"seed": (\d+)/.exec(text)?.[1];
   const violation = /"((?:I\d+|trim|fencing|result): [^"]*)"/.exec(text)?.[1];

@@ -519,6 +519,14 @@ export const mutants = [
     suites: ['libs/schema/src/flow-slots.test.ts'],
   },
   {
+    id: 'flood-beyond-the-lanes-waits',
+    invariant: 'floods of more environments than there are lanes take turns',
+    file: 'services/executor/src/flood-lanes.ts',
+    search: '      if (waiting.size > 0) makeRoom();\n',
+    replace: '',
+    suites: ['services/executor/src/flood-lanes.test.ts'],
+  },
+  {
     id: 'idempotency-never-over',
     invariant: 'an idempotency key counts for 24 hours',
     file: 'services/scheduler/src/flow-arrivals.ts',

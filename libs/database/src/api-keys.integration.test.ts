@@ -101,6 +101,15 @@ test('two keys are live while one takes the place of the other, and with no over
   });
 });
 
+test('a key that has expired is known no more', async () => {
+  const { environmentId } = own.scope;
+  const expiresAt = new Date(Date.now() + 60_000).toISOString();
+  const created = await keys.create(environmentId, { name: 'short', role: 'viewer', scopes: [], expiresAt });
+  expect(await principalOf(created.key)).toMatchObject({ keyId: created.id });
+  await platform.admin.query(`update api_keys set expires_at = now() where id = $1`, [created.id]);
+  expect(await principalOf(created.key)).toBeUndefined();
+});
+
 test('the overlap ends by itself, and never makes a key live longer than it was', async () => {
   const { environmentId } = own.scope;
   const expiresAt = new Date(Date.now() + 60_000).toISOString();

@@ -1,6 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
-import { mayGrant } from './key-access.js';
-import type { KeyGrant } from './key-access.js';
+import { mayGrant, scopesAllow } from './key-access.js';
+import type { KeyGrant, KeyScope } from './key-access.js';
 import { routes } from './routes.js';
 import type { Route } from './routes.js';
 
@@ -19,6 +19,15 @@ describe('a key gives', () => {
   ])('%s', (_name, held, wanted, may) => {
     expect(mayGrant(held, wanted)).toBe(may);
   });
+});
+
+test.each<[string, string[], KeyScope | undefined, boolean]>([
+  ['one without scopes all', [], 'runs:write', true],
+  ['one with scopes what they name', ['runs:read', 'kv:read'], 'kv:read', true],
+  ['and nothing else', ['runs:read'], 'runs:write', false],
+  ['and what needs no scope', ['runs:read'], undefined, true],
+])('a key may: %s', (_name, held, needed, may) => {
+  expect(scopesAllow(held, needed)).toBe(may);
 });
 
 test('what changes keys or tenants has a name for the audit log, and operators’ routes take no scope', () => {
