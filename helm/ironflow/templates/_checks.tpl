@@ -8,6 +8,7 @@ value, and what to do.
 {{- include "ironflow.problemsOfTls" . -}}
 {{- include "ironflow.problemsOfServices" . -}}
 {{- include "ironflow.problemsOfDoors" . -}}
+{{- include "ironflow.problemsOfBackup" . -}}
 {{- if eq .Values.profile "production" }}{{ include "ironflow.problemsOfProduction" . }}{{ end -}}
 {{- end }}
 

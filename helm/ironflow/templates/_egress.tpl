@@ -1,31 +1,34 @@
 {{/* Whom pods may speak to, as rules of network policies. */}}
 
 {{- define "ironflow.egressToServers" -}}
-{{- $policy := .Values.networkPolicy -}}
 {{ include "ironflow.egressToPostgres" . }}
-{{- if .Values.nats.enabled }}
+{{ include "ironflow.egressToNats" . }}
+{{- if .Values.otel.endpoint }}
+- ports:
+    - {protocol: TCP, port: {{ include "ironflow.portOf" (list .Values.otel.endpoint 4318) }}}
+  {{- with .Values.networkPolicy.otel.to }}
+  to:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "ironflow.egressToNats" -}}
+{{- if .Values.nats.enabled -}}
 - to:
     - podSelector:
         matchLabels:
           {{- include "ironflow.selectorLabels" (list . "nats") | nindent 10 }}
   ports:
     - {protocol: TCP, port: 4222}
-{{- else }}
+{{- else -}}
 - ports:
     {{- $ports := list }}
     {{- range .Values.externalNats.urls }}{{ $ports = append $ports (include "ironflow.portOf" (list . 4222)) }}{{ end }}
     {{- range uniq $ports }}
     - {protocol: TCP, port: {{ . }}}
     {{- end }}
-  {{- with $policy.externalNats.to }}
-  to:
-    {{- toYaml . | nindent 4 }}
-  {{- end }}
-{{- end }}
-{{- if .Values.otel.endpoint }}
-- ports:
-    - {protocol: TCP, port: {{ include "ironflow.portOf" (list .Values.otel.endpoint 4318) }}}
-  {{- with $policy.otel.to }}
+  {{- with .Values.networkPolicy.externalNats.to }}
   to:
     {{- toYaml . | nindent 4 }}
   {{- end }}

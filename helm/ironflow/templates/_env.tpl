@@ -64,12 +64,17 @@ OTEL_EXPORTER_OTLP_HEADERS: {{ include "ironflow.secretRef" (list .name .key) | 
 {{- $settings := index . 2 -}}
 {{- $env := include "ironflow.envMap" . | fromYaml -}}
 {{- range $variable, $value := $settings.env }}{{ $_ := set $env $variable (dict "value" (toString $value)) }}{{ end -}}
-{{- range $variable, $value := $env }}
-- name: {{ $variable }}
-  {{- toYaml $value | nindent 2 }}
-{{- end }}
+{{ include "ironflow.envList" $env }}
 {{- with $settings.extraEnv }}
 {{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{/* Of such a map. */}}
+{{- define "ironflow.envList" -}}
+{{- range $variable, $value := . }}
+- name: {{ $variable }}
+  {{- toYaml $value | nindent 2 }}
 {{- end }}
 {{- end }}
 

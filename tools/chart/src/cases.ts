@@ -21,6 +21,7 @@ export const cases = {
         auth: { mode: 'creds', existingSecret: 'nats-creds', keys: { accounts: 'accounts.json' } },
         tls: { caSecret: 'nats-ca', clientSecret: 'nats-client' },
       },
+      backup: { enabled: true, target: 's3://backups', s3: { existingSecret: 'storage' } },
     },
   },
   'NATS of your own, by token': {
@@ -34,7 +35,11 @@ export const cases = {
     },
   },
   'NATS in operator mode': {
-    values: { ...secrets, nats: { auth: { mode: 'operator', existingSecret: 'ironflow-nats-operator' } } },
+    values: {
+      ...secrets,
+      nats: { auth: { mode: 'operator', existingSecret: 'ironflow-nats-operator' } },
+      backup: { enabled: true, existingClaim: 'backups', only: 'buckets' },
+    },
   },
   'NATS with a password of yours': {
     values: { ...secrets, nats: { auth: { mode: 'existingSecret', existingSecret: 'nats-password' } } },
@@ -112,6 +117,16 @@ export const cases = {
         natsClients: [{ podSelector: { matchLabels: { app: 'publisher' } } }],
         postgres: { to: [{ ipBlock: { cidr: '10.1.0.0/16' } }] },
         otel: { to: [{ namespaceSelector: {} }] },
+        backupStorage: { to: [{ ipBlock: { cidr: '10.2.0.0/16' } }] },
+      },
+      backup: {
+        enabled: true,
+        target: 's3://backups/ironflow',
+        s3: {
+          existingSecret: 'storage',
+          endpoint: 'https://storage.example.com:9000',
+          caSecret: { name: 'storage-ca' },
+        },
       },
       test: { caSecret: { name: 'ingress-ca' } },
       extraObjects: [

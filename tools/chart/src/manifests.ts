@@ -47,6 +47,10 @@ export interface PodSpec {
   [field: string]: unknown;
 }
 
+interface PodTemplate {
+  template: { spec: PodSpec };
+}
+
 export function parseManifests(text: string): Manifest[] {
   // As Kubernetes reads it: modes of files are octal.
   return parseAllDocuments(text, { version: '1.1' }).flatMap((document) => {
@@ -60,8 +64,10 @@ export function parseManifests(text: string): Manifest[] {
 /** What runs in pods, by whatever makes them; undefined of anything else. */
 export function podSpecOf({ kind, spec }: Manifest): PodSpec | undefined {
   if (kind === 'Pod') return spec as unknown as PodSpec;
+  if (kind === 'CronJob')
+    return (spec as { jobTemplate: { spec: PodTemplate } }).jobTemplate.spec.template.spec;
   if (!['Deployment', 'StatefulSet', 'Job'].includes(kind)) return undefined;
-  return (spec as { template: { spec: PodSpec } }).template.spec;
+  return (spec as unknown as PodTemplate).template.spec;
 }
 
 export function find(manifests: readonly Manifest[], kind: string, name: string): Manifest {

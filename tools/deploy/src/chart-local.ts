@@ -23,6 +23,7 @@ interface Options {
   manifest?: string;
   perSecond: number;
   phaseSeconds: number;
+  keep: boolean;
 }
 
 const startedMs = performance.now();
@@ -40,6 +41,7 @@ function readOptions(): Options {
     .option('--manifest <file>', 'what `helm template` has written; by default the chart is rendered')
     .option('--per-second <n>', 'events', wholeNumber(1, 1_000), 10)
     .option('--phase-seconds <n>', 'how long each phase lasts', wholeNumber(1, 3_600), 15)
+    .option('--keep', 'keep logs and ledger also when all went well', false)
     .parse()
     .opts<Options>();
 }
@@ -55,9 +57,9 @@ async function startInNamespace(): Promise<number> {
   try {
     const manifest = options.manifest ?? join(folder, 'manifest.yaml');
     if (options.manifest === undefined) await writeFile(manifest, await renderChart(say));
-    const { perSecond, phaseSeconds } = options;
+    const { perSecond, phaseSeconds, keep } = options;
     const args = ['--manifest', manifest, '--per-second', perSecond, '--phase-seconds', phaseSeconds];
-    return await runInPrivateNamespace(args.map(String));
+    return await runInPrivateNamespace([...args.map(String), ...(keep ? ['--keep'] : [])]);
   } catch (error) {
     console.error(messageOf(error));
     return 1;
@@ -75,8 +77,9 @@ async function playHere(): Promise<number> {
     const manifest = await readFile(options.manifest!, 'utf8');
     const report = await interruption.during(play({ ...options, manifest, folder, lifecycle, say }));
     tell(report);
-    isKept = report.failures.length > 0;
-    return isKept ? 1 : 0;
+    const isOk = report.failures.length === 0;
+    isKept = !isOk || options.keep;
+    return isOk ? 0 : 1;
   } catch (error) {
     isKept = !interruption.signal.aborted;
     if (isKept) console.error(messageOf(error));

@@ -14,6 +14,17 @@ const refused: [string, object, string][] = [
   ['no NATS', external, 'the addresses of your servers are needed'],
   ['an even number of servers', { ...dev, nats: { replicas: 2, streamReplicas: 1 } }, '1, 3 or 5'],
   ['more copies than servers', { ...dev, nats: { replicas: 1 } }, '3 copies of a stream do not fit'],
+  ['backups that go nowhere', { ...secrets, backup: { enabled: true } }, 'backup.target: name a place'],
+  [
+    'backups that go to two places',
+    { ...secrets, backup: { enabled: true, target: 's3://b', existingClaim: 'c' } },
+    'backups go to one place',
+  ],
+  [
+    'backups without the login of their storage',
+    { ...secrets, backup: { enabled: true, target: 's3://b' } },
+    'backup.s3.existingSecret: name a Secret',
+  ],
   [
     'operator mode without its Secret',
     { ...dev, nats: { auth: { mode: 'operator' } } },

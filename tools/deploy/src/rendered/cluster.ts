@@ -80,7 +80,7 @@ export async function createCluster(options: ClusterOptions): Promise<LocalClust
       running.splice(running.indexOf(lost), 1, pod);
     },
     runJob: async (name) => {
-      const job = manifest.jobs.find(({ metadata }) => metadata.name === name);
+      const job = [...manifest.jobs, ...manifest.jobsLater].find(({ metadata }) => metadata.name === name);
       if (job === undefined) throw new Error(`no Job called ${name} was rendered`);
       const pod = await start(podOfJob(job, sources), true);
       const exitCode = await pod.ended;

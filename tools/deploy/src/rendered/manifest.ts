@@ -67,6 +67,7 @@ const volumeSchema = z.object({
   configMap: z
     .object({ name: z.string(), items: itemsSchema, defaultMode: z.number().default(0o644) })
     .optional(),
+  persistentVolumeClaim: z.object({ claimName: z.string() }).optional(),
   emptyDir: z.object({}).nullish(),
 });
 export type Volume = z.infer<typeof volumeSchema>;
@@ -99,11 +100,18 @@ const workload = {
   }),
 };
 
+const jobSpecSchema = z.object({ template: templateSchema });
+
 /** By their kinds; others are left out. */
 const schemas = {
   Deployment: z.object({ kind: z.literal('Deployment'), ...workload }),
   StatefulSet: z.object({ kind: z.literal('StatefulSet'), ...workload }),
-  Job: z.object({ kind: z.literal('Job'), metadata, spec: z.object({ template: templateSchema }) }),
+  Job: z.object({ kind: z.literal('Job'), metadata, spec: jobSpecSchema }),
+  CronJob: z.object({
+    kind: z.literal('CronJob'),
+    metadata,
+    spec: z.object({ jobTemplate: z.object({ spec: jobSpecSchema }) }),
+  }),
   Secret: z.object({ kind: z.literal('Secret'), metadata, data, stringData: data }),
   ConfigMap: z.object({ kind: z.literal('ConfigMap'), metadata, data }),
   Service: z.object({
@@ -129,6 +137,8 @@ export type KubernetesService = ObjectOf<'Service'>;
 export interface Manifest {
   workloads: Workload[];
   jobs: Job[];
+  /** What CronJobs make when it is time. */
+  jobsLater: Job[];
   services: KubernetesService[];
   ingresses: Ingress[];
   /** Contents of Secrets and ConfigMaps, by name and key. */
@@ -155,6 +165,11 @@ export function readManifest(text: string): Manifest {
   return {
     workloads: [...of('StatefulSet'), ...of('Deployment')],
     jobs: of('Job'),
+    jobsLater: of('CronJob').map(({ metadata, spec }) => ({
+      kind: 'Job',
+      metadata,
+      spec: spec.jobTemplate.spec,
+    })),
     services: of('Service'),
     ingresses: of('Ingress'),
     secrets: contentsOf(

@@ -1,6 +1,6 @@
 /**
  * The rendered chart as processes, and what is done to them under load: a node of NATS is lost and replaced by an empty one, executors
- * become more and fewer again. Nothing may be lost and nothing repeated.
+ * become more and fewer again, a backup is made. Nothing may be lost and nothing repeated.
  */
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -46,6 +46,8 @@ export interface PlayReport extends RunCounts {
   /** `repeats`: attempts of steps that began once more meanwhile, as their result was not stored yet. */
   natsNode: { secondsToReady: number; repeats: number };
   executors: { most: number; ends: PodEnd[]; repeats: number };
+  /** By the CronJob's container, under the load. */
+  backup: { seconds: number };
   /** Of containers, while the load lasted. */
   restarts: number;
   failures: string[];
@@ -99,13 +101,13 @@ async function change(
   { cluster, names }: Scene,
   { phaseSeconds, say }: PlayOptions,
   { database, ledgerFile }: { database: Database; ledgerFile: string },
-): Promise<Pick<PlayReport, 'natsNode' | 'executors'>> {
+): Promise<Pick<PlayReport, 'natsNode' | 'executors' | 'backup'>> {
   const repeatsUntilNow = (): number => examine(readLedger(ledgerFile), new Map()).repeats;
   const phase = async (what: string): Promise<void> => {
     await pause(phaseSeconds * 1_000);
     say(`${what}: ${JSON.stringify(await countRuns(database))}`);
   };
-  const { executor, nats } = names;
+  const { executor, nats, backup } = names;
   const before = cluster.pods.filter(({ pod }) => pod.owner === executor).length;
   await phase(`${before} executors`);
   const lostMs = performance.now();
@@ -119,7 +121,10 @@ async function change(
   await phase(`${executorsMost} executors`);
   const ends = await cluster.scale(executor, 1);
   await phase('1 executor');
+  const backupMs = performance.now();
+  await cluster.runJob(backup);
   return {
+    backup: { seconds: secondsSince(backupMs) },
     natsNode: { secondsToReady, repeats },
     executors: { most: executorsMost, ends, repeats: repeatsUntilNow() - repeats },
   };

@@ -89,6 +89,14 @@ test('a Job runs the program of its image with its arguments, and the container 
   expect(containerEnv(executor().container, image)).toMatchObject({ HOST: '0.0.0.0', PORT: '8080' });
 });
 
+test('a CronJob is a Job for later, and a volume that is claimed is kept beside the container', () => {
+  const sources = sourcesOf();
+  expect(sources.manifest.jobs.map(({ metadata }) => metadata.name)).not.toContain('ironflow-backup');
+  const { container } = podOfJob(sources.manifest.jobsLater[0]!, sources);
+  expect(container.args).toEqual(['backup', 'create', '/backups']);
+  expect(container.mounts).toEqual([{ path: '/backups', kind: 'claim', claim: 'disk' }]);
+});
+
 test('a container has a root of its own that cannot be written, and no right', () => {
   const script = sandboxScript({
     container: executor().container,

@@ -181,6 +181,8 @@ function mountsOf(
     if (claims.includes(name)) return { path, kind: 'claim', claim: `${name}-${pod}` };
     const volume = template.volumes.find((one) => one.name === name);
     if (volume === undefined) throw new Error(`${pod} mounts ${name}, which is no volume of its`);
+    const { persistentVolumeClaim: claimed } = volume;
+    if (claimed !== undefined) return { path, kind: 'claim', claim: claimed.claimName };
     const files = volume.secret ?? volume.configMap;
     if (files === undefined) return { path, kind: 'empty' };
     return { path, kind: 'files', files: filesOf(volume, pod, sources), mode: files.defaultMode };

@@ -33,8 +33,8 @@ export interface Scene {
   folder: string;
   cluster: LocalCluster;
   nats: { url: string; ca: Buffer; credsFile: string; replicas: number };
-  /** Of the workloads that something is done to. */
-  names: { executor: string; nats: string };
+  /** Of what something is done with. */
+  names: { executor: string; nats: string; backup: string };
 }
 
 const domain = 'cluster.local';
@@ -58,6 +58,7 @@ export async function openScene(options: SceneOptions): Promise<Scene> {
   const names = {
     executor: workloadEndingIn('executor', manifest),
     nats: workloadEndingIn('nats', manifest),
+    backup: backupOf(manifest),
   };
   for (const { metadata } of manifest.jobs) {
     await cluster.runJob(metadata.name);
@@ -81,9 +82,9 @@ export async function openScene(options: SceneOptions): Promise<Scene> {
 }
 
 function imagesOf(sources: PodSources): string[] {
-  const { jobs, workloads } = sources.manifest;
+  const { jobs, jobsLater, workloads } = sources.manifest;
   return [
-    ...jobs.map((job) => podOfJob(job, sources).container.image),
+    ...[...jobs, ...jobsLater].map((job) => podOfJob(job, sources).container.image),
     ...workloads.map((workload) => podOfWorkload(workload, 0, sources).container.image),
   ];
 }
@@ -92,6 +93,11 @@ function workloadEndingIn(name: string, { workloads }: Manifest): string {
   const found = workloads.find(({ metadata }) => metadata.name.endsWith(`-${name}`));
   if (found === undefined) throw new Error(`the manifest has no workload for ${name}`);
   return found.metadata.name;
+}
+
+function backupOf({ jobsLater: [first] }: Manifest): string {
+  if (first === undefined) throw new Error('the manifest has no CronJob for backups: enable `backup`');
+  return first.metadata.name;
 }
 
 /** As services have it. */
