@@ -41,7 +41,7 @@ function readOptions(): Options {
     .option('--manifest <file>', 'what `helm template` has written; by default the chart is rendered')
     .option('--per-second <n>', 'events', wholeNumber(1, 1_000), 10)
     .option('--phase-seconds <n>', 'how long each phase lasts', wholeNumber(1, 3_600), 15)
-    .option('--keep', 'keep logs and ledger also when all went well', false)
+    .option('--keep', 'keep logs and ledger also when all went well and nothing began again', false)
     .parse()
     .opts<Options>();
 }
@@ -78,7 +78,9 @@ async function playHere(): Promise<number> {
     const report = await interruption.during(play({ ...options, manifest, folder, lifecycle, say }));
     tell(report);
     const isOk = report.failures.length === 0;
-    isKept = !isOk || options.keep;
+    // Which steps began again, and why, is in there.
+    const hasRepeats = report.natsNode.repeats + report.executors.repeats > 0;
+    isKept = !isOk || hasRepeats || options.keep;
     return isOk ? 0 : 1;
   } catch (error) {
     isKept = !interruption.signal.aborted;
