@@ -16,7 +16,7 @@ export default tseslint.config(
   },
   ...tseslint.configs.recommendedTypeChecked,
   {
-    languageOptions: { parserOptions: { projectService: true } },
+    languageOptions: { parserOptions: { project: `${import.meta.dirname}/tsconfig.lint.json` } },
     linterOptions: { reportUnusedDisableDirectives: 'error' },
   },
   {
