@@ -116,10 +116,10 @@ async function change(
   const secondsToReady = secondsSince(lostMs);
   await phase(`a node of NATS was lost, and is back after ${secondsToReady} s`);
   const repeats = repeatsUntilNow();
-  await cluster.scale(executor, 1);
+  const ends = await cluster.scale(executor, 1);
   await cluster.scale(executor, executorsMost);
   await phase(`${executorsMost} executors`);
-  const ends = await cluster.scale(executor, 1);
+  ends.push(...(await cluster.scale(executor, 1)));
   await phase('1 executor');
   const backupMs = performance.now();
   await cluster.runJob(backup);
