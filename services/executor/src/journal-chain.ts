@@ -61,10 +61,7 @@ export function createJournalChain(options: JournalChainOptions): AppendToChain 
    * the first try, or when another writer's entries were taken and trimmed: Postgres will drop this one, with all that
    * would follow it.
    */
-  const isBranch = async (sequence: number): Promise<boolean> => {
-    const accepted = await options.acceptedSequence();
-    return accepted !== prev && accepted < sequence;
-  };
+  const isBranch = (accepted: number, sequence: number): boolean => accepted !== prev && accepted < sequence;
 
   return async (entries, pinTo) => {
     counter += 1;
@@ -91,7 +88,9 @@ export function createJournalChain(options: JournalChainOptions): AppendToChain 
         case 'appended':
           options.observe('appended', durationMs);
           if (lastSequence === 0 && (isRepeated || options.positionAgeMs() > trimmableAfterMs)) {
-            if (await isBranch(result.sequence)) return 'restart';
+            const accepted = await acceptedWhenAnswered(options);
+            if (accepted === undefined) return 'lost';
+            if (isBranch(accepted, result.sequence)) return 'restart';
           }
           prev = lastSequence = result.sequence;
           return 'appended';
@@ -102,12 +101,15 @@ export function createJournalChain(options: JournalChainOptions): AppendToChain 
         case 'overtook':
           options.observe('conflict', durationMs);
           return 'restart';
-        case 'trimmed':
+        case 'trimmed': {
           // A trimmed journal no longer refuses a stale expectation of 0: only the right `prev` may go on.
           options.observe('conflict', durationMs);
-          if ((await options.acceptedSequence()) !== prev) return 'restart';
+          const accepted = await acceptedWhenAnswered(options);
+          if (accepted === undefined) return 'lost';
+          if (accepted !== prev) return 'restart';
           lastSequence = 0;
           break;
+        }
         case 'too_large':
           return 'too_large';
         case 'full':
@@ -120,6 +122,22 @@ export function createJournalChain(options: JournalChainOptions): AppendToChain 
       }
     }
   };
+}
+
+/**
+ * While Postgres is away what has been done is not thrown away: it would be done again. `undefined` once the lease is over.
+ */
+async function acceptedWhenAnswered(options: JournalChainOptions): Promise<number | undefined> {
+  for (let delayMs = retryDelayMsMin; options.lease.isHeld();) {
+    try {
+      return await options.acceptedSequence();
+    } catch (error) {
+      if (!(error instanceof IronflowError && error.category === 'unavailable')) throw error;
+    }
+    await options.pause(delayMs);
+    delayMs = Math.min(delayMs * 2, retryDelayMsMax);
+  }
+  return undefined;
 }
 
 /** The answer to an append that did not go out, or whose conflict could not be looked into. */

@@ -22,6 +22,7 @@ function setup(over: Setup = {}) {
   const failures: ((error: Error) => void)[] = [];
   const broken: unknown[] = [];
   let connected = true;
+  const postgres: { failures: Error[] } = { failures: [] };
   const journal = {
     append: (request: AppendRequest) => {
       const bytes = JSON.stringify(request.message).length;
@@ -52,7 +53,11 @@ function setup(over: Setup = {}) {
     servedBefore: 2,
     positionAgeMs: () => over.positionAgeMs ?? 0,
     traceparent: undefined,
-    acceptedSequence: async () => over.acceptedSequence ?? 0,
+    acceptedSequence: async () => {
+      const failure = postgres.failures.shift();
+      if (failure !== undefined) throw failure;
+      return over.acceptedSequence ?? 0;
+    },
     isConnected: () => connected,
     pause: () => new Promise((resolve) => setImmediate(resolve)),
     observe: () => undefined,
@@ -65,7 +70,8 @@ function setup(over: Setup = {}) {
   };
   const fail = (error: Error): void => failures.at(-1)!(error);
   const connect = (value: boolean): void => void (connected = value);
-  return { writer, requests, broken, answer, fail, connect, lose: () => (held = false), isHeld: () => held };
+  const lose = (): boolean => (held = false);
+  return { writer, requests, broken, postgres, answer, fail, connect, lose, isHeld: () => held };
 }
 
 const step = (id: string, output?: string): JournalEntry => ({
@@ -124,6 +130,31 @@ test('a late append to a journal that has become empty asks Postgres whether it 
   const first = alone.writer.append([step('a')]);
   await alone.answer({ kind: 'appended', sequence: 20 });
   expect(await first).toBe('appended');
+});
+
+test('while Postgres is away nothing is thrown away: it is asked again as long as the lease is held', async () => {
+  const away = () => new IronflowError('unavailable', 'database_unavailable', 'away');
+  const late = { position: { prev: 0, lastSequence: 0 }, positionAgeMs: 2_000 };
+  const back = setup(late);
+  back.postgres.failures.push(away(), away());
+  const first = back.writer.append([step('a')]);
+  await back.answer({ kind: 'appended', sequence: 20 });
+  expect(await first).toBe('appended');
+  const trimmed = setup({ acceptedSequence: 7 });
+  trimmed.postgres.failures.push(away());
+  const second = trimmed.writer.append([step('a')]);
+  await trimmed.answer({ kind: 'trimmed' });
+  await trimmed.answer({ kind: 'appended', sequence: 30 });
+  expect(await second).toBe('appended');
+
+  const lost = setup(late);
+  lost.postgres.failures.push(away());
+  const third = lost.writer.append([step('a')]);
+  const answered = lost.answer({ kind: 'appended', sequence: 20 });
+  lost.lose();
+  await answered;
+  expect(await third).toBe('lost');
+  expect([...back.broken, ...trimmed.broken, ...lost.broken]).toEqual([]);
 });
 
 test('nothing is sent once the lease is over', async () => {
