@@ -128,7 +128,8 @@ export function createJournalChain(options: JournalChainOptions): AppendToChain 
  * While Postgres is away what has been done is not thrown away: it would be done again. `undefined` once the lease is over.
  */
 async function acceptedWhenAnswered(options: JournalChainOptions): Promise<number | undefined> {
-  for (let delayMs = retryDelayMsMin; options.lease.isHeld();) {
+  let delayMs = retryDelayMsMin;
+  while (options.lease.isHeld()) {
     try {
       return await options.acceptedSequence();
     } catch (error) {
